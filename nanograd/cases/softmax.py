@@ -1,0 +1,23 @@
+"""Cases of softmax and log_softmax."""
+
+import numpy as np
+
+from nanograd.cases.case import Case, case, exactly, normal, strided, transposed
+
+_ROWS = [
+    case("two rows", normal(2, 4)),
+    case("first axis", normal(3, 4), axis=0),
+    case("middle axis of three", normal(2, 3, 4), axis=1),
+    case("one entry a row", normal(3, 1)),
+    case("one row", normal(5)),
+    case("no rows", normal(0, 4)),
+    case("empty rows", normal(3, 0)),
+    case("column order", transposed(normal(3, 4))),
+    case("strided", strided(normal(3, 4))),
+    case("large scores", exactly([[1000.0, 999.0, 998.5], [-1000.0, -1001.0, -999.5]])),
+]
+
+CASES: dict[str, list[Case]] = {
+    "softmax": [*_ROWS, case("a row that sees nothing", exactly([[0.5, 1.0], [-np.inf, -np.inf]]))],
+    "log_softmax": _ROWS,
+}

@@ -1,0 +1,209 @@
+"""An op is a pair of plain functions on arrays: one forward, one hand-written backward, one name.
+
+    def square_forward(x):                    returns (y, saved): what the op computes, and what backward will need
+    def square_backward(dy, saved):           returns (dx,): dy pulled back through the op, one entry per array input
+    square = Op(square_forward, square_backward)
+
+Called on arrays, an Op runs its forward. Called on anything that has a `_record` method (a Tensor), it hands itself
+over: so ops never import Tensor, and Tensor knows no op by heart.
+"""
+
+import contextlib
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Forward = Callable[..., tuple[Any, Any]]
+Backward = Callable[..., tuple[Any, ...]]
+Needs = tuple[bool, ...]
+
+
+class Mode(NamedTuple):
+    """How ops run in this context; a new thread starts from the default unless it runs in `copy_context()`."""
+
+    grad: bool = True  # record a Node where an input requires grad
+    readable: bool = False  # run every op by its readable pair, also where a fast one stands beside it
+
+
+MODE: ContextVar[Mode] = ContextVar("nanograd.mode", default=Mode())
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Record nothing inside: `with no_grad():` or `@no_grad()` above a function."""
+    token = MODE.set(MODE.get()._replace(grad=False))
+    try:
+        yield
+    finally:
+        MODE.reset(token)
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Run every op inside by its readable pair: slower, and the specification of the fast ones."""
+    token = MODE.set(MODE.get()._replace(readable=True))
+    try:
+        yield
+    finally:
+        MODE.reset(token)
+
+
+class Pair(NamedTuple):
+    """One forward and the backward that belongs to it."""
+
+    forward: Forward
+    backward: Backward
+
+
+OPS: dict[str, "Op"] = {}
+
+
+class Op:
+    """Bind `<name>_forward` and `<name>_backward` into one differentiable function called `<name>`.
+
+    forward(*arrays, **options) -> (y, saved). Arrays are positional and may be None, options are keyword-only. One
+        option is special: a forward that declares `needs` is told which inputs want a gradient and saves accordingly.
+    backward(dy, saved[, needs]) -> one gradient per array, None where none is wanted. `needs` is passed when there are
+        several arrays, and what is not needed is not computed.
+    discrete names the arrays that are never differentiated (ids, masks): they keep their integer or boolean dtype.
+    fast is a second pair with the same signature, equal in value and quicker.
+
+    Neither function writes into an array it was given, and backward returns nothing that shares memory with `saved`.
+
+    >>> def cube_forward(x):
+    ...     return x * x * x, x
+    >>> def cube_backward(dy, saved):
+    ...     return (dy * 3 * saved * saved,)
+    >>> cube = Op(cube_forward, cube_backward)
+    >>> cube(np.array([2.0]))
+    array([8.])
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        backward: Backward,
+        *,
+        fast: tuple[Forward, Backward] | None = None,
+        discrete: Sequence[str] = (),
+    ) -> None:
+        name = forward.__name__.removesuffix("_forward")
+        if forward.__name__ != f"{name}_forward" or backward.__name__ != f"{name}_backward":
+            raise ValueError(
+                f"Op: the pair must be called <op>_forward and <op>_backward, got {forward.__name__} and "
+                f"{backward.__name__}"
+            )
+        self.name = self.__name__ = name
+        self.__qualname__ = name
+        self.__module__ = forward.__module__
+        self.__doc__ = forward.__doc__
+        self.pair = Pair(forward, backward)
+        self.fast = Pair(*fast) if fast else None
+        parameters = inspect.signature(forward).parameters.values()
+        self.arrays = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        self.required = sum(p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"needs"}
+        self.tells_forward = any(p.name == "needs" for p in parameters)
+        self.tells_backward = self.variadic or len(self.arrays) > 1
+        self.discrete = frozenset(self.arrays.index(each) for each in discrete)
+        self.__signature__ = inspect.Signature([p for p in parameters if p.name != "needs"])
+        if forward.__module__.startswith("nanograd.ops."):  # a user's op may be redefined: notebooks re-run cells
+            if name in OPS:
+                raise ValueError(f"Op: {name} is already defined in {OPS[name].__module__}")
+            OPS[name] = self
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name}>"
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Compute the op: arrays give an array, a Tensor among them gives a Tensor."""
+        if options or len(args) != len(self.arrays):
+            args = self._bind(args, options)
+        for each in args:
+            if hasattr(each, "_record"):
+                return each._record(self, args, options)
+        return self.run(self.conform(args), (False,) * len(args), options)[0]
+
+    def run(self, arrays: Sequence[Any], needs: Needs, options: dict[str, Any]) -> tuple[np.ndarray, Any, Backward]:
+        """Run the forward that the mode asks for; return y, what it saved and the backward that belongs to it."""
+        pair = self.fast if self.fast is not None and not MODE.get().readable else self.pair
+        if self.tells_forward:
+            options = {**options, "needs": needs}
+        y, saved = pair.forward(*arrays, **options)
+        y = np.asarray(y)
+        if y.dtype == np.float64 and not any(_is_float(a) for a in arrays):
+            y = y.astype(np.float32)  # integers in, fractions out: float32 is this project's float
+        return y, saved, pair.backward
+
+    def conform(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """Bring the operands of one call to one real dtype, so that no op needs to think of mixtures.
+
+        Floating arrays follow NumPy's promotion, Python numbers and NumPy scalars never widen an array, integers beside
+        floats become floats, and where only integers meet a fraction the result is float32.
+        """
+        values = [a if a is None or hasattr(a, "astype") else _from_python(a, self.name) for a in args]
+        real = [v for i, v in enumerate(values) if v is not None and i not in self.discrete]
+        dtypes = {v.dtype for v in real if not isinstance(v, (float, int, np.generic))}
+        if len(dtypes) == 1 and not any(isinstance(v, (float, int, np.generic)) for v in real):
+            return tuple(values)
+        floats = [d for d in dtypes if d.kind in "fc"]
+        if floats:
+            target = np.result_type(*floats)
+        elif any(isinstance(v, (float, np.floating)) for v in real):
+            target = np.dtype(np.float32)
+        elif not dtypes:
+            target = np.result_type(*[np.asarray(v).dtype for v in real]) if real else np.dtype(np.float32)
+        else:
+            weak = [int(v) for v in real if isinstance(v, (int, np.integer)) and not isinstance(v, bool)]
+            target = np.result_type(*dtypes, *weak)
+        for i, v in enumerate(values):
+            if v is None or i in self.discrete:
+                continue
+            if isinstance(v, (float, int, np.generic)):
+                values[i] = np.asarray(v, dtype=target)
+            elif v.dtype != target and (floats or target.kind == "f"):
+                values[i] = v.astype(target)  # a Tensor records this as the op `astype`
+        return tuple(values)
+
+    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """Move arrays that were given by keyword to their place, and say what is missing, unknown or too much."""
+        if self.variadic:
+            if not args:
+                raise TypeError(f"{self.name}: needs at least one array")
+        else:
+            if len(args) > len(self.arrays):
+                raise TypeError(
+                    f"{self.name}: takes {len(self.arrays)} arrays ({', '.join(self.arrays)}), got {len(args)}; "
+                    f"options go by keyword: {', '.join(sorted(self.options)) or 'there are none'}"
+                )
+            given = list(args)
+            for position, array in enumerate(self.arrays[len(args) :], start=len(args)):
+                if position < self.required and array not in options:
+                    raise TypeError(f"{self.name}: {array} is missing; it takes {', '.join(self.arrays)}")
+                given.append(options.pop(array, None))
+            args = tuple(given)
+        for option in options:
+            if option not in self.options:
+                near = difflib.get_close_matches(option, [*self.options, *self.arrays], 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
+                raise TypeError(f"{self.name}: unknown option {option}{hint}")
+        return args
+
+
+def _is_float(value: Any) -> bool:
+    return value is not None and value.dtype.kind in "fc"
+
+
+def _from_python(value: Any, name: str) -> Any:
+    """Return Python's numbers as they are and anything nested as an array; a list of fractions is float32."""
+    if isinstance(value, (bool, int, float)):
+        return np.bool_(value) if isinstance(value, bool) else value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{name}: expected numbers, got {type(value).__name__} (dtype {array.dtype})")
+    return array.astype(np.float32) if array.dtype == np.float64 else array

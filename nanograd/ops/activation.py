@@ -1,0 +1,101 @@
+"""relu, gelu, gelu_tanh: the bends between two linear maps."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Op
+from nanograd.ops.erf import erf_array
+
+
+def relu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Keep what is positive.
+    y = max(x, 0)                                          (1)
+    """
+    return np.maximum(x, 0), x > 0
+
+
+def relu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), whose slope is 1 above zero and 0 below.
+    dx = dy 1[x > 0]                                       (2)
+    At the kink x = 0 any slope in [0, 1] would do; we take 0, as PyTorch does.
+    Check: a unit that was off gets no gradient.
+    """
+    positive = saved
+    return (dy * positive,)  # (2)
+
+
+relu = Op(relu_forward, relu_backward)
+
+
+def gelu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Weigh x by how likely a standard normal variable is below it (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+    Φ = ½ (1 + erf(x/√2))                                  (1)
+    y = x Φ                                                (2)
+    """
+    phi_below = erf_array(x * math.sqrt(0.5))
+    phi_below += 1
+    phi_below *= 0.5  # (1)
+    return x * phi_below, (x, phi_below)  # (2)
+
+
+def gelu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (2), a product.
+    The slope of Φ is the bell curve itself:
+    φ = dΦ/dx = exp(-x²/2) / √(2π)                         (3)
+    dx = dy (Φ + x φ)                                      (4)
+    Check: at x = 0 the slope is Φ(0) = ½.
+    """
+    x, phi_below = saved
+    phi = np.exp(x * x * -0.5)
+    phi *= 1 / math.sqrt(2 * math.pi)  # (3)
+    return (dy * (phi_below + x * phi),)  # (4)
+
+
+gelu = Op(gelu_forward, gelu_backward)
+
+SLOPE = math.sqrt(2 / math.pi)  # of u at x = 0
+CUBIC = 0.044715
+
+
+def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Approximate gelu with tanh, as GPT-2 does (Hendrycks and Gimpel 2016, section 2).
+    u = √(2/π) (x + 0.044715 x³)                           (1)
+    y = ½ x (1 + tanh u)                                   (2)
+    """
+    u = x * x
+    u *= CUBIC
+    u += 1
+    u *= x
+    u *= SLOPE  # (1)
+    t = np.tanh(u, out=u)
+    y = t + 1
+    y *= x
+    y *= 0.5  # (2)
+    return y, (x, t)
+
+
+def gelu_tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (2), a product of x and a function of u; write t = tanh u.
+    du/dx = √(2/π) (1 + 3 · 0.044715 x²)                   (3)
+    dt/du = 1 - t²                                         (4)
+    dy/dx = ½ (1 + t) + ½ x (4) (3)                        (5)
+    dx = dy · (5)                                          (6)
+    Check: at x = 0, where u = t = 0, the slope is ½.
+    """
+    x, t = saved
+    slope = x * x
+    slope *= 3 * CUBIC
+    slope += 1
+    slope *= SLOPE  # (3)
+    slope *= 1 - t * t  # (4)
+    slope *= x
+    slope += t
+    slope += 1
+    slope *= 0.5  # (5)
+    slope *= dy
+    return (slope,)  # (6)
+
+
+gelu_tanh = Op(gelu_tanh_forward, gelu_tanh_backward)

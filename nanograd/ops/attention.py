@@ -1,0 +1,96 @@
+"""attention: every token gathers values from the tokens it may look at."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Needs, Op
+from nanograd.ops.dropout import keep_mask
+from nanograd.ops.softmax import softmax_array
+
+
+def check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise where `mask` is not boolean or does not broadcast to the scores' `shape` (…, T, S)."""
+    if mask.dtype != np.bool_:
+        raise TypeError(f"attention: mask must be boolean, True where a query may look, got {mask.dtype}")
+    fits = mask.ndim <= len(shape) and all(m in (1, n) for m, n in zip(mask.shape[::-1], shape[::-1], strict=False))
+    if not fits:
+        raise ValueError(f"attention: mask must broadcast to the scores {shape}, got {mask.shape}")
+
+
+def attention_forward(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+) -> tuple[np.ndarray, Any]:
+    """Attend (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
+
+    q (…, T, D), k (…, S, D), v (…, S, E) → (…, T, E). mask is boolean, broadcast to (…, T, S), True where a query may
+    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D unless given. dropout, drawn from `seed`, acts on P.
+
+    S = scale q kᵀ, and -∞ where a query may not look       (1)
+    P = softmax(S), and 0 in rows that see nothing          (2)
+    y = (P z) v,  z = 1 without dropout                     (3)
+
+    Raises ValueError where shapes disagree, TypeError for a mask that is not boolean.
+    """
+    if q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+        raise ValueError(
+            "attention: q (…, T, D), k (…, S, D) and v (…, S, E) must agree on …, D and S, got "
+            f"q {q.shape}, k {k.shape}, v {v.shape}"
+        )
+    if mask is not None:
+        check_mask(mask, (*q.shape[:-1], k.shape[-2]))
+    if dropout and seed is None:
+        raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = q @ np.swapaxes(k, -1, -2)  # (…, T, S)
+    scores *= scale
+    if causal:
+        scores[..., np.tri(*scores.shape[-2:]) == 0] = -np.inf
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)  # (1)
+    p = softmax_array(scores)  # (2)
+    z = keep_mask(p.shape, dropout, seed, p.dtype) if dropout and seed is not None else None
+    y = (p if z is None else p * z) @ v  # (3)
+    return y, (q, k, v, p, z, scale)
+
+
+def attention_backward(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)
+) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back through (3), (2) and (1).
+    (3) is a matrix product:
+    dv = (P z)ᵀ dy                                         (4)
+    dP = (dy vᵀ) z                                         (5)
+    (2) is softmax over each row; P is 0 where a query may not look, so nothing flows there:
+    dS = P (dP - Σ_keys P dP)                              (6)
+    (1) is a matrix product again:
+    dq = scale dS k                                        (7)
+    dk = scale dSᵀ q                                       (8)
+    Check: each row of dS sums to zero, since shifting all scores of a query changes nothing.
+    """
+    q, k, v, p, z, scale = saved
+    dq = dk = dv = None
+    if needs[2]:
+        dv = np.swapaxes(p if z is None else p * z, -1, -2) @ dy  # (4)
+    if needs[0] or needs[1]:
+        ds = dy @ np.swapaxes(v, -1, -2)
+        if z is not None:
+            ds *= z  # (5)
+        ds -= (ds * p).sum(axis=-1, keepdims=True)
+        ds *= p  # (6)
+        ds *= scale
+        dq = ds @ k if needs[0] else None  # (7)
+        dk = np.swapaxes(ds, -1, -2) @ q if needs[1] else None  # (8)
+    return dq, dk, dv, None
+
+
+attention = Op(attention_forward, attention_backward, discrete=("mask",))

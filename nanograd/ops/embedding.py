@@ -1,0 +1,39 @@
+"""embedding: look rows up in a table."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Op
+
+
+def embedding_forward(weight: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Return the row of each id: weight (V, C), ids (…) of integers in [0, V) → (…, C).
+    y_t = weight[ids_t]                                    (1)
+    Raises ValueError where an id is outside the table.
+    """
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
+    if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
+        raise ValueError(
+            f"embedding: ids must lie in [0, {len(weight)}), the rows of weight {weight.shape}, got {ids.min()} to "
+            f"{ids.max()}"
+        )
+    return weight[ids], (ids, weight.shape)
+
+
+def embedding_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -> tuple[np.ndarray | None, None]:
+    """Send each dy back to the row that was looked up.
+    A row that several ids name moved several outputs of (1); all of them add:
+    dweight[v] = Σ_{t: ids_t = v} dy_t                     (2)
+    Check: the entries of dweight and of dy have the same sum; a row never looked up gets exactly 0.
+    """
+    if not needs[0]:
+        return None, None
+    ids, shape = saved
+    dweight = np.zeros(shape, dy.dtype)
+    np.add.at(dweight, ids.reshape(-1), dy.reshape(-1, shape[1]))  # (2); `dweight[ids] += dy` would keep one of each id
+    return dweight, None
+
+
+embedding = Op(embedding_forward, embedding_backward, discrete=("ids",))

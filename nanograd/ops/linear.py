@@ -1,0 +1,88 @@
+"""linear and matmul: sums of products."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import unbroadcast
+
+
+def linear_forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, *, needs: Needs = (True, True, True)
+) -> tuple[np.ndarray, Any]:
+    """Map each row of features to new ones: x (…, in), weight (out, in), bias (out,) or None → (…, out).
+    y_to = Σ_i x_ti weight_oi + bias_o,  y = x weightᵀ + bias   (1)
+    """
+    if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: x and weight must agree on the inner size, got x {x.shape} and weight {weight.shape}; "
+            "weight is (out, in)"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, the rows of weight, got {bias.shape}")
+    flat = x.reshape(-1, x.shape[-1])  # (tokens, in): one large product is faster than many small ones
+    y = flat @ weight.T
+    if bias is not None:
+        y += bias  # (1)
+    return y.reshape(*x.shape[:-1], len(weight)), (flat if needs[1] else None, weight if needs[0] else None, x.shape)
+
+
+def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back through (1).
+    x_ti reaches the outputs y_to of its own token by weight_oi; add over o:
+    dx_ti = Σ_o dy_to weight_oi,  dx = dy weight           (2)
+    weight_oi is used by every token t; add over t:
+    dweight_oi = Σ_t dy_to x_ti,  dweight = dyᵀ x          (3)
+    dbias_o = Σ_t dy_to                                    (4)
+    Check: shapes alone fix (2) and (3) where in ≠ out; square weights hide a wrong transpose.
+    """
+    x, weight, x_shape = saved
+    dy = dy.reshape(-1, dy.shape[-1])  # (tokens, out)
+    dx = (dy @ weight).reshape(x_shape) if needs[0] else None  # (2)
+    dweight = dy.T @ x if needs[1] else None  # (3)
+    dbias = dy.sum(axis=0) if needs[2] else None  # (4)
+    return dx, dweight, dbias
+
+
+linear = Op(linear_forward, linear_backward)
+
+
+def matmul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) -> tuple[np.ndarray, Any]:
+    """Multiply matrices over the last two axes, as NumPy's `@`: (…, n, k) and (…, k, m) → (…, n, m).
+    y_im = Σ_k a_ik b_km,  y = a b                         (1)
+    The axes before broadcast. A vector stands for one row on the left and for one column on the right.
+    """
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
+        raise ValueError(
+            f"matmul: the last axis of a and the last but one of b must agree, got a {a.shape} and b {b.shape}"
+        )
+    return a @ b, (a if needs[1] else None, b if needs[0] else None, a.shape, b.shape)
+
+
+def matmul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back through (1).
+    a_ik reaches the outputs y_im of its own row by b_km; add over m:
+    da_ik = Σ_m dy_im b_km,  da = U(dy bᵀ)                 (2)
+    b_km reaches the outputs y_im of its own column by a_ik; add over i:
+    db_km = Σ_i a_ik dy_im,  db = U(aᵀ dy)                 (3)
+    ᵀ swaps the last two axes; U sums over the batch axes along which an operand was broadcast. A vector takes part as
+    the matrix it stands for.
+    Check: for two vectors, da is dy times b.
+    """
+    a, b, a_shape, b_shape = saved
+    if len(a_shape) == 1:
+        dy = np.expand_dims(dy, -2 if len(b_shape) > 1 else -1)  # the row that a stood for
+    if len(b_shape) == 1:
+        dy = np.expand_dims(dy, -1)  # the column that b stood for
+    a_matrix = (1, *a_shape) if len(a_shape) == 1 else a_shape
+    b_matrix = (*b_shape, 1) if len(b_shape) == 1 else b_shape
+    da = db = None
+    if needs[0]:
+        da = unbroadcast(dy @ np.swapaxes(b.reshape(b_matrix), -1, -2), a_matrix).reshape(a_shape)  # (2)
+    if needs[1]:
+        db = unbroadcast(np.swapaxes(a.reshape(a_matrix), -1, -2) @ dy, b_matrix).reshape(b_shape)  # (3)
+    return da, db
+
+
+matmul = Op(matmul_forward, matmul_backward)

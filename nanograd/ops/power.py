@@ -1,0 +1,173 @@
+"""pow, square, reciprocal, sqrt, rsqrt, exp, log: powers and their inverses."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import unbroadcast
+
+
+def pow_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) -> tuple[np.ndarray, Any]:
+    """Raise to a power.
+    y = a^b                                                (1)
+    """
+    y = np.power(a, b)
+    return y, (a, b, y if needs[1] else None)
+
+
+def pow_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back through (1).
+    In a it is a power function:
+    dy/da = b a^(b-1), and 0 where b = 0                   (2)
+    In b it is an exponential, a^b = exp(b ln a):
+    dy/db = y ln a, for a > 0                              (3)
+    da = U(dy b a^(b-1))                                   (4)
+    db = U(dy y ln a)                                      (5)
+    At a = 0 ≤ b nothing moves with b, so (5) is 0 there; for a < 0 there is no real slope, and (5) is NaN.
+    Check: for b = 1, (4) is dy.
+    """
+    a, b, y = saved
+    da = db = None
+    if needs[0]:
+        with np.errstate(divide="ignore", invalid="ignore"):  # at a = 0 < b < 1 the slope is infinite
+            slope = b * np.power(a, np.where(b == 0, 1, b - 1))  # (2), with no 0 · ∞ at a = b = 0
+        da = unbroadcast(dy * slope, a.shape)  # (4)
+    if needs[1]:
+        with np.errstate(invalid="ignore"):  # ln of a negative number: NaN, as promised
+            log = np.log(np.where(a == 0, 1, a))
+        db = unbroadcast(dy * y * log, b.shape)  # (5)
+    return da, db
+
+
+pow = Op(pow_forward, pow_backward)
+
+
+def square_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Square.
+    y = x²                                                 (1)
+    """
+    return x * x, x
+
+
+def square_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), which is x times x: each factor gets dy x.
+    dx = 2 x dy                                            (2)
+    Check: zero at x = 0, where the parabola is flat.
+    """
+    x = saved
+    return (dy * x * 2,)  # (2)
+
+
+square = Op(square_forward, square_backward)
+
+
+def reciprocal_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Invert.
+    y = 1/x                                                (1)
+    """
+    y = 1 / x
+    return y, y
+
+
+def reciprocal_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    Vary both sides of x y = 1:
+    y δx + x δy = 0                                        (2)
+    so δy/δx = -y/x = -y², and
+    dx = -dy y²                                            (3)
+    Check: never of the other sign than -dy, since 1/x falls everywhere.
+    """
+    y = saved
+    return (-dy * y * y,)  # (3)
+
+
+reciprocal = Op(reciprocal_forward, reciprocal_backward)
+
+
+def sqrt_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Take the square root.
+    y = √x                                                 (1)
+    """
+    y = np.sqrt(x)
+    return y, y
+
+
+def sqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    Vary both sides of y² = x:
+    2 y δy = δx                                            (2)
+    dx = dy / (2 y)                                        (3)
+    At x = 0 the root is vertical and (3) is infinite: add an epsilon under the root if x may be 0.
+    Check: at x = 4 the slope is 1/4.
+    """
+    y = saved
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (dy / (2 * y),)  # (3)
+
+
+sqrt = Op(sqrt_forward, sqrt_backward)
+
+
+def rsqrt_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Take the reciprocal of the square root, as normalisation does.
+    y = 1/√x                                               (1)
+    """
+    y = 1 / np.sqrt(x)
+    return y, y
+
+
+def rsqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), the power -1/2.
+    dy/dx = -½ x^(-3/2) = -½ y³                            (2)
+    dx = -½ dy y³                                          (3)
+    Check: at x = 1 the slope is -1/2.
+    """
+    y = saved
+    return (-0.5 * dy * (y * y * y),)  # (3)
+
+
+rsqrt = Op(rsqrt_forward, rsqrt_backward)
+
+
+def exp_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Exponentiate.
+    y = exp(x)                                             (1)
+    """
+    y = np.exp(x)
+    return y, y
+
+
+def exp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), the one function that is its own slope.
+    dx = dy y                                              (2)
+    Check: at x = 0 the slope is 1.
+    """
+    y = saved
+    return (dy * y,)  # (2)
+
+
+exp = Op(exp_forward, exp_backward)
+
+
+def log_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Take the natural logarithm.
+    y = ln x                                               (1)
+    """
+    return np.log(x), x
+
+
+def log_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    Vary both sides of exp(y) = x:
+    exp(y) δy = δx                                         (2)
+    and exp(y) is x:
+    dx = dy / x                                            (3)
+    Check: at x = 1 the slope is 1.
+    """
+    x = saved
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (dy / x,)  # (3)
+
+
+log = Op(log_forward, log_backward)

@@ -1,0 +1,140 @@
+"""sum, mean, var, max, min: many numbers into one. `axis` is None for all axes, an int or a tuple, as in NumPy."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Op
+
+Axis = int | tuple[int, ...] | None
+
+
+def spread(a: np.ndarray, shape: tuple[int, ...], axis: Axis) -> np.ndarray:
+    """Give a reduced array its reduced axes back with size 1, so that it broadcasts against the `shape` it came from.
+
+    >>> spread(np.zeros(2), (2, 5), axis=1).shape
+    (2, 1)
+    """
+    if axis is None:
+        axis = tuple(range(len(shape)))
+    axes = {i % len(shape) for i in ((axis,) if isinstance(axis, int) else axis)}
+    return a.reshape([1 if i in axes else n for i, n in enumerate(shape)])
+
+
+def _count(x: np.ndarray, y: Any) -> int:
+    """Return how many entries of x went into each entry of y."""
+    return x.size // np.size(y) if np.size(y) else 1
+
+
+def sum_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
+    """Add up.
+    y = Σ x over `axis`                                    (1)
+    """
+    return x.sum(axis=axis, keepdims=keepdims), (x.shape, axis)
+
+
+def sum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), in which each x moves its sum one for one.
+    dx_i = dy of the sum that x_i went into                (2)
+    Check: the slope of x.sum() is an array of ones.
+    """
+    shape, axis = saved
+    return (np.broadcast_to(spread(dy, shape, axis), shape),)  # (2)
+
+
+sum = Op(sum_forward, sum_backward)
+
+
+def mean_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
+    """Average, over the n entries that `axis` reduces.
+    y = Σ x / n                                            (1)
+    """
+    y = x.mean(axis=axis, keepdims=keepdims)
+    return y, (x.shape, axis, _count(x, y))
+
+
+def mean_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), in which each x moves its mean by one n-th.
+    dx_i = dy / n of the mean that x_i went into           (2)
+    Check: dx adds up to dy.
+    """
+    shape, axis, n = saved
+    return (np.broadcast_to(spread(dy / n, shape, axis), shape),)  # (2)
+
+
+mean = Op(mean_forward, mean_backward)
+
+
+def var_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
+    """Measure the spread around the mean; ddof=1 divides by n - 1 (Bessel).
+    c = x - ⟨x⟩                                            (1)
+    y = Σ c² / (n - ddof)                                  (2)
+    """
+    c = x - x.mean(axis=axis, keepdims=True)  # (1)
+    y = x.var(axis=axis, keepdims=keepdims, ddof=ddof)  # (2)
+    return y, (c, axis, _count(x, y) - ddof)
+
+
+def var_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (2) and (1).
+    By (2):
+    dc = 2 c dy / (n - ddof)                               (3)
+    By (1) the mean passes -⟨dc⟩ on, but Σ c = 0, so nothing comes by that path:
+    dx = dc                                                (4)
+    Check: dx sums to zero, since shifting x changes no spread.
+    """
+    c, axis, n = saved
+    return (c * spread(dy * 2 / n, c.shape, axis),)  # (3), (4)
+
+
+var = Op(var_forward, var_backward)
+
+
+def max_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
+    """Take the largest.
+    y = max x over `axis`                                  (1)
+    """
+    y = x.max(axis=axis, keepdims=keepdims)
+    return y, _ties(x, y, axis)
+
+
+def max_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Send dy to the entry that was largest; m entries that tie share it equally.
+    dx_i = dy 1[x_i = y] / m                               (2)
+    Where entries tie there is a kink, and the equal share is our choice (PyTorch's amax does the same).
+    Check: dx adds up to dy.
+    """
+    share, axis = saved
+    return (share * spread(dy, share.shape, axis),)  # (2)
+
+
+max = Op(max_forward, max_backward)
+
+
+def min_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
+    """Take the smallest.
+    y = min x over `axis`                                  (1)
+    """
+    y = x.min(axis=axis, keepdims=keepdims)
+    return y, _ties(x, y, axis)
+
+
+def min_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Send dy to the entry that was smallest; m entries that tie share it equally.
+    dx_i = dy 1[x_i = y] / m                               (2)
+    Where entries tie there is a kink, and the equal share is our choice (PyTorch's amin does the same).
+    Check: dx adds up to dy.
+    """
+    share, axis = saved
+    return (share * spread(dy, share.shape, axis),)  # (2)
+
+
+min = Op(min_forward, min_backward)
+
+
+def _ties(x: np.ndarray, y: np.ndarray, axis: Axis) -> tuple[np.ndarray, Axis]:
+    """Return each entry's share of an extremum: 1/m for the m entries that equal it, else 0."""
+    at = x == spread(np.asarray(y), x.shape, axis)
+    share = at.astype(x.dtype)
+    share /= at.sum(axis=axis, keepdims=True, dtype=x.dtype)
+    return share, axis

@@ -1,0 +1,211 @@
+"""reshape, transpose, expand_dims, squeeze, broadcast_to, getitem, concat, stack: the same numbers in another order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import unbroadcast
+
+
+def reshape_forward(x: np.ndarray, *, shape: int | tuple[int, ...]) -> tuple[np.ndarray, Any]:
+    """Read the entries, in row order, into another shape; one size may be -1.
+    y[i-th] = x[i-th]                                      (1)
+    """
+    return x.reshape(shape), x.shape
+
+
+def reshape_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Read dy back into the old shape: the i-th entry of (1) stays the i-th.
+    dx[i-th] = dy[i-th]                                    (2)
+    Check: reshaping there and back changes nothing.
+    """
+    shape = saved
+    return (dy.reshape(shape),)  # (2)
+
+
+reshape = Op(reshape_forward, reshape_backward)
+
+
+def transpose_forward(x: np.ndarray, *, axes: tuple[int, ...] | None = None) -> tuple[np.ndarray, Any]:
+    """Reorder the axes; None reverses them.
+    axis i of y = axis axes[i] of x                        (1)
+    """
+    axes = tuple(range(x.ndim))[::-1] if axes is None else normalize_axis_tuple(axes, x.ndim)
+    return x.transpose(axes), axes
+
+
+def transpose_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Undo (1): argsort gives the inverse of a permutation.
+    axis axes[i] of dx = axis i of dy                      (2)
+    Check: for three axes (1, 2, 0), the inverse is (2, 0, 1), not the same again.
+    """
+    axes = saved
+    return (dy.transpose(np.argsort(axes)),)  # (2)
+
+
+transpose = Op(transpose_forward, transpose_backward)
+
+
+def expand_dims_forward(x: np.ndarray, *, axis: int | tuple[int, ...]) -> tuple[np.ndarray, Any]:
+    """Insert axes of size 1.
+    y[i-th] = x[i-th]                                      (1)
+    """
+    return np.expand_dims(x, axis), x.shape
+
+
+def expand_dims_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Take the axes out again.
+    dx[i-th] = dy[i-th]                                    (2)
+    Check: dx has the entries of dy.
+    """
+    shape = saved
+    return (dy.reshape(shape),)  # (2)
+
+
+expand_dims = Op(expand_dims_forward, expand_dims_backward)
+
+
+def squeeze_forward(x: np.ndarray, *, axis: int | tuple[int, ...] | None = None) -> tuple[np.ndarray, Any]:
+    """Drop axes of size 1; None drops them all.
+    y[i-th] = x[i-th]                                      (1)
+    """
+    return np.squeeze(x, axis), x.shape
+
+
+def squeeze_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Put the axes back.
+    dx[i-th] = dy[i-th]                                    (2)
+    Check: dx has the entries of dy.
+    """
+    shape = saved
+    return (dy.reshape(shape),)  # (2)
+
+
+squeeze = Op(squeeze_forward, squeeze_backward)
+
+
+def broadcast_to_forward(x: np.ndarray, *, shape: tuple[int, ...]) -> tuple[np.ndarray, Any]:
+    """Repeat along new axes and along axes of size 1.
+    y = copies of x                                        (1)
+    """
+    return np.broadcast_to(x, shape), x.shape
+
+
+def broadcast_to_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Add over the copies of (1), all of which move with the one x.
+    dx = U(dy)                                             (2)
+    Check: for a number stretched to n entries, dx is their sum.
+    """
+    shape = saved
+    return (unbroadcast(dy, shape),)  # (2)
+
+
+broadcast_to = Op(broadcast_to_forward, broadcast_to_backward)
+
+
+def getitem_forward(x: np.ndarray, *, index: Any) -> tuple[np.ndarray, Any]:
+    """Take entries as NumPy does: slices, integers, None, `...`, integer arrays, boolean masks.
+    y_i = x[index_i]                                       (1)
+    """
+    return x[index], (x.shape, index)
+
+
+def getitem_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Send each dy to the entry it was taken from; an entry taken several times gets the sum.
+    dx[j] = Σ_{i: index_i = j} dy_i                        (2)
+    Check: what was not taken gets exactly 0.
+    """
+    shape, index = saved
+    dx = np.zeros(shape, dy.dtype)
+    if _takes_once(index):
+        dx[index] = dy  # (2), each sum has one term
+    else:
+        np.add.at(dx, index, dy)  # (2); `dx[index] += dy` would drop all but one of a repeated index
+    return (dx,)
+
+
+getitem = Op(getitem_forward, getitem_backward)
+
+
+def _takes_once(index: Any) -> bool:
+    """Tell whether an index cannot take one entry twice: slices, integers, masks do not, integer arrays may."""
+    parts = index if isinstance(index, tuple) else (index,)
+    simple = (slice, int, np.integer, type(None), type(Ellipsis))
+    return all(isinstance(p, simple) or (isinstance(p, np.ndarray) and p.dtype == np.bool_) for p in parts)
+
+
+def concat_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:
+    """Join along an axis that exists.
+    y = x_1 followed by x_2 …                              (1)
+    """
+    return np.concatenate(xs, axis=axis), (axis, np.cumsum([x.shape[axis] for x in xs])[:-1])
+
+
+def concat_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
+    """Cut dy where (1) joined.
+    dx_1 followed by dx_2 … = dy                           (2)
+    Check: each dx_k has the shape of x_k.
+    """
+    axis, cuts = saved
+    dxs = np.split(dy, cuts, axis=axis)  # (2)
+    return tuple(dx if needs is None or needs[i] else None for i, dx in enumerate(dxs))
+
+
+_concat = Op(concat_forward, concat_backward)
+
+
+def concat(xs: Sequence[Any], axis: int = 0) -> Any:
+    """Join a list of arrays or Tensors along an axis that they have."""
+    return _concat(*xs, axis=axis)
+
+
+def stack_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:
+    """Join along a new axis.
+    y[k] = x_k                                             (1)
+    """
+    return np.stack(xs, axis=axis), axis
+
+
+def stack_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
+    """Take dy apart along the new axis.
+    dx_k = dy[k]                                           (2)
+    Check: each dx_k has the shape of x_k.
+    """
+    axis = saved
+    dxs = np.moveaxis(dy, axis, 0)  # (2)
+    return tuple(dx if needs is None or needs[i] else None for i, dx in enumerate(dxs))
+
+
+_stack = Op(stack_forward, stack_backward)
+
+
+def stack(xs: Sequence[Any], axis: int = 0) -> Any:
+    """Join a list of arrays or Tensors of one shape along a new axis."""
+    return _stack(*xs, axis=axis)
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """Exchange two axes."""
+    axes = list(range(x.ndim))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return transpose(x, axes=tuple(axes))
+
+
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """Cut into equal sections, or at the given positions, as `numpy.split`: one getitem a piece."""
+    n = x.shape[axis]
+    if isinstance(sections, int):
+        if n % sections:
+            raise ValueError(f"split: axis {axis} of size {n} does not divide into {sections} equal sections")
+        sections = range(n // sections, n, n // sections)
+    cuts = [0, *sections, n]
+    return [getitem(x, index=_along(x.ndim, axis, slice(a, b))) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
+    index = [slice(None)] * ndim
+    index[axis] = part
+    return tuple(index)

@@ -1,0 +1,73 @@
+"""softmax and log_softmax: from scores to probabilities and their logarithms."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Op
+
+
+def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Return softmax along `axis`; a row whose scores are all -∞ (it may look at nothing) gives zeros, not NaN."""
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
+    y = np.exp(x - top)  # the shift cancels in the quotient and keeps exp finite
+    total = y.sum(axis=axis, keepdims=True)
+    total[total == 0] = 1
+    y /= total
+    return y
+
+
+def softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, Any]:
+    """Turn scores into probabilities.
+    y_j = exp(x_j) / Σ_k exp(x_k)                          (1)
+    A row whose scores are all -∞ gives zeros.
+    """
+    y = softmax_array(x, axis)
+    return y, (y, axis)  # y is all that backward needs; x is not kept
+
+
+def softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    Raising x_i raises y_i and lowers every other y_j through the shared sum:
+    dy_j/dx_i = y_j (1[i = j] - y_i)                       (2)
+    Weigh (2) by the upstream dy_j and add over j:
+    dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (3)
+    Check: dx sums to zero along `axis`, since shifting x changes nothing.
+    """
+    y, axis = saved
+    row = (dy * y).sum(axis=axis, keepdims=True)  # the sum in (3), one number a row
+    return (y * (dy - row),)  # (3)
+
+
+softmax = Op(softmax_forward, softmax_backward)
+
+
+def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, Any]:
+    """Turn scores into log-probabilities.
+    y_j = x_j - ln Σ_k exp(x_k)                            (1)
+    A row whose scores are all -∞ gives -∞.
+    """
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    top[np.isneginf(top)] = 0
+    y = x - top
+    total = np.exp(y).sum(axis=axis, keepdims=True)
+    total[total == 0] = 1
+    y -= np.log(total)
+    return y, (y, axis)
+
+
+def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    Raising x_i raises y_i itself, and lowers every y_j through the shared sum:
+    dy_j/dx_i = 1[i = j] - p_i,  p = exp(y)                (2)
+    Weigh (2) by the upstream dy_j and add over j:
+    dx_i = dy_i - p_i Σ_j dy_j                             (3)
+    Check: dx sums to zero along `axis`, since the p_i sum to one.
+    """
+    y, axis = saved
+    p = np.exp(y)
+    return (dy - p * dy.sum(axis=axis, keepdims=True),)  # (3)
+
+
+log_softmax = Op(log_softmax_forward, log_softmax_backward)

@@ -1,0 +1,114 @@
+"""The tape: what one op leaves behind for backward, and the walk that visits it.
+
+A Node holds the arrays its backward needs and the Nodes it came from, never a Tensor that came out of an op: so an
+activation dies as soon as no backward wants it, and no reference cycle exists.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nanograd.op import Backward, Needs, Op
+
+if TYPE_CHECKING:
+    from nanograd.tensor import Tensor
+
+_clock = count()  # next() is atomic, so several threads may record at once
+
+
+class Node:
+    """One op that was run: how to go back through it, and where from there."""
+
+    __slots__ = ("backward", "needs", "op", "parents", "saved", "seq")
+
+    def __init__(
+        self, op: Op, backward: Backward, saved: Any, parents: "tuple[Node | Tensor | None, ...]", needs: Needs
+    ) -> None:
+        self.op = op
+        self.backward = backward
+        self.saved = saved
+        self.parents: tuple[Node | Tensor | None, ...] | None = parents
+        self.needs = needs
+        self.seq = next(_clock)  # creation order is a topological order: an op is made after all it uses
+
+
+Sink = Callable[["Tensor", np.ndarray, bool], None]
+
+
+def pull(root: Node, dy: np.ndarray, sink: Sink, *, retain_graph: bool = False) -> None:
+    """Walk from `root` back to the leaves and hand each leaf its gradient, one call of `sink` for every use of it.
+
+    sink(leaf, dx, owned): `owned` says that nobody else holds dx, so that the sink may keep it and write into it.
+
+    Nodes are visited newest first: when one is reached, all that used it have already sent their contributions. There
+    is no recursion, so depth has no limit, and each Node lets go of what it saved as soon as it is passed.
+    """
+    nodes = _reachable(root)
+    waiting: dict[Node, tuple[np.ndarray, bool]] = {root: (dy, False)}
+    while nodes:
+        node = nodes.pop()
+        if node.parents is None:
+            raise RuntimeError(
+                f"backward: the graph at {node.op.name} was walked before and let go of what it saved; "
+                "compute the loss again, or pass retain_graph=True to the first backward"
+            )
+        parents, saved = node.parents, node.saved
+        if not retain_graph:
+            node.parents = node.saved = None
+        arrived = waiting.pop(node, None)
+        if arrived is None:
+            continue  # every use of it sent None: the loss does not depend on it
+        dy = arrived[0]
+        dxs = node.backward(dy, saved, node.needs) if node.op.tells_backward else node.backward(dy, saved)
+        if len(dxs) != len(parents):
+            raise ValueError(f"{node.op.name}: backward returned {len(dxs)} gradients for {len(parents)} inputs")
+        del saved
+        for i, (parent, dx) in enumerate(zip(parents, dxs, strict=True)):
+            if parent is None or dx is None:
+                continue
+            dx = np.asarray(dx)
+            owned = dx.flags.writeable and not np.may_share_memory(dx, dy)
+            if owned and any(j != i and d is not None and np.may_share_memory(dx, d) for j, d in enumerate(dxs)):
+                owned = False
+            if not isinstance(parent, Node):
+                sink(parent, dx, owned)
+            elif parent in waiting:
+                waiting[parent] = _add(*waiting[parent], dx, owned)
+            else:
+                waiting[parent] = dx, owned
+
+
+def _reachable(root: Node) -> list[Node]:
+    """List all nodes that lead to `root`, oldest first."""
+    nodes, seen, stack = [], {root}, [root]
+    while stack:
+        node = stack.pop()
+        nodes.append(node)
+        for parent in node.parents or ():
+            if isinstance(parent, Node) and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    nodes.sort(key=attrgetter("seq"))
+    return nodes
+
+
+def _add(a: np.ndarray, a_owned: bool, b: np.ndarray, b_owned: bool) -> tuple[np.ndarray, bool]:
+    """Add two contributions into whichever may be written, so that a residual join allocates nothing."""
+    if a_owned:
+        return np.add(a, b, out=a), True
+    if b_owned:
+        return np.add(a, b, out=b), True
+    return a + b, True
+
+
+def accumulate(leaf: "Tensor", dx: np.ndarray, owned: bool) -> None:
+    """Add dx to `leaf.grad`: the sink of `Tensor.backward()`."""
+    if dx.shape != leaf.shape:
+        raise ValueError(f"backward: a gradient of shape {dx.shape} arrived at a tensor of shape {leaf.shape}")
+    if leaf.grad is None:
+        leaf.grad = dx if owned else dx.copy()
+    else:
+        np.add(leaf.grad, dx, out=leaf.grad)
