@@ -1,0 +1,1 @@
+"""A GPT from raw text to written text, on the nanograd engine."""

@@ -16,11 +16,11 @@ class GradcheckError(AssertionError):
 def gradcheck(
     function: Callable[..., Any], *inputs: Any, tolerance: float = 1e-7, cotangent_seed: int = 0, **options: Any
 ) -> None:
-    """Check the gradient of `function` at `inputs` in float64; raise GradcheckError, naming the worst element, if wrong.
+    """Check the gradient of `function` at `inputs` in float64; raise GradcheckError, naming the worst element.
 
     function takes Tensors (an Op does) and returns one Tensor. Floating inputs are differentiated, others are passed as
     they are. The loss is Σ u·function(x) with a random cotangent u: with a uniform one, sum(), most wrong backwards of
-    normalising ops pass unseen. Each input's error is max|analytic - numeric| over its largest entry, and at least over 1.
+    normalising ops pass unseen. Each input's error is max|analytic - numeric|, relative to its largest entry or to 1.
 
     >>> gradcheck(lambda x: x * x, np.array([1.0, 2.0]))
     """

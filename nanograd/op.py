@@ -29,7 +29,7 @@ class Mode(NamedTuple):
     readable: bool = False  # run every op by its readable pair, also where a fast one stands beside it
 
 
-MODE: ContextVar[Mode] = ContextVar("nanograd.mode", default=Mode())
+MODE: ContextVar[Mode] = ContextVar("nanograd.mode", default=Mode())  # noqa: B039 - a Mode is immutable
 
 
 @contextlib.contextmanager
@@ -147,6 +147,9 @@ class Op:
         floats become floats, and where only integers meet a fraction the result is float32.
         """
         values = [a if a is None or hasattr(a, "astype") else _from_python(a, self.name) for a in args]
+        for i in self.discrete:
+            if isinstance(values[i], (float, int, np.generic)):
+                values[i] = np.asarray(values[i])
         real = [v for i, v in enumerate(values) if v is not None and i not in self.discrete]
         dtypes = {v.dtype for v in real if not isinstance(v, (float, int, np.generic))}
         if len(dtypes) == 1 and not any(isinstance(v, (float, int, np.generic)) for v in real):
@@ -188,11 +191,18 @@ class Op:
                 given.append(options.pop(array, None))
             args = tuple(given)
         for option in options:
+            if option in self.arrays:
+                raise TypeError(f"{self.name}: {option} is given twice, by position and by keyword")
             if option not in self.options:
                 near = difflib.get_close_matches(option, [*self.options, *self.arrays], 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
                 raise TypeError(f"{self.name}: unknown option {option}{hint}")
         return args
+
+
+def as_float(x: np.ndarray) -> np.ndarray:
+    """Return x itself if it holds fractions, and integers as float32: for ops that make fractions in place."""
+    return x if _is_float(x) else x.astype(np.float32)
 
 
 def _is_float(value: Any) -> bool:

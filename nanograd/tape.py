@@ -63,8 +63,9 @@ def pull(root: Node, dy: np.ndarray, sink: Sink, *, retain_graph: bool = False) 
             continue  # every use of it sent None: the loss does not depend on it
         dy = arrived[0]
         dxs = node.backward(dy, saved, node.needs) if node.op.tells_backward else node.backward(dy, saved)
-        if len(dxs) != len(parents):
-            raise ValueError(f"{node.op.name}: backward returned {len(dxs)} gradients for {len(parents)} inputs")
+        if not isinstance(dxs, tuple) or len(dxs) != len(parents):
+            got = f"{len(dxs)} gradients" if isinstance(dxs, tuple) else type(dxs).__name__
+            raise ValueError(f"{node.op.name}: backward must return a tuple of {len(parents)}, one an array, got {got}")
         del saved
         for i, (parent, dx) in enumerate(zip(parents, dxs, strict=True)):
             if parent is None or dx is None:
@@ -74,6 +75,11 @@ def pull(root: Node, dy: np.ndarray, sink: Sink, *, retain_graph: bool = False) 
             if owned and any(j != i and d is not None and np.may_share_memory(dx, d) for j, d in enumerate(dxs)):
                 owned = False
             if not isinstance(parent, Node):
+                if dx.shape != parent.shape:
+                    raise ValueError(
+                        f"{node.op.name}: backward returned a gradient of shape {dx.shape} for input {i} of shape "
+                        f"{parent.shape}; was it broadcast in the forward?"
+                    )
                 sink(parent, dx, owned)
             elif parent in waiting:
                 waiting[parent] = _add(*waiting[parent], dx, owned)
@@ -101,14 +107,12 @@ def _add(a: np.ndarray, a_owned: bool, b: np.ndarray, b_owned: bool) -> tuple[np
         return np.add(a, b, out=a), True
     if b_owned:
         return np.add(a, b, out=b), True
-    return a + b, True
+    return np.asarray(a + b), True  # 0-d arrays add to a NumPy scalar, which could not be written into
 
 
 def accumulate(leaf: "Tensor", dx: np.ndarray, owned: bool) -> None:
     """Add dx to `leaf.grad`: the sink of `Tensor.backward()`."""
-    if dx.shape != leaf.shape:
-        raise ValueError(f"backward: a gradient of shape {dx.shape} arrived at a tensor of shape {leaf.shape}")
     if leaf.grad is None:
-        leaf.grad = dx if owned else dx.copy()
+        leaf.grad = dx if owned and dx.dtype == leaf.dtype else dx.astype(leaf.dtype, order="C")
     else:
         np.add(leaf.grad, dx, out=leaf.grad)

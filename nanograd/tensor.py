@@ -54,7 +54,7 @@ class Tensor:
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
         y, saved, backward = op.run(arrays, needs, options)
         out = Tensor(y)
-        if any(needs):
+        if any(needs) and y.dtype.kind == "f":  # rounding to integers has slope 0: nothing comes back through it
             parents = tuple((a._node or a) if wanted else None for a, wanted in zip(args, needs, strict=True))
             out.requires_grad = True
             out._node = Node(op, backward, saved, parents, needs)
@@ -171,7 +171,8 @@ class Tensor:
         return ops.matmul(other, self)
 
     def __pow__(self, other: Any) -> "Tensor":
-        return ops.square(self) if isinstance(other, (int, float)) and other == 2 else ops.pow(self, other)
+        whole = isinstance(other, int) or (isinstance(other, float) and self.dtype.kind == "f")
+        return ops.square(self) if whole and other == 2 else ops.pow(self, other)
 
     def __rpow__(self, other: Any) -> "Tensor":
         return ops.pow(other, self)
@@ -237,7 +238,7 @@ class Tensor:
         """Reverse the axes, swap two (`transpose(1, 2)`), or order them all (`transpose(0, 2, 1)`)."""
         if len(axes) == 2:
             return ops.swapaxes(self, *axes)
-        return ops.transpose(self, axes=(axes[0] if isinstance(axes[0], tuple) else axes) if axes else None)
+        return ops.transpose(self, axes=(axes[0] if isinstance(axes[0], (tuple, list)) else axes) if axes else None)
 
     def swapaxes(self, axis1: int, axis2: int) -> "Tensor":
         return ops.swapaxes(self, axis1, axis2)
@@ -269,4 +270,6 @@ def _plain(index: Index) -> Index:
         return tuple(_plain(part) for part in index)
     if isinstance(index, Tensor):
         return index.data
-    return np.asarray(index) if isinstance(index, list) else index
+    if isinstance(index, list):
+        return np.asarray(index) if index else np.empty(0, np.intp)  # [] alone would be an array of floats
+    return index

@@ -1,5 +1,6 @@
 """A Case is one call of one op on which its backward must be right; tests run them all, study pages show them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,8 @@ def positive(*shape: int) -> Make:
 
 def apart(*shape: int) -> Make:
     """Draw distinct numbers at least 0.1 apart and at least 0.05 from zero: no ties, no kinks near."""
-    return lambda rng: (rng.permutation(int(np.prod(shape))) - np.prod(shape) // 2 + 0.5).reshape(shape) * 0.1
+    size = math.prod(shape)
+    return lambda rng: (0.1 * (rng.permutation(size) - size // 2 + 0.5)).reshape(shape)
 
 
 def integers(low: int, high: int, *shape: int) -> Make:
@@ -77,3 +79,38 @@ def strided(make: Make) -> Make:
         return view
 
     return draw
+
+
+def on_shapes(draw: Callable[..., Make], **options: Any) -> list[Case]:
+    """List the shapes and layouts that an elementwise op of one array owes; draw(*shape) makes the array."""
+    return [
+        case("a matrix", draw(2, 3), **options),
+        case("a vector", draw(4), **options),
+        case("a number", draw(), **options),
+        case("one entry", draw(1, 1), **options),
+        case("no entries", draw(0, 3), **options),
+        case("column order", transposed(draw(3, 2)), **options),
+        case("strided", strided(draw(2, 3)), **options),
+    ]
+
+
+def on_pairs(a: Callable[..., Make], b: Callable[..., Make]) -> list[Case]:
+    """List the ways in which two operands can broadcast; a(*shape) and b(*shape) make them."""
+    return [
+        case("one shape", a(2, 3), b(2, 3)),
+        case("a gets an axis", a(3), b(2, 3)),
+        case("b gets an axis", a(2, 3), b(3)),
+        case("a is stretched", a(2, 1), b(2, 3)),
+        case("b is stretched", a(2, 3), b(1, 3)),
+        case("both are stretched", a(3, 1), b(1, 2)),
+        case("a gets an axis and is stretched", a(3, 1), b(2, 3, 2)),
+        case("b gets two axes and is stretched", a(2, 2, 3), b(1)),
+        case("a is a number", a(), b(2, 3)),
+        case("b is a number", a(2, 3), b()),
+        case("two numbers", a(), b()),
+        case("no entries", a(0, 3), b(0, 3)),
+        case("a stretched to no entries", a(1, 3), b(0, 3)),
+        case("b stretched to no entries", a(2, 0), b(2, 1)),
+        case("column order", transposed(a(3, 2)), transposed(b(3, 2))),
+        case("strided", strided(a(2, 3)), strided(b(3))),
+    ]

@@ -14,6 +14,7 @@ _ROWS = [
     case("empty rows", normal(3, 0)),
     case("column order", transposed(normal(3, 4))),
     case("strided", strided(normal(3, 4))),
+    case("scores of minus infinity", exactly([[0.5, -np.inf, 1.0], [-np.inf, 2.0, -np.inf]])),
     case("large scores", exactly([[1000.0, 999.0, 998.5], [-1000.0, -1001.0, -999.5]])),
 ]
 

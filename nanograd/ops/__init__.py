@@ -28,8 +28,8 @@ from nanograd.ops.softmax import log_softmax, softmax
 from nanograd.ops.trig import cos, sigmoid, sin, tanh
 
 __all__ = [
-    "add", "astype", "attention", "broadcast_to", "concat", "cos", "cross_entropy", "div", "dropout", "embedding", "erf",
-    "exp", "expand_dims", "gelu", "gelu_tanh", "getitem", "layernorm", "linear", "log", "log_softmax", "masked_fill",
+    "add", "astype", "attention", "broadcast_to", "concat", "cos", "cross_entropy", "div", "dropout", "embedding",
+    "erf", "exp", "expand_dims", "gelu", "gelu_tanh", "getitem", "layernorm", "linear", "log", "log_softmax", "masked_fill",
     "matmul", "max", "mean", "min", "mul", "neg", "pow", "reciprocal", "relu", "reshape", "rsqrt", "sigmoid", "sin",
     "softmax", "split", "sqrt", "square", "squeeze", "stack", "sub", "sum", "swapaxes", "tanh", "transpose", "tril",
     "triu", "var", "where",

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op
+from nanograd.op import Op, as_float
 from nanograd.ops.erf import erf_array
 
 
@@ -64,7 +64,8 @@ def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
     u = √(2/π) (x + 0.044715 x³)                           (1)
     y = ½ x (1 + tanh u)                                   (2)
     """
-    u = x * x
+    x = as_float(x)
+    u = np.asarray(x * x)  # a 0-d product is a NumPy scalar, which tanh could not write into
     u *= CUBIC
     u += 1
     u *= x

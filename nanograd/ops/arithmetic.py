@@ -1,7 +1,7 @@
 """add, sub, mul, div, neg: arithmetic with broadcasting, and astype.
 
-In every backward here U(·) is `unbroadcast`: where an operand was stretched to the shape of the result, the gradients of
-all its copies are summed.
+In every backward here U(·) is `unbroadcast`: where an operand was stretched to the shape of the result, the gradients
+of all its copies are summed.
 """
 
 from typing import Any

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Needs, Op, as_float
 from nanograd.ops.dropout import keep_mask
 from nanograd.ops.softmax import softmax_array
 
@@ -33,7 +33,7 @@ def attention_forward(
     """Attend (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 
     q (…, T, D), k (…, S, D), v (…, S, E) → (…, T, E). mask is boolean, broadcast to (…, T, S), True where a query may
-    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D unless given. dropout, drawn from `seed`, acts on P.
+    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D unless given. dropout, drawn by `seed`, acts on P.
 
     S = scale q kᵀ, and -∞ where a query may not look       (1)
     P = softmax(S), and 0 in rows that see nothing          (2)
@@ -41,7 +41,8 @@ def attention_forward(
 
     Raises ValueError where shapes disagree, TypeError for a mask that is not boolean.
     """
-    if q.shape[:-2] != k.shape[:-2] or k.shape[:-1] != v.shape[:-1] or q.shape[-1] != k.shape[-1]:
+    together = q.ndim >= 2 and k.ndim >= 2 and q.shape[:-2] == k.shape[:-2] and q.shape[-1] == k.shape[-1]
+    if not together or k.shape[:-1] != v.shape[:-1]:
         raise ValueError(
             "attention: q (…, T, D), k (…, S, D) and v (…, S, E) must agree on …, D and S, got "
             f"q {q.shape}, k {k.shape}, v {v.shape}"
@@ -51,7 +52,7 @@ def attention_forward(
     if dropout and seed is None:
         raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = q @ np.swapaxes(k, -1, -2)  # (…, T, S)
+    scores = as_float(q @ np.swapaxes(k, -1, -2))  # (…, T, S)
     scores *= scale
     if causal:
         scores[..., np.tri(*scores.shape[-2:]) == 0] = -np.inf

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op
+from nanograd.op import Op, as_float
 
 
 def cross_entropy_forward(
@@ -26,7 +26,7 @@ def cross_entropy_forward(
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"cross_entropy: reduction must be mean, sum or none, got {reduction!r}")
     classes = logits.shape[-1] if logits.ndim else 0
-    z = logits.reshape(targets.size, classes) if logits.shape[:-1] == targets.shape and logits.ndim else None
+    z = as_float(logits).reshape(targets.size, classes) if logits.shape[:-1] == targets.shape and logits.ndim else None
     if z is None:
         raise ValueError(
             f"cross_entropy: targets must have the shape of logits without its last axis, got logits {logits.shape} "
@@ -43,7 +43,8 @@ def cross_entropy_forward(
         )
     t = np.where(valid, t, 0)
     rows = np.arange(t.size)
-    p = z - z.max(axis=-1, keepdims=True, initial=-np.inf)  # the shift cancels in (1) and keeps exp finite
+    with np.errstate(invalid="ignore"):  # ∞ - ∞ in a row that is ignored
+        p = z - z.max(axis=-1, keepdims=True, initial=-np.inf)  # the shift cancels in (1) and keeps exp finite
     shifted_target = p[rows, t] if classes else np.zeros(t.size, z.dtype)
     np.exp(p, out=p)
     p[~valid] = 0  # what is ignored may hold anything, NaN too

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op
+from nanograd.op import Op, as_float
 
 
 def keep_mask(shape: tuple[int, ...], p: float, seed: int, dtype: np.dtype) -> np.ndarray:
@@ -29,6 +29,7 @@ def dropout_forward(x: np.ndarray, *, p: float, seed: int) -> tuple[np.ndarray, 
     y = x z                                                (1)
     The mean of y is x, so at evaluation nothing needs to be scaled.
     """
+    x = as_float(x)
     z = keep_mask(x.shape, p, seed, x.dtype)
     return x * z, z
 

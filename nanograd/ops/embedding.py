@@ -12,6 +12,8 @@ def embedding_forward(weight: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, 
     y_t = weight[ids_t]                                    (1)
     Raises ValueError where an id is outside the table.
     """
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight must be (V, C), one row an id, got {weight.shape}")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
     if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
@@ -32,7 +34,9 @@ def embedding_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -
         return None, None
     ids, shape = saved
     dweight = np.zeros(shape, dy.dtype)
-    np.add.at(dweight, ids.reshape(-1), dy.reshape(-1, shape[1]))  # (2); `dweight[ids] += dy` would keep one of each id
+    np.add.at(
+        dweight, ids.reshape(-1), dy.reshape(ids.size, shape[1])
+    )  # (2); `dweight[ids] += dy` would keep one of each id
     return dweight, None
 
 

@@ -1,5 +1,6 @@
 """linear and matmul: sums of products."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ def linear_forward(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, the rows of weight, got {bias.shape}")
-    flat = x.reshape(-1, x.shape[-1])  # (tokens, in): one large product is faster than many small ones
+    flat = x.reshape(
+        math.prod(x.shape[:-1]), x.shape[-1]
+    )  # (tokens, in): one large product is faster than many small ones
     y = flat @ weight.T
     if bias is not None:
         y += bias  # (1)
@@ -38,7 +41,7 @@ def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True
     Check: shapes alone fix (2) and (3) where in ≠ out; square weights hide a wrong transpose.
     """
     x, weight, x_shape = saved
-    dy = dy.reshape(-1, dy.shape[-1])  # (tokens, out)
+    dy = dy.reshape(math.prod(x_shape[:-1]), dy.shape[-1])  # (tokens, out)
     dx = (dy @ weight).reshape(x_shape) if needs[0] else None  # (2)
     dweight = dy.T @ x if needs[1] else None  # (3)
     dbias = dy.sum(axis=0) if needs[2] else None  # (4)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from nanograd.op import Op
 
@@ -15,9 +16,7 @@ def spread(a: np.ndarray, shape: tuple[int, ...], axis: Axis) -> np.ndarray:
     >>> spread(np.zeros(2), (2, 5), axis=1).shape
     (2, 1)
     """
-    if axis is None:
-        axis = tuple(range(len(shape)))
-    axes = {i % len(shape) for i in ((axis,) if isinstance(axis, int) else axis)}
+    axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
     return a.reshape([1 if i in axes else n for i, n in enumerate(shape)])
 
 
@@ -104,8 +103,8 @@ def max_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Where entries tie there is a kink, and the equal share is our choice (PyTorch's amax does the same).
     Check: dx adds up to dy.
     """
-    share, axis = saved
-    return (share * spread(dy, share.shape, axis),)  # (2)
+    at, m, axis = saved
+    return (at * (spread(dy, at.shape, axis) / m.astype(dy.dtype)),)  # (2)
 
 
 max = Op(max_forward, max_backward)
@@ -125,16 +124,14 @@ def min_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Where entries tie there is a kink, and the equal share is our choice (PyTorch's amin does the same).
     Check: dx adds up to dy.
     """
-    share, axis = saved
-    return (share * spread(dy, share.shape, axis),)  # (2)
+    at, m, axis = saved
+    return (at * (spread(dy, at.shape, axis) / m.astype(dy.dtype)),)  # (2)
 
 
 min = Op(min_forward, min_backward)
 
 
-def _ties(x: np.ndarray, y: np.ndarray, axis: Axis) -> tuple[np.ndarray, Axis]:
-    """Return each entry's share of an extremum: 1/m for the m entries that equal it, else 0."""
+def _ties(x: np.ndarray, y: np.ndarray, axis: Axis) -> tuple[np.ndarray, np.ndarray, Axis]:
+    """Return where x equals its extremum y, and how many entries m share it."""
     at = x == spread(np.asarray(y), x.shape, axis)
-    share = at.astype(x.dtype)
-    share /= at.sum(axis=axis, keepdims=True, dtype=x.dtype)
-    return share, axis
+    return at, at.sum(axis=axis, keepdims=True), axis

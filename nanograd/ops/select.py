@@ -42,6 +42,7 @@ def masked_fill_forward(x: np.ndarray, mask: np.ndarray, *, value: float) -> tup
     mask = mask.astype(bool, copy=False)
     if np.broadcast_shapes(x.shape, mask.shape) != x.shape:
         raise ValueError(f"masked_fill: mask must broadcast to x {x.shape}, got {mask.shape}")
+    value = value.item() if isinstance(value, np.generic) else value  # a NumPy scalar would widen a float32 x
     return np.where(mask, value, x), mask
 
 
@@ -57,10 +58,17 @@ def masked_fill_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False
 masked_fill = Op(masked_fill_forward, masked_fill_backward, discrete=("mask",))
 
 
+def _check_matrix(name: str, x: np.ndarray) -> None:
+    """Raise unless x has two axes: of one, NumPy makes a matrix, and its gradient would have another shape than x."""
+    if x.ndim < 2:
+        raise ValueError(f"{name}: x must have at least two axes, got shape {x.shape}")
+
+
 def tril_forward(x: np.ndarray, *, k: int = 0) -> tuple[np.ndarray, Any]:
     """Keep the lower triangle of the last two axes, up to the k-th diagonal; 0 above.
     y_ij = x_ij 1[j ≤ i + k]                               (1)
     """
+    _check_matrix("tril", x)
     return np.tril(x, k), k
 
 
@@ -80,6 +88,7 @@ def triu_forward(x: np.ndarray, *, k: int = 0) -> tuple[np.ndarray, Any]:
     """Keep the upper triangle of the last two axes, from the k-th diagonal on; 0 below.
     y_ij = x_ij 1[j ≥ i + k]                               (1)
     """
+    _check_matrix("triu", x)
     return np.triu(x, k), k
 
 

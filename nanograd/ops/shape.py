@@ -1,6 +1,7 @@
 """reshape, transpose, expand_dims, squeeze, broadcast_to, getitem, concat, stack: the same numbers in another order."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -189,8 +190,9 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Exchange two axes."""
+    i, j = normalize_axis_tuple((axis1, axis2), x.ndim, allow_duplicate=True)
     axes = list(range(x.ndim))
-    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    axes[i], axes[j] = j, i
     return transpose(x, axes=tuple(axes))
 
 
@@ -200,9 +202,9 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     if isinstance(sections, int):
         if n % sections:
             raise ValueError(f"split: axis {axis} of size {n} does not divide into {sections} equal sections")
-        sections = range(n // sections, n, n // sections)
+        sections = [n // sections * i for i in range(1, sections)]
     cuts = [0, *sections, n]
-    return [getitem(x, index=_along(x.ndim, axis, slice(a, b))) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [getitem(x, index=_along(x.ndim, axis, slice(a, b))) for a, b in pairwise(cuts)]
 
 
 def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op
+from nanograd.op import Op, as_float
 
 
 def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
     """Return softmax along `axis`; a row whose scores are all -∞ (it may look at nothing) gives zeros, not NaN."""
+    x = as_float(x)
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
     top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
     y = np.exp(x - top)  # the shift cancels in the quotient and keeps exp finite
@@ -48,6 +49,7 @@ def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, A
     y_j = x_j - ln Σ_k exp(x_k)                            (1)
     A row whose scores are all -∞ gives -∞.
     """
+    x = as_float(x)
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
     top[np.isneginf(top)] = 0
     y = x - top

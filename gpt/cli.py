@@ -1,0 +1,87 @@
+"""The command line, generated from the config classes, and how it says no: one line, with a way out."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from gpt.config import Config, field_types, nearest
+
+C = TypeVar("C", bound=Config)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and which suggests the nearest flag for a misspelt one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options}
+        super().__init__(*args, **options)
+
+    def error(self, message: str) -> NoReturn:
+        line = f"{self.prog.removeprefix('python -m ')}: {message}; see {self.prog} --help"
+        self.exit(2, " ".join(line.split()) + "\n")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments of a command."""
+        namespace, unknown = self.parse_known_args(arguments)
+        for word in unknown:
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            if word.startswith("-"):
+                self.error(f"unknown flag {word}{nearest(word.split('=')[0], flags)}")
+            self.error(f"unexpected {word!r}")
+        return namespace
+
+
+def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) -> None:
+    """Add a flag for each field: `d_model` becomes --d-model. Only flags that were given end up in the namespace."""
+    for config in configs:
+        group = parser.add_argument_group((config.__doc__ or config.__name__).rstrip("."))
+        types = field_types(config)
+        for field in dataclasses.fields(config):
+            if field.name in skip:
+                continue
+            kind, optional = types[field.name]
+            flag = "--" + field.name.replace("_", "-")
+            help_text = field.metadata["help"].replace("%", "%%")
+            if field.default is not None:
+                help_text += f" (default {_word(field.default)})"
+            if kind is bool:
+                group.add_argument(
+                    flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text
+                )
+            else:
+                group.add_argument(
+                    flag, type=_reader(kind, optional), default=argparse.SUPPRESS, help=help_text, metavar=_unit(kind)
+                )
+
+
+def take(config: type[C], namespace: argparse.Namespace, **values: Any) -> C:
+    """Make the config from the flags that were given; `values` come before them."""
+    names = {field.name for field in dataclasses.fields(config)}
+    given = {name: value for name, value in vars(namespace).items() if name in names}
+    return config(**{**given, **values})
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unit(kind: type) -> str:
+    return {int: "N", float: "X"}.get(kind, "TEXT")
+
+
+def _reader(kind: type, optional: bool) -> Any:
+    """Return the function that reads a flag's value; "none" is None where that is allowed."""
+
+    def read(text: str) -> Any:
+        if optional and text.lower() == "none":
+            return None
+        try:
+            return kind(text)
+        except ValueError:
+            wanted = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+            raise argparse.ArgumentTypeError(
+                f"must be {wanted}{' or none' if optional else ''}, got {text!r}"
+            ) from None
+
+    return read

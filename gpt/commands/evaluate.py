@@ -1,0 +1,48 @@
+"""python -m gpt eval: measure a trained model's loss on a text."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gpt.checkpoint import find_checkpoint, load_checkpoint
+from gpt.cli import Parser
+from gpt.run import VAL_TOKENS, run_tokens
+from gpt.text import read_text
+from gpt.train import evaluate
+
+DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted from those before it in its window.
+
+    python -m gpt eval runs/mine                  the run's own validation text
+    python -m gpt eval runs/mine --data FILE      any text
+
+loss is in nats a token, perplexity its exponential; bits a byte compares models with different tokenizers.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt eval", description=DESCRIPTION)
+    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    parser.add_argument("--data", metavar="FILE", help="a UTF-8 text (default: the run's validation text)")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="windows at once (default 32)")
+    given = parser.parse(arguments)
+    if given.batch_size < 1:
+        parser.error(f"--batch-size must be at least 1, got {given.batch_size}")
+    checkpoint = load_checkpoint(find_checkpoint(given.run))
+    if given.data is not None:
+        tokens = np.array(checkpoint.tokenizer.encode(read_text(given.data)))
+    else:
+        try:
+            tokens = run_tokens(checkpoint.path.parent, VAL_TOKENS, checkpoint.position)
+        except (FileNotFoundError, ValueError) as error:
+            raise ValueError(f"{error}, or give a text with --data") from None
+    if len(tokens) < 2:
+        raise ValueError(f"data: needs two tokens or more, one to predict from, got {len(tokens)}; give --data FILE")
+    loss = evaluate(checkpoint.model(), tokens, given.batch_size)
+    n_bytes = len(checkpoint.tokenizer.decode_bytes(tokens[1:].tolist()))
+    name = "validation text" if given.data is None else Path(given.data).name
+    print(f"{name}: {len(tokens) - 1:,} tokens, {n_bytes:,} bytes")
+    bits = loss * (len(tokens) - 1) / n_bytes / math.log(2)
+    print(f"loss {loss:.4f}  perplexity {math.exp(min(loss, 700)):.2f}  bits a byte {bits:.3f}")
+    return 0

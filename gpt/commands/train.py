@@ -1,0 +1,211 @@
+"""python -m gpt train: learn a text, then write some."""
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
+from gpt.cli import Parser, add_flags, take
+from gpt.commands.sample import write
+from gpt.config import ModelConfig, SampleConfig, TrainConfig
+from gpt.data import check_length
+from gpt.estimate import check_memory, count, duration, gigabytes, step_seconds
+from gpt.files import write_text
+from gpt.model import GPT
+from gpt.run import SAMPLE, Interrupted, Run, truncate_metrics
+from gpt.text import python_documentation, read_text, split_text, text_sha256
+from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gpt.train import NotFiniteError, make_optimizer, train
+from nanograd import blas
+from nanograd.seeds import INIT, generator
+
+DESCRIPTION = """Train a GPT on a text, and write some text with it.
+
+Without arguments it learns the documentation that ships with Python, in about a minute on two cores:
+    python -m gpt train
+On a text of your own:
+    python -m gpt train --data FILE
+Ctrl-C finishes the step, saves and says how to resume.
+"""
+FIXED = ("data", "tokenizer", "seed", "val_fraction")  # what a resumed run cannot change
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt train", description=DESCRIPTION)
+    parser.add_argument("--out", metavar="RUN", help="folder of the run (default runs/<date and time>)")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, to the same result")
+    add_flags(parser, TrainConfig, ModelConfig)
+    given = parser.parse(arguments)
+    run, train_tokens, val_tokens = begin(given) if given.resume is None else resume(given)
+    position = run.position
+    try:
+        with stop_between_steps(run):
+            train(
+                run.model, run.optimizer, train_tokens, val_tokens, run.config,
+                log=run.log, start=position.step, elapsed=position.elapsed_s,
+            )  # fmt: skip
+    except Interrupted:
+        print(f"\nstopped after step {position.step}; go on with: python -m gpt train --resume {run.folder}")
+        return 130
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{error}; {run.folder} has the checkpoint of step {run.saved_step}") from None
+    finally:
+        run.progress.end_line()
+    print(f"\nsaved in {run.folder}\n")
+    write_sample(run, train_tokens)
+    print(f'\nMore of it: python -m gpt sample {run.folder} --prompt "…"')
+    return 0
+
+
+def begin(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None]:
+    """Read the text, make tokenizer and model, and start the run's folder."""
+    config = take(TrainConfig, given)
+    take(ModelConfig, given)  # say what is wrong with the flags before any work is done
+    folder = Path(time.strftime("runs/%Y-%m-%d_%H-%M-%S") if given.out is None else given.out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"out: {folder} is there already and not empty; go on with --resume, or choose another --out")
+    text = python_documentation() if config.data is None else read_text(config.data)
+    name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
+    print(f"data      {name}: {len(text):,} characters, sha256 {text_sha256(text)[:16]}…")
+    train_text, val_text = split_text(text, config.val_fraction)
+    tokenizer = make_tokenizer(config.tokenizer, getattr(given, "vocab_size", None), text, train_text)
+    model_config = take(ModelConfig, given, vocab_size=model_vocabulary(given, tokenizer))
+    encoded = [tokenizer.encode(part) for part in (train_text, val_text)]
+    print(
+        f"tokens    {len(encoded[0]):,} to train on, {len(encoded[1]):,} to validate; "
+        f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
+    )
+    train_tokens = np.array(encoded[0])
+    check_length("training", train_tokens, model_config.context_length)
+    if len(encoded[1]) == 1:
+        raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
+    summarise(model_config, config)
+    model = GPT(model_config, generator(config.seed, INIT))
+    tell_time(model, train_tokens, config, start=0)
+
+    position = Position(text_sha256=text_sha256(text))
+    run = Run(folder, model, make_optimizer(model, config), config, tokenizer, position)
+    run.create(*encoded)
+    return run, *run.tokens()
+
+
+def resume(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None]:
+    """Take a run up where its last checkpoint left it; nothing in its folder changes before all is checked."""
+    if given.out is not None:
+        raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
+    checkpoint = load_checkpoint(find_checkpoint(given.resume, LAST))
+    folder, position = checkpoint.path.parent, checkpoint.position
+    config = changed_config(checkpoint, given)
+    if position.step >= config.max_steps:
+        raise ValueError(f"the run is at step {position.step} of {config.max_steps}; go on with a larger --max-steps")
+    print(f"resume    {checkpoint.path} at step {position.step} of {config.max_steps}")
+    if position.machine != blas.description():
+        print(f"note      begun with {position.machine}, now {blas.description()}: not the same to the last bit")
+    summarise(checkpoint.model_config, config)
+    model = checkpoint.model()
+    optimizer = make_optimizer(model, config)
+    checkpoint.load_optimizer(optimizer)
+    run = Run(folder, model, optimizer, config, checkpoint.tokenizer, position)
+    train_tokens, val_tokens = run.tokens()
+    tell_time(model, train_tokens, config, start=position.step)
+
+    for unfinished in folder.glob(".*.tmp"):  # of a save that was killed
+        unfinished.unlink()
+    truncate_metrics(folder, position.step)
+    run.write_config()
+    return run, train_tokens, val_tokens
+
+
+def changed_config(checkpoint: Checkpoint, given: argparse.Namespace) -> TrainConfig:
+    """Return the run's config with the flags given now; what the weights or the data depend on cannot change."""
+    flags = vars(given)
+    old = {**checkpoint.model_config.to_dict(), **checkpoint.train_config.to_dict()}
+    for name in (*checkpoint.model_config.to_dict(), *FIXED):
+        if name in flags and flags[name] != old[name]:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"resume: {flag} was {old[name]} and cannot change to {flags[name]}; start a new run for that"
+            )
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    return dataclasses.replace(checkpoint.train_config, **{k: v for k, v in flags.items() if k in known})
+
+
+def make_tokenizer(kind: str, vocab_size: int | None, text: str, train_text: str) -> Tokenizer:
+    """Make or load the tokenizer; byte pairs are learned from the training text alone."""
+    if kind == "char":
+        return CharTokenizer.train(text)
+    if kind == "bpe":
+        return BPETokenizer.train(train_text, vocab_size or ModelConfig().vocab_size)
+    if not os.path.isfile(kind):
+        raise ValueError(
+            f"tokenizer must be char, bpe or the path of a saved tokenizer, got {kind!r}, which is no file"
+        )
+    return load_tokenizer(kind)
+
+
+def model_vocabulary(given: argparse.Namespace, tokenizer: Tokenizer) -> int:
+    """Return the model's vocab_size: the tokenizer's, or more where the user asks for it."""
+    asked = getattr(given, "vocab_size", None)
+    if asked is None or (tokenizer.kind == "bpe" and getattr(given, "tokenizer", "bpe") == "bpe"):
+        return tokenizer.vocab_size
+    if asked < tokenizer.vocab_size:
+        raise ValueError(
+            f"vocab_size={asked} is below the tokenizer's {tokenizer.vocab_size} tokens; leave --vocab-size out"
+        )
+    return int(asked)
+
+
+def summarise(model: ModelConfig, config: TrainConfig) -> None:
+    """Print what the run is made of; MemoryError where it would not fit."""
+    memory = check_memory(model, config)
+    batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
+    print(
+        f"model     {count(model):,} parameters: {model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, "
+        f"context {model.context_length}\nmemory    about {gigabytes(memory)} with batches of {batch}"
+    )
+
+
+def tell_time(model: GPT, tokens: np.ndarray, config: TrainConfig, start: int) -> None:
+    """Measure a step and print how long those from `start` on will take."""
+    steps = config.max_steps - start
+    print(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps\n", flush=True)
+
+
+@contextmanager
+def stop_between_steps(run: Run) -> Iterator[None]:
+    """Let Ctrl-C ask for a stop after the step, and a second one stop at once."""
+
+    def ask(signum: int, frame: Any) -> None:
+        run.stop_asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\nfinishing the step, then saving; Ctrl-C again stops at once", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def write_sample(run: Run, tokens: np.ndarray) -> None:
+    """Write some text with the run's best model, to the terminal and to sample.txt."""
+    model = load_checkpoint(find_checkpoint(run.folder)).model()
+    try:
+        start = run.tokenizer.encode("\n")
+    except ValueError:  # a character tokenizer whose text had only one line
+        start = [int(tokens[0])]
+    pieces = []
+    for piece in write(model, run.tokenizer, start, SampleConfig()):
+        print(piece, end="", flush=True)
+        pieces.append(piece)
+    print()
+    write_text(run.folder / SAMPLE, "".join(pieces) + "\n")

@@ -1,0 +1,77 @@
+"""Give every character its own id: the simplest tokenizer there is.
+
+A text has few distinct characters (65 in all of tinyshakespeare), so the vocabulary is tiny and nothing needs to be
+learned. The price is length: one id for every character, where byte pairs (`bpe.py`, 4096 tokens) need a third of that.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
+
+
+class CharTokenizer(Tokenizer):
+    """Number the distinct characters of a text in sorted order.
+
+    >>> tokenizer = CharTokenizer.train("hello")
+    >>> tokenizer.encode("hole")  # e h l o are 0 1 2 3
+    [1, 3, 2, 0]
+    >>> tokenizer.decode([1, 3, 2, 0])
+    'hole'
+    """
+
+    kind = "char"
+
+    def __init__(self, characters: str) -> None:
+        """Take the characters in the order of their ids: sorted, each once.
+
+        Raises ValueError when there is none, when they are unsorted or repeated, or for a lone surrogate.
+        """
+        check_text("CharTokenizer", characters)
+        if not characters:
+            raise ValueError("CharTokenizer: the vocabulary needs at least one character, got none; is the text empty?")
+        for before, after in pairwise(characters):
+            if before == after:
+                raise ValueError(f"CharTokenizer: characters must be distinct, got {_name(after)} twice")
+            if before > after:
+                raise ValueError(
+                    f"CharTokenizer: characters must be sorted, got {_name(after)} after {_name(before)}; "
+                    "CharTokenizer.train(text) sorts them"
+                )
+        self.characters = characters
+        self.vocab = {id: character.encode("utf-8") for id, character in enumerate(characters)}
+        self._ids = {character: id for id, character in enumerate(characters)}
+
+    @classmethod
+    def train(cls, text: str) -> "CharTokenizer":
+        """Return the tokenizer of the distinct characters of `text`; ValueError when it is empty."""
+        check_text("CharTokenizer.train", text)
+        return cls("".join(sorted(set(text))))
+
+    def encode(self, text: str) -> list[int]:
+        """Return one id for each character; ValueError naming those that the vocabulary does not have."""
+        try:
+            return list(map(self._ids.__getitem__, text))
+        except (KeyError, TypeError):
+            check_text("encode", text)
+            missing = sorted(set(text) - self._ids.keys())
+            named = ", ".join(map(_name, missing[:5])) + (", …" if len(missing) > 5 else "")
+            raise ValueError(
+                f"encode: characters must be among the {len(self._ids)} of the vocabulary, got {len(missing)} others: "
+                f"{named}; train on a text that has them, or take them out of this one"
+            ) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole tokenizer as an object that JSON can hold."""
+        return {**header(self.kind), "characters": self.characters}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "CharTokenizer":
+        """Read what `to_dict` wrote; ValueError says what is wrong with it."""
+        check_fields(fields, {"characters": str})
+        return cls(fields["characters"])
+
+
+def _name(character: str) -> str:
+    return f"{character!r} (U+{ord(character):04X})"

@@ -1,0 +1,46 @@
+"""What is known of the BLAS that multiplies NumPy's matrices: results are bit-exact only with the same one."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """Return the OpenBLAS that came inside NumPy's wheel, or None where NumPy uses another (Accelerate, MKL)."""
+    package = Path(np.__file__).parent
+    for folder in (package.parent / "numpy.libs", package / ".dylibs", package / ".libs"):
+        for path in sorted(folder.glob("*scipy_openblas*")):
+            try:
+                library = ctypes.CDLL(str(path))
+                library.scipy_openblas_get_corename64_.restype = ctypes.c_char_p
+                return library
+            except (OSError, AttributeError):
+                continue
+    return None
+
+
+def kernel() -> str:
+    """Return the name of the processor kernel that OpenBLAS chose, such as "Zen"; "unknown" for other libraries."""
+    library = _library()
+    return library.scipy_openblas_get_corename64_().decode() if library else "unknown"
+
+
+def threads() -> int | None:
+    """Return how many threads a product may use, or None where it cannot be asked."""
+    library = _library()
+    return int(library.scipy_openblas_get_num_threads64_()) if library else None
+
+
+def description() -> dict[str, Any]:
+    """Return what bit-exact results depend on, apart from the program itself."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "numpy": np.__version__,
+        "blas": f"{blas.get('name')} {blas.get('version')}",
+        "kernel": kernel(),
+        "threads": threads(),
+    }

@@ -1,0 +1,159 @@
+"""MultiHeadAttention: one head by hand, then many heads against a loop over heads."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gpt.attention import MultiHeadAttention
+from nanograd.gradcheck import gradcheck
+from nanograd.nn import Parameter
+from nanograd.seeds import DROPOUT, seeds
+from nanograd.tensor import Tensor
+
+
+def small(**options: object) -> MultiHeadAttention:
+    """Return two heads of three features in float64, with no bias left at 0."""
+    attn = MultiHeadAttention(6, 2, rng=np.random.default_rng(1), **options).astype(np.float64)  # type: ignore[arg-type]
+    rng = np.random.default_rng(2)
+    for p in attn.parameters():
+        p.copy_(rng.standard_normal(p.shape) * 0.5)
+    return attn
+
+
+def draw(*shape: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def by_head(attn: MultiHeadAttention, x: np.ndarray, sees: np.ndarray) -> np.ndarray:
+    """Compute x (T, C) → (T, C) one head after the other; sees (T, T) is True where row t may look at column s."""
+    C, D = x.shape[1], x.shape[1] // attn.n_heads
+    weights = attn.state_dict()
+    w, b = weights["w_qkv.weight"], weights["w_qkv.bias"]
+    found = []
+    for h in range(attn.n_heads):
+        q, k, v = (x @ w[at : at + D].T + b[at : at + D] for at in (h * D, C + h * D, 2 * C + h * D))
+        p = np.where(sees, np.exp(q @ k.T / math.sqrt(D)), 0)
+        found.append(p / p.sum(axis=1, keepdims=True) @ v)
+    return np.concatenate(found, axis=1) @ weights["out_proj.weight"].T + weights["out_proj.bias"]
+
+
+def values(attn: MultiHeadAttention, x: np.ndarray) -> np.ndarray:
+    """Return the values of x (B, T, C), and let out_proj pass on what the heads found."""
+    weights = attn.state_dict()
+    weights["out_proj.weight"][:] = np.eye(x.shape[-1])
+    weights["out_proj.bias"][:] = 0
+    return x @ weights["w_qkv.weight"][-x.shape[-1] :].T + weights["w_qkv.bias"][-x.shape[-1] :]
+
+
+def test_one_head_of_one_feature_by_hand() -> None:
+    attn = MultiHeadAttention(1, 1, bias=False)
+    attn.w_qkv.weight.copy_(np.array([[math.log(3)], [1], [10]]))  # q = x ln 3, k = x, v = 10 x
+    attn.out_proj.weight.copy_(2)
+    x = Tensor([[[1.0], [2.0]]])
+    # Token 0 sees itself: 10. Token 1 scores 2 ln 3 and 4 ln 3, so P = 9/90 and 81/90: 0.1 · 10 + 0.9 · 20 = 19.
+    np.testing.assert_allclose(attn(x).data, [[[20], [38]]], rtol=1e-6)
+    attn.causal = False
+    # Now token 0 scores ln 3 and 2 ln 3, so P = 3/12 and 9/12: 0.25 · 10 + 0.75 · 20 = 17.5.
+    np.testing.assert_allclose(attn(x).data, [[[35], [38]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_heads_are_computed_as_if_one_after_the_other(causal: bool) -> None:
+    attn, x = small(causal=causal), draw(2, 5, 6)
+    sees = np.tri(5, dtype=bool) if causal else np.ones((5, 5), bool)
+    expected = [by_head(attn, each, sees) for each in x]
+    np.testing.assert_allclose(attn(Tensor(x)).data, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_head_changes_only_its_own_features_before_they_are_mixed() -> None:
+    attn, x = small(), Tensor(draw(1, 4, 6))
+    attn.out_proj.weight.copy_(np.eye(6))
+    before = attn(x).data
+    for row in (3, 6 + 3, 12 + 3):  # a row of head 1 among the queries, the keys, the values
+        attn.w_qkv.weight.data[row] *= 2
+        after = attn(x).data
+        np.testing.assert_array_equal(after[..., :3], before[..., :3])
+        assert np.abs(after[:, 1:, 3:] - before[:, 1:, 3:]).max() > 1e-3
+        before = after
+
+
+def test_the_last_rows_of_w_qkv_are_the_values() -> None:
+    attn, x = small(), draw(1, 4, 6)
+    attn.w_qkv.weight.data[:12] = 0  # no score differs from another, so that each token gets the mean of what it sees
+    means = values(attn, x).cumsum(axis=1) / np.arange(1, 5)[:, None]
+    np.testing.assert_allclose(attn(Tensor(x)).data, means, rtol=1e-12)
+
+
+def test_a_mask_is_true_where_a_token_may_look() -> None:
+    attn, x = small(causal=False), draw(1, 3, 6)
+    mask = np.array([[True, False, True], [True, True, False], [False, False, True]])
+    np.testing.assert_allclose(attn(Tensor(x), mask).data[0], by_head(attn, x[0], mask), rtol=1e-12)
+    attn.causal = True  # both rules hold: token 0 may no longer see token 2
+    expected = by_head(attn, x[0], mask & np.tri(3, dtype=bool))
+    np.testing.assert_allclose(attn(Tensor(x), mask).data[0], expected, rtol=1e-12)
+
+
+def test_a_token_that_sees_nothing_gets_the_bias_of_out_proj() -> None:
+    attn = small()
+    mask = np.array([[True, True, True], [False, False, False], [True, True, True]])
+    y = attn(Tensor(draw(1, 3, 6)), mask).data[0]
+    bias = attn.state_dict()["out_proj.bias"]
+    np.testing.assert_array_equal(y[1], bias)
+    assert np.abs(y[2] - bias).max() > 1e-3
+
+
+def test_gradients_of_the_input_and_of_all_parameters() -> None:
+    attn = small()
+    names = [name for name, _ in attn.named_parameters()]
+    assert names == ["w_qkv.weight", "w_qkv.bias", "out_proj.weight", "out_proj.bias"]
+
+    def function(x: Tensor, *weights: Tensor) -> Tensor:
+        for name, weight in zip(names, weights, strict=True):
+            layer, attribute = name.split(".")
+            setattr(getattr(attn, layer), attribute, weight)
+        return attn(x)
+
+    gradcheck(function, draw(2, 3, 6), *[p.data for p in attn.parameters()], tolerance=1e-9)
+
+
+def test_without_biases_there_are_two_parameters() -> None:
+    attn = MultiHeadAttention(6, 2, bias=False)
+    assert {name: p.shape for name, p in attn.named_parameters()} == {
+        "w_qkv.weight": (18, 6),
+        "out_proj.weight": (6, 6),
+    }
+    assert all(type(p) is Parameter for p in attn.parameters())
+
+
+def test_dropout_acts_while_training_on_probabilities_and_on_the_output() -> None:
+    attn, x = small(dropout=0.5), Tensor(draw(4, 8, 6))
+    plain = small()(x).data
+    np.testing.assert_array_equal(attn.eval()(x).data, plain)
+    attn.train()
+    with seeds(0, DROPOUT, 0):
+        first = attn(x).data
+    with seeds(0, DROPOUT, 0):
+        np.testing.assert_array_equal(attn(x).data, first)
+    with seeds(0, DROPOUT, 1):
+        assert not np.array_equal(attn(x).data, first)
+    silent = first == 0  # by the Dropout on what leaves out_proj
+    assert 0.35 < silent.mean() < 0.65  # 192 draws: 4 standard deviations are 0.14
+    # A first token sees itself alone, with probability 1: dropped, its head answers nothing, kept, twice as much.
+    attn.dropout.p, answers = 0.0, []
+    np.testing.assert_array_equal(attn(x).data, plain)
+    attn.dropout.p = 0.5
+    v = values(attn, x.data)[:, 0]  # (B, C)
+    for step in range(20):
+        with seeds(0, DROPOUT, step):
+            answers.append(attn(x).data[:, 0] / v)
+    factors, counts = np.unique(np.round(answers, 6), return_counts=True)
+    np.testing.assert_array_equal(factors, [0, 4])  # 2 by the probabilities and 2 by the output
+    assert 0.15 < counts[1] / counts.sum() < 0.35
+
+
+def test_d_model_must_be_divisible() -> None:
+    with pytest.raises(ValueError, match="d_model must be divisible by n_heads, got d_model=6 and n_heads=4"):
+        MultiHeadAttention(6, 4)
+    with pytest.raises(ValueError, match="n_heads=0"):
+        MultiHeadAttention(6, 0)

@@ -1,0 +1,130 @@
+"""Block and MLP: the equations written out, and the stream that passes straight through."""
+
+import math
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from gpt.block import Block
+from gpt.config import ModelConfig
+from gpt.mlp import MLP
+from nanograd.gradcheck import compare, finite_differences
+from nanograd.op import no_grad
+from nanograd.seeds import DROPOUT, seeds
+from nanograd.tensor import Tensor
+
+CONFIG = ModelConfig(d_model=4, n_heads=2, d_ff=5)
+
+
+def small(config: ModelConfig = CONFIG) -> Block:
+    """Return a block in float64 with no bias left at 0 and no gain at 1."""
+    rng = np.random.default_rng(1)
+    block = Block(config, rng).astype(np.float64)
+    for p in block.parameters():
+        p.copy_(p.data + rng.standard_normal(p.shape) * 0.5)
+    return block
+
+
+def draw(*shape: int) -> np.ndarray:
+    return np.random.default_rng(2).standard_normal(shape)
+
+
+def test_mlp_by_hand() -> None:
+    mlp = MLP(1, 2)
+    weights = {"up.weight": [[1], [-1]], "up.bias": [0, 4], "down.weight": [[10, 1]], "down.bias": [3]}
+    mlp.load_state_dict({name: np.array(w) for name, w in weights.items()})
+    # x = 1 widens to 1 and 3. gelu(1) = ½ (1 + tanh(0.797885 · 1.044715)) = 0.841192,
+    # gelu(3) = 1.5 (1 + tanh(0.797885 · (3 + 0.044715 · 27))) = 2.996363, and 10 · 0.841192 + 2.996363 + 3 = 14.408283.
+    assert mlp(Tensor([[[1.0]]])).item() == pytest.approx(14.408283, rel=1e-6)
+
+
+def test_a_block_normalises_before_each_half_and_adds_both() -> None:
+    block, x = small(), Tensor(draw(2, 3, 4))
+
+    def norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5) * weight + bias
+
+    def gelu(x: np.ndarray) -> np.ndarray:
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+    w = block.state_dict()
+    half = x.data + block.attn(Tensor(norm(x.data, w["norm1.weight"], w["norm1.bias"]))).data
+    wide = norm(half, w["norm2.weight"], w["norm2.bias"]) @ w["mlp.up.weight"].T + w["mlp.up.bias"]
+    expected = half + gelu(wide) @ w["mlp.down.weight"].T + w["mlp.down.bias"]
+    np.testing.assert_allclose(block(x).data, expected, rtol=1e-12)
+
+
+def test_halves_that_write_nothing_leave_the_stream_and_its_gradient_as_they_are() -> None:
+    block = small()
+    for name, p in block.named_parameters():
+        if "out_proj" in name or "down" in name:
+            p.copy_(0)
+    x, dy = Tensor(draw(2, 3, 4), requires_grad=True), np.random.default_rng(5).standard_normal((2, 3, 4))
+    y = block(x)
+    np.testing.assert_array_equal(y.data, x.data)
+    y.backward(dy)
+    np.testing.assert_array_equal(x.grad, dy)
+
+
+def test_gradients_of_the_input_and_of_all_parameters() -> None:
+    block, x, u = small(), draw(1, 3, 4), np.random.default_rng(5).standard_normal((1, 3, 4))
+
+    @no_grad()
+    def loss() -> float:
+        return float((u * block(Tensor(x)).data).sum())
+
+    leaf = Tensor(x, requires_grad=True)
+    block(leaf).backward(u)
+    for name, p in [("x", leaf), *block.named_parameters()]:
+        assert p.grad is not None
+        compare(name, p.grad, finite_differences(loss, p.data), 1e-9)
+
+
+def test_names_and_shapes() -> None:
+    shapes = {
+        "norm1.weight": (4,), "norm1.bias": (4,),
+        "attn.w_qkv.weight": (12, 4), "attn.w_qkv.bias": (12,),
+        "attn.out_proj.weight": (4, 4), "attn.out_proj.bias": (4,),
+        "norm2.weight": (4,), "norm2.bias": (4,),
+        "mlp.up.weight": (5, 4), "mlp.up.bias": (5,),
+        "mlp.down.weight": (4, 5), "mlp.down.bias": (4,),
+    }  # fmt: skip
+    assert {name: p.shape for name, p in Block(CONFIG).named_parameters()} == shapes
+    bare = Block(ModelConfig(d_model=4, n_heads=2, d_ff=5, bias=False))
+    assert {name for name, _ in bare.named_parameters()} == {name for name in shapes if name.endswith("weight")}
+
+
+def test_d_ff_is_four_times_d_model_unless_given() -> None:
+    assert Block(ModelConfig(d_model=4, n_heads=2)).mlp.up.weight.shape == (16, 4)
+
+
+def test_a_mask_reaches_the_attention() -> None:
+    block, x = small(), draw(1, 3, 4)
+    alone = np.eye(3, dtype=bool)  # each token sees itself only, so that it might as well be the whole text
+    together = block(Tensor(x), alone).data[0]
+    for t in range(3):
+        np.testing.assert_allclose(together[t], block(Tensor(x[:, t : t + 1])).data[0, 0], rtol=1e-12)
+
+
+def test_dropout_acts_on_both_halves_and_only_while_training() -> None:
+    block = small(ModelConfig(d_model=4, n_heads=2, d_ff=5, dropout=0.5))
+    x = Tensor(draw(8, 8, 4))
+    np.testing.assert_array_equal(block.eval()(x).data, small()(x).data)
+    block.train()
+    with seeds(0, DROPOUT, 0):
+        y = block(x).data
+    # Each half writes 0 with probability a half, independently: a quarter of the entries passes unchanged.
+    assert 0.14 < (y == x.data).mean() < 0.36
+    with seeds(0, DROPOUT, 0):
+        np.testing.assert_array_equal(block(x).data, y)
+
+
+def test_float32_stays_float32() -> None:
+    x = Tensor(draw(2, 3, 4).astype(np.float32), requires_grad=True)
+    y = Block(CONFIG)(x)
+    ng.sum(y * y).backward()
+    assert y.dtype == np.float32
+    assert x.grad is not None
+    assert x.grad.dtype == np.float32

@@ -1,0 +1,141 @@
+"""Configs: each rule with its message."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types, nearest, option
+
+CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleConfig])
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "message"),
+    [
+        (ModelConfig, {"n_layers": 0}, "n_layers must be at least 1, got 0"),
+        (ModelConfig, {"vocab_size": -5}, "vocab_size must be at least 1, got -5"),
+        (ModelConfig, {"d_ff": 0}, "d_ff must be at least 1, got 0"),
+        (ModelConfig, {"dropout": -0.1}, r"dropout must be at least 0, got -0\.1"),
+        (ModelConfig, {"dropout": 1.0}, r"dropout must be below 1, got 1\.0"),
+        (ModelConfig, {"d_model": 128.0}, r"d_model must be int, got 128\.0"),
+        (ModelConfig, {"d_model": "128"}, "d_model must be int, got '128'"),
+        (ModelConfig, {"d_model": None}, "d_model must be int, got None"),
+        (ModelConfig, {"n_heads": True}, "n_heads must be int, got True"),
+        (ModelConfig, {"d_ff": 0.5}, r"d_ff must be int or none, got 0\.5"),
+        (ModelConfig, {"bias": 1}, "bias must be bool, got 1"),
+        (ModelConfig, {"dropout": False}, "dropout must be float, got False"),
+        (
+            ModelConfig,
+            {"d_model": 100, "n_heads": 6},
+            "d_model must be divisible by n_heads, got d_model=100 and n_heads=6; try n_heads=5",
+        ),
+        (TrainConfig, {"lr": math.nan}, "lr must be finite, got nan"),
+        (TrainConfig, {"lr": math.inf}, "lr must be finite, got inf"),
+        (TrainConfig, {"lr": -1}, r"lr must be at least 0, got -1\.0"),
+        (TrainConfig, {"beta2": 1}, r"beta2 must be below 1, got 1\.0"),
+        (TrainConfig, {"grad_clip": "1"}, "grad_clip must be float or none, got '1'"),
+        (TrainConfig, {"max_steps": 0}, "max_steps must be at least 1, got 0"),
+        (TrainConfig, {"seed": -1}, "seed must be at least 0, got -1"),
+        (TrainConfig, {"tokenizer": None}, "tokenizer must be str, got None"),
+        (TrainConfig, {"val_fraction": 1.0}, r"val_fraction must be below 1, got 1\.0"),
+        (SampleConfig, {"temperature": -0.5}, r"temperature must be at least 0, got -0\.5"),
+        (SampleConfig, {"top_k": 0}, "top_k must be at least 1, got 0"),
+        (SampleConfig, {"top_p": -0.1}, r"top_p must be at least 0, got -0\.1"),
+    ],
+)
+def test_a_broken_rule_says_which(config: type[Config], values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        config(**values)
+
+
+def test_choices_are_named() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Meal(Config):
+        soup: str = option("leek", "what is in it", choices=("leek", "pea"))
+
+    assert Meal("pea").soup == "pea"
+    with pytest.raises(ValueError, match=r"^soup must be one of leek, pea, got 'fish'$"):
+        Meal("fish")
+
+
+def test_the_bounds_themselves() -> None:
+    assert ModelConfig(dropout=0).dropout == 0.0
+    assert ModelConfig(dropout=0.999).dropout == 0.999
+    assert TrainConfig(warmup_steps=0, weight_decay=0, lr=0).warmup_steps == 0
+    assert SampleConfig(temperature=0, top_p=0, top_k=1, max_new_tokens=0).temperature == 0
+
+
+def test_none_is_off_where_it_is_allowed() -> None:
+    assert ModelConfig(d_ff=None).d_ff is None
+    assert TrainConfig(grad_clip=None, eval_batches=None, data=None).grad_clip is None
+    assert SampleConfig(top_k=None, top_p=None).top_k is None
+
+
+def test_an_int_becomes_a_float_where_one_is_wanted() -> None:
+    config = TrainConfig(lr=1, grad_clip=2)
+    assert (config.lr, config.grad_clip) == (1.0, 2.0)
+    assert type(config.lr) is type(config.grad_clip) is float
+    assert config == TrainConfig(lr=1.0, grad_clip=2.0)
+
+
+def test_the_suggested_number_of_heads_divides() -> None:
+    for d_model, n_heads in ((7, 2), (128, 5), (12, 100)):
+        with pytest.raises(ValueError, match="try n_heads=") as error:
+            ModelConfig(d_model=d_model, n_heads=n_heads)
+        ModelConfig(d_model=d_model, n_heads=int(str(error.value).rsplit("=", 1)[1]))
+
+
+@CONFIGS
+def test_a_dict_and_back(config: type[Config]) -> None:
+    assert config.from_dict(config().to_dict()) == config()
+    assert list(config().to_dict()) == [field.name for field in dataclasses.fields(config)]
+    changed = SampleConfig(seed=7, top_p=0.5)
+    assert SampleConfig.from_dict(changed.to_dict()) == changed
+    assert SampleConfig.from_dict({"seed": 7}) == SampleConfig(seed=7)  # what is left out has its default
+
+
+def test_an_unknown_key_suggests_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"^ModelConfig: unknown key 'n_layer'; did you mean n_layers\?$"):
+        ModelConfig.from_dict({"n_layer": 2})
+    with pytest.raises(ValueError, match=r"^TrainConfig: unknown key 'zzz'$"):
+        TrainConfig.from_dict({"zzz": 2})
+    with pytest.raises(ValueError, match="n_heads must be at least 1"):  # values from a file are checked too
+        ModelConfig.from_dict({"n_heads": 0})
+
+
+def test_nearest() -> None:
+    assert nearest("--d-modle", ["--d-model", "--d-ff"]) == "; did you mean --d-model?"
+    assert nearest("--xyz", ["--d-model", "--d-ff"]) == ""
+
+
+@CONFIGS
+def test_a_config_cannot_be_changed(config: type[Config]) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config().seed = 3  # type: ignore[attr-defined]
+    assert hash(config()) == hash(config())
+
+
+def test_replace_checks_again() -> None:
+    with pytest.raises(ValueError, match="n_heads=3"):
+        dataclasses.replace(ModelConfig(), n_heads=3)
+
+
+@CONFIGS
+def test_every_field_has_a_type_a_default_and_one_phrase_of_help(config: type[Config]) -> None:
+    types = field_types(config)
+    for field in dataclasses.fields(config):
+        assert types[field.name][0] in (int, float, bool, str)
+        assert field.default is not dataclasses.MISSING
+        assert types[field.name][1] or field.default is not None
+        text = field.metadata["help"]
+        assert len(text) > 5
+        assert not text.endswith(".")
+
+
+def test_field_types_see_through_none() -> None:
+    types = field_types(ModelConfig)
+    assert types["d_ff"] == (int, True)
+    assert types["dropout"] == (float, False)
+    assert types["bias"] == (bool, False)

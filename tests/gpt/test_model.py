@@ -1,0 +1,295 @@
+"""GPT: its gradient, and the properties that a wrong wire would break."""
+
+import dataclasses
+import gc
+import math
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from gpt.config import ModelConfig
+from gpt.model import GPT
+from nanograd.gradcheck import finite_differences
+from nanograd.nn import count_parameters
+from nanograd.op import no_grad
+from nanograd.optim import AdamW, clip_grad_norm
+from nanograd.seeds import DROPOUT, seeds
+from nanograd.tensor import Tensor
+
+CONFIG = ModelConfig(vocab_size=65, context_length=16, d_model=32, n_layers=2, n_heads=4)
+
+
+def gpt(config: ModelConfig = CONFIG, seed: int = 0) -> GPT:
+    return GPT(config, np.random.default_rng(seed))
+
+
+def draw_ids(*shape: int, vocab_size: int = 65, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, vocab_size, shape)
+
+
+def logits_of(model: GPT, x: Tensor) -> Tensor:
+    """Run all that follows the embeddings on features x (B, T, C), which may be a leaf."""
+    for block in model.blocks:
+        x = block(x)
+    return ng.linear(model.norm(x), model.tok_emb.weight)
+
+
+def gradient(leaf: Tensor) -> np.ndarray:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+# The gradient
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_parameter_has_the_gradient_of_the_loss(bias: bool) -> None:
+    model = gpt(ModelConfig(vocab_size=5, context_length=4, d_model=4, n_layers=2, n_heads=2, d_ff=6, bias=bias))
+    model.astype(np.float64)
+    rng = np.random.default_rng(2)
+    for p in model.parameters():
+        p.copy_(rng.standard_normal(p.shape) * 0.5 + (p.ndim < 2))  # not 0 and 1, where much goes unseen
+    ids, targets = np.array([[0, 3, 3], [1, 0, 4]]), np.array([[3, 3, 2], [0, -100, 1]])
+
+    @no_grad()
+    def loss() -> float:
+        return model.loss(ids, targets).item()
+
+    model.loss(ids, targets).backward()
+    for name, p in model.named_parameters():
+        numeric = finite_differences(loss, p.data)
+        assert np.abs(gradient(p) - numeric).max() <= 1e-8 * np.abs(numeric).max(), name
+    assert not gradient(model.pos_emb.weight)[3].any()  # three tokens do not use the fourth position
+    assert gradient(model.tok_emb.weight)[2].any()  # an id that is nowhere read is still a class of the head
+
+
+def test_the_table_of_tokens_gets_the_gradient_of_both_its_uses() -> None:
+    model = gpt().astype(np.float64)
+    ids, targets = draw_ids(2, 5), draw_ids(2, 5, seed=2)
+    model.loss(ids, targets).backward()
+    tied = gradient(model.tok_emb.weight)
+    below = Tensor(model.tok_emb.weight.data, requires_grad=True)
+    above = Tensor(model.tok_emb.weight.data, requires_grad=True)
+    x = ng.embedding(below, ids) + model.pos_emb(np.arange(5))
+    for block in model.blocks:
+        x = block(x)
+    ng.cross_entropy(ng.linear(model.norm(x), above), targets).backward()
+    assert min(np.abs(gradient(below)).max(), np.abs(gradient(above)).max()) > 1e-3
+    np.testing.assert_allclose(tied, gradient(below) + gradient(above), rtol=1e-12, atol=1e-16)
+
+
+# What a token may know
+
+
+def test_a_token_is_reached_by_itself_and_all_before_it_and_by_none_after() -> None:
+    model, T, u = gpt().astype(np.float64), 6, np.random.default_rng(4).standard_normal(65)
+    for t in range(T):
+        x = Tensor(np.random.default_rng(3).standard_normal((1, T, 32)), requires_grad=True)
+        logits_of(model, x)[0, t].backward(u)
+        reach = np.abs(gradient(x)[0]).max(axis=1)  # how far the logits of t move with the token at each t'
+        assert (reach[: t + 1] > 1e-9).all()
+        assert (reach[t + 1 :] == 0).all()
+
+
+def test_another_end_leaves_the_logits_before_it_as_they_were() -> None:
+    model, ids = gpt(), draw_ids(2, 8)
+    before = model(ids).data
+    ids[:, 5:] = (ids[:, 5:] + 1) % 65
+    after = model(ids).data
+    np.testing.assert_array_equal(after[:, :5], before[:, :5])
+    assert (np.abs(after[:, 5:] - before[:, 5:]).max(axis=2) > 1e-3).all()
+
+
+def test_without_mask_and_positions_a_text_is_a_bag_of_words() -> None:
+    model, ids = gpt(), draw_ids(2, 8)
+    order = np.random.default_rng(5).permutation(8)
+    for block in model.blocks:
+        block.attn.causal = False
+    positions = model.pos_emb.weight.data.copy()
+    model.pos_emb.weight.copy_(0)
+    np.testing.assert_allclose(model(ids[:, order]).data, model(ids).data[:, order], rtol=0, atol=1e-6)
+    model.pos_emb.weight.copy_(positions)
+    assert np.abs(model(ids[:, order]).data - model(ids).data[:, order]).max() > 1e-3
+
+
+def test_texts_of_a_batch_do_not_see_each_other() -> None:
+    model, ids = gpt().astype(np.float64), draw_ids(3, 7)
+    alone = np.concatenate([model(row[None]).data for row in ids])
+    np.testing.assert_allclose(model(ids).data, alone, rtol=1e-12, atol=1e-13)
+
+
+# The start
+
+
+def test_the_first_loss_is_that_of_a_guess() -> None:
+    losses = [gpt(seed=seed).loss(draw_ids(8, 16), draw_ids(8, 16, seed=2)).item() for seed in range(3)]
+    assert losses == pytest.approx([math.log(65)] * 3, rel=0.05)  # ln 65 = 4.174
+
+
+def test_matrices_start_at_their_standard_deviations_and_the_rest_at_one_and_zero() -> None:
+    model = gpt(ModelConfig(vocab_size=200, context_length=100, d_model=64, n_layers=8, n_heads=2))
+    for name, p in model.named_parameters():
+        if p.ndim == 1:
+            np.testing.assert_array_equal(p.data, np.float32("norm" in name and name.endswith("weight")))
+        else:
+            writes = "out_proj" in name or "down" in name
+            expected = 0.005 if writes else 0.02  # 0.02 / √(2·8)
+            assert p.data.std() == pytest.approx(expected, rel=0.05), name  # 4096 draws or more: 4 deviations are 0.044
+            assert abs(p.data.mean()) < 0.1 * expected
+        assert p.dtype == np.float32
+
+
+def added_variance(n_layers: int, scaled: bool) -> float:
+    """Return the variance of all that the blocks of a fresh model add to the stream."""
+    model = gpt(dataclasses.replace(CONFIG, n_layers=n_layers))
+    if not scaled:
+        for block in model.blocks:
+            for weight in (block.attn.out_proj.weight, block.mlp.down.weight):
+                weight.copy_(weight.data * math.sqrt(2 * n_layers))
+    start = x = Tensor(np.random.default_rng(6).standard_normal((4, 16, 32)).astype(np.float32) * 0.03)
+    with no_grad():
+        for block in model.blocks:
+            x = block(x)
+    return float((x.data - start.data).var())
+
+
+def test_the_stream_does_not_grow_with_depth_since_what_is_written_starts_smaller() -> None:
+    # Measured at 2, 8 and 32 layers, in units of 1e-4: scaled 0.97, 0.96, 1.02; unscaled 3.8, 17, 79.
+    scaled = [added_variance(n, scaled=True) for n in (2, 8, 32)]
+    unscaled = [added_variance(n, scaled=False) for n in (2, 8, 32)]
+    assert max(scaled) < 1.5 * min(scaled)
+    assert unscaled[1] > 3 * unscaled[0]
+    assert unscaled[2] > 3 * unscaled[1]
+
+
+def test_the_same_generator_makes_the_same_model() -> None:
+    first, again, other = gpt().state_dict(), gpt().state_dict(), gpt(seed=1).state_dict()
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    assert not np.array_equal(first["tok_emb.weight"], other["tok_emb.weight"])
+
+
+# Names, and the tie
+
+
+def test_names_and_shapes_of_the_parameters() -> None:
+    model = gpt(ModelConfig(vocab_size=7, context_length=5, d_model=4, n_layers=2, n_heads=2, d_ff=6))
+    block = ["norm1", "attn.w_qkv", "attn.out_proj", "norm2", "mlp.up", "mlp.down"]
+    layers = [f"blocks.{i}.{name}" for i in (0, 1) for name in block] + ["norm"]
+    expected = [
+        "tok_emb.weight",
+        "pos_emb.weight",
+        *[f"{name}.{kind}" for name in layers for kind in ("weight", "bias")],
+    ]
+    names = [name for name, _ in model.named_parameters()]
+    assert sorted(names) == sorted(expected)  # they are a file format; the head is tok_emb.weight, and stored once
+    state = model.state_dict()
+    assert state["tok_emb.weight"].shape == (7, 4)
+    assert state["pos_emb.weight"].shape == (5, 4)
+    # 7·4 + 5·4, twice 2·4·2 + 12·5 + 4·5 + 6·5 + 4·7, and 2·4: 48 + 2·154 + 8
+    assert count_parameters(model.parameters()) == 364
+
+
+def test_gpt2_has_124_million_parameters() -> None:
+    def count(C: int) -> int:
+        norms, attention, mlp = 4 * C, (3 * C * C + 3 * C) + (C * C + C), (4 * C * C + 4 * C) + (4 * C * C + C)
+        return (50257 + 1024) * C + 12 * (norms + attention + mlp) + 2 * C
+
+    narrow = gpt(ModelConfig(vocab_size=50257, context_length=1024, d_model=8, n_layers=12, n_heads=2))
+    assert count_parameters(narrow.parameters()) == count(8)
+    assert count(768) == 124_439_808
+
+
+def test_the_norm_of_the_gradient_counts_the_tied_table_once() -> None:
+    model = gpt()
+    model.loss(draw_ids(2, 8), draw_ids(2, 8, seed=2)).backward()
+    squares = [float((gradient(p).astype(np.float64) ** 2).sum()) for p in model.parameters()]
+    assert len(squares) == 28
+    expected = math.sqrt(sum(squares))
+    assert clip_grad_norm(model.parameters(), None) == pytest.approx(expected, rel=1e-6)
+    twice = [*model.parameters(), model.tok_emb.weight]
+    assert clip_grad_norm(twice, None) == pytest.approx(expected, rel=1e-6)
+
+
+# Running it
+
+
+def test_ids_must_be_a_batch_that_fits() -> None:
+    model = gpt()
+    with pytest.raises(ValueError, match=r"GPT: ids must be \(batch, time\), got shape \(3,\)"):
+        model(np.array([1, 2, 3]))
+    with pytest.raises(ValueError, match="GPT: 17 tokens are more than context_length=16"):
+        model(np.zeros((1, 17), int))
+    with pytest.raises(ValueError, match=r"embedding: ids must lie in \[0, 65\)"):
+        model(np.array([[65]]))
+    assert model([[1, 2]]).shape == (1, 2, 65)  # a list will do
+    assert model(np.zeros((2, 16), np.uint16)).shape == (2, 16, 65)
+
+
+def test_targets_of_minus_100_do_not_count() -> None:
+    model, ids = gpt().astype(np.float64), draw_ids(2, 4)
+    targets = np.array([[5, -100, 7, -100], [-100, -100, -100, 9]])
+    log_p = ng.log_softmax(model(ids)).data
+    by_hand = -(log_p[0, 0, 5] + log_p[0, 2, 7] + log_p[1, 3, 9])
+    assert model.loss(ids, targets).item() == pytest.approx(by_hand / 3, rel=1e-12)
+    assert model.loss(ids, targets, reduction="sum").item() == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_dropout_differs_from_evaluation_and_follows_its_seed() -> None:
+    model, ids = gpt(dataclasses.replace(CONFIG, dropout=0.3)), draw_ids(2, 8)
+    plain = gpt()(ids).data
+    np.testing.assert_array_equal(model.eval()(ids).data, plain)
+    model.train()
+
+    def drawn(*key: int) -> np.ndarray:
+        with seeds(0, DROPOUT, *key):
+            return model(ids).data
+
+    first = drawn(0)
+    assert np.abs(first - plain).max() > 1e-2
+    np.testing.assert_array_equal(drawn(0), first)
+    for other in (drawn(1), drawn(0, 1), model(ids).data):  # another step, another micro step, no seed at all
+        assert not np.array_equal(other, first)
+    assert not np.array_equal(model(ids).data, model(ids).data)
+
+
+def test_dropout_reaches_the_embeddings() -> None:
+    model = gpt(dataclasses.replace(CONFIG, n_layers=1, dropout=0.5))
+    for p in (model.blocks[0].attn.out_proj.weight, model.blocks[0].mlp.down.weight):
+        p.copy_(0)  # the block writes nothing, so that only what the embeddings lose is seen
+    h, plain = model.hidden(draw_ids(1, 8)).data, model.eval().hidden(draw_ids(1, 8)).data
+    assert np.abs(h - plain).max() > 0.1
+
+
+def test_the_readable_pairs_give_the_same_model() -> None:
+    model, ids, targets = gpt(), draw_ids(2, 8), draw_ids(2, 8, seed=2)
+    model.loss(ids, targets).backward()
+    quick = {name: gradient(p) for name, p in model.named_parameters()}
+    model.zero_grad()
+    with ng.readable():
+        model.loss(ids, targets).backward()
+    for name, p in model.named_parameters():
+        assert np.abs(gradient(p) - quick[name]).max() <= 1e-5 * np.abs(gradient(p)).max(), name
+
+
+def test_a_step_leaves_nothing_for_the_garbage_collector() -> None:
+    model = gpt(dataclasses.replace(CONFIG, dropout=0.1))
+    optimizer = AdamW(model.named_parameters(), 1e-3)
+    ids, targets = draw_ids(2, 8), draw_ids(2, 8, seed=2)
+
+    def step(n: int) -> None:
+        with seeds(0, DROPOUT, n):
+            model.loss(ids, targets).backward()
+        clip_grad_norm(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step(0)
+    gc.collect()
+    gc.disable()
+    try:
+        step(1)
+        assert gc.collect() == 0  # no cycle: every array was freed as soon as nobody needed it
+    finally:
+        gc.enable()

@@ -1,0 +1,143 @@
+"""Pre-tokens: each pattern on cases split by hand, and that no cut of the text is seen in the result."""
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+import regex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt.tokenizer.pretokens import BLOCK, PATTERNS, check_special_tokens, split_text, word_finder
+
+# Characters on which the patterns differ: contractions, capitals, caseless letters, marks, digits, line ends, slashes.
+EDGES = st.text(alphabet="'sSlLrRe aAéДж中\u0301ǅʰ12³ \t\n\r\u00a0\u3000\x1c/.!€😀<|>", max_size=40)
+SPECIALS = ("<|", "<|a|>", "<|a|><|a|>", "ab", "bcd")
+
+
+def split(
+    chunks: Sequence[str], pattern: str, specials: Sequence[str] = (), *, block: int = BLOCK
+) -> list[str | tuple[str]]:
+    """Return the pre-tokens as texts and the special tokens as tuples."""
+    found: list[str | tuple[str]] = []
+    for words, special in split_text(chunks, pattern, specials, block=block):
+        found.extend(words)
+        if special is not None:
+            found.append((special,))
+    return found
+
+
+def cut(text: str, places: Sequence[int]) -> list[str]:
+    edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    return [text[start:stop] for start, stop in itertools.pairwise(edges)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "words"),
+    [
+        ("gpt2", "Hello world, I'll  go", ["Hello", " world", ",", " I", "'ll", " ", " go"]),
+        ("gpt2", "a\n\n123  ", ["a", "\n", "\n", "123", "  "]),  # of white space the last character stays before a word
+        ("gpt2", "DON'T 12345!?", ["DON", "'", "T", " 12345", "!?"]),
+        ("gpt2", "n\u0303a 中文", ["n", "\u0303", "a", " 中文"]),  # a mark is no letter
+        ("cl100k", "DON'T 12345!?\n\nx", ["DON", "'T", " ", "123", "45", "!?\n\n", "x"]),
+        ("cl100k", "\n  \n  x", ["\n  \n", " ", " x"]),
+        ("o200k", "DON'T helloWorld", ["DON'T", " hello", "World"]),
+        ("o200k", "n\u0303a a/\n/b", ["n\u0303a", " a", "/\n/", "b"]),
+        ("o200k", "中BB", ["中", "BB"]),
+        ("o200k", "中BBb", ["中BBb"]),  # one small letter far behind joins what stood apart
+    ],
+)
+def test_split_by_hand(pattern: str, text: str, words: list[str]) -> None:
+    assert split([text], pattern) == words
+    assert "".join(words) == text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(deadline=None)
+@given(text=EDGES | st.text())
+def test_pre_tokens_are_what_the_pattern_finds_and_cover_the_text(pattern: str, text: str) -> None:
+    assert split([text], pattern) == regex.findall(PATTERNS[pattern], text)
+    assert "".join(word_finder(pattern)(text)) == text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(deadline=None)
+@given(text=st.text(st.characters(max_codepoint=127)))
+def test_ascii_is_split_as_the_whole_pattern_does(pattern: str, text: str) -> None:
+    assert word_finder(pattern)(text) == regex.findall(PATTERNS[pattern], text)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_pair_of_ascii_characters_is_split_as_the_whole_pattern_does(pattern: str) -> None:
+    find = regex.compile(PATTERNS[pattern]).findall
+    for pair in itertools.product(map(chr, range(128)), repeat=2):
+        assert word_finder(pattern)("".join(pair)) == find("".join(pair))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=400, deadline=None)
+@given(text=EDGES | st.text(), places=st.lists(st.integers(min_value=0), max_size=6), block=st.integers(1, 12))
+def test_no_cut_is_seen_in_the_pre_tokens(pattern: str, text: str, places: list[int], block: int) -> None:
+    assert split(cut(text, places), pattern, block=block) == regex.findall(PATTERNS[pattern], text)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=400, deadline=None)
+@given(
+    text=st.lists(st.sampled_from([*SPECIALS, *"<|a>bcd \n'l"]), max_size=20).map("".join),
+    places=st.lists(st.integers(min_value=0), max_size=6),
+    block=st.integers(1, 12),
+)
+def test_no_cut_is_seen_in_special_tokens(pattern: str, text: str, places: list[int], block: int) -> None:
+    whole = split([text], pattern, SPECIALS)
+    assert split(cut(text, places), pattern, SPECIALS, block=block) == whole
+    assert split(list(text), pattern, SPECIALS, block=block) == whole
+    assert "".join(part if isinstance(part, str) else part[0] for part in whole) == text
+
+
+def test_the_longest_special_token_counts_and_ends_the_words_around_it() -> None:
+    found = split(["x <|a|><|a|> y<|a|> <|b"], "gpt2", SPECIALS)
+    assert found == ["x", " ", ("<|a|><|a|>",), " y", ("<|a|>",), " ", ("<|",), "b"]
+    assert split(["abcd bcd"], "gpt2", SPECIALS) == [
+        ("ab",),
+        "cd",
+        " ",
+        ("bcd",),
+    ]  # the first to begin, not the longest
+
+
+def test_text_is_handed_on_before_all_of_it_is_there() -> None:
+    pieces = split_text(itertools.repeat("word "), "gpt2", ("<|endoftext|>",))
+    assert next(pieces).words[:2] == ["word", " word"]
+
+
+def test_a_word_longer_than_the_block_is_searched_few_times() -> None:
+    # one character a chunk: a search at every chunk would look at 2e5 ** 2 / 2 characters, which takes a minute
+    assert split(["a"] * 200_000 + [" b"], "gpt2", block=16) == ["a" * 200_000, " b"]
+
+
+def test_an_unknown_pattern_gets_a_suggestion() -> None:
+    with pytest.raises(
+        ValueError, match=r"pattern must be one of 'gpt2', 'cl100k', 'o200k', got 'gtp2'; did you mean 'gpt2'\?"
+    ):
+        word_finder("gtp2")
+
+
+@pytest.mark.parametrize(
+    ("special_tokens", "error", "message"),
+    [
+        (
+            "<|endoftext|>",
+            TypeError,
+            r"f: special_tokens must be a list of texts, got a str; write \['<\|endoftext\|>'\]",
+        ),
+        (["a"], ValueError, "f: a special token must be longer than a byte, got 'a'"),
+        ([""], ValueError, "f: a special token must be longer than a byte, got ''"),
+        (["ab", "cd", "ab"], ValueError, "f: special_tokens must be distinct, got 'ab' twice"),
+        ([b"ab"], TypeError, "f: special_tokens: text must be a str, got bytes"),
+        (["a\ud800"], ValueError, "f: special_tokens: UTF-8 cannot write a lone surrogate"),
+    ],
+)
+def test_special_tokens_are_checked(special_tokens: list[str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        check_special_tokens("f", special_tokens)

@@ -1,0 +1,115 @@
+"""attention: who sees whom, and what comes back."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor
+from nanograd.ops.dropout import keep_mask
+
+rng = np.random.default_rng(0)
+Q, K, V = (rng.standard_normal((2, 4, 3)) for _ in range(3))
+
+
+def test_by_hand() -> None:
+    # one query, two keys: scores ln 1 and ln 3 with scale 1, so P = (1/4, 3/4) and y = 4/4 + 3·8/4
+    q, k, v = (Tensor(np.array(a), requires_grad=True) for a in ([[1.0]], [[0.0], [math.log(3)]], [[4.0], [8.0]]))
+    y = ng.attention(q, k, v, scale=1.0)
+    np.testing.assert_allclose(y.data, [[7]])
+    y.backward(np.array([[1.0]]))
+    np.testing.assert_allclose(v.grad, [[1 / 4], [3 / 4]])  # Pᵀ dy
+    # dP = (4, 8), Σ P dP = 7: dS = (1/4 · -3, 3/4 · 1)
+    np.testing.assert_allclose(k.grad, [[-3 / 4], [3 / 4]])  # dSᵀ q
+    np.testing.assert_allclose(q.grad, [[3 / 4 * math.log(3)]])  # dS k
+
+
+def test_equal_scores_give_the_mean_of_the_values() -> None:
+    y = ng.attention(np.zeros((4, 3)), K[0], V[0])
+    np.testing.assert_allclose(y, np.broadcast_to(V[0].mean(axis=0), (4, 3)))
+
+
+def test_causal_gives_the_mean_of_the_past() -> None:
+    y = ng.attention(np.zeros((4, 3)), K[0], V[0], causal=True)
+    for t in range(4):
+        np.testing.assert_allclose(y[t], V[0, : t + 1].mean(axis=0))
+
+
+def test_it_is_softmax_between_two_products() -> None:
+    by_ops = ng.softmax(Q @ K.transpose(0, 2, 1) / math.sqrt(3)) @ V
+    np.testing.assert_allclose(ng.attention(Q, K, V), by_ops)
+
+
+def test_scale_is_one_over_the_root_of_the_head_size() -> None:
+    np.testing.assert_array_equal(ng.attention(Q, K, V), ng.attention(Q, K, V, scale=1 / math.sqrt(3)))
+    assert not np.allclose(ng.attention(Q, K, V), ng.attention(Q, K, V, scale=1.0))
+
+
+def test_causal_is_a_triangle_as_mask() -> None:
+    triangle = np.tri(4, dtype=bool)
+    np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True), ng.attention(Q, K, V, triangle))
+
+
+@pytest.mark.parametrize("t", [0, 1, 2, 3])
+def test_the_future_changes_nothing(t: int) -> None:
+    k, v = K.copy(), V.copy()
+    k[:, t + 1 :] = 1e3
+    v[:, t + 1 :] = -1e3
+    before, after = ng.attention(Q, K, V, causal=True), ng.attention(Q, k, v, causal=True)
+    np.testing.assert_array_equal(before[:, : t + 1], after[:, : t + 1])
+
+
+def test_no_gradient_reaches_what_is_not_seen() -> None:
+    k, v = Tensor(K, requires_grad=True), Tensor(V, requires_grad=True)
+    y = ng.attention(Q, k, v, causal=True)
+    y[:, 1].sum().backward()
+    for leaf in (k, v):
+        assert leaf.grad[:, :2].all()
+        assert not leaf.grad[:, 2:].any()
+
+
+def test_a_query_that_sees_nothing_gives_zeros_and_gets_zeros() -> None:
+    mask = np.ones((4, 4), bool)
+    mask[2] = False
+    q = Tensor(Q, requires_grad=True)
+    y = ng.attention(q, K, V, mask)
+    np.testing.assert_array_equal(y.data[:, 2], 0)
+    y.backward(np.ones((2, 4, 3)))
+    np.testing.assert_array_equal(q.grad[:, 2], 0)
+    assert q.grad[:, [0, 1, 3]].all()
+
+
+def test_each_row_of_the_score_gradient_sums_to_zero() -> None:
+    """Adding one vector to all keys adds one number to each score of a query: nothing changes."""
+    k = Tensor(K, requires_grad=True)
+    ng.attention(Q, k, V).backward(rng.standard_normal((2, 4, 3)))
+    np.testing.assert_allclose(k.grad.sum(axis=1), 0, atol=1e-14)
+
+
+def test_dropout_acts_on_the_probabilities() -> None:
+    p = ng.softmax(Q @ K.transpose(0, 2, 1) / math.sqrt(3))
+    z = keep_mask(p.shape, 0.5, 7, p.dtype)
+    np.testing.assert_allclose(ng.attention(Q, K, V, dropout=0.5, seed=7), (p * z) @ V)
+    np.testing.assert_array_equal(ng.attention(Q, K, V, dropout=0.0), ng.attention(Q, K, V))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "error", "message"),
+    [
+        ((Q, K[:1], V), {}, ValueError, r"must agree on …, D and S, got q \(2, 4, 3\), k \(1, 4, 3\), v \(2, 4, 3\)"),
+        ((Q, K[..., :2], V), {}, ValueError, r"must agree on …, D and S, got .* k \(2, 4, 2\)"),
+        ((Q, K, V[:, :3]), {}, ValueError, r"must agree on …, D and S, got .* v \(2, 3, 3\)"),
+        ((Q[0, 0], K[0], V[0]), {}, ValueError, r"must agree on …, D and S, got q \(3,\)"),
+        ((Q, K, V, np.ones((4, 4))), {}, TypeError, "mask must be boolean, True where a query may look, got float64"),
+        ((Q, K, V, np.ones((4, 4), int)), {}, TypeError, "mask must be boolean"),
+        ((Q, K, V, np.ones((4, 3), bool)), {}, ValueError, r"must broadcast to the scores \(2, 4, 4\), got \(4, 3\)"),
+        ((Q, K, V, np.ones((1, 2, 4, 4), bool)), {}, ValueError, r"must broadcast to the scores .*\(1, 2, 4, 4\)"),
+        ((Q, K, V), {"dropout": 0.1}, ValueError, "dropout=0.1 needs a seed"),
+        ((Q, K, V), {"casual": True}, TypeError, "unknown option casual; did you mean causal"),
+    ],
+)
+def test_refusals(arrays: tuple[Any, ...], options: dict[str, Any], error: Any, message: str) -> None:
+    with pytest.raises(error, match=f"attention: .*{message}"):
+        ng.attention(*arrays, **options)

@@ -1,0 +1,112 @@
+"""cross_entropy: its numbers, what it ignores, and what it refuses."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor
+
+# Three rows whose exponentials add up to 8: the probability of class k of row 0 is (1, 2, 5)/8
+LOGITS = np.log(np.array([[1.0, 2.0, 5.0], [4.0, 2.0, 2.0], [6.0, 1.0, 1.0]]))
+TARGETS = np.array([2, 0, 1])  # of probability 5/8, 4/8, 1/8
+
+
+def gradient(logits: np.ndarray, targets: Any, dy: Any = None, **options: Any) -> np.ndarray:
+    leaf = Tensor(logits, requires_grad=True)
+    ng.cross_entropy(leaf, targets, **options).backward(dy)
+    return leaf.grad
+
+
+def test_by_hand() -> None:
+    losses = [math.log(8 / 5), math.log(8 / 4), math.log(8 / 1)]
+    np.testing.assert_allclose(ng.cross_entropy(LOGITS, TARGETS, reduction="none"), losses)
+    np.testing.assert_allclose(ng.cross_entropy(LOGITS, TARGETS, reduction="sum"), sum(losses))
+    np.testing.assert_allclose(ng.cross_entropy(LOGITS, TARGETS), sum(losses) / 3)
+    # p - onehot, in eighths: (1, 2, 5-8), (4-8, 2, 2), (6, 1-8, 1)
+    eighths = np.array([[1, 2, -3], [-4, 2, 2], [6, -7, 1]]) / 8
+    np.testing.assert_allclose(gradient(LOGITS, TARGETS, reduction="sum"), eighths)
+    np.testing.assert_allclose(gradient(LOGITS, TARGETS), eighths / 3)
+    weights = np.array([1.0, 10.0, 100.0])
+    np.testing.assert_allclose(gradient(LOGITS, TARGETS, weights, reduction="none"), eighths * weights[:, None])
+
+
+def test_equal_logits_cost_the_logarithm_of_the_classes() -> None:
+    assert ng.cross_entropy(np.zeros((4, 65)), np.arange(4)) == pytest.approx(math.log(65))
+
+
+def test_it_is_log_softmax_and_a_choice() -> None:
+    logits = np.random.default_rng(0).standard_normal((4, 7))
+    targets = np.array([6, 0, 3, 3])
+    by_parts = -ng.mean(ng.log_softmax(logits)[np.arange(4), targets])
+    np.testing.assert_allclose(ng.cross_entropy(logits, targets), by_parts)
+
+
+def test_the_mean_is_over_the_targets_that_count() -> None:
+    targets = np.array([2, -100, 1])
+    assert ng.cross_entropy(LOGITS, targets) == pytest.approx((math.log(8 / 5) + math.log(8)) / 2)
+    dx = gradient(LOGITS, targets)
+    np.testing.assert_allclose(dx, np.array([[1, 2, -3], [0, 0, 0], [6, -7, 1]]) / 16)
+    none = ng.cross_entropy(LOGITS, targets, reduction="none")
+    np.testing.assert_allclose(none, [math.log(8 / 5), 0, math.log(8)])
+
+
+def test_a_class_may_be_the_one_ignored() -> None:
+    assert ng.cross_entropy(LOGITS, TARGETS, ignore_index=0) == pytest.approx((math.log(8 / 5) + math.log(8)) / 2)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_where_nothing_counts_the_loss_is_zero(reduction: str) -> None:
+    for logits, targets in ((LOGITS, np.full(3, -100)), (np.zeros((0, 3)), np.zeros(0, np.int64))):
+        assert ng.cross_entropy(logits, targets, reduction=reduction) == 0
+        np.testing.assert_array_equal(gradient(logits, targets, reduction=reduction), np.zeros(logits.shape))
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_an_ignored_row_may_hold_anything(poison: float) -> None:
+    logits = LOGITS.copy()
+    logits[1] = [poison, 1, poison]
+    targets = np.array([2, -100, 1])
+    assert ng.cross_entropy(logits, targets) == ng.cross_entropy(LOGITS, targets)
+    np.testing.assert_array_equal(gradient(logits, targets), gradient(LOGITS, targets))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_overflow(dtype: Any) -> None:
+    logits = np.array([[1e30, 0.0], [0.0, 2000.0]], dtype)
+    np.testing.assert_array_equal(ng.cross_entropy(logits, np.array([0, 0]), reduction="none"), [0, 2000])
+
+
+def test_a_class_of_minus_infinity_is_no_candidate() -> None:
+    logits = np.array([[0.0, -np.inf, 0.0]])
+    assert ng.cross_entropy(logits, np.array([0])) == pytest.approx(math.log(2))
+    np.testing.assert_allclose(gradient(logits, np.array([0])), [[-0.5, 0, 0.5]])
+
+
+def test_axes_in_front_are_targets() -> None:
+    logits, targets = LOGITS.reshape(1, 3, 3), TARGETS.reshape(1, 3)
+    assert ng.cross_entropy(logits, targets) == ng.cross_entropy(LOGITS, TARGETS)
+    assert ng.cross_entropy(logits, targets, reduction="none").shape == (1, 3)
+    assert ng.cross_entropy(LOGITS[0], 2) == pytest.approx(math.log(8 / 5))
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "options", "error", "message"),
+    [
+        (LOGITS, [0, 3, 0], {}, ValueError, r"targets must lie in \[0, 3\) or be ignore_index=-100, got 3"),
+        (LOGITS, [0, -1, 0], {}, ValueError, r"targets must lie in \[0, 3\) or be ignore_index=-100, got -1"),
+        (LOGITS, [0, -100, 0], {"ignore_index": -1}, ValueError, "be ignore_index=-1, got -100"),
+        (LOGITS, [0, 1], {}, ValueError, r"shape of logits without its last axis, got logits \(3, 3\) and targets \("),
+        (LOGITS, [[0], [1], [2]], {}, ValueError, r"got logits \(3, 3\) and targets \(3, 1\)"),
+        (np.array(1.0), 0, {}, ValueError, r"got logits \(\) and targets \(\)"),
+        (LOGITS, [0.0, 1.0, 2.0], {}, TypeError, "targets must be integers, got float32"),
+        (LOGITS, [True, False, True], {}, TypeError, "targets must be integers, got bool"),
+        (LOGITS, [0, 1, 2], {"reduction": "avg"}, ValueError, "reduction must be mean, sum or none, got 'avg'"),
+        (LOGITS, [0, 1, 2], {"ignore": 0}, TypeError, "unknown option ignore; did you mean ignore_index"),
+    ],
+)
+def test_refusals(logits: Any, targets: Any, options: dict[str, Any], error: Any, message: str) -> None:
+    with pytest.raises(error, match=f"cross_entropy: .*{message}"):
+        ng.cross_entropy(logits, targets, **options)

@@ -1,0 +1,64 @@
+"""softmax and log_softmax."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor
+
+X = np.random.default_rng(0).standard_normal((3, 5))
+
+
+def pulled(op: ng.Op, x: Any, dy: Any) -> np.ndarray:
+    leaf = Tensor(np.array(x, np.float64), requires_grad=True)
+    op(leaf).backward(np.array(dy, np.float64))
+    return leaf.grad
+
+
+def test_softmax_by_hand() -> None:
+    x = [math.log(1), math.log(2), math.log(5)]
+    np.testing.assert_allclose(ng.softmax(np.array(x)), [1 / 8, 2 / 8, 5 / 8])
+    # dy = (8, 0, 0): Σ dy y = 1; dx = y (dy - 1) = (1/8 · 7, 2/8 · -1, 5/8 · -1)
+    np.testing.assert_allclose(pulled(ng.softmax, x, [8, 0, 0]), [7 / 8, -2 / 8, -5 / 8])
+
+
+def test_log_softmax_by_hand() -> None:
+    x = [math.log(1), math.log(2), math.log(5)]
+    np.testing.assert_allclose(ng.log_softmax(np.array(x)), np.log([1 / 8, 2 / 8, 5 / 8]))
+    # dx = dy - p Σ dy = (8, 0, 0) - 8 (1, 2, 5)/8
+    np.testing.assert_allclose(pulled(ng.log_softmax, x, [8, 0, 0]), [7, -2, -5])
+
+
+@pytest.mark.parametrize("op", [ng.softmax, ng.log_softmax], ids=repr)
+def test_a_shift_changes_nothing(op: ng.Op) -> None:
+    np.testing.assert_allclose(op(X + 1000), op(X), rtol=1e-12)
+    np.testing.assert_allclose(op(X - 1000), op(X), rtol=1e-12)
+    dx = pulled(op, X, np.random.default_rng(1).standard_normal(X.shape))
+    np.testing.assert_allclose(dx.sum(axis=-1), 0, atol=1e-14)
+
+
+def test_rows_sum_to_one() -> None:
+    np.testing.assert_allclose(ng.softmax(X * 30).sum(axis=-1), 1)
+    np.testing.assert_allclose(ng.softmax(X, axis=0).sum(axis=0), 1)
+    np.testing.assert_allclose(np.exp(ng.log_softmax(X)), ng.softmax(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_overflow(dtype: Any) -> None:
+    x = np.array([1e30, 0, -1e30], dtype)
+    np.testing.assert_array_equal(ng.softmax(x), [1, 0, 0])
+    np.testing.assert_array_equal(ng.log_softmax(x), np.array([0, -1e30, -2e30], dtype))
+
+
+def test_a_row_of_minus_infinities() -> None:
+    x = np.array([[-np.inf, -np.inf], [0, -np.inf]])
+    np.testing.assert_array_equal(ng.softmax(x), [[0, 0], [1, 0]])
+    np.testing.assert_array_equal(ng.log_softmax(x), [[-np.inf, -np.inf], [0, -np.inf]])
+    np.testing.assert_array_equal(pulled(ng.softmax, x, [[1, 2], [3, 4]]), np.zeros((2, 2)))
+
+
+def test_nan_is_not_hidden() -> None:
+    assert np.isnan(ng.softmax(np.array([np.nan, 1.0]))).all()

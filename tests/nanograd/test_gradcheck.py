@@ -1,0 +1,173 @@
+"""gradcheck: it passes what is right, and catches what is wrong."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import GradcheckError, Op, Tensor, gradcheck
+from nanograd.gradcheck import compare, finite_differences
+
+X = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.6]])
+
+
+def user_op(name: str, forward: Any, backward: Any) -> Op:
+    """Make an op of two functions of any name."""
+    forward.__name__, backward.__name__ = f"{name}_forward", f"{name}_backward"
+    return Op(forward, backward)
+
+
+def cube(factor: float) -> Op:
+    """Make x³ whose slope is `factor` times what it should be."""
+    return user_op("cube", lambda x: (x * x * x, x), lambda dy, saved: (factor * dy * 3 * saved * saved,))
+
+
+def softmax_with(backward: Any) -> Op:
+    return user_op("softmax", lambda x: ng.ops.softmax.pair.forward(x), backward)
+
+
+# By hand
+
+
+def test_finite_differences_of_a_parabola() -> None:
+    x = np.array([3.0, -1.0])
+    slope = finite_differences(lambda: float((x * x).sum()), x)
+    np.testing.assert_allclose(slope, [6, -2], rtol=1e-10)  # 2x
+    np.testing.assert_array_equal(x, [3, -1])
+
+
+def test_extrapolation_leaves_little_error() -> None:
+    x = np.array([1.0])
+    slope = finite_differences(lambda: float(np.exp(x[0])), x)
+    assert abs(slope[0] - np.e) < 1e-11
+
+
+def test_a_right_backward_passes() -> None:
+    gradcheck(cube(1.0), X)
+    gradcheck(lambda x, y: x @ y.T + x.sum(), X, X)
+
+
+# Planted mistakes
+
+
+@pytest.mark.parametrize("factor", [1.01, 0.99, 1.0001, -1.0, 0.0, np.nan, np.inf])
+def test_a_wrong_factor_is_caught(factor: float) -> None:
+    with pytest.raises(GradcheckError, match=r"cube: input 0: worst at \[\d, \d\]: analytic"):
+        gradcheck(cube(factor), X)
+
+
+def test_the_message_names_op_place_and_both_numbers() -> None:
+    op = user_op("line", lambda x: (x * 3, None), lambda dy, saved: (dy * 3 + np.array([[0, 0, 0], [0, 1, 0]]),))
+    u = np.random.default_rng(0).standard_normal(X.shape)
+    numeric = 3 * u[1, 1]
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(op, X)
+    words = str(caught.value).replace(",", "").split()
+    assert str(caught.value).startswith("line: input 0: worst at [1, 1]: ")
+    assert float(words[words.index("analytic") + 1]) == pytest.approx(numeric + 1)
+    assert float(words[words.index("numeric") + 1]) == pytest.approx(numeric)
+    assert float(words[words.index("error") + 1]) == pytest.approx(1)
+
+
+def test_a_function_is_named_too() -> None:
+    def half_forgotten(x: Tensor) -> Tensor:
+        return x * x.detach()  # slope x instead of 2x
+
+    with pytest.raises(GradcheckError, match="half_forgotten: input 0"):
+        gradcheck(half_forgotten, X)
+
+
+def test_the_wrong_input_is_named() -> None:
+    op = user_op("times", lambda a, b: (a * b, (a, b)), lambda dy, saved, needs: (dy * saved[1], -dy * saved[0]))
+    with pytest.raises(GradcheckError, match="times: input 1"):
+        gradcheck(op, X, X + 2)
+
+
+MISTAKES = {
+    "zeros": lambda dy, saved: (np.zeros_like(dy),),
+    "the sum is left out": lambda dy, saved: (saved[0] * dy - saved[0] * dy.mean(axis=-1, keepdims=True),),
+    "y is left out": lambda dy, saved: (dy - (dy * saved[0]).sum(axis=-1, keepdims=True),),
+    "a uniform dy is assumed": lambda dy, saved: (saved[0] * (dy - dy[..., :1]),),
+}
+
+
+@pytest.mark.parametrize("backward", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_in_softmax_are_caught(backward: Any) -> None:
+    with pytest.raises(GradcheckError, match="softmax: input 0"):
+        gradcheck(softmax_with(backward), X)
+
+
+@pytest.mark.parametrize("backward", MISTAKES.values(), ids=MISTAKES)
+def test_a_uniform_cotangent_would_have_missed_them(backward: Any) -> None:
+    """Each row of softmax sums to one whatever x is, so sum() has slope zero: and so have all these mistakes."""
+    y, saved = ng.ops.softmax.pair.forward(X)
+    numeric = finite_differences(lambda: float(ng.softmax(X).sum()), X)
+    compare("softmax", backward(np.ones_like(y), saved)[0], numeric, 1e-7)
+
+
+def test_a_missing_unbroadcast_is_caught() -> None:
+    op = user_op("shift", lambda x, b: (x + b, None), lambda dy, saved, needs: (dy, dy))
+    gradcheck(op, X, X)
+    with pytest.raises(ValueError, match=r"shift: .* shape \(2, 3\) for input 1 of shape \(3,\); was it broadcast"):
+        gradcheck(op, X, X[0])
+
+
+def test_a_gradient_that_drops_repeats_is_caught() -> None:
+    def rows_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+        dx = np.zeros((2, 3))
+        dx[[0, 0, 1]] = dy
+        return (dx,)
+
+    op = user_op("rows", lambda x: (x[[0, 0, 1]], None), rows_backward)
+    with pytest.raises(GradcheckError, match=r"rows: input 0: worst at \[0, "):
+        gradcheck(op, X)
+
+
+def test_a_lost_history_is_caught() -> None:
+    with pytest.raises(GradcheckError, match="analytic 0"):
+        gradcheck(lambda x: Tensor(x.data * 2), X)
+
+
+# What it takes
+
+
+def test_integers_and_none_are_passed_as_they_are() -> None:
+    gradcheck(ng.embedding, X, np.array([1, 1, 0]))
+    gradcheck(ng.linear, X, X, None)
+    gradcheck(ng.layernorm, X, None, X[0], eps=0.1)
+
+
+def test_float32_is_checked_in_float64_and_left_as_it_was() -> None:
+    x = X.astype(np.float32)
+    before = x.copy()
+    gradcheck(cube(1.0), x)
+    np.testing.assert_array_equal(x, before)
+    assert x.dtype == np.float32
+
+
+def test_an_array_without_entries_passes() -> None:
+    gradcheck(ng.exp, np.zeros((0, 3)))
+
+
+def test_options_and_seed_are_passed_on() -> None:
+    gradcheck(ng.softmax, X, axis=0)
+    gradcheck(ng.dropout, X, p=0.5, seed=4)
+    gradcheck(cube(1.0), X, cotangent_seed=7)
+
+
+def test_tolerance_is_relative_to_the_largest_entry() -> None:
+    analytic, numeric = np.array([1000.0, 0.05]), np.array([1000.0, 0.0])
+    compare("x", analytic, numeric, 1e-4)  # 0.05 of 1000
+    with pytest.raises(GradcheckError, match=r"x: worst at \[1\]: analytic 0.05, numeric 0, error 0.05 > 1e-05"):
+        compare("x", analytic, numeric, 1e-5)
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(GradcheckError, match=r"x: gradient has shape \(2,\), the input \(2, 1\)"):
+        compare("x", np.ones(2), np.ones((2, 1)), 1e-7)
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="compare writes into the scalar that |analytic - numeric| is")
+def test_a_number_is_checked() -> None:
+    gradcheck(cube(1.0), np.array(1.5))

@@ -1,0 +1,296 @@
+"""Tensor: what can be written with it, and what it refuses."""
+
+import operator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor, gradcheck
+
+A = np.array([[1.0, 2.0], [3.0, 4.0]])
+B = np.array([[5.0, 6.0], [7.0, 8.0]])
+
+
+def leaf(values: Any) -> Tensor:
+    return Tensor(np.array(values, np.float64), requires_grad=True)
+
+
+# Making one
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.5, np.float32),
+        ([1.5, 2.0], np.float32),
+        ([[1, 2]], np.int64),
+        (True, np.bool_),
+        (np.array([1.5]), np.float64),
+        (np.array([1.5], np.float16), np.float16),
+        (np.array([1], np.uint8), np.uint8),
+    ],
+)
+def test_dtype_at_creation(data: Any, dtype: Any) -> None:
+    assert Tensor(data).dtype == dtype
+
+
+def test_an_array_is_taken_as_it_is() -> None:
+    a = np.ones(2)
+    assert Tensor(a).data is a
+    assert Tensor(Tensor(a)).data is a
+    assert Tensor(a).numpy() is a
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [("abc", "expected real numbers, got dtype <U3"), (1j, "got dtype complex128"), ([None], "got dtype object")],
+)
+def test_only_real_numbers_make_a_tensor(data: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"Tensor: .*{message}"):
+        Tensor(data)
+
+
+@pytest.mark.parametrize("data", [[1, 2], True, np.array([1], np.uint8)])
+def test_integers_cannot_require_grad(data: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"Tensor: only floats can require grad, got .*; use .astype\('float32'\) first"
+    ):
+        Tensor(data, requires_grad=True)
+
+
+# Operators
+
+BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul, operator.pow]
+by_name = pytest.mark.parametrize("op", BINARY, ids=lambda op: op.__name__)
+
+
+@by_name
+def test_tensors_on_both_sides(op: Any) -> None:
+    y = op(leaf(A), leaf(B))
+    np.testing.assert_allclose(y.data, op(A, B))
+    gradcheck(op, A, B / 4)
+
+
+@by_name
+def test_an_array_on_either_side(op: Any) -> None:
+    for y in (op(A, leaf(B)), op(leaf(A), B)):
+        assert isinstance(y, Tensor)
+        assert y.requires_grad
+        np.testing.assert_allclose(y.data, op(A, B))
+    gradcheck(lambda x: op(A, x), B / 4)
+    gradcheck(lambda x: op(x, B / 4), A)
+
+
+@by_name
+@pytest.mark.parametrize("number", [3, 2, 0.5, np.float64(1.5), np.float32(0.25), np.int64(2)], ids=repr)
+def test_a_number_on_either_side(op: Any, number: Any) -> None:
+    if op is operator.matmul:
+        with pytest.raises(ValueError, match="matmul: the last axis"):
+            op(number, leaf(A))
+        return
+    gradcheck(lambda x: op(number, x), A)
+    gradcheck(lambda x: op(x, number), A)
+    x = Tensor(A.astype(np.float32), requires_grad=True)
+    for y in (op(number, x), op(x, number)):
+        assert y.dtype == np.float32
+    np.testing.assert_allclose(op(number, leaf(A)).data, op(number, A))
+    np.testing.assert_allclose(op(leaf(A), number).data, op(A, number))
+
+
+def test_a_list_on_either_side() -> None:
+    x = leaf([1.0, 2.0])
+    np.testing.assert_array_equal(([3.0, 4.0] - x).data, [2, 2])
+    np.testing.assert_array_equal((x - [3.0, 4.0]).data, [-2, -2])
+
+
+def test_negation() -> None:
+    x = leaf([1.0, -2.0])
+    (-x).backward(np.array([1.0, 10.0]))
+    np.testing.assert_array_equal(x.grad, [-1, -10])
+
+
+def test_a_square_of_integers_follows_the_number_law() -> None:
+    assert (Tensor([3]) ** 2).dtype == np.int64
+    assert (Tensor([3]) ** 2.0).dtype == np.float32
+    assert (Tensor([3.0]) ** 2).item() == 9.0
+
+
+def test_plus_equals_rebinds() -> None:
+    x = leaf([1.0, 2.0])
+    y, before = x, x.data.copy()
+    y += 1
+    assert y is not x
+    np.testing.assert_array_equal(x.data, before)
+    y.backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad, [1, 1])
+
+
+def test_an_array_cannot_take_a_tensor_in_place() -> None:
+    a = np.ones(2)
+    with pytest.raises(TypeError):
+        a += leaf([1.0, 2.0])
+
+
+def test_numpys_functions_refuse_a_tensor() -> None:
+    with pytest.raises(TypeError, match="Tensor"):
+        np.exp(leaf([1.0]))
+    with pytest.raises(TypeError, match="Tensor"):
+        np.add(np.ones(1), Tensor([1.0]))
+
+
+# Crossing to NumPy
+
+
+def test_asarray_raises_where_history_would_be_lost() -> None:
+    with pytest.raises(TypeError, match=r"requires grad is no plain array: use .detach\(\).numpy\(\)"):
+        np.asarray(leaf([1.0]))
+    with pytest.raises(TypeError, match="no plain array"):
+        np.array(leaf([1.0]) * 2)
+
+
+def test_asarray_of_a_constant() -> None:
+    x = Tensor([1.0, 2.0])
+    assert np.asarray(x).dtype == np.float32
+    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    assert np.shares_memory(np.asarray(x), x.data)
+    assert not np.shares_memory(np.array(x), x.data)
+
+
+def test_detach_shares_the_array_and_not_the_history() -> None:
+    x = leaf([1.0])
+    y = (x * 2).detach()
+    assert not y.requires_grad
+    assert x.detach().data is x.data
+
+
+def test_item_len_and_the_like() -> None:
+    x = leaf(A)
+    assert (x.shape, x.ndim, x.size, x.dtype, len(x)) == ((2, 2), 2, 4, np.float64, 2)
+    assert Tensor(2.5).item() == 2.5
+    assert isinstance(Tensor([3]).item(), int)
+    assert bool(Tensor(1.0))
+    assert not bool(Tensor([0.0]))
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(x)
+    with pytest.raises(TypeError, match="len"):
+        len(Tensor(1.0))
+
+
+def test_repr() -> None:
+    assert repr(Tensor([1.0, 2.5])) == "Tensor([1. , 2.5], dtype=float32)"
+    assert repr(leaf([[1.0], [2.0]])) == "Tensor([[1.],\n        [2.]], dtype=float64, requires_grad=True)"
+
+
+def test_astype() -> None:
+    x = Tensor([1.5, -1.5], requires_grad=True)
+    y = x.astype(np.float64)
+    assert (y.dtype, y.requires_grad) == (np.float64, True)
+    y.backward(np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(x.grad, [1, 2])
+    assert x.grad.dtype == np.float32
+    whole = x.astype(np.int64)  # a staircase: its slope is 0
+    assert not whole.requires_grad
+    np.testing.assert_array_equal(whole.data, [1, -1])
+    assert Tensor([1]).astype("float32").dtype == np.float32
+
+
+def test_copy_writes_into_the_array() -> None:
+    x = leaf([1.0, 2.0])
+    array = x.data
+    assert x.copy_([3, 4]) is x
+    assert x.data is array
+    np.testing.assert_array_equal(array, [3, 4])
+
+
+# Indexing and iterating
+
+INDICES = [
+    1, -1, slice(0, 1), slice(None, None, -1), None, ..., (..., 0), (slice(None), None, 1), [1, 1, 0], [[0, 1], [1, 1]],
+    ([0, 1], [1, 1]), [True, False], [], (slice(None), []), np.array([0, 0]), A > 1.5, (A > 1.5).any(axis=1), np.int64(1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_indexing_is_numpys(index: Any) -> None:
+    np.testing.assert_array_equal(leaf(A)[index].data, A[index])
+    gradcheck(lambda x: x[index], A)
+
+
+def test_a_tensor_may_be_an_index() -> None:
+    x = leaf(A)
+    np.testing.assert_array_equal(x[Tensor([1, 1])].data, A[[1, 1]])
+    np.testing.assert_array_equal(x[Tensor([0, 1]), Tensor(1)].data, [2, 4])
+    np.testing.assert_array_equal(x[Tensor(A > 2.5)].data, [3, 4])
+
+
+def test_an_index_outside_is_numpys_error() -> None:
+    with pytest.raises(IndexError, match="index 2 is out of bounds"):
+        leaf(A)[2]
+
+
+def test_entries_cannot_be_assigned() -> None:
+    x = leaf(A)
+    with pytest.raises(TypeError, match="entries cannot be assigned, the tape would not see it; use where, concat or"):
+        x[0] = 1.0
+
+
+def test_iteration_goes_over_the_first_axis_and_is_recorded() -> None:
+    x = leaf(A)
+    first, second = x
+    (first * second).backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad, A[::-1])
+    with pytest.raises(TypeError, match="a scalar cannot be iterated over"):
+        iter(Tensor(1.0))
+
+
+# Methods
+
+
+X = np.arange(24.0).reshape(2, 3, 4) / 10 + 0.1
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (lambda x: x.transpose(), X.transpose()),
+        (lambda x: x.transpose(1, 2), X.swapaxes(1, 2)),  # two axes swap
+        (lambda x: x.transpose(-1, 0), X.swapaxes(-1, 0)),
+        (lambda x: x.transpose(1, 2, 0), X.transpose(1, 2, 0)),
+        (lambda x: x.transpose((1, 2, 0)), X.transpose(1, 2, 0)),
+        (lambda x: x.transpose([1, 2, 0]), X.transpose(1, 2, 0)),
+        (lambda x: x.T, X.T),
+        (lambda x: x.swapaxes(0, -1), X.swapaxes(0, -1)),
+        (lambda x: x.reshape(4, 6), X.reshape(4, 6)),
+        (lambda x: x.reshape((4, -1)), X.reshape(4, 6)),
+        (lambda x: x.reshape(-1), X.reshape(-1)),
+        (lambda x: x.expand_dims(1).squeeze(1), X),
+        (lambda x: x.broadcast_to((2, 2, 3, 4)), np.broadcast_to(X, (2, 2, 3, 4))),
+        (lambda x: x.split(2, axis=-1)[1], X[..., 2:]),
+        (lambda x: x.sum(axis=(0, 2)), X.sum(axis=(0, 2))),
+        (lambda x: x.mean(1, keepdims=True), X.mean(1, keepdims=True)),
+        (lambda x: x.var(axis=-1, ddof=1), X.var(axis=-1, ddof=1)),
+        (lambda x: x.max(axis=0), X.max(axis=0)),
+        (lambda x: x.min(), X.min()),
+        (lambda x: x.exp().log(), X),
+        (lambda x: x.square().sqrt(), X),
+        (lambda x: x.tanh(), np.tanh(X)),
+        (lambda x: x.sigmoid(), 1 / (1 + np.exp(-X))),
+        (lambda x: (x - 1.05).relu(), np.maximum(X - 1.05, 0)),
+        (lambda x: x.masked_fill(X > 1.05, 7.0), np.where(X > 1.05, 7, X)),
+        (lambda x: x.tril(1), np.tril(X, 1)),
+        (lambda x: x.softmax(axis=1), np.exp(X) / np.exp(X).sum(axis=1, keepdims=True)),
+        (lambda x: x.log_softmax(), X - np.log(np.exp(X).sum(axis=-1, keepdims=True))),
+    ],
+)
+def test_methods(method: Any, expected: np.ndarray) -> None:
+    y = method(leaf(X))
+    np.testing.assert_allclose(y.data, expected, rtol=1e-12)
+    gradcheck(method, X)
+
+
+def test_the_function_of_arrays_gives_an_array() -> None:
+    assert isinstance(ng.exp(A), np.ndarray)
+    assert isinstance(ng.exp(Tensor(A)), Tensor)
+    assert type(ng.sum(A)) is np.ndarray, "a 0-d array, not a NumPy scalar"
