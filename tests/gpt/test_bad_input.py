@@ -19,7 +19,7 @@ from gpt.run import METRICS, VAL_TOKENS, read_metrics
 from gpt.safetensors import save_file
 
 ROOT = Path(gpt.__file__).parents[1]
-ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
 TEXT = "the cat sat on the mat.\na dog ran.\n" * 30
 TINY = (
     "--tokenizer char --d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 2 --max-steps 4 "

@@ -19,7 +19,7 @@ from gpt.cli import Parser, add_flags, take
 from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, option
 
 ROOT = Path(gpt.__file__).parents[1]
-ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
 posix_only = pytest.mark.skipif(os.name != "posix", reason="pipes and file descriptors of POSIX")
 
 
@@ -264,15 +264,8 @@ def test_overflow_on_the_way_is_no_warning(monkeypatch: pytest.MonkeyPatch, caps
 
 
 @posix_only
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        ([], 141),
-        (["tokenizer"], 141),
-        (["train", "--help"], 0),  # argparse passes over it
-    ],
-)
-def test_a_reader_that_goes_away_is_no_traceback(words: list[str], code: int) -> None:
+@pytest.mark.parametrize("words", [[], ["tokenizer"], ["train", "--help"]])
+def test_a_reader_that_goes_away_is_no_traceback(words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
@@ -281,7 +274,7 @@ def test_a_reader_that_goes_away_is_no_traceback(words: list[str], code: int) ->
         )
     finally:
         os.close(write)
-    assert (done.returncode, done.stderr) == (code, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @posix_only

@@ -22,7 +22,7 @@ from gpt.tokenizer import CharTokenizer, load_tokenizer
 from gpt.train import make_optimizer
 
 ROOT = Path(gpt.__file__).parents[1]
-ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
 TEXT = "Où est le café ? Là-bas.\nThe cat sat on the mat.\n" * 30
 TINY = "--d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 2 --eval-batches 1"
 KEYS = ["step", "loss", "val_loss", "lr", "grad_norm", "tokens_per_s", "elapsed_s"]
@@ -85,6 +85,23 @@ def test_what_is_said_before_and_after(text: Path, tmp_path: Path, capsys: Outpu
     assert "\r" not in shown  # plain lines, as this is no terminal
     sample = (out / SAMPLE).read_text(encoding="utf-8")
     assert shown.endswith(f'\n\n{sample}\nMore of it: python -m gpt sample {out} --prompt "…"\n')
+
+
+def test_the_sample_is_that_of_the_best_model(run: Path, tmp_path: Path, capsys: Output) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in run.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    words = ["--max-steps", "8", "--lr", "9", "--min-lr", "9", "--warmup-steps", "0"]  # which spoils it
+    assert main(["train", "--resume", str(folder), *words]) == 0
+    assert load_checkpoint(folder / BEST).position.step == 7
+    assert load_checkpoint(folder / LAST).position.step == 8
+    assert (folder / SAMPLE).read_bytes() == (run / SAMPLE).read_bytes()
+    capsys.readouterr()
+    assert main(["sample", str(folder)]) == 0
+    assert capsys.readouterr().out == (run / SAMPLE).read_text(encoding="utf-8")
+    assert main(["sample", str(folder / LAST)]) == 0
+    assert capsys.readouterr().out != (run / SAMPLE).read_text(encoding="utf-8")
 
 
 def test_without_arguments_it_learns_the_documentation_of_python(

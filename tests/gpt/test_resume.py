@@ -17,18 +17,18 @@ import gpt
 from gpt.__main__ import main
 from gpt.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
 from gpt.config import TrainConfig
-from gpt.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Progress
+from gpt.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Progress, read_metrics
 from gpt.train import Record, make_optimizer
 
 ROOT = Path(gpt.__file__).parents[1]
-ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
 TEXT = "".join(f"{n} green bottles, hanging on the wall; {n * n % 97} fell. Só foi.\n" for n in range(99))
 TINY = (
     "--d-model 16 --n-layers 2 --n-heads 2 --context-length 8 --batch-size 2 --eval-batches 3 --warmup-steps 5 "
     "--save-every 10"
 )
 SETTINGS = {
-    "plain": "--tokenizer char --eval-every 7",
+    "plain": "--tokenizer char --eval-every 7 --lr 0.02 --min-lr 1",  # rising, so that the best step comes early
     "dropout": "--vocab-size 270 --dropout 0.2 --grad-accum-steps 2 --eval-every 9 --no-bias",
 }
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -100,17 +100,21 @@ def unbroken(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytes
 
 
 def test_the_unbroken_run_is_what_it_should_be(unbroken: tuple[str, Any]) -> None:
-    metrics = unbroken[1]["metrics"]
+    setting, expected = unbroken
+    metrics = expected["metrics"]
     assert [each[0] for each in metrics] == list(range(1, 31))
-    every = 7 if unbroken[0] == "plain" else 9
+    every = 7 if setting == "plain" else 9
     assert [each[0] for each in metrics if each[2] is not None] == [*range(every, 30, every), 30]
     assert len({each[1] for each in metrics}) == 30  # no loss is like another: a step repeated would be seen
-    assert metrics[-1][2] < metrics[every - 1][2]
+    losses = {each[0]: each[2] for each in metrics if each[2] is not None}
+    step, val_loss, best = expected[BEST]
+    assert val_loss == best == losses[step] == min(losses.values())
+    assert expected[LAST] == (30, losses[30], best)
+    if setting == "plain":
+        assert step == 7, "the best must come before the steps at which the run is resumed"
 
 
-@pytest.mark.parametrize(
-    "step", [1, 9, 10, 17, 30]
-)  # before any save, before and in a step that saves, between, the last
+@pytest.mark.parametrize("step", [1, 9, 10, 17, 27, 30])  # before any save, in a step that saves, between, in the last
 def test_a_run_that_died_goes_on_to_the_same_result(
     unbroken: tuple[str, Any], data: Path, tmp_path: Path, step: int
 ) -> None:
@@ -119,6 +123,8 @@ def test_a_run_that_died_goes_on_to_the_same_result(
     assert load_checkpoint(tmp_path / "run" / LAST).position.step == (step - 1) // 10 * 10
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert result(tmp_path / "run") == expected
+    elapsed = [record.elapsed_s for record in read_metrics(tmp_path / "run")]
+    assert elapsed == sorted(elapsed)  # the time of before counts
 
 
 def test_a_line_cut_off_and_one_too_many_are_dropped(unbroken: tuple[str, Any], data: Path, tmp_path: Path) -> None:
