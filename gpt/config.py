@@ -97,7 +97,8 @@ class ModelConfig(Config):
 
 
 def _divisor_near(d_model: int, n_heads: int) -> int:
-    return min((n for n in range(1, d_model + 1) if d_model % n == 0), key=lambda n: abs(n - n_heads))
+    near = min(n_heads, d_model)
+    return next(n for gap in range(near) for n in (near - gap, near + gap) if d_model % n == 0)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ def next_token_probabilities(
     array([0.625, 0.375, 0.   ])
     """
     logits = logits.astype(np.float64)
+    if np.isnan(logits).any() or np.isposinf(logits).any():
+        raise ValueError("generate: the model's logits are not finite, its weights are lost; use an earlier checkpoint")
     if temperature == 0:
         p = np.zeros_like(logits)
         p[logits.argmax()] = 1

@@ -66,7 +66,7 @@ def test_what_is_said_before_and_after(text: Path, tmp_path: Path, capsys: Outpu
     assert main(["train", *words, *TINY.split()]) == 0
     shown, errors = capsys.readouterr()
     assert errors == ""
-    step = r"loss \d\.\d{4}  val (-|\d\.\d{4})  lr \d\.\d\de-05  grad norm \d\.\d\d  [\d,]+ tokens/s  \d:\d\d left"
+    step = r"loss \d\.\d{4}  val (-|\d\.\d{4})  lr \d\.\de-05  grad \d\.\d\d  [\d,]+ tok/s  \d:\d\d left"
     patterns = [
         rf"data      .*café\.txt: 1,470 characters, sha256 {text_sha256(TEXT)[:16]}…",
         r"tokens    1,323 to train on, 147 to validate; char vocabulary of 23",

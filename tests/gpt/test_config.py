@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types, nearest, option
+from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types, nearest
 
 CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleConfig])
 

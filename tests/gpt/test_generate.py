@@ -258,3 +258,8 @@ def test_text_comes_as_soon_as_its_ids_do() -> None:
     stream = stream_text(tokenizer, ids())
     assert next(stream) == "a"
     assert next(stream) == "b"
+
+
+def test_lost_weights_are_named() -> None:
+    with pytest.raises(ValueError, match="logits are not finite, its weights are lost; use an earlier checkpoint"):
+        next_token_probabilities(np.array([0.0, np.nan]))

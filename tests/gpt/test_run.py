@@ -296,7 +296,7 @@ def test_the_line_says_all_that_was_promised() -> None:
     progress.show(Record(5, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 10.0))
     line = progress.line(Record(50, 1.5, None, 1e-3, 0.5, 12345.6, 100.0))
     assert line == (
-        "step  50/200  loss 1.5000  val 2.2500  lr 1.00e-03  grad norm 0.50  12,346 tokens/s  5:00 left"  # 150 · 2 s
+        "step  50/200  loss 1.5000  val 2.2500  lr 1.0e-03  grad 0.50  12,346 tok/s  5:00 left"  # 150 · 2 s
     )
 
 
@@ -346,6 +346,13 @@ def test_a_terminal_of_any_width_is_not_wrapped(monkeypatch: pytest.MonkeyPatch,
     assert len(out.getvalue()) == len("\r") + shown
 
 
+def test_a_terminal_of_80_columns_shows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = Terminal()
+    Progress(Position(), 600, out).show(Record(599, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 599 * 60.0))
+    assert out.getvalue() == ("\rstep 599/600 loss 2.5000 val 2.2500 lr 1.5e-03 grad 0.75 12,346 tok/s 1:00 left\n")
+
+
 def test_a_run_writes_what_it_shows_to_the_output(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(run.folder).log(record(1))  # made here, when the output is the one that is watched
-    assert capsys.readouterr().out.startswith("step 1/9  loss 2.5000  val -  lr 1.00e-03")
+    assert capsys.readouterr().out.startswith("step 1/9  loss 2.5000  val -  lr 1.0e-03")
