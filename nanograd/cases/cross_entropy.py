@@ -33,6 +33,7 @@ CASES: dict[str, list[Case]] = {
         case("no targets, sum", normal(0, 3), exactly(_ids()), reduction="sum"),
         case("no targets, none", normal(0, 3), exactly(_ids()), reduction="none"),
         case("one class", normal(2, 1), exactly([0, 0])),
+        case("one class, one ignored", normal(2, 1), exactly([0, -100])),
         case("small integers", normal(2, 3), exactly(np.array([2, 0], np.uint8))),
         case("large scores", exactly([[800.0, 799.0, -800.0], [-900.0, -901.0, -899.0]]), exactly([1, 2])),
         case("column order", transposed(normal(3, 4)), integers(0, 4, 3)),

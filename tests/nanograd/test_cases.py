@@ -1,6 +1,7 @@
 """Every Case of every op: the backward is the slope of the forward, and both keep the laws of the house."""
 
 import copy
+import inspect
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -25,6 +26,16 @@ def test_every_case_has_its_own_name() -> None:
     for name, cases in CASES.items():
         labels = [case.label for case in cases]
         assert len(set(labels)) == len(labels), name
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=OPS)
+def test_by_default_all_is_needed_that_can_be(op: Op) -> None:
+    """So that a pair can be called without the tape."""
+    for pair in (op.pair, op.fast):
+        for function in pair or ():
+            needs = inspect.signature(function).parameters.get("needs")
+            if needs is not None and not op.variadic:
+                assert needs.default == tuple(i not in op.discrete for i in range(len(op.arrays)))
 
 
 class Run(NamedTuple):

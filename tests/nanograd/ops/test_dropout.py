@@ -53,6 +53,7 @@ def test_backward_passes_what_forward_passed() -> None:
 def test_p_zero_keeps_everything_to_the_bit() -> None:
     x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
     np.testing.assert_array_equal(ng.dropout(x, p=0.0, seed=0), x)
+    assert keep_mask((500_000,), 0.0, 0, np.dtype(np.float32)).all()  # each 16-bit number comes up several times
 
 
 @pytest.mark.parametrize("p", [1.0, -0.1, 1.5, float("nan")])

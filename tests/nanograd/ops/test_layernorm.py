@@ -40,6 +40,7 @@ def test_every_token_has_mean_zero_and_variance_one() -> None:
 def test_eps_is_inside_the_root() -> None:
     x = np.array([[0.0, 2.0]])  # variance 1
     np.testing.assert_allclose(ng.layernorm(x, eps=3.0), [[-0.5, 0.5]])  # ±1/√(1 + 3)
+    np.testing.assert_array_equal(ng.layernorm(x / 300), ng.layernorm(x / 300, eps=1e-5))
     np.testing.assert_array_equal(ng.layernorm(np.full((1, 3), 7.0)), np.zeros((1, 3)))
 
 
