@@ -1,6 +1,6 @@
 """Declare an op of your own, get its backward wrong, and let gradcheck find it.
 
-    python examples/gradcheck_an_op.py
+python examples/gradcheck_an_op.py
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ softplus(t).sum().backward()
 print("and it trains like any other op: dx =\n", t.grad)
 
 
-def softplus_backward(dy: np.ndarray, saved: np.ndarray) -> tuple[np.ndarray]:  # type: ignore[no-redef]  # noqa: F811
+def softplus_backward(dy: np.ndarray, saved: np.ndarray) -> tuple[np.ndarray]:  # type: ignore[no-redef]
     """Forget the minus: 1 / (1 + exp(x)) is the slope of softplus(-x), up to its sign."""
     x = saved
     return (dy / (1 + np.exp(x)),)
