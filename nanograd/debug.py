@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import MODE, Op
-from nanograd.tape import Node
+from nanograd.tape import Node, arrays_in
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 SCOPE_SEPARATOR = "."
@@ -203,13 +203,6 @@ class _Mutation:
 
 def _mark(a: np.ndarray) -> int:
     return hash(a.tobytes())
-
-
-def arrays_in(saved: Any) -> list[np.ndarray]:
-    """List the arrays in what a forward saved."""
-    if isinstance(saved, np.ndarray):
-        return [saved]
-    return [a for part in saved for a in arrays_in(part)] if isinstance(saved, (tuple, list)) else []
 
 
 # Memory

@@ -157,3 +157,10 @@ def accumulate(leaf: "Tensor", dx: np.ndarray, owned: bool) -> None:
         leaf.grad = dx if owned and dx.dtype == leaf.dtype else dx.astype(leaf.dtype, order="C")
     else:
         np.add(leaf.grad, dx, out=leaf.grad)
+
+
+def arrays_in(saved: Any) -> list[np.ndarray]:
+    """List the arrays in what a forward saved."""
+    if isinstance(saved, np.ndarray):
+        return [saved]
+    return [a for part in saved for a in arrays_in(part)] if isinstance(saved, (tuple, list)) else []
