@@ -80,6 +80,8 @@ def _shape(e: Evidence) -> str | None:
 
 
 def _not_finite(e: Evidence) -> str | None:
+    if not np.isfinite(e.numeric).all():
+        return "the forward itself is NaN or infinite at or near these inputs; choose others"
     bad = ~np.isfinite(e.analytic)
     return f"{int(bad.sum())} of {bad.size} entries are NaN or infinite" if bad.any() else None
 

@@ -6,8 +6,20 @@ from nanograd.cases.case import Case, case, exactly, normal, positive, strided, 
 from nanograd.cases.reduce import on_axes, on_ones
 
 CASES: dict[str, list[Case]] = {
-    "std": [*on_axes(normal), case("Bessel", normal(2, 3), axis=1, ddof=1), case("Bessel, all", normal(2, 3), ddof=1)],
-    "norm": [*on_axes(normal), *on_ones(positive), case("3-4-5", exactly([3.0, 4.0]))],
+    "std": [
+        case("all entries equal", exactly([[2.0, 2.0, 2.0], [1.0, 2.0, 4.0]]), axis=1),
+        *on_axes(normal),
+        case("Bessel", normal(2, 3), axis=1, ddof=1),
+        case("Bessel, all", normal(2, 3), ddof=1),
+    ],
+    "norm": [
+        case(
+            "of nothing but zeros", exactly([[0.0, 0.0], [3.0, 4.0]]), axis=1
+        ),  # central differences see 0, our choice
+        *on_axes(normal),
+        *on_ones(positive),
+        case("3-4-5", exactly([3.0, 4.0])),
+    ],
     "prod": [
         *on_axes(normal),
         *on_ones(normal),

@@ -34,6 +34,7 @@ CASES: dict[str, list[Case]] = {
         case("no targets, none", normal(0, 3), exactly(_ids()), reduction="none"),
         case("smoothed", normal(3, 4), integers(0, 4, 3), label_smoothing=0.2),
         case("smoothed, some ignored", normal(4, 3), _SOME_IGNORED, label_smoothing=0.1),
+        case("smoothed sequences", normal(2, 3, 4), integers(0, 4, 2, 3), label_smoothing=0.2),
         case("smoothed, none", normal(3, 4), integers(0, 4, 3), label_smoothing=0.2, reduction="none"),
         case("z-loss", normal(3, 4), integers(0, 4, 3), z_loss=0.3),
         case("z-loss, smoothed, sum", normal(4, 3), _SOME_IGNORED, z_loss=0.1, label_smoothing=0.1, reduction="sum"),
