@@ -51,6 +51,8 @@ class Counter(np.ndarray):
             for letters, a in zip(plain[0].partition("->")[0].split(","), plain[1:], strict=False):
                 sizes |= dict(zip(letters, np.shape(a), strict=False))
             Counter.flops += 2 * math.prod(sizes.values())
+        elif function in (np.cumsum, np.cumprod, np.clip):
+            Counter.flops += np.size(plain[0])
         y = function(*plain, **{name: _plain(value) for name, value in options.items()})
         return y.view(Counter) if isinstance(y, np.ndarray) and y.dtype.kind == "f" else y
 
@@ -94,7 +96,10 @@ def cost(op: Op) -> Cost:
     folder = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")
     shapes = " ".join(str(a.shape).replace(" ", "") for a in arrays if a is not None)
     names = op.arrays or ("x",)
-    gradients = [e for e in equations(op.pair.backward) if any(re.match(rf"d{name}\b|d{name}_", e) for name in names)]
+    said = equations(op.pair.backward)
+    gradients = [e for e in said if any(re.search(rf"(^|\s)d{n}(\b|_)", e.partition("=")[0]) for n in names)] or said[
+        -1:
+    ]
     place = f"ops/{folder[2]}:{code.co_firstlineno}"
     lines = equations(op.pair.forward)
     return Cost(

@@ -82,9 +82,7 @@ class _Anomaly:
             if kind == "∞" and not np.isfinite(options.get("value", 0.0)):
                 return
             why = _forward_mechanism(op.name, arrays, y)
-            raise AnomalyError(
-                f"{kind} came out of the forward of {where(op)}, of finite inputs{why}; {_ranges(named)}"
-            )
+            raise AnomalyError(f"{kind} came out of the forward of {where(op)}{why}; {_ranges(named)}")
 
     def walk_begins(self) -> None:
         self.walks += 1
@@ -94,7 +92,7 @@ class _Anomaly:
 
     def after_backward(self, node: Node, dy: np.ndarray, saved: Any, dxs: Any) -> None:
         for i, dx in enumerate(dxs):
-            if dx is not None and (kind := _new_kind(np.asarray(dx), [dy])):
+            if dx is not None and (kind := _new_kind(np.asarray(dx), [dy, *arrays_in(saved)])):
                 why = _backward_mechanism(node.op.name, dy, np.asarray(dx))
                 raise AnomalyError(
                     f"{kind} came out of the backward of {node.where or node.op.name}, for input {i}, in backward number "
@@ -120,6 +118,10 @@ def _forward_mechanism(name: str, arrays: Any, y: np.ndarray) -> str:
     if name in ("log", "sqrt", "rsqrt") and (first < 0).any():
         return f": {name} of a negative number"
     if name in ("reciprocal", "rsqrt") and (first == 0).any():
+        return ": a division by 0"
+    if name == "pow" and (first < 0).any() and np.isnan(y).any():
+        return ": a fractional power of a negative number"
+    if name == "pow" and ((first == 0) & (arrays[1] < 0)).any():
         return ": a division by 0"
     if name == "div" and (arrays[1] == 0).any():
         return ": 0 / 0" if np.isnan(y).any() else ": a division by 0"
@@ -198,7 +200,8 @@ class _Mutation:
                 )
 
     def after_backward(self, node: Node, dy: np.ndarray, saved: Any, dxs: Any) -> None:
-        self.marks.pop(node.seq, None)
+        if node.parents is None:  # let go of; with retain_graph another walk may come
+            self.marks.pop(node.seq, None)
 
 
 def _mark(a: np.ndarray) -> int:
@@ -244,6 +247,8 @@ class MemoryReport:
         pass
 
     def after_backward(self, node: Node, dy: np.ndarray, saved: Any, dxs: Any) -> None:
+        if node.parents is not None:
+            return  # retain_graph: still held
         for key, size in self._nodes.pop(node.seq, ()):
             self._owners[key] -= 1
             if self._owners[key] == 0:

@@ -41,7 +41,7 @@ def grad(
 
     def sink(target: Any, dx: np.ndarray, owned: bool) -> None:
         if target in found:
-            found[target] = found[target] + dx
+            found[target] = np.asarray(found[target] + dx)
         elif any(target is key for key in keys):
             found[target] = dx if owned else dx.copy()
 

@@ -204,7 +204,9 @@ class Op:
                     raise TypeError(f"{self.name}: {array} is missing; it takes {', '.join(self.arrays)}")
                 given.append(options.pop(array, None))
             args = tuple(given)
-        for option in options:
+        for option, value in options.items():
+            if isinstance(value, np.generic):
+                options[option] = value.item()  # a NumPy scalar would widen a float32 array
             if option in self.arrays:
                 raise TypeError(f"{self.name}: {option} is given twice, by position and by keyword")
             if option not in self.options:

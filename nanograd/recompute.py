@@ -15,7 +15,7 @@ def checkpoint_forward(*xs: np.ndarray, function: Callable[..., Tensor], seeds: 
     """Run a whole function without recording it.
     y = function(x_1, x_2, …)                              (1)
     """
-    replay = seeds.copy()
+    replay = seeds.copy(), MODE.get()
     with no_grad(), using(seeds):
         y = function(*(Tensor(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in xs))
     return y.data, (xs, function, replay)
@@ -27,7 +27,7 @@ def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.nd
     What arrives at parameters that the function uses goes where the outer walk sends its gradients.
     Check: the gradients are equal to the last bit to those without checkpoint.
     """
-    xs, function, replay = saved
+    xs, function, (seeds, mode) = saved
     outer = current_sink()
     leaves = [
         Tensor(x, requires_grad=need) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
@@ -42,10 +42,14 @@ def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.nd
         else:
             outer(leaf, dx, owned)
 
-    with using(replay.copy()):
-        y = function(*leaves)
-    if y._node is not None:
-        pull([(y._node, dy)], sink)
+    token = MODE.set(mode._replace(observers=MODE.get().observers))  # backward itself may run where no grad is recorded
+    try:
+        with using(seeds.copy()):
+            y = function(*leaves)
+        if y._node is not None:
+            pull([(y._node, dy)], sink)
+    finally:
+        MODE.reset(token)
     return tuple(found.get(leaf) if need else None for leaf, need in zip(leaves, needs, strict=True))  # (2)
 
 
@@ -72,4 +76,6 @@ def checkpoint(function: Callable[..., Tensor], *xs: Any) -> Tensor:
         parents = tuple((x._node or x) if need else None for x, need in zip(xs, needs, strict=True))
         out.requires_grad = True
         out._node = Node(_checkpoint, checkpoint_backward, saved, parents, needs)
+    for observer in MODE.get().observers:
+        observer.recorded(_checkpoint, [x for x in arrays if isinstance(x, np.ndarray)], {}, y, saved, out._node)
     return out

@@ -17,6 +17,8 @@ class Subject:
     """What is checked, as one thing: arrays in, an array and the way back out."""
 
     def __init__(self, function: Any, inputs: Sequence[Any], options: dict[str, Any], dtype: np.dtype) -> None:
+        if isinstance(function, Op):
+            inputs = function._bind(tuple(inputs), options)  # which refuses what a call of the op would
         self.options = options
         self.function = function
         self.pair: Any = (
@@ -26,8 +28,6 @@ class Subject:
         self.inputs = [as_input(x, i in discrete, dtype) for i, x in enumerate(inputs)]
         if isinstance(function, Op):
             self.name = function.name
-            if not function.variadic:
-                self.inputs += [None] * (len(function.arrays) - len(self.inputs))
         else:
             name = getattr(self.pair[0] if self.pair else function, "__name__", "function")
             self.name = name.removesuffix("_forward")

@@ -65,8 +65,9 @@ def pull(
         waiting[root] = _add(*waiting[root], dy, False) if root in waiting else (dy, False)
     nodes = _reachable(list(waiting))
     observers = MODE.get().observers
-    for observer in observers:
-        observer.walk_begins()
+    if _SINK.get() is None:  # a walk inside a walk, by checkpoint, is part of the same backward
+        for observer in observers:
+            observer.walk_begins()
     token = _SINK.set(sink)
     try:
         _walk(nodes, waiting, sink, retain_graph, watched, observers)

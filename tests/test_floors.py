@@ -29,7 +29,7 @@ FLOORS = (
     ("nanograd.subject",),
     ("nanograd.laws",),
     ("nanograd.gradcheck", "nanograd.cases", "nanograd.nn", "nanograd.optim"),
-    ("nanograd.recompute", "nanograd.parallel"),
+    ("nanograd.recompute", "nanograd.parallel", "nanograd.cost", "nanograd.mutants"),
     ("nanograd",),
     ("nanograd.study",),
     ("nanograd.__main__",),

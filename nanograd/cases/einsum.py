@@ -21,6 +21,7 @@ CASES: dict[str, list[Case]] = {
         case("dots of different length", normal(2, 2, 2, 3), normal(2, 3, 2), spec="...ik,...kj->...ij"),
         case("dots summed", normal(2, 2, 3), spec="...i->i"),
         case("an axis of size one is stretched", normal(1, 3), normal(2, 3), spec="ij,ij->ij"),
+        case("an axis of size one is stretched and summed", normal(2, 1), normal(2, 3), spec="ij,ij->i"),
         case("no entries", normal(0, 3), normal(3, 2), spec="ik,kj->ij"),
         case("column order", transposed(normal(2, 3)), transposed(normal(3, 2)), spec="ik,kj->ij"),
         case("strided", strided(normal(2, 3)), strided(normal(3, 2)), spec="ik,kj->ij"),

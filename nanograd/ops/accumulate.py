@@ -128,6 +128,8 @@ def cumsum_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
     """Add up as you go.
     y_t = Σ_{s≤t} x_s along `axis`                         (1)
     """
+    if axis is None or x.ndim == 0:
+        raise ValueError(f"cumsum: name an axis of x, such as axis=-1; got axis={axis} and x of shape {x.shape}")
     return np.cumsum(x, axis=axis), axis
 
 

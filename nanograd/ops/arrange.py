@@ -80,8 +80,7 @@ def roll_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Check: a shift by n changes nothing.
     """
     shift, axis = saved
-    back = tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
-    return (np.roll(dy, back, axis),)  # (2)
+    return (np.roll(dy, np.negative(shift), axis),)  # (2)
 
 
 roll = Op(roll_forward, roll_backward)

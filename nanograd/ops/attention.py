@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.ops.dropout import keep_mask
 from nanograd.ops.softmax import softmax_array
 
@@ -14,8 +15,7 @@ def check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise where `mask` is not boolean or does not broadcast to the scores' `shape` (…, T, S)."""
     if mask.dtype != np.bool_:
         raise TypeError(f"attention: mask must be boolean, True where a query may look, got {mask.dtype}")
-    fits = mask.ndim <= len(shape) and all(m in (1, n) for m, n in zip(mask.shape[::-1], shape[::-1], strict=False))
-    if not fits:
+    if not broadcasts_to(mask.shape, shape):
         raise ValueError(f"attention: mask must broadcast to the scores {shape}, got {mask.shape}")
 
 

@@ -34,6 +34,8 @@ def cross_entropy_forward(
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"cross_entropy: reduction must be mean, sum or none, got {reduction!r}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
     t, valid = _check_targets(logits, targets, ignore_index)
     z = logits.reshape(t.size, -1) if t.size else logits.reshape(0, logits.shape[-1])  # (N, V)
     if not valid.all():

@@ -41,8 +41,9 @@ def einsum_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> t
         spec = f"{','.join([output, *(letters for letters, _ in others)])}->{found}"
         dx = np.einsum(spec, dy, *(each for _, each in others), optimize=len(xs) > 2)  # (2)
         alone = tuple(i for i, letter in enumerate(inputs[k]) if letter not in known)
-        summed = tuple(1 if i in alone else n for i, n in enumerate(x.shape))
-        dxs.append(np.broadcast_to(unbroadcast(np.expand_dims(dx, alone), summed), x.shape))
+        dx = np.expand_dims(dx, alone)
+        summed = tuple(1 if n == 1 else dx.shape[i] for i, n in enumerate(x.shape))
+        dxs.append(np.broadcast_to(unbroadcast(dx, summed), x.shape))  # x may be stretched, or the one that stretches
     return tuple(dxs)
 
 

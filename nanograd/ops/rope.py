@@ -31,14 +31,14 @@ def rope_forward(
     if positions.shape[-1:] != x.shape[-2:-1]:
         raise ValueError(f"rope: positions must be one for each of {x.shape[-2]} tokens, got shape {positions.shape}")
     cos, sin = rope_tables(positions, x.shape[-1], base, x.dtype)
-    return _turn(x, cos, sin, interleaved), (cos, sin, interleaved)
+    return _turn(x, cos, sin, interleaved), (cos, sin, interleaved)  # (1), (2)
 
 
 def rope_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1) and (2).
     Collect what a and b do to both outputs:
-    da = dy_a cos θ + dy_b sin θ                           (3)
-    db = -dy_a sin θ + dy_b cos θ                          (4)
+    dx_a = dy_a cos θ + dy_b sin θ                         (3)
+    dx_b = -dy_a sin θ + dy_b cos θ                        (4)
     which is the turn by -θ: a rotation is undone by its transpose.
     Check: dx is as long as dy.
     """

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import broadcasts_to
 
 
 def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -24,7 +25,7 @@ def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int 
     What does not count gets 0, and so does a whole row in which nothing does, or all scores are -∞.
     """
     if mask is not None:
-        if mask.dtype != np.bool_ or np.broadcast_shapes(x.shape, mask.shape) != x.shape:
+        if mask.dtype != np.bool_ or not broadcasts_to(mask.shape, x.shape):
             raise ValueError(
                 f"softmax: mask must be boolean, True where a score counts, and broadcast to x {x.shape}, got {mask.dtype} "
                 f"{mask.shape}"
