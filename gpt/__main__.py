@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         unexpected = isinstance(error, ModuleNotFoundError) and error.name not in PACKAGES
         if unexpected or os.environ.get("GPT_TRACEBACK"):
             raise
-        print(f"gpt {arguments[0]}: {describe(error)}", file=sys.stderr)
+        print(f"{' '.join(['gpt', *arguments[:1]])}: {describe(error)}", file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:  # our output is what could not be written

@@ -13,9 +13,11 @@ from types import UnionType
 from typing import Any, Self
 
 
-def option(default: Any, text: str, *, least: float | None = None, below: float | None = None, **more: Any) -> Any:
-    """Declare a field: its default, its help, and the range [least, below) that it must lie in."""
-    return dataclasses.field(default=default, metadata={"help": text, "least": least, "below": below, **more})
+def option(
+    default: Any, text: str, *, least: float | None = None, most: float | None = None, below: float | None = None
+) -> Any:
+    """Declare a field: its default, its help, and the range it must lie in: from least, to most or below."""
+    return dataclasses.field(default=default, metadata={"help": text, "least": least, "most": most, "below": below})
 
 
 def field_types(config: type) -> dict[str, tuple[type, bool]]:
@@ -42,15 +44,15 @@ class Config:
             if type(value) is not kind:
                 raise ValueError(f"{name} must be {kind.__name__}{' or none' if optional else ''}, got {value!r}")
             rules: Any = self.__dataclass_fields__[name].metadata
-            least, below, choices = rules.get("least"), rules.get("below"), rules.get("choices")
+            least, most, below = rules["least"], rules["most"], rules["below"]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be finite, got {value}")
             if least is not None and value < least:
                 raise ValueError(f"{name} must be at least {least:g}, got {value}")
             if below is not None and value >= below:
                 raise ValueError(f"{name} must be below {below:g}, got {value}")
-            if choices is not None and value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            if most is not None and value > most:
+                raise ValueError(f"{name} must be at most {most:g}, got {value}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON's types."""
@@ -95,7 +97,8 @@ class ModelConfig(Config):
 
 
 def _divisor_near(d_model: int, n_heads: int) -> int:
-    return min((n for n in range(1, d_model + 1) if d_model % n == 0), key=lambda n: abs(n - n_heads))
+    near = min(n_heads, d_model)
+    return next(n for gap in range(near) for n in (near - gap, near + gap) if d_model % n == 0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class TrainConfig(Config):
 
     data: str | None = option(None, "a UTF-8 text file; Python's own documentation if not given")
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
-    seed: int = option(0, "number that all randomness derives from", least=0)
+    seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)
     max_steps: int = option(600, "updates of the parameters", least=1)
     batch_size: int = option(16, "windows of text in a micro-batch", least=1)
     grad_accum_steps: int = option(
@@ -130,5 +133,7 @@ class SampleConfig(Config):
     max_new_tokens: int = option(200, "tokens to write", least=0)
     temperature: float = option(0.8, "0 always takes the likeliest token, 1 follows the model, more is wilder", least=0)
     top_k: int | None = option(None, "draw from the k likeliest tokens only", least=1)
-    top_p: float | None = option(None, "draw from the likeliest tokens that together have this probability", least=0)
-    seed: int = option(0, "number that all randomness derives from", least=0)
+    top_p: float | None = option(
+        None, "draw from the likeliest tokens that together reach this probability", least=0, most=1
+    )
+    seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)

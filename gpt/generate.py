@@ -25,6 +25,8 @@ def next_token_probabilities(
     array([0.625, 0.375, 0.   ])
     """
     logits = logits.astype(np.float64)
+    if np.isnan(logits).any() or np.isposinf(logits).any():
+        raise ValueError("generate: the model's logits are not finite, its weights are lost; use an earlier checkpoint")
     if temperature == 0:
         p = np.zeros_like(logits)
         p[logits.argmax()] = 1
@@ -53,16 +55,20 @@ def generate(model: GPT, ids: Iterable[int], config: SampleConfig, *, stop_id: i
     context = list(ids)
     if not context:
         raise ValueError("generate: needs at least one token to continue")
+    was_training = model.training
     model.eval()
-    for n in range(config.max_new_tokens):
-        with no_grad():
-            logits = model(np.array([context[-model.config.context_length :]])).data[0, -1]
-        p = next_token_probabilities(logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
-        chosen = int(generator(config.seed, SAMPLE, n).choice(len(p), p=p))
-        if chosen == stop_id:
-            return
-        context.append(chosen)
-        yield chosen
+    try:
+        for n in range(config.max_new_tokens):
+            with no_grad():
+                logits = model(np.array([context[-model.config.context_length :]])).data[0, -1]
+            p = next_token_probabilities(logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+            chosen = int(generator(config.seed, SAMPLE, n).choice(len(p), p=p))
+            if chosen == stop_id:
+                return
+            context.append(chosen)
+            yield chosen
+    finally:
+        model.train(was_training)  # a sample in the middle of a run must not leave its dropout off
 
 
 class _Decoder(Protocol):

@@ -53,6 +53,7 @@ class Progress:
         line = self.line(record)
         if self.live:
             width = shutil.get_terminal_size().columns - 1  # a line as wide as the terminal would wrap
+            line = line if len(line) <= width else self.line(record, gap=" ")  # 79 columns hold a run of 999 steps
             self.out.write("\r" + line[:width].ljust(width))
             self.unfinished = True
             if evaluated:
@@ -67,14 +68,20 @@ class Progress:
             self.out.write("\n")
             self.unfinished = False
 
-    def line(self, record: Record) -> str:
+    def line(self, record: Record, gap: str = "  ") -> str:
         """Return the line that a step shows."""
         pace = (record.elapsed_s - self.since) / (record.step - self.start)
         val = f"{self.val_loss:.4f}" if self.val_loss is not None else "-"
-        return (
-            f"step {record.step:>{len(str(self.max_steps))}}/{self.max_steps}  loss {record.loss:.4f}  val {val}  "
-            f"lr {record.lr:.2e}  grad norm {record.grad_norm:.2f}  {record.tokens_per_s:,.0f} tokens/s  "
-            f"{duration(pace * (self.max_steps - record.step))} left"
+        return gap.join(
+            (
+                f"step {record.step:>{len(str(self.max_steps))}}/{self.max_steps}",
+                f"loss {record.loss:.4f}",
+                f"val {val}",
+                f"lr {record.lr:.1e}",
+                f"grad {record.grad_norm:.2f}",
+                f"{record.tokens_per_s:,.0f} tok/s",
+                f"{duration(pace * (self.max_steps - record.step))} left",
+            )
         )
 
 

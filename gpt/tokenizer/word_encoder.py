@@ -72,7 +72,7 @@ def _merge_short(symbols: list[int], rank_at: dict[tuple[int, int], int], merged
 
 
 def _merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
-    """Merge rank after rank, at all its places from left to right, in O(n log n).
+    """Merge rank after rank, at all its places from left to right, in O(n log n) at most.
 
     The symbols are a linked list: `after[i]` and `before[i]` are the neighbours of place i. A merge keeps the left
     place and empties the right one. A place noted for a rank may have changed since, so its pair is looked up again.
@@ -90,7 +90,7 @@ def _merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged:
     while queue:
         rank = heapq.heappop(queue)
         new = merged[rank]
-        for i in sorted(where.pop(rank)):
+        for i in where.pop(rank):  # in order: all were noted in the one pass that made the pair's younger symbol
             j = after[i]
             if rank_of((cells[i], cells[j])) != rank:
                 continue

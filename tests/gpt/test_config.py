@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types, nearest, option
+from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types, nearest
 
 CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleConfig])
 
@@ -48,16 +48,6 @@ CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleCon
 def test_a_broken_rule_says_which(config: type[Config], values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         config(**values)
-
-
-def test_choices_are_named() -> None:
-    @dataclasses.dataclass(frozen=True)
-    class Meal(Config):
-        soup: str = option("leek", "what is in it", choices=("leek", "pea"))
-
-    assert Meal("pea").soup == "pea"
-    with pytest.raises(ValueError, match=r"^soup must be one of leek, pea, got 'fish'$"):
-        Meal("fish")
 
 
 def test_the_bounds_themselves() -> None:

@@ -157,6 +157,14 @@ def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     assert ((shares > 0) == (p > 0)).all()
 
 
+def test_each_token_has_a_draw_of_its_own() -> None:
+    model = gpt()
+    model.tok_emb.weight.copy_(0)  # all logits are 0, so that only the draws differ
+    drawn = write(model, [3], max_new_tokens=120)
+    assert np.bincount(drawn, minlength=12).max() < 25  # 10 each on average, with a standard deviation of 3
+    assert write(model, [3], max_new_tokens=120, seed=1)[1:] != drawn[:-1]
+
+
 def test_the_model_sees_its_last_context_length_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     model, long = gpt(), [7, 7, 7, 0, 1, 2, 3, 4, 5]
 
@@ -196,6 +204,17 @@ def test_nothing_is_recorded_and_dropout_is_off(monkeypatch: pytest.MonkeyPatch)
     new = write(model, [1, 2], max_new_tokens=8, temperature=0.0)
     assert new == write(gpt(), [1, 2], max_new_tokens=8, temperature=0.0)
     assert not any(logits.requires_grad for _, logits in seen)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(training: bool) -> None:
+    model = gpt().train(training)
+    write(model, [1, 2], max_new_tokens=3)
+    assert {module.training for module in model.modules()} == {training}
+    stream = generate(model, [1, 2], SampleConfig(max_new_tokens=3))
+    next(stream)
+    del stream  # given up in the middle
+    assert {module.training for module in model.modules()} == {training}
 
 
 def test_an_empty_prompt_is_refused() -> None:
@@ -239,3 +258,8 @@ def test_text_comes_as_soon_as_its_ids_do() -> None:
     stream = stream_text(tokenizer, ids())
     assert next(stream) == "a"
     assert next(stream) == "b"
+
+
+def test_lost_weights_are_named() -> None:
+    with pytest.raises(ValueError, match="logits are not finite, its weights are lost; use an earlier checkpoint"):
+        next_token_probabilities(np.array([0.0, np.nan]))

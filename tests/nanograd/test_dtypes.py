@@ -103,3 +103,25 @@ def test_a_dtype_is_changed_under_the_eyes_of_the_tape() -> None:
     assert x.grad.dtype == F32
     assert y.grad.dtype == F64
     assert x.grad[0] == y.grad[0] == 1.5
+
+
+def test_mixtures_leave_masks_and_absent_arrays_alone() -> None:
+    x = np.ones((2, 2))
+    assert ng.attention(x, x.astype(F32), x, [[True, False], [True, True]]).dtype == F64
+    assert ng.linear(x, x.astype(F32)).dtype == F64
+    assert ng.linear(x.astype(F32), [[1, 2]], None).dtype == F32
+
+
+def test_an_operand_of_the_right_dtype_is_not_copied() -> None:
+    seen: list[Any] = []
+
+    def look_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
+        seen.extend([a, b])
+        return a + b, None
+
+    def look_backward(dy: np.ndarray, saved: Any, needs: Any) -> tuple[Any, ...]:
+        return dy, dy
+
+    Op(look_forward, look_backward)(f64, f32)
+    assert seen[0] is f64
+    assert seen[1].dtype == F64

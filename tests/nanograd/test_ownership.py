@@ -5,9 +5,11 @@ import weakref
 from typing import Any
 
 import numpy as np
+import pytest
 
 import nanograd as ng
 from nanograd import Op, Tensor
+from nanograd.tape import _add
 
 
 def leaf(*values: Any) -> Tensor:
@@ -92,6 +94,16 @@ def test_what_backward_allocated_is_kept_and_written_into() -> None:
     (h + make(h)).backward(np.ones(2))
     assert arrived[0] is fresh[1], "a residual join adds into the contribution it owns"
     np.testing.assert_array_equal(x.grad, [5, 5])  # 2 + 1 + 2
+
+
+@pytest.mark.parametrize("a_owned", [False, True])
+@pytest.mark.parametrize("b_owned", [False, True])
+def test_a_sum_is_owned_and_lies_where_it_may(a_owned: bool, b_owned: bool) -> None:
+    a, b = np.array([1.0, 2.0]), np.array([10.0, 20.0])
+    total, owned = _add(a, a_owned, b, b_owned)
+    assert owned
+    np.testing.assert_array_equal(total, [11, 22])
+    assert (total is a, total is b) == (a_owned, b_owned and not a_owned)
 
 
 # What lives how long

@@ -8,7 +8,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.tokenizer.pretokens import BLOCK, PATTERNS, check_special_tokens, split_text, word_finder
+from gpt.tokenizer.pretokens import BLOCK, PATTERNS, _settled_end, check_special_tokens, split_text, word_finder
 
 # Characters on which the patterns differ: contractions, capitals, caseless letters, marks, digits, line ends, slashes.
 EDGES = st.text(alphabet="'sSlLrRe aAéДж中\u0301ǅʰ12³ \t\n\r\u00a0\u3000\x1c/.!€😀<|>", max_size=40)
@@ -72,6 +72,17 @@ def test_every_pair_of_ascii_characters_is_split_as_the_whole_pattern_does(patte
     find = regex.compile(PATTERNS[pattern]).findall
     for pair in itertools.product(map(chr, range(128)), repeat=2):
         assert word_finder(pattern)("".join(pair)) == find("".join(pair))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("alphabet", ["I'le", "a \n/!", "中Aa\u0301'", "1a\r'中"])
+def test_what_is_settled_stays_whatever_follows(alphabet: str, pattern: str) -> None:
+    find = regex.compile(PATTERNS[pattern]).findall
+    for text in map("".join, itertools.product(alphabet, repeat=6)):
+        ends = set(itertools.accumulate(map(len, find(text))))
+        for part in (text[:4], text[:5]):  # what is settled in the beginning must be so in the whole
+            settled = [end for end in itertools.accumulate(map(len, find(part))) if end <= _settled_end(part)]
+            assert ends.issuperset(settled), (part, text)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -68,6 +68,12 @@ def test_ids_are_bytes_then_merges_then_special_tokens(tmp_path: Path) -> None:
     assert [vocab[id] for id in range(256, 260)] == [b"ow", b"low", EOT.encode(), b"<|pad|>"]
 
 
+def test_line_ends_are_learned_as_they_are_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"a\r\nb\r\n")  # words: a, "\r", "\n" (the space nearest to a word stands alone), b, "\r\n"
+    assert train_bpe(path, 300)[1] == [(b"\r", b"\n")]
+
+
 def test_words_are_counted_without_special_tokens() -> None:
     text = f"one two{EOT} two{EOT}{EOT}one"
     assert count_words([text], [EOT]) == Counter({"one": 2, " two": 2})
