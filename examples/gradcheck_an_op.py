@@ -1,6 +1,10 @@
-"""Declare an op of your own, get its backward wrong, and let gradcheck find it.
+"""Declare an op of your own, get its backward wrong in three ways, and let gradcheck say what is wrong each time.
 
-python examples/gradcheck_an_op.py
+    python examples/gradcheck_an_op.py
+
+The op normalises rows to mean 0: y = x - ⟨x⟩. Each x_i moves its own y_i, and by the mean all n entries of its row:
+    dy_j/dx_i = 1[i = j] - 1/n
+    dx = dy - ⟨dy⟩
 """
 
 import numpy as np
@@ -8,34 +12,44 @@ import numpy as np
 from nanograd import GradcheckError, Op, Tensor, gradcheck
 
 
-def softplus_forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """y = ln(1 + exp(x)), a smooth relu."""
-    return np.logaddexp(0, x), x
+def centre_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+    """Take away the mean of each row."""
+    return x - x.mean(axis=-1, keepdims=True), None
 
 
-def softplus_backward(dy: np.ndarray, saved: np.ndarray) -> tuple[np.ndarray]:
-    """dy/dx = exp(x) / (1 + exp(x)) = 1 / (1 + exp(-x))."""
-    x = saved
-    return (dy / (1 + np.exp(-x)),)
+def centre_backward(dy: np.ndarray, saved: None) -> tuple[np.ndarray]:
+    """dx = dy - ⟨dy⟩"""
+    return (dy - dy.mean(axis=-1, keepdims=True),)
 
 
-softplus = Op(softplus_forward, softplus_backward)
+def forgotten_backward(dy: np.ndarray, saved: None) -> tuple[np.ndarray]:
+    """Forget that the mean moves too."""
+    return (dy * 1,)
+
+
+def turned_backward(dy: np.ndarray, saved: None) -> tuple[np.ndarray]:
+    """Get the sign wrong."""
+    return (dy.mean(axis=-1, keepdims=True) - dy,)
+
+
+def summed_backward(dy: np.ndarray, saved: None) -> tuple[np.ndarray]:
+    """Write into dy, which is not ours."""
+    dy -= dy.mean(axis=-1, keepdims=True)
+    return (dy,)
+
+
 x = np.random.default_rng(0).standard_normal((2, 3))
-gradcheck(softplus, x)
-print("softplus: the backward is the slope of the forward")
+for wrong in (forgotten_backward, turned_backward, summed_backward):
+    print(f"{wrong.__doc__}")
+    try:
+        gradcheck((centre_forward, wrong), x)
+    except GradcheckError as error:
+        print(f"{error}\n")
 
+print("And as it should be:")
+print(gradcheck((centre_forward, centre_backward), x))
+
+centre = Op(centre_forward, centre_backward)  # from now on it is an op like any other
 t = Tensor(x, requires_grad=True)
-softplus(t).sum().backward()
-print("and it trains like any other op: dx =\n", t.grad)
-
-
-def softplus_backward(dy: np.ndarray, saved: np.ndarray) -> tuple[np.ndarray]:  # type: ignore[no-redef]
-    """Forget the minus: 1 / (1 + exp(x)) is the slope of softplus(-x), up to its sign."""
-    x = saved
-    return (dy / (1 + np.exp(x)),)
-
-
-try:
-    gradcheck(Op(softplus_forward, softplus_backward), x)
-except GradcheckError as error:
-    print("\nwith a sign wrong, gradcheck says:\n ", error)
+(centre(t) * centre(t)).sum().backward()
+print("d/dx Σ (x - ⟨x⟩)² =\n", t.grad)

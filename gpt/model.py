@@ -61,4 +61,4 @@ class GPT(Module):
 
     def loss(self, ids: np.ndarray, targets: np.ndarray, *, reduction: str = "mean") -> Tensor:
         """Return the cross-entropy, in nats a token, of targets (B, T); targets of -100 do not count."""
-        return ops.cross_entropy(self.forward(ids), np.asarray(targets), reduction=reduction)
+        return ops.cross_entropy(self(ids), np.asarray(targets), reduction=reduction)

@@ -1,11 +1,31 @@
 """A minimal reverse-mode autograd engine in NumPy, whose every backward pass is written by hand."""
 
 from nanograd import memory, ops
+from nanograd.debug import detect_anomaly, detect_mutation, memory_report
+from nanograd.functional import grad, hvp, jacobian, value_and_grad
 from nanograd.gradcheck import GradcheckError, gradcheck
 from nanograd.op import OPS, Op, no_grad, readable
 from nanograd.ops import *  # noqa: F403 - every op is also a function of the package
+from nanograd.recompute import checkpoint
 from nanograd.tensor import Tensor
 
 memory.set_at_import()
 
-__all__ = ["OPS", "GradcheckError", "Op", "Tensor", "gradcheck", "no_grad", "readable", *ops.__all__]
+__all__ = [
+    "OPS",
+    "GradcheckError",
+    "Op",
+    "Tensor",
+    "checkpoint",
+    "detect_anomaly",
+    "detect_mutation",
+    "grad",
+    "gradcheck",
+    "hvp",
+    "jacobian",
+    "memory_report",
+    "no_grad",
+    "readable",
+    "value_and_grad",
+    *ops.__all__,
+]

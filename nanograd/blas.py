@@ -1,6 +1,8 @@
 """What is known of the BLAS that multiplies NumPy's matrices: results are bit-exact only with the same one."""
 
+import contextlib
 import ctypes
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,26 @@ def threads() -> int | None:
     """Return how many threads a product may use, or None where it cannot be asked."""
     library = _library()
     return int(library.scipy_openblas_get_num_threads64_()) if library else None
+
+
+def can_set_threads() -> bool:
+    """Tell whether the number of threads can be set: only for the OpenBLAS inside NumPy's wheel."""
+    return _library() is not None
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let every product inside use one thread, where that can be set; it holds for the whole process."""
+    library = _library()
+    if library is None:
+        yield
+        return
+    before = library.scipy_openblas_get_num_threads64_()
+    library.scipy_openblas_set_num_threads64_(1)  # 0.2 µs
+    try:
+        yield
+    finally:
+        library.scipy_openblas_set_num_threads64_(before)
 
 
 def description() -> dict[str, Any]:

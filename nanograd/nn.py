@@ -1,11 +1,13 @@
 """Modules: parameters with names, and the layers of a GPT that own them."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
 
 from nanograd import ops
+from nanograd.op import MODE
 from nanograd.seeds import next_seed
 from nanograd.tensor import Tensor
 
@@ -17,6 +19,9 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any) -> None:
         super().__init__(data, requires_grad=True)
+
+
+_RUNNING: ContextVar["Module | None"] = ContextVar("nanograd.running", default=None)
 
 
 class Module:
@@ -31,7 +36,17 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        return self.forward(*args, **options)
+        mode = MODE.get()
+        if not mode.observers:
+            return self.forward(*args, **options)
+        parent = _RUNNING.get()  # somebody observes: tell where in the model we are
+        names = (name for name, child in parent.children() if child is self) if parent is not None else iter(())
+        tokens = _RUNNING.set(self), MODE.set(mode._replace(scope=(*mode.scope, next(names, type(self).__name__))))
+        try:
+            return self.forward(*args, **options)
+        finally:
+            _RUNNING.reset(tokens[0])
+            MODE.reset(tokens[1])
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
         """Yield the modules directly inside, with their names."""

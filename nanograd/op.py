@@ -13,7 +13,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,11 +22,24 @@ Backward = Callable[..., tuple[Any, ...]]
 Needs = tuple[bool, ...]
 
 
+class Observer(Protocol):
+    """What may watch a computation: the debugging tools and the study pages."""
+
+    def recorded(
+        self, op: "Op", arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Any
+    ) -> None: ...
+    def walk_begins(self) -> None: ...
+    def before_backward(self, node: Any, dy: np.ndarray, saved: Any) -> None: ...
+    def after_backward(self, node: Any, dy: np.ndarray, saved: Any, dxs: tuple[Any, ...]) -> None: ...
+
+
 class Mode(NamedTuple):
     """How ops run in this context; a new thread starts from the default unless it runs in `copy_context()`."""
 
     grad: bool = True  # record a Node where an input requires grad
     readable: bool = False  # run every op by its readable pair, also where a fast one stands beside it
+    observers: tuple[Observer, ...] = ()  # told of every op, forward and backward
+    scope: tuple[str, ...] = ()  # the modules that are running, from the outermost; kept only while somebody observes
 
 
 MODE: ContextVar[Mode] = ContextVar("nanograd.mode", default=Mode())  # noqa: B039 - a Mode is immutable
@@ -70,6 +83,7 @@ class Op:
     backward(dy, saved[, needs]) -> one gradient per array, None where none is wanted. `needs` is passed when there are
         several arrays, and what is not needed is not computed.
     discrete names the arrays that are never differentiated (ids, masks): they keep their integer or boolean dtype.
+    floating says that the result is a fraction even for integers (exp, softmax, mean): these are made float32 first.
     fast is a second pair with the same signature, equal in value and quicker.
 
     Neither function writes into an array it was given, and backward returns nothing that shares memory with `saved`.
@@ -90,6 +104,7 @@ class Op:
         *,
         fast: tuple[Forward, Backward] | None = None,
         discrete: Sequence[str] = (),
+        floating: bool = False,
     ) -> None:
         name = forward.__name__.removesuffix("_forward")
         if forward.__name__ != f"{name}_forward" or backward.__name__ != f"{name}_backward":
@@ -110,6 +125,7 @@ class Op:
         self.options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"needs"}
         self.tells_forward = any(p.name == "needs" for p in parameters)
         self.tells_backward = self.variadic or len(self.arrays) > 1
+        self.floating = floating
         self.discrete = frozenset(self.arrays.index(each) for each in discrete)
         self.__signature__ = inspect.Signature([p for p in parameters if p.name != "needs"])
         if forward.__module__.startswith("nanograd.ops."):  # a user's op may be redefined: notebooks re-run cells
@@ -135,10 +151,7 @@ class Op:
         if self.tells_forward:
             options = {**options, "needs": needs}
         y, saved = pair.forward(*arrays, **options)
-        y = np.asarray(y)
-        if y.dtype == np.float64 and not any(_is_float(a) for a in arrays):
-            y = y.astype(np.float32)  # integers in, fractions out: float32 is this project's float
-        return y, saved, pair.backward
+        return np.asarray(y), saved, pair.backward
 
     def conform(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Bring the operands of one call to one real dtype, so that no op needs to think of mixtures.
@@ -152,12 +165,13 @@ class Op:
                 values[i] = np.asarray(values[i])
         real = [v for i, v in enumerate(values) if v is not None and i not in self.discrete]
         dtypes = {v.dtype for v in real if not isinstance(v, (float, int, np.generic))}
-        if len(dtypes) == 1 and not any(isinstance(v, (float, int, np.generic)) for v in real):
-            return tuple(values)
         floats = [d for d in dtypes if d.kind in "fc"]
+        scalars = any(isinstance(v, (float, int, np.generic)) for v in real)
+        if len(dtypes) == 1 and not scalars and (floats or not self.floating):
+            return tuple(values)
         if floats:
             target = np.result_type(*floats)
-        elif any(isinstance(v, (float, np.floating)) for v in real):
+        elif self.floating or any(isinstance(v, (float, np.floating)) for v in real):
             target = np.dtype(np.float32)
         elif not dtypes:
             target = np.result_type(*[np.asarray(v).dtype for v in real]) if real else np.dtype(np.float32)
@@ -190,7 +204,9 @@ class Op:
                     raise TypeError(f"{self.name}: {array} is missing; it takes {', '.join(self.arrays)}")
                 given.append(options.pop(array, None))
             args = tuple(given)
-        for option in options:
+        for option, value in options.items():
+            if isinstance(value, np.generic):
+                options[option] = value.item()  # a NumPy scalar would widen a float32 array
             if option in self.arrays:
                 raise TypeError(f"{self.name}: {option} is given twice, by position and by keyword")
             if option not in self.options:
@@ -198,15 +214,6 @@ class Op:
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
                 raise TypeError(f"{self.name}: unknown option {option}{hint}")
         return args
-
-
-def as_float(x: np.ndarray) -> np.ndarray:
-    """Return x itself if it holds fractions, and integers as float32: for ops that make fractions in place."""
-    return x if _is_float(x) else x.astype(np.float32)
-
-
-def _is_float(value: Any) -> bool:
-    return value is not None and value.dtype.kind in "fc"
 
 
 def _from_python(value: Any, name: str) -> Any:

@@ -4,14 +4,15 @@ A Node holds the arrays its backward needs and the Nodes it came from, never a T
 activation dies as soon as no backward wants it, and no reference cycle exists.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
+from contextvars import ContextVar
 from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanograd.op import Backward, Needs, Op
+from nanograd.op import MODE, Backward, Needs, Observer, Op
 
 if TYPE_CHECKING:
     from nanograd.tensor import Tensor
@@ -22,7 +23,7 @@ _clock = count()  # next() is atomic, so several threads may record at once
 class Node:
     """One op that was run: how to go back through it, and where from there."""
 
-    __slots__ = ("backward", "needs", "op", "parents", "saved", "seq")
+    __slots__ = ("backward", "needs", "op", "parents", "saved", "seq", "where")
 
     def __init__(
         self, op: Op, backward: Backward, saved: Any, parents: "tuple[Node | Tensor | None, ...]", needs: Needs
@@ -33,21 +34,56 @@ class Node:
         self.parents: tuple[Node | Tensor | None, ...] | None = parents
         self.needs = needs
         self.seq = next(_clock)  # creation order is a topological order: an op is made after all it uses
+        self.where: str | None = None  # op, module path and line, where somebody observes
 
 
-Sink = Callable[["Tensor", np.ndarray, bool], None]
+Sink = Callable[[Any, np.ndarray, bool], None]
+
+_SINK: ContextVar[Sink | None] = ContextVar("nanograd.sink", default=None)
 
 
-def pull(root: Node, dy: np.ndarray, sink: Sink, *, retain_graph: bool = False) -> None:
-    """Walk from `root` back to the leaves and hand each leaf its gradient, one call of `sink` for every use of it.
+def current_sink() -> Sink:
+    """Return where the walk that is under way sends its gradients: for a backward that itself walks a graph."""
+    sink = _SINK.get()
+    assert sink is not None, "only a backward may ask, while a walk is under way"
+    return sink
 
-    sink(leaf, dx, owned): `owned` says that nobody else holds dx, so that the sink may keep it and write into it.
+
+def pull(
+    roots: Sequence[tuple[Node, np.ndarray]], sink: Sink, *, retain_graph: bool = False, watched: Container[Node] = ()
+) -> None:
+    """Walk from the roots, each with its dy, back to the leaves; call `sink` once for every use of a leaf.
+
+    sink(leaf, dx, owned): `owned` says that nobody else holds dx, so that the sink may keep it and write into it. A
+    watched Node is handed to the sink too, once, with all of its dy.
 
     Nodes are visited newest first: when one is reached, all that used it have already sent their contributions. There
     is no recursion, so depth has no limit, and each Node lets go of what it saved as soon as it is passed.
     """
-    nodes = _reachable(root)
-    waiting: dict[Node, tuple[np.ndarray, bool]] = {root: (dy, False)}
+    waiting: dict[Node, tuple[np.ndarray, bool]] = {}
+    for root, dy in roots:
+        waiting[root] = _add(*waiting[root], dy, False) if root in waiting else (dy, False)
+    nodes = _reachable(list(waiting))
+    observers = MODE.get().observers
+    if _SINK.get() is None:  # a walk inside a walk, by checkpoint, is part of the same backward
+        for observer in observers:
+            observer.walk_begins()
+    token = _SINK.set(sink)
+    try:
+        _walk(nodes, waiting, sink, retain_graph, watched, observers)
+    finally:
+        _SINK.reset(token)
+
+
+def _walk(
+    nodes: list[Node],
+    waiting: dict[Node, tuple[np.ndarray, bool]],
+    sink: Sink,
+    retain_graph: bool,
+    watched: Container[Node],
+    observers: tuple[Observer, ...],
+) -> None:
+    """Visit the nodes, given oldest first, from the newest on."""
     while nodes:
         node = nodes.pop()
         if node.parents is None:
@@ -62,10 +98,16 @@ def pull(root: Node, dy: np.ndarray, sink: Sink, *, retain_graph: bool = False) 
         if arrived is None:
             continue  # every use of it sent None: the loss does not depend on it
         dy = arrived[0]
+        if node in watched:
+            sink(node, dy, False)
+        for observer in observers:
+            observer.before_backward(node, dy, saved)
         dxs = node.backward(dy, saved, node.needs) if node.op.tells_backward else node.backward(dy, saved)
         if not isinstance(dxs, tuple) or len(dxs) != len(parents):
             got = f"{len(dxs)} gradients" if isinstance(dxs, tuple) else type(dxs).__name__
             raise ValueError(f"{node.op.name}: backward must return a tuple of {len(parents)}, one an array, got {got}")
+        for observer in observers:
+            observer.after_backward(node, dy, saved, dxs)
         del saved
         for i, (parent, dx) in enumerate(zip(parents, dxs, strict=True)):
             if parent is None or dx is None:
@@ -87,9 +129,9 @@ def pull(root: Node, dy: np.ndarray, sink: Sink, *, retain_graph: bool = False) 
                 waiting[parent] = dx, owned
 
 
-def _reachable(root: Node) -> list[Node]:
-    """List all nodes that lead to `root`, oldest first."""
-    nodes, seen, stack = [], {root}, [root]
+def _reachable(roots: list[Node]) -> list[Node]:
+    """List the roots and all nodes that lead to them, oldest first."""
+    nodes, seen, stack = [], set(roots), list(roots)
     while stack:
         node = stack.pop()
         nodes.append(node)
@@ -116,3 +158,10 @@ def accumulate(leaf: "Tensor", dx: np.ndarray, owned: bool) -> None:
         leaf.grad = dx if owned and dx.dtype == leaf.dtype else dx.astype(leaf.dtype, order="C")
     else:
         np.add(leaf.grad, dx, out=leaf.grad)
+
+
+def arrays_in(saved: Any) -> list[np.ndarray]:
+    """List the arrays in what a forward saved."""
+    if isinstance(saved, np.ndarray):
+        return [saved]
+    return [a for part in saved for a in arrays_in(part)] if isinstance(saved, (tuple, list)) else []

@@ -14,6 +14,11 @@ _BLIND = exactly([[True, True, False], [False, False, False], [False, True, Fals
 
 CASES: dict[str, list[Case]] = {
     "attention": [
+        case("two query heads a key head", normal(4, 3, 2), normal(2, 3, 2), normal(2, 3, 2), causal=True),
+        case("one key head for all", normal(2, 3, 4, 2), normal(2, 1, 4, 2), normal(2, 1, 4, 3)),
+        case(
+            "grouped, masked, dropout", normal(4, 3, 2), normal(2, 3, 2), normal(2, 3, 2), _BLIND, dropout=0.3, seed=1
+        ),
         case("one head", *_qkv()),
         case("heads", *_qkv(2, 1)),
         case("values of another size", *_qkv(2, e=3)),

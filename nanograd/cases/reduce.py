@@ -10,7 +10,8 @@ _TIES = [  # of two that tie, central differences see the slope 1/2 each, as the
 ]
 
 
-def _on_axes(draw: Callable[..., Make], **options: int) -> list[Case]:
+def on_axes(draw: Callable[..., Make], **options: int) -> list[Case]:
+    """List the axes along which a reduction can go."""
     return [
         case("all", draw(2, 3), **options),
         case("all, keepdims", draw(2, 3), keepdims=True, **options),
@@ -30,7 +31,7 @@ def _on_axes(draw: Callable[..., Make], **options: int) -> list[Case]:
     ]
 
 
-def _on_ones(draw: Callable[..., Make]) -> list[Case]:
+def on_ones(draw: Callable[..., Make]) -> list[Case]:
     """List reductions of a single entry."""
     return [
         case("a number", draw()),
@@ -44,18 +45,18 @@ def _on_ones(draw: Callable[..., Make]) -> list[Case]:
 
 CASES: dict[str, list[Case]] = {
     "sum": [
-        *_on_axes(normal),
-        *_on_ones(normal),
+        *on_axes(normal),
+        *on_ones(normal),
         case("nothing", normal(0, 3)),
         case("nothing a column", normal(0, 3), axis=0),
         case("nothing a column, keepdims", normal(0, 3), axis=0, keepdims=True),
     ],
-    "mean": [*_on_axes(normal), *_on_ones(normal)],
+    "mean": [*on_axes(normal), *on_ones(normal)],
     "var": [
-        *_on_axes(normal),
-        *_on_ones(normal),
-        *[case(f"Bessel, {each.label}", *each.makes, **each.options) for each in _on_axes(normal, ddof=1)],
+        *on_axes(normal),
+        *on_ones(normal),
+        *[case(f"Bessel, {each.label}", *each.makes, **each.options) for each in on_axes(normal, ddof=1)],
     ],
-    "max": [*_on_axes(apart), *_on_ones(apart), *_TIES],
-    "min": [*_on_axes(apart), *_on_ones(apart), *_TIES],
+    "max": [*on_axes(apart), *on_ones(apart), *_TIES],
+    "min": [*on_axes(apart), *on_ones(apart), *_TIES],
 }

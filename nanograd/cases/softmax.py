@@ -19,6 +19,12 @@ _ROWS = [
 ]
 
 CASES: dict[str, list[Case]] = {
-    "softmax": [*_ROWS, case("a row that sees nothing", exactly([[0.5, 1.0], [-np.inf, -np.inf]]))],
+    "softmax": [
+        case("masked", normal(3, 4), exactly([[True, True, False, True], [False, False, False, True], [True] * 4])),
+        case("masked, a row that sees nothing", normal(2, 3), exactly([[True], [False]])),
+        case("masked along the first axis", normal(3, 2), exactly([True, False]), axis=0),
+        *_ROWS,
+        case("a row that sees nothing", exactly([[0.5, 1.0], [-np.inf, -np.inf]])),
+    ],
     "log_softmax": _ROWS,
 }

@@ -1,21 +1,30 @@
 """The calculus: every op as a function of arrays or Tensors, one file per family."""
 
+from nanograd.ops.accumulate import cumsum, logsumexp, norm, prod, std
 from nanograd.ops.activation import gelu, gelu_tanh, relu
 from nanograd.ops.arithmetic import add, astype, div, mul, neg, sub
+from nanograd.ops.arrange import flip, pad, repeat, roll, scatter_add, take_along_axis
 from nanograd.ops.attention import attention
 from nanograd.ops.cross_entropy import cross_entropy
 from nanograd.ops.dropout import dropout
+from nanograd.ops.einsum import einsum
 from nanograd.ops.embedding import embedding
 from nanograd.ops.erf import erf
+from nanograd.ops.extremum import abs, clip, maximum, minimum
 from nanograd.ops.layernorm import layernorm
 from nanograd.ops.linear import linear, matmul
+from nanograd.ops.loss import mse
 from nanograd.ops.power import exp, log, pow, reciprocal, rsqrt, sqrt, square
 from nanograd.ops.reduce import max, mean, min, sum, var
+from nanograd.ops.rmsnorm import rmsnorm
+from nanograd.ops.rope import rope
 from nanograd.ops.select import masked_fill, tril, triu, where
 from nanograd.ops.shape import (
     broadcast_to,
+    chunk,
     concat,
     expand_dims,
+    flatten,
     getitem,
     reshape,
     split,
@@ -24,13 +33,18 @@ from nanograd.ops.shape import (
     swapaxes,
     transpose,
 )
+from nanograd.ops.silu import silu, swiglu
 from nanograd.ops.softmax import log_softmax, softmax
 from nanograd.ops.trig import cos, sigmoid, sin, tanh
 
+gather = take_along_axis  # PyTorch's name
+
 __all__ = [
-    "add", "astype", "attention", "broadcast_to", "concat", "cos", "cross_entropy", "div", "dropout", "embedding",
-    "erf", "exp", "expand_dims", "gelu", "gelu_tanh", "getitem", "layernorm", "linear", "log", "log_softmax", "masked_fill",
-    "matmul", "max", "mean", "min", "mul", "neg", "pow", "reciprocal", "relu", "reshape", "rsqrt", "sigmoid", "sin",
-    "softmax", "split", "sqrt", "square", "squeeze", "stack", "sub", "sum", "swapaxes", "tanh", "transpose", "tril",
-    "triu", "var", "where",
+    "abs", "add", "astype", "attention", "broadcast_to", "chunk", "clip", "concat", "cos", "cross_entropy", "cumsum",
+    "div", "dropout", "einsum", "embedding", "erf", "exp", "expand_dims", "flatten", "flip", "gather", "gelu",
+    "gelu_tanh", "getitem", "layernorm", "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max",
+    "maximum", "mean", "min", "minimum", "mse", "mul", "neg", "norm", "pad", "pow", "prod", "reciprocal", "relu",
+    "repeat", "reshape", "rmsnorm", "roll", "rope", "rsqrt", "scatter_add", "sigmoid", "silu", "sin", "softmax",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swiglu", "take_along_axis",
+    "tanh", "transpose", "tril", "triu", "var", "where",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The adjoint of broadcasting."""
+"""The adjoint of broadcasting, and what can be broadcast."""
 
 import numpy as np
 
@@ -17,3 +17,12 @@ def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     added = g.ndim - len(shape)
     stretched = tuple(i for i, n in enumerate(shape, start=added) if n == 1 and g.shape[i] != 1)
     return g.sum(axis=(*range(added), *stretched), keepdims=True).reshape(shape)
+
+
+def broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Tell whether an array of this shape broadcasts to the target without stretching that.
+
+    >>> broadcasts_to((3,), (2, 3)), broadcasts_to((2, 3), (3,))
+    (True, False)
+    """
+    return len(shape) <= len(target) and all(m in (1, n) for m, n in zip(shape[::-1], target[::-1], strict=False))

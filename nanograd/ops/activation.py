@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op, as_float
+from nanograd.op import Op
 from nanograd.ops.erf import erf_array
 
 
@@ -53,7 +53,7 @@ def gelu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * (phi_below + x * phi),)  # (4)
 
 
-gelu = Op(gelu_forward, gelu_backward)
+gelu = Op(gelu_forward, gelu_backward, floating=True)
 
 SLOPE = math.sqrt(2 / math.pi)  # of u at x = 0
 CUBIC = 0.044715
@@ -64,7 +64,6 @@ def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
     u = √(2/π) (x + 0.044715 x³)                           (1)
     y = ½ x (1 + tanh u)                                   (2)
     """
-    x = as_float(x)
     u = np.asarray(x * x)  # a 0-d product is a NumPy scalar, which tanh could not write into
     u *= CUBIC
     u += 1
@@ -99,4 +98,4 @@ def gelu_tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (slope,)  # (6)
 
 
-gelu_tanh = Op(gelu_tanh_forward, gelu_tanh_backward)
+gelu_tanh = Op(gelu_tanh_forward, gelu_tanh_backward, floating=True)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op, as_float
+from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.ops.dropout import keep_mask
 from nanograd.ops.softmax import softmax_array
 
@@ -14,9 +15,32 @@ def check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raise where `mask` is not boolean or does not broadcast to the scores' `shape` (…, T, S)."""
     if mask.dtype != np.bool_:
         raise TypeError(f"attention: mask must be boolean, True where a query may look, got {mask.dtype}")
-    fits = mask.ndim <= len(shape) and all(m in (1, n) for m, n in zip(mask.shape[::-1], shape[::-1], strict=False))
-    if not fits:
+    if not broadcasts_to(mask.shape, shape):
         raise ValueError(f"attention: mask must broadcast to the scores {shape}, got {mask.shape}")
+
+
+def check_heads(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> int:
+    """Return how many query heads share a key head; raise where the three shapes do not fit."""
+    fits = len(q) >= 2 and len(k) == len(q) and q[-1] == k[-1] and k[:-1] == v[:-1] and q[:-3] == k[:-3]
+    heads, shared = (q[-3], k[-3]) if fits and len(q) > 2 else (1, 1)
+    if not fits or (heads != shared and (shared == 0 or heads % shared)):
+        raise ValueError(
+            "attention: q (…, T, D), k (…, S, D) and v (…, S, E) must agree on …, D and S, but that q may have a multiple "
+            f"of their heads; got q {q}, k {k}, v {v}"
+        )
+    return heads // shared if shared else 1
+
+
+def share_heads(a: np.ndarray, group: int) -> np.ndarray:
+    """Repeat each key or value head (…, H, S, D) for the `group` query heads that share it."""
+    return a if group == 1 else np.repeat(a, group, axis=-3)
+
+
+def add_heads(a: np.ndarray, group: int) -> np.ndarray:
+    """Add over the query heads (…, G·H, S, D) that share a key or value head: the adjoint of share_heads."""
+    if group == 1:
+        return a
+    return a.reshape(*a.shape[:-3], a.shape[-3] // group, group, *a.shape[-2:]).sum(axis=-3)
 
 
 def attention_forward(
@@ -34,6 +58,8 @@ def attention_forward(
 
     q (…, T, D), k (…, S, D), v (…, S, E) → (…, T, E). mask is boolean, broadcast to (…, T, S), True where a query may
     look at a key. causal lets query t see keys s ≤ t. scale is 1/√D unless given. dropout, drawn by `seed`, acts on P.
+    q may have more heads than k and v: q (…, G·H, T, D) and k (…, H, S, D) share each key head among G neighbouring
+    query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
     S = scale q kᵀ, and -∞ where a query may not look       (1)
     P = softmax(S), and 0 in rows that see nothing          (2)
@@ -41,18 +67,14 @@ def attention_forward(
 
     Raises ValueError where shapes disagree, TypeError for a mask that is not boolean.
     """
-    together = q.ndim >= 2 and k.ndim >= 2 and q.shape[:-2] == k.shape[:-2] and q.shape[-1] == k.shape[-1]
-    if not together or k.shape[:-1] != v.shape[:-1]:
-        raise ValueError(
-            "attention: q (…, T, D), k (…, S, D) and v (…, S, E) must agree on …, D and S, got "
-            f"q {q.shape}, k {k.shape}, v {v.shape}"
-        )
+    group = check_heads(q.shape, k.shape, v.shape)
+    k, v = share_heads(k, group), share_heads(v, group)
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
     if dropout and seed is None:
         raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = as_float(q @ np.swapaxes(k, -1, -2))  # (…, T, S)
+    scores = q @ np.swapaxes(k, -1, -2)  # (…, T, S)
     scores *= scale
     if causal:
         scores[..., np.tri(*scores.shape[-2:]) == 0] = -np.inf
@@ -61,7 +83,7 @@ def attention_forward(
     p = softmax_array(scores)  # (2)
     z = keep_mask(p.shape, dropout, seed, p.dtype) if dropout and seed is not None else None
     y = (p if z is None else p * z) @ v  # (3)
-    return y, (q, k, v, p, z, scale)
+    return y, (q, k, v, p, z, scale, group)
 
 
 def attention_backward(
@@ -76,12 +98,13 @@ def attention_backward(
     (1) is a matrix product again:
     dq = scale dS k                                        (7)
     dk = scale dSᵀ q                                       (8)
+    and a key or value head that a group of queries shares gets the sum over the group.
     Check: each row of dS sums to zero, since shifting all scores of a query changes nothing.
     """
-    q, k, v, p, z, scale = saved
+    q, k, v, p, z, scale, group = saved
     dq = dk = dv = None
     if needs[2]:
-        dv = np.swapaxes(p if z is None else p * z, -1, -2) @ dy  # (4)
+        dv = add_heads(np.swapaxes(p if z is None else p * z, -1, -2) @ dy, group)  # (4)
     if needs[0] or needs[1]:
         ds = dy @ np.swapaxes(v, -1, -2)
         if z is not None:
@@ -90,8 +113,8 @@ def attention_backward(
         ds *= p  # (6)
         ds *= scale
         dq = ds @ k if needs[0] else None  # (7)
-        dk = np.swapaxes(ds, -1, -2) @ q if needs[1] else None  # (8)
+        dk = add_heads(np.swapaxes(ds, -1, -2) @ q, group) if needs[1] else None  # (8)
     return dq, dk, dv, None
 
 
-attention = Op(attention_forward, attention_backward, discrete=("mask",))
+attention = Op(attention_forward, attention_backward, discrete=("mask",), floating=True)

@@ -4,80 +4,104 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op, as_float
+from nanograd.op import Op
 
 
 def cross_entropy_forward(
-    logits: np.ndarray, targets: np.ndarray, *, ignore_index: int = -100, reduction: str = "mean"
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
 ) -> tuple[np.ndarray, Any]:
     """Score how little probability the logits give to the targets, in nats.
 
     logits (…, V) are scores before softmax, targets (…) integer classes. A target equal to `ignore_index` counts for
     nothing. reduction: "mean" over the N targets that count (0 where there is none), "sum", or "none" for one value a
-    target.
+    target. label_smoothing ε takes that share of the target's probability and spreads it over all V classes (Szegedy et
+    al. 2016, arXiv:1512.00567, section 7); z_loss λ keeps the log-sum near 0 (Chowdhery et al. 2022, arXiv:2204.02311,
+    section 5).
 
-    Per target t, with p = softmax(z) of its logits z:
-    l = -ln p_t = ln Σ_k exp(z_k) - z_t                    (1)
+    Per target t, with z its logits and q_k = (1 - ε) 1[k = t] + ε/V:
+    s = ln Σ_k exp(z_k)                                    (1)
+    l = s - Σ_k q_k z_k + λ s²                             (2)
     and over the targets that count:
-    loss = Σ l / N                                         (2)
+    loss = Σ l / N                                         (3)
 
     Raises ValueError where shapes disagree or a target is no class.
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"cross_entropy: reduction must be mean, sum or none, got {reduction!r}")
-    classes = logits.shape[-1] if logits.ndim else 0
-    z = as_float(logits).reshape(targets.size, classes) if logits.shape[:-1] == targets.shape and logits.ndim else None
-    if z is None:
-        raise ValueError(
-            f"cross_entropy: targets must have the shape of logits without its last axis, got logits {logits.shape} "
-            f"and targets {targets.shape}"
-        )
-    t = targets.reshape(-1)
-    if t.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: targets must be integers, got {t.dtype}")
-    valid = t != ignore_index
-    if np.any(wrong := valid & ((t < 0) | (t >= classes))):
-        raise ValueError(
-            f"cross_entropy: targets must lie in [0, {classes}) or be ignore_index={ignore_index}, "
-            f"got {t[wrong.argmax()]}"
-        )
-    t = np.where(valid, t, 0)
-    rows = np.arange(t.size)
-    with np.errstate(invalid="ignore"):  # ∞ - ∞ in a row that is ignored
-        p = z - z.max(axis=-1, keepdims=True, initial=-np.inf)  # the shift cancels in (1) and keeps exp finite
-    shifted_target = p[rows, t] if classes else np.zeros(t.size, z.dtype)
-    np.exp(p, out=p)
-    p[~valid] = 0  # what is ignored may hold anything, NaN too
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
+    t, valid = _check_targets(logits, targets, ignore_index)
+    z = logits.reshape(t.size, -1) if t.size else logits.reshape(0, logits.shape[-1])  # (N, V)
+    if not valid.all():
+        z = np.where(valid[:, None], z, 0)  # what is ignored may hold anything, NaN too
+    top = z.max(axis=-1, keepdims=True, initial=-np.inf)
+    z = z - top  # the shift moves s and every z_k alike: it cancels in s - Σ q z, and keeps exp finite
+    hit = z[np.arange(t.size), t]
+    if label_smoothing:
+        hit = (1 - label_smoothing) * hit + label_smoothing * z.mean(axis=-1)
+    p = np.exp(z, out=z)
     total = p.sum(axis=-1, keepdims=True)
-    total[~valid] = 1
-    losses = np.where(valid, np.log(total[:, 0]) - shifted_target, 0)  # (1)
     p /= total
-    weight = valid.astype(z.dtype)  # how much each target's loss counts in y
+    s = np.log(total[:, 0])  # (1), less the shift
+    losses = s - hit
+    s += top[:, 0]
+    if z_loss:
+        losses += z_loss * s * s
+    losses *= valid  # (2)
+    weight = valid.astype(p.dtype)  # how much each target's loss counts in y
     if reduction == "mean":
         weight /= max(int(valid.sum()), 1)
-        y = losses @ weight  # (2)
-    elif reduction == "sum":
-        y = losses.sum()
+        y = losses @ weight  # (3)
     else:
-        y = losses.reshape(targets.shape)
-    return y, (p, t, weight, logits.shape)
+        y = losses.sum() if reduction == "sum" else losses.reshape(targets.shape)
+    return y, (p, t, s if z_loss else None, weight, logits.shape, label_smoothing, z_loss)
 
 
 def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -> tuple[np.ndarray | None, None]:
-    """Pull dy back through (2) and (1).
-    The slope of the log-sum in (1) is softmax, that of -z_t is -1 at the target:
-    dl/dz_k = p_k - 1[k = t]                               (3)
-    Each target counts with weight w, by (2) 1/N or 0:
-    dz_k = dy w (p_k - 1[k = t])                           (4)
-    Check: each row of dz sums to zero; the target's entry alone has the other sign.
+    """Pull dy back through (3), (2) and (1).
+    The slope of the log-sum (1) is softmax:
+    ds/dz_k = exp(z_k) / Σ_j exp(z_j) = p_k                (4)
+    so that of (2) is
+    dl/dz_k = p_k (1 + 2 λ s) - q_k                        (5)
+    Each target counts with weight w, by (3) 1/N, and 0 where it is ignored:
+    dz_k = dy w (p_k (1 + 2 λ s) - q_k)                    (6)
+    Check: for λ = 0 each row of dz sums to zero; for ε = 0 the target's entry alone has the other sign.
     """
     if not needs[0]:
         return None, None
-    p, t, weight, shape = saved
-    scale = (dy.reshape(-1) * weight)[:, None]
-    dz = p * scale
-    dz[np.arange(t.size), t] -= scale[:, 0]  # (4)
+    p, t, s, weight, shape, label_smoothing, z_loss = saved
+    w = dy.reshape(-1) * weight  # (N,)
+    dz = p * (w if s is None else w * (1 + 2 * z_loss * s))[:, None]
+    if label_smoothing:
+        dz -= (w * (label_smoothing / shape[-1]))[:, None]
+    dz[np.arange(t.size), t] -= w * (1 - label_smoothing)  # (6)
     return dz.reshape(shape), None
 
 
-cross_entropy = Op(cross_entropy_forward, cross_entropy_backward, discrete=("targets",))
+cross_entropy = Op(cross_entropy_forward, cross_entropy_backward, discrete=("targets",), floating=True)
+
+
+def _check_targets(logits: np.ndarray, targets: np.ndarray, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the targets (N,), 0 where they are ignored, and where they count; raise where they do not fit the logits."""
+    if logits.ndim == 0 or logits.shape[:-1] != targets.shape or logits.shape[-1] == 0:
+        raise ValueError(
+            "cross_entropy: targets must have the shape of logits without its last axis, the classes, of which there "
+            f"must be one at least; got logits {logits.shape} and targets {targets.shape}"
+        )
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: targets must be integers, got {targets.dtype}")
+    t = targets.reshape(-1)
+    valid = t != ignore_index
+    wrong = valid & ((t < 0) | (t >= logits.shape[-1]))
+    if wrong.any():
+        raise ValueError(
+            f"cross_entropy: targets must lie in [0, {logits.shape[-1]}) or be ignore_index={ignore_index}, "
+            f"got {t[wrong.argmax()]}"
+        )
+    return np.where(valid, t, 0), valid

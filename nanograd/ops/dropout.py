@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op, as_float
+from nanograd.op import Op
 
 
 def keep_mask(shape: tuple[int, ...], p: float, seed: int, dtype: np.dtype) -> np.ndarray:
@@ -29,7 +29,6 @@ def dropout_forward(x: np.ndarray, *, p: float, seed: int) -> tuple[np.ndarray, 
     y = x z                                                (1)
     The mean of y is x, so at evaluation nothing needs to be scaled.
     """
-    x = as_float(x)
     z = keep_mask(x.shape, p, seed, x.dtype)
     return x * z, z
 
@@ -43,4 +42,4 @@ def dropout_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * z,)  # (2)
 
 
-dropout = Op(dropout_forward, dropout_backward)
+dropout = Op(dropout_forward, dropout_backward, floating=True)

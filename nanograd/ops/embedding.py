@@ -40,4 +40,4 @@ def embedding_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -
     return dweight, None
 
 
-embedding = Op(embedding_forward, embedding_backward, discrete=("ids",))
+embedding = Op(embedding_forward, embedding_backward, discrete=("ids",), floating=True)

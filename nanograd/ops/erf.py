@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op, as_float
+from nanograd.op import Op
 
 # Rational approximations of fdlibm's s_erf.c (Sun Microsystems, 1993), each good to 2⁻⁵⁷ or better on its interval.
 # Coefficients from the lowest power up; t is named in the comment.
@@ -54,7 +54,6 @@ def erf_array(x: np.ndarray) -> np.ndarray:
     >>> float(erf_array(np.array([0.5]))[0]) == math.erf(0.5)
     True
     """
-    x = as_float(x)
     size = np.abs(x)
     y = np.where(np.isnan(x), x, 1).astype(x.dtype)  # from 6 on, erf is 1 to the last bit
     near, middle = size < 0.84375, (size >= 0.84375) & (size < 1.25)
@@ -84,4 +83,4 @@ def erf_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * np.exp(-x * x) * (2 / math.sqrt(math.pi)),)  # (2)
 
 
-erf = Op(erf_forward, erf_backward)
+erf = Op(erf_forward, erf_backward, floating=True)

@@ -63,4 +63,4 @@ def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, T
     return dx, dweight, dbias
 
 
-layernorm = Op(layernorm_forward, layernorm_backward)
+layernorm = Op(layernorm_forward, layernorm_backward, floating=True)

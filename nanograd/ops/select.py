@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
-from nanograd.ops._unbroadcast import unbroadcast
+from nanograd.ops._unbroadcast import broadcasts_to, unbroadcast
 
 
 def where_forward(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -40,7 +40,7 @@ def masked_fill_forward(x: np.ndarray, mask: np.ndarray, *, value: float) -> tup
     y = value if mask else x                               (1)
     """
     mask = mask.astype(bool, copy=False)
-    if np.broadcast_shapes(x.shape, mask.shape) != x.shape:
+    if not broadcasts_to(mask.shape, x.shape):
         raise ValueError(f"masked_fill: mask must broadcast to x {x.shape}, got {mask.shape}")
     value = value.item() if isinstance(value, np.generic) else value  # a NumPy scalar would widen a float32 x
     return np.where(mask, value, x), mask

@@ -196,6 +196,17 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     return transpose(x, axes=tuple(axes))
 
 
+def flatten(x: Any) -> Any:
+    """Lay all entries out along one axis."""
+    return reshape(x, shape=-1)
+
+
+def chunk(x: Any, chunks: int, axis: int = 0) -> list[Any]:
+    """Cut into at most `chunks` pieces of one size, the last one possibly smaller, as torch.chunk."""
+    size = max(-(-x.shape[axis] // chunks), 1)
+    return split(x, range(size, x.shape[axis], size), axis)
+
+
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut into equal sections, or at the given positions, as `numpy.split`: one getitem a piece."""
     n = x.shape[axis]

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op, as_float
+from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import broadcasts_to
 
 
 def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
     """Return softmax along `axis`; a row whose scores are all -∞ (it may look at nothing) gives zeros, not NaN."""
-    x = as_float(x)
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
     top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
     y = np.exp(x - top)  # the shift cancels in the quotient and keeps exp finite
@@ -19,29 +19,39 @@ def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
     return y
 
 
-def softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, Any]:
-    """Turn scores into probabilities.
-    y_j = exp(x_j) / Σ_k exp(x_k)                          (1)
-    A row whose scores are all -∞ gives zeros.
+def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int = -1) -> tuple[np.ndarray, Any]:
+    """Turn scores into probabilities; mask is boolean, broadcasts to x, and is True where a score counts.
+    y_j = exp(x_j) / Σ_k exp(x_k), over the scores that count   (1)
+    What does not count gets 0, and so does a whole row in which nothing does, or all scores are -∞.
     """
+    if mask is not None:
+        if mask.dtype != np.bool_ or not broadcasts_to(mask.shape, x.shape):
+            raise ValueError(
+                f"softmax: mask must be boolean, True where a score counts, and broadcast to x {x.shape}, got {mask.dtype} "
+                f"{mask.shape}"
+            )
+        x = np.where(mask, x, -np.inf)
     y = softmax_array(x, axis)
     return y, (y, axis)  # y is all that backward needs; x is not kept
 
 
-def softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
     """Pull dy back through (1).
     Raising x_i raises y_i and lowers every other y_j through the shared sum:
     dy_j/dx_i = y_j (1[i = j] - y_i)                       (2)
     Weigh (2) by the upstream dy_j and add over j:
     dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (3)
+    Where y is 0 so is dx: what the mask took out needs no special case.
     Check: dx sums to zero along `axis`, since shifting x changes nothing.
     """
+    if not needs[0]:
+        return None, None
     y, axis = saved
     row = (dy * y).sum(axis=axis, keepdims=True)  # the sum in (3), one number a row
-    return (y * (dy - row),)  # (3)
+    return y * (dy - row), None  # (3)
 
 
-softmax = Op(softmax_forward, softmax_backward)
+softmax = Op(softmax_forward, softmax_backward, discrete=("mask",), floating=True)
 
 
 def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, Any]:
@@ -49,7 +59,6 @@ def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, A
     y_j = x_j - ln Σ_k exp(x_k)                            (1)
     A row whose scores are all -∞ gives -∞.
     """
-    x = as_float(x)
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
     top[np.isneginf(top)] = 0
     y = x - top
@@ -72,4 +81,4 @@ def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy - p * dy.sum(axis=axis, keepdims=True),)  # (3)
 
 
-log_softmax = Op(log_softmax_forward, log_softmax_backward)
+log_softmax = Op(log_softmax_forward, log_softmax_backward, floating=True)

@@ -99,7 +99,7 @@ def test_an_optional_array_may_be_left_out_or_none() -> None:
         (lambda x: ng.linear(x, bias=x), "linear: weight is missing"),
         (lambda x: ng.linear(x, x, weight=x), "linear: weight is given twice, by position and by keyword"),
         (lambda x: ng.add(x), "add: b is missing; it takes a, b"),
-        (lambda x: ng.softmax(x, 1), r"softmax: takes 1 arrays \(x\), got 2; options go by keyword: axis"),
+        (lambda x: ng.log_softmax(x, 1), r"log_softmax: takes 1 arrays \(x\), got 2; options go by keyword: axis"),
         (lambda x: ng.neg(x, x), r"neg: takes 1 arrays \(x\), got 2; options go by keyword: there are none"),
         (lambda x: ng.softmax(x, axes=0), "softmax: unknown option axes; did you mean axis"),
         (lambda x: ng.sum(x, keepdim=True), "sum: unknown option keepdim; did you mean keepdims"),
@@ -177,12 +177,12 @@ def test_no_grad_as_context_and_as_decorator() -> None:
 def test_modes_nest_and_end_with_an_error() -> None:
     def fail() -> None:
         with no_grad(), readable():
-            assert MODE.get() == (False, True)
+            assert MODE.get()[:2] == (False, True)
             raise KeyError("planted")
 
     with pytest.raises(KeyError, match="planted"):
         fail()
-    assert MODE.get() == (True, False)
+    assert MODE.get()[:2] == (True, False)
 
 
 def test_the_mode_belongs_to_the_thread() -> None:

@@ -193,7 +193,7 @@ def test_sink_is_called_once_for_each_use() -> None:
     x, calls = leaf(3.0), []
     y = x * 2 + x
     assert y._node is not None
-    pull(y._node, np.ones(1), lambda tensor, dx, owned: calls.append((tensor is x, float(dx[0]), owned)))
+    pull([(y._node, np.ones(1))], lambda tensor, dx, owned: calls.append((tensor is x, float(dx[0]), owned)))
     assert sorted(calls) == [(True, 1.0, False), (True, 2.0, True)]  # add passes its dy on: nobody owns it
     assert x.grad is None
     with pytest.raises(RuntimeError, match="walked before"):

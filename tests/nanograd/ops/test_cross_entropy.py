@@ -98,7 +98,7 @@ def test_axes_in_front_are_targets() -> None:
         (LOGITS, [0, 3, 0], {}, ValueError, r"targets must lie in \[0, 3\) or be ignore_index=-100, got 3"),
         (LOGITS, [0, -1, 0], {}, ValueError, r"targets must lie in \[0, 3\) or be ignore_index=-100, got -1"),
         (LOGITS, [0, -100, 0], {"ignore_index": -1}, ValueError, "be ignore_index=-1, got -100"),
-        (LOGITS, [0, 1], {}, ValueError, r"shape of logits without its last axis, got logits \(3, 3\) and targets \("),
+        (LOGITS, [0, 1], {}, ValueError, r"shape of logits without its last axis.* got logits \(3, 3\) and targets \("),
         (LOGITS, [[0], [1], [2]], {}, ValueError, r"got logits \(3, 3\) and targets \(3, 1\)"),
         (np.array(1.0), 0, {}, ValueError, r"got logits \(\) and targets \(\)"),
         (LOGITS, [0.0, 1.0, 2.0], {}, TypeError, "targets must be integers, got float32"),

@@ -1,0 +1,146 @@
+"""python -m nanograd: the calculus as a table, gradcheck and mutation testing from the command line."""
+
+import ast
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanograd.gradcheck import gradcheck
+from nanograd.op import OPS, Op
+
+HELP = """usage: python -m nanograd COMMAND …
+
+  ops                                  every op: equation, gradient, what it saves and costs, where it stands
+  gradcheck OP SHAPE … [option=value]  check an op's backward:          gradcheck softmax 3,5 axis=-1
+  gradcheck FILE.py:OP SHAPE …         check an op, a pair or a function of your own: gradcheck my.py:my_op 2,3
+  mutants [OP …]                       plant small mistakes in every backward, and count how many the Cases catch
+
+SHAPE is sizes with commas (3,5), or "()" for a number, or int:SHAPE:N for integers below N.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code: 1 where a check fails, 2 where the call is wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    commands = {"ops": ops, "gradcheck": check, "mutants": mutants}
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] not in commands:
+        print(f"nanograd: unknown command {arguments[0]}; there are {', '.join(commands)}", file=sys.stderr)
+        return 2
+    try:
+        return commands[arguments[0]](list(arguments[1:]))
+    except BrokenPipeError:  # the reader of our output went away: `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, NotImplementedError) as error:
+        print(f"nanograd {arguments[0]}: {error}", file=sys.stderr)
+        return 2
+
+
+def ops(arguments: list[str]) -> int:
+    """Print the table of all ops."""
+    from nanograd.cost import table
+
+    print(table())
+    return 0
+
+
+def check(arguments: list[str]) -> int:
+    """Gradcheck an op at random inputs of the given shapes."""
+    if not arguments:
+        raise ValueError(f"name an op and its shapes, as in: gradcheck softmax 3,5 axis=-1; ops are {', '.join(OPS)}")
+    name, *rest = arguments
+    options = {key: _value(text) for key, _, text in (word.partition("=") for word in rest if "=" in word)}
+    inputs = [_input(word, np.random.default_rng(i)) for i, word in enumerate(w for w in rest if "=" not in w)]
+    function = _load(name)
+    if not inputs:
+        count = function.required or 1 if isinstance(function, Op) else 1
+        raise ValueError(f"give {name} a shape for each of its {count} inputs, such as 3,5")
+    with np.errstate(all="ignore"):
+        report = gradcheck(function, *inputs, raises=False, **options)
+        if not report.ok and "the forward itself is NaN" in str(report):  # log, sqrt, …: of positive numbers only
+            report = gradcheck(function, *map(np.abs, inputs), raises=False, **options)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def mutants(arguments: list[str]) -> int:
+    """Print the mutation score of every op, or of those named."""
+    from nanograd.mutants import scores
+
+    for name in arguments:
+        if name not in OPS:
+            raise ValueError(f"there is no op {name}; ops are {', '.join(OPS)}")
+    total = caught = equivalent = 0
+    print(f"{'op':<22} {'mutants':>8} {'caught':>8} {'equivalent':>11} {'survived':>9}")
+    for score in scores(arguments or None):
+        print(
+            f"{score.name:<22} {score.total:>8} {score.caught:>8} {len(score.equivalent):>11} {len(score.survived):>9}"
+        )
+        for change, proof in score.equivalent:
+            print(f"    equivalent: {change}\n        {proof}")
+        for change in score.survived:
+            print(f"    SURVIVED: {change}")
+        total, caught, equivalent = total + score.total, caught + score.caught, equivalent + len(score.equivalent)
+    print(f"{'all':<22} {total:>8} {caught:>8} {equivalent:>11} {total - caught - equivalent:>9}")
+    print(f"mutation score: {caught / max(1, total - equivalent):.1%} of those that are not equivalent")
+    return 0 if caught + equivalent == total else 1
+
+
+def _input(word: str, rng: np.random.Generator) -> np.ndarray:
+    """Draw an input from its shape on the command line: floats from ±[0.5, 1.5), off kinks and poles."""
+    kind, _, rest = word.partition(":")
+    try:
+        if kind == "int":
+            shape, _, below = rest.partition(":")
+            return rng.integers(0, int(below or 2), _shape(shape))
+        return np.asarray(rng.uniform(0.5, 1.5, _shape(word)) * rng.choice([-1, 1], _shape(word)))
+    except ValueError:
+        raise ValueError(f"a shape is sizes with commas, such as 3,5, or int:3:10 for ids; got {word!r}") from None
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in text.strip("()").split(",") if size)
+
+
+def _value(text: str) -> Any:
+    """Read an option: a Python literal, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _load(name: str) -> Any:
+    """Return an op by name, or what FILE.py:NAME names: an Op, a function of Tensors, or a pair by its op's name."""
+    path, colon, attribute = name.rpartition(":")
+    if not colon:
+        if name not in OPS:
+            raise ValueError(f"there is no op {name}; ops are {', '.join(OPS)}; for your own give FILE.py:NAME")
+        return OPS[name]
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pair = getattr(module, f"{attribute}_forward", None), getattr(module, f"{attribute}_backward", None)
+    found = getattr(module, attribute, pair if all(pair) else None)
+    if found is None:
+        raise ValueError(f"{path} has no {attribute}, nor {attribute}_forward and {attribute}_backward")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

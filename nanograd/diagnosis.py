@@ -1,0 +1,175 @@
+"""Say why a gradient is wrong: what the mistakes of the trade look like from outside."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from nanograd.ops._unbroadcast import unbroadcast
+
+
+@dataclass
+class Evidence:
+    """What is known of one input whose gradient is wrong. Jacobians are (entries of y, entries of x)."""
+
+    x: np.ndarray
+    y_shape: tuple[int, ...]
+    u: np.ndarray  # the random cotangent
+    analytic: np.ndarray  # what backward returned for u
+    numeric: np.ndarray  # what it should have returned
+    analytic_jacobian: np.ndarray | None  # None where the shape is wrong
+    numeric_jacobian: np.ndarray
+    wrong: np.ndarray  # where in x
+    bound: float  # by how much right numbers may differ
+    integers: list[np.ndarray]  # ids and positions among the inputs
+    others: list[np.ndarray]  # the other floating inputs
+    kinks: np.ndarray  # where in x the slopes of both sides differ
+
+
+def diagnose(e: Evidence) -> str:
+    """Return the most telling reason that fits, or none, and a table of the worst entries."""
+    for rule in (_shape, _not_finite, _zeros, _factor, _transposed, _places, _uniform, _constant_along):
+        if reason := rule(e):
+            break
+    else:
+        reason = "no known pattern"
+    return f"{reason}\n{table(e)}" if e.analytic.shape == e.numeric.shape else reason
+
+
+def table(e: Evidence, rows: int = 5) -> str:
+    """List the worst entries: index, analytic, numeric, ratio."""
+    with np.errstate(all="ignore"):
+        error = np.abs(e.analytic - e.numeric)
+        ratio = e.analytic / e.numeric
+    error = np.where(np.isfinite(error), error, np.inf)
+    lines = [f"  {'index':<12} {'analytic':>16} {'numeric':>16} {'ratio':>12}"]
+    for flat in np.argsort(-error, axis=None, kind="stable")[:rows]:
+        index = tuple(int(i) for i in np.unravel_index(flat, error.shape))
+        if e.wrong[index]:
+            where = f"[{', '.join(map(str, index))}]"
+            lines.append(f"  {where:<12} {e.analytic[index]:>16.10g} {e.numeric[index]:>16.10g} {ratio[index]:>12.6g}")
+    return "\n".join(lines)
+
+
+def _near(a: np.ndarray, e: Evidence) -> bool:
+    return a.shape == e.numeric.shape and bool((np.abs(a - e.numeric) <= 10 * e.bound).all())
+
+
+def _shape(e: Evidence) -> str | None:
+    if e.analytic.shape == e.numeric.shape:
+        return None
+    a, shape = e.analytic, e.numeric.shape
+    said = f"the gradient has shape {a.shape}, the input {shape}"
+    try:
+        np.broadcast_to(np.empty(shape), a.shape)
+    except ValueError:
+        pass
+    else:
+        added = range(a.ndim - len(shape))
+        stretched = [i for i, n in enumerate(shape, start=len(added)) if n == 1 and a.shape[i] != 1]
+        axes = ", ".join(map(str, [*added, *stretched]))
+        sure = "" if _near(unbroadcast(a, shape), e) else "; and the values are wrong beside that"
+        return f"{said}: missing un-broadcast, the sum along axis {axes}{sure}"
+    for order in itertools.permutations(range(a.ndim)):
+        if _near(a.transpose(order), e):
+            return f"{said}: right after a transpose to axes {order}"
+    if a.size == e.numeric.size and _near(a.reshape(shape), e):
+        return f"{said}: right after a reshape"
+    return said
+
+
+def _not_finite(e: Evidence) -> str | None:
+    if not np.isfinite(e.numeric).all():
+        return "the forward itself is NaN or infinite at or near these inputs; choose others"
+    bad = ~np.isfinite(e.analytic)
+    return f"{int(bad.sum())} of {bad.size} entries are NaN or infinite" if bad.any() else None
+
+
+def _zeros(e: Evidence) -> str | None:
+    return (
+        None if e.analytic.any() else "the gradient is zero everywhere; was the input detached, or its term forgotten?"
+    )
+
+
+def _factor(e: Evidence) -> str | None:
+    """Recognise analytic = c · numeric, and what c may stand for."""
+    scale = float(np.vdot(e.numeric, e.numeric))
+    if not scale or (np.count_nonzero(e.numeric) == 1 < e.numeric.size):
+        return None  # of a single number every other is a multiple
+    c = float(np.vdot(e.numeric, e.analytic)) / scale
+    if abs(c) < 1e-6 or not (np.abs(e.analytic - c * e.numeric) <= 10 * e.bound).all():
+        return None
+    if math.isclose(c, -1, rel_tol=1e-5):
+        return "a constant factor, exactly -1×: a sign is wrong"
+    sizes = [(n, f"the size of axis {i}") for i, n in enumerate(e.x.shape) if n > 2]
+    sizes += [(e.x.size, "the number of entries")] * (e.x.ndim > 1)
+    reduced = math.prod(e.x.shape) // max(1, math.prod(e.y_shape))
+    sizes += [(reduced, "the number of entries that go into one of y")] * (reduced > 2)
+    for n, name in sizes:
+        if math.isclose(abs(c), n, rel_tol=1e-5):
+            return f"off by a constant factor, exactly {c:.6g}×, n = {name}: a mean's 1/n is missing"
+        if math.isclose(abs(c), 1 / n, rel_tol=1e-5):
+            return f"off by a constant factor, exactly 1/{n}×, n = {name}: a 1/n too much, the forward adds up"
+    for value, name in ((2, "2"), (0.5, "1/2"), (3, "3"), (4, "4"), (0.25, "1/4"), (math.sqrt(2), "√2")):
+        if math.isclose(abs(c), value, rel_tol=1e-5):
+            return f"a constant factor, exactly {'-' * (c < 0)}{name}×"
+    return f"a constant factor, {c:.6g}×"
+
+
+def _transposed(e: Evidence) -> str | None:
+    for order in itertools.permutations(range(e.analytic.ndim)):
+        if order != tuple(range(e.analytic.ndim)) and _near(e.analytic.transpose(order), e):
+            return f"equal after a transpose to axes {order}"
+    return None
+
+
+def _places(e: Evidence) -> str | None:
+    """Recognise that only some entries are wrong, and what sets them apart."""
+    if e.wrong.all():
+        return None
+    for ids in e.integers:
+        values, counts = np.unique(ids % len(e.x) if e.x.ndim else ids, return_counts=True)
+        repeated = values[counts > 1]
+        rows = np.unique(np.nonzero(e.wrong)[0])
+        if repeated.size and np.isin(rows, repeated).all():
+            return "differs only where an index repeats: contributions must add, use np.add.at and not `dx[ids] += dy`"
+    if (e.kinks | ~e.wrong).all():
+        return "differs only at a kink, and is not between the slopes of its two sides"
+    values, counts = np.unique(e.x, return_counts=True)
+    tied = np.isin(e.x, values[counts > 1])
+    for other in e.others:
+        if other.shape == e.x.shape:
+            tied |= other == e.x
+    if (tied | ~e.wrong).all():
+        return "differs only where entries tie"
+    if ((e.x == 0) | ~e.wrong).all():
+        return "differs only where the input is 0"
+    if ((e.x < 0) | ~e.wrong).all() and not ((e.x < 0) & ~e.wrong).any():
+        return "differs only where the input is negative"
+    for axis, n in enumerate(e.x.shape):
+        lines = np.moveaxis(e.wrong, axis, 0).reshape(n, -1).any(axis=1)
+        if not lines.all():
+            return f"differs only at {', '.join(map(str, np.nonzero(lines)[0].tolist()))} along axis {axis}"
+    return None
+
+
+def _uniform(e: Evidence) -> str | None:
+    """Recognise a term that a uniform cotangent cannot see."""
+    if e.analytic_jacobian is None:
+        return None
+    got, true = e.analytic_jacobian.sum(axis=0), e.numeric_jacobian.sum(axis=0)
+    if (np.abs(got - true) <= 10 * e.bound).all():
+        return (
+            "right for a uniform cotangent, wrong for a random one: a projection term is missing, such as - Σ dy y of "
+            "softmax; a test with .sum() would have passed"
+        )
+    return None
+
+
+def _constant_along(e: Evidence) -> str | None:
+    error = e.analytic - e.numeric
+    for axis, n in enumerate(error.shape):
+        if n > 1 and (np.ptp(error, axis=axis) <= 10 * e.bound).all():
+            return f"off by the same amount all along axis {axis}: a sum or mean over it is missing, or one too many"
+    return None

@@ -1,0 +1,125 @@
+"""grad, value_and_grad, jacobian, hvp: derivatives as values, without touching `.grad`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nanograd.tape import Node, pull
+from nanograd.tensor import Tensor
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    gradients: Any = None,
+    *,
+    retain_graph: bool = False,
+) -> Any:
+    """Return the gradient of the outputs by the inputs, leaves or not: an array for one Tensor, a tuple for several.
+
+    gradients are the outputs' own, as in `backward`; scalars may leave them out. An input that the outputs do not depend
+    on gets zeros. Nothing is added to `.grad`.
+
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> y = x * x
+    >>> grad(y.sum(), [x, y])
+    (array([2., 4.], dtype=float32), array([1., 1.], dtype=float32))
+    """
+    ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    given = (
+        [gradients] if isinstance(outputs, Tensor) else list(gradients) if gradients is not None else [None] * len(ys)
+    )
+    if len(given) != len(ys):
+        raise ValueError(f"grad: there are {len(ys)} outputs and {len(given)} gradients")
+    for x in xs:
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            raise ValueError("grad: every input must be a Tensor that requires grad")
+    keys: list[Any] = [x._node or x for x in xs]
+    found: dict[Any, np.ndarray] = {}
+
+    def sink(target: Any, dx: np.ndarray, owned: bool) -> None:
+        if target in found:
+            found[target] = np.asarray(found[target] + dx)
+        elif any(target is key for key in keys):
+            found[target] = dx if owned else dx.copy()
+
+    roots = []
+    for y, gradient in zip(ys, given, strict=True):
+        dy = y.cotangent(gradient)
+        if y._node is not None:
+            roots.append((y._node, dy))
+        elif y.requires_grad:
+            sink(y, dy, False)
+    pull(roots, sink, retain_graph=retain_graph, watched={key for key in keys if isinstance(key, Node)})
+    results = tuple(found[key] if key in found else np.zeros_like(x.data) for key, x in zip(keys, xs, strict=True))
+    return results[0] if isinstance(inputs, Tensor) else results
+
+
+def value_and_grad(
+    function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0
+) -> Callable[..., tuple[Any, Any]]:
+    """Turn a function that returns a scalar Tensor into one that returns its value and its gradient by an argument.
+
+    The arguments named by argnums may be arrays, numbers or Tensors; they are not touched.
+
+    >>> value_and_grad(lambda x: (x * x).sum())(np.array([1.0, 3.0]))
+    (10.0, array([2., 6.]))
+    """
+    wanted = (argnums,) if isinstance(argnums, int) else argnums
+
+    def run(*args: Any, **options: Any) -> tuple[Any, Any]:
+        full = list(args)
+        leaves = [_leaf(args[i]) for i in wanted]
+        for i, leaf in zip(wanted, leaves, strict=True):
+            full[i] = leaf
+        y = function(*full, **options)
+        gradients = grad(y, leaves)
+        return y.item(), gradients[0] if isinstance(argnums, int) else gradients
+
+    return run
+
+
+def jacobian(function: Callable[[Tensor], Tensor], x: Any) -> np.ndarray:
+    """Return dy/dx of y = function(x), of shape (*y.shape, *x.shape): one walk for each entry of y.
+
+    >>> jacobian(lambda x: x * x, np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    leaf = _leaf(x)
+    y = function(leaf)
+    rows = np.zeros((*y.shape, *leaf.shape), leaf.dtype)
+    if y.requires_grad:
+        for index in np.ndindex(y.shape):
+            basis = np.zeros_like(y.data)
+            basis[index] = 1
+            rows[index] = grad(y, leaf, basis, retain_graph=True)
+    return rows
+
+
+def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any, *, step: float | None = None) -> np.ndarray:
+    """Return the Hessian of a scalar function times v, by differencing two gradients: there is no double backward here.
+
+    (∇f(x + h v) - ∇f(x - h v)) / 2h, good to about six digits in float64. h is chosen so that the largest entry moves by
+    1e-5 (1e-2 in float32), unless `step` gives it.
+
+    >>> hvp(lambda x: (x * x * x).sum(), np.array([1.0, 2.0]), np.array([1.0, 0.0])).round(6)
+    array([6., 0.])
+    """
+    x = _leaf(x).data
+    v = np.asarray(v.data if isinstance(v, Tensor) else v, x.dtype)
+    if v.shape != x.shape:
+        raise ValueError(f"hvp: x and v must have one shape, got {x.shape} and {v.shape}")
+    size = float(np.abs(v).max(initial=0))
+    if size == 0:
+        return np.zeros_like(x)
+    h = step or (1e-5 if x.dtype == np.float64 else 1e-2) / size
+    slope = value_and_grad(function)
+    return np.asarray((slope(x + h * v)[1] - slope(x - h * v)[1]) / (2 * h))
+
+
+def _leaf(x: Any) -> Tensor:
+    """Return a fresh leaf with the values of x."""
+    return Tensor(x, requires_grad=True)

@@ -1,0 +1,284 @@
+"""The methods of Tensor that are ops: listed by hand, one typed line each, so that editors and mypy see them."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nanograd import ops
+from nanograd.ops.reduce import Axis
+
+if TYPE_CHECKING:
+    from nanograd.tensor import Tensor
+
+Axes = int | tuple[int, ...]
+
+
+class Methods:
+    """Every method hands `self` to the op of its name; names and arguments are NumPy's and PyTorch's."""
+
+    __slots__ = ()
+    data: np.ndarray
+
+    @staticmethod
+    def _of(array: np.ndarray) -> "Tensor":
+        """Wrap an array without history."""
+        raise NotImplementedError
+
+    # Arithmetic
+    def __add__(self, other: Any) -> "Tensor":
+        return ops.add(self, other)
+
+    def __radd__(self, other: Any) -> "Tensor":
+        return ops.add(other, self)
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return ops.sub(self, other)
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return ops.sub(other, self)
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return ops.mul(self, other)
+
+    def __rmul__(self, other: Any) -> "Tensor":
+        return ops.mul(other, self)
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return ops.div(self, other)
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return ops.div(other, self)
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return ops.matmul(other, self)
+
+    def __pow__(self, other: Any) -> "Tensor":
+        whole = isinstance(other, int) or (isinstance(other, float) and self.data.dtype.kind == "f")
+        return ops.square(self) if whole and other == 2 else ops.pow(self, other)
+
+    def __rpow__(self, other: Any) -> "Tensor":
+        return ops.pow(other, self)
+
+    def __neg__(self) -> "Tensor":
+        return ops.neg(self)
+
+    def __abs__(self) -> "Tensor":
+        return ops.abs(self)
+
+    # Comparisons: elementwise, and never differentiated
+    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return type(self)._of(self.data == _array(other))
+
+    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return type(self)._of(self.data != _array(other))
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return type(self)._of(self.data < _array(other))
+
+    def __le__(self, other: Any) -> "Tensor":
+        return type(self)._of(self.data <= _array(other))
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return type(self)._of(self.data > _array(other))
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return type(self)._of(self.data >= _array(other))
+
+    __hash__ = object.__hash__
+
+    # Elementwise functions
+    def exp(self) -> "Tensor":
+        return ops.exp(self)
+
+    def log(self) -> "Tensor":
+        return ops.log(self)
+
+    def sqrt(self) -> "Tensor":
+        return ops.sqrt(self)
+
+    def rsqrt(self) -> "Tensor":
+        return ops.rsqrt(self)
+
+    def square(self) -> "Tensor":
+        return ops.square(self)
+
+    def reciprocal(self) -> "Tensor":
+        return ops.reciprocal(self)
+
+    def abs(self) -> "Tensor":
+        return ops.abs(self)
+
+    def sin(self) -> "Tensor":
+        return ops.sin(self)
+
+    def cos(self) -> "Tensor":
+        return ops.cos(self)
+
+    def tanh(self) -> "Tensor":
+        return ops.tanh(self)
+
+    def sigmoid(self) -> "Tensor":
+        return ops.sigmoid(self)
+
+    def erf(self) -> "Tensor":
+        return ops.erf(self)
+
+    def relu(self) -> "Tensor":
+        return ops.relu(self)
+
+    def silu(self) -> "Tensor":
+        return ops.silu(self)
+
+    def gelu(self, approximate: str = "none") -> "Tensor":
+        """The exact form, or GPT-2's with approximate="tanh"."""
+        return ops.gelu_tanh(self) if approximate == "tanh" else ops.gelu(self)
+
+    def pow(self, exponent: Any) -> "Tensor":
+        return self**exponent
+
+    def maximum(self, other: Any) -> "Tensor":
+        return ops.maximum(self, other)
+
+    def minimum(self, other: Any) -> "Tensor":
+        return ops.minimum(self, other)
+
+    def clip(self, low: float | None = None, high: float | None = None) -> "Tensor":
+        return ops.clip(self, low=low, high=high)
+
+    def astype(self, dtype: Any) -> "Tensor":
+        return ops.astype(self, dtype=dtype)
+
+    def masked_fill(self, mask: Any, value: float) -> "Tensor":
+        return ops.masked_fill(self, mask, value=value)
+
+    def tril(self, k: int = 0) -> "Tensor":
+        return ops.tril(self, k=k)
+
+    def triu(self, k: int = 0) -> "Tensor":
+        return ops.triu(self, k=k)
+
+    def softmax(self, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+        return ops.softmax(self, axis=axis if dim is None else dim)
+
+    def log_softmax(self, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+        return ops.log_softmax(self, axis=axis if dim is None else dim)
+
+    # Reductions: `dim` and `keepdim` are other names of `axis` and `keepdims`
+    def sum(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+        return ops.sum(self, **_reduction(axis, keepdims, dim, keepdim))
+
+    def mean(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+        return ops.mean(self, **_reduction(axis, keepdims, dim, keepdim))
+
+    def max(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+        return ops.max(self, **_reduction(axis, keepdims, dim, keepdim))
+
+    def min(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+        return ops.min(self, **_reduction(axis, keepdims, dim, keepdim))
+
+    def prod(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+        return ops.prod(self, **_reduction(axis, keepdims, dim, keepdim))
+
+    def norm(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+        return ops.norm(self, **_reduction(axis, keepdims, dim, keepdim))
+
+    def logsumexp(
+        self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False
+    ) -> "Tensor":
+        return ops.logsumexp(self, **_reduction(axis, keepdims, dim, keepdim))
+
+    def var(
+        self, axis: Axis = None, keepdims: bool = False, ddof: int = 0, *, dim: Axis = None, keepdim: bool = False
+    ) -> "Tensor":
+        return ops.var(self, ddof=ddof, **_reduction(axis, keepdims, dim, keepdim))
+
+    def std(
+        self, axis: Axis = None, keepdims: bool = False, ddof: int = 0, *, dim: Axis = None, keepdim: bool = False
+    ) -> "Tensor":
+        return ops.std(self, ddof=ddof, **_reduction(axis, keepdims, dim, keepdim))
+
+    def cumsum(self, axis: int | None = None, *, dim: int | None = None) -> "Tensor":
+        return ops.cumsum(self, axis=axis if dim is None else dim)
+
+    # Shape
+    @property
+    def T(self) -> "Tensor":
+        return ops.transpose(self)
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        return ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> "Tensor":
+        """Reverse the axes, swap two (`transpose(1, 2)`), or order them all (`transpose(0, 2, 1)`)."""
+        if len(axes) == 2:
+            return ops.swapaxes(self, *axes)
+        return ops.transpose(self, axes=(axes[0] if isinstance(axes[0], (tuple, list)) else axes) if axes else None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> "Tensor":
+        return ops.swapaxes(self, axis1, axis2)
+
+    def expand_dims(self, axis: Axes) -> "Tensor":
+        return ops.expand_dims(self, axis=axis)
+
+    def unsqueeze(self, dim: int) -> "Tensor":
+        return ops.expand_dims(self, axis=dim)
+
+    def squeeze(self, axis: Axis = None) -> "Tensor":
+        return ops.squeeze(self, axis=axis)
+
+    def flatten(self) -> "Tensor":
+        return ops.flatten(self)
+
+    def broadcast_to(self, shape: tuple[int, ...]) -> "Tensor":
+        return ops.broadcast_to(self, shape=shape)
+
+    def repeat(self, repeats: int, axis: int) -> "Tensor":
+        return ops.repeat(self, repeats=repeats, axis=axis)
+
+    def flip(self, axis: Axis = None) -> "Tensor":
+        return ops.flip(self, axis=axis)
+
+    def roll(self, shift: Any, axis: Any = None) -> "Tensor":
+        return ops.roll(self, shift=shift, axis=axis)
+
+    def pad(self, width: Any, value: float = 0.0) -> "Tensor":
+        return ops.pad(self, width=width, value=value)
+
+    def take_along_axis(self, indices: Any, axis: int) -> "Tensor":
+        return ops.take_along_axis(self, indices, axis=axis)
+
+    def gather(self, dim: int, index: Any) -> "Tensor":
+        """PyTorch's name for take_along_axis."""
+        return ops.take_along_axis(self, index, axis=dim)
+
+    def split(self, sections: Any, axis: int = 0) -> "list[Tensor]":
+        return ops.split(self, sections, axis)
+
+    def chunk(self, chunks: int, axis: int = 0) -> "list[Tensor]":
+        return ops.chunk(self, chunks, axis)
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        return ops.getitem(self, index=_plain(index))
+
+
+def _reduction(axis: Axis, keepdims: bool, dim: Axis, keepdim: bool) -> dict[str, Any]:
+    """Return the options of a reduction, under whichever names they were given."""
+    return {"axis": axis if dim is None else dim, "keepdims": keepdims or keepdim}
+
+
+def _array(value: Any) -> Any:
+    return value.data if isinstance(value, Methods) else value
+
+
+def _plain(index: Any) -> Any:
+    """Replace Tensors and lists in an index by arrays."""
+    if isinstance(index, tuple):
+        return tuple(_plain(part) for part in index)
+    if isinstance(index, Methods):
+        return index.data
+    if isinstance(index, list):
+        return np.asarray(index) if index else np.empty(0, np.intp)  # [] alone would be an array of floats
+    return index

@@ -1,0 +1,145 @@
+"""std, norm, prod, logsumexp, cumsum: reductions whose backward is more than a copy."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Op
+from nanograd.ops.reduce import Axis, spread
+
+
+def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
+    """Measure the spread around the mean in the unit of x; ddof=1 divides by n - 1 (Bessel).
+    c = x - ⟨x⟩                                            (1)
+    y = √(Σ c² / (n - ddof))                               (2)
+    """
+    c = x - x.mean(axis=axis, keepdims=True)  # (1)
+    y = x.std(axis=axis, keepdims=keepdims, ddof=ddof)  # (2)
+    n = x.size // np.size(y) if np.size(y) else 1
+    return y, (c, np.asarray(y), axis, n - ddof)
+
+
+def std_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (2) and (1).
+    Vary both sides of y² (n - ddof) = Σ c²:
+    2 y (n - ddof) δy = 2 Σ c δc                           (3)
+    dc = c dy / ((n - ddof) y)                             (4)
+    By (1) the mean passes -⟨dc⟩ on, but Σ c = 0, so nothing comes by that path:
+    dx = dc                                                (5)
+    Where all entries are equal, y = 0 is a kink, and we take 0.
+    Check: dx sums to zero, since shifting x changes no spread.
+    """
+    c, y, axis, n = saved
+    slope = dy / np.where(y == 0, 1, y) / n  # y = 0 only where c = 0
+    return (c * spread(slope, c.shape, axis),)  # (4), (5)
+
+
+std = Op(std_forward, std_backward, floating=True)
+
+
+def norm_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
+    """Measure the Euclidean length.
+    y = √(Σ x²)                                            (1)
+    """
+    y = np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
+    return y, (x, np.asarray(y), axis)
+
+
+def norm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    Vary both sides of y² = Σ x²:
+    2 y δy = 2 Σ x δx                                      (2)
+    dx = dy x / y                                          (3)
+    At x = 0 the length has a kink, and we take 0.
+    Check: for dy = 1, dx is the unit vector along x.
+    """
+    x, y, axis = saved
+    return (x * spread(dy / np.where(y == 0, 1, y), x.shape, axis),)  # (3)
+
+
+norm = Op(norm_forward, norm_backward, floating=True)
+
+
+def prod_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
+    """Multiply up.
+    y = Π x over `axis`                                    (1)
+    """
+    return x.prod(axis=axis, keepdims=keepdims), (x, axis)
+
+
+def prod_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    The slope in x_i is the product of all the others:
+    dy/dx_i = Π_{j≠i} x_j                                  (2)
+    dx_i = dy Π_{j≠i} x_j                                  (3)
+    which is y / x_i, but not where x_i = 0: so the others are multiplied, those before i and those after it.
+    Check: with exactly one zero among the factors, that entry alone has a slope.
+    """
+    x, axis = saved
+    axes = (
+        tuple(range(x.ndim))
+        if axis is None
+        else tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
+    )
+    kept = tuple(a for a in range(x.ndim) if a not in axes)
+    order = (*kept, *axes)
+    rows = x.transpose(order).reshape(*(x.shape[a] for a in kept), math.prod(x.shape[a] for a in axes))
+    before, after = np.ones_like(rows), np.ones_like(rows)
+    np.cumprod(rows[..., :-1], axis=-1, out=before[..., 1:])
+    after[..., :-1] = np.cumprod(rows[..., :0:-1], axis=-1)[..., ::-1]
+    others = (before * after).reshape([x.shape[a] for a in order]).transpose(np.argsort(order))  # (2)
+    return (others * spread(dy, x.shape, axis),)  # (3)
+
+
+prod = Op(prod_forward, prod_backward)
+
+
+def logsumexp_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
+    """Add up in the world of logarithms.
+    y = ln Σ_k exp(x_k)                                    (1)
+    Where all x are -∞, so is y.
+    """
+    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isinf(top), 0, top)  # the shift cancels in (1); an infinite one would give NaN
+    p = np.exp(x - top)
+    total = p.sum(axis=axis, keepdims=True)
+    with np.errstate(divide="ignore"):
+        y = np.log(total) + top
+    p /= np.where(total == 0, 1, total)
+    return (y if keepdims else y.reshape(p.sum(axis=axis).shape)), (p, axis)
+
+
+def logsumexp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1).
+    The slope is softmax:
+    dy/dx_i = exp(x_i) / Σ_k exp(x_k) = p_i                (2)
+    dx = dy p                                              (3)
+    Check: dx adds up to dy.
+    """
+    p, axis = saved
+    return (p * spread(dy, p.shape, axis),)  # (3)
+
+
+logsumexp = Op(logsumexp_forward, logsumexp_backward, floating=True)
+
+
+def cumsum_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
+    """Add up as you go.
+    y_t = Σ_{s≤t} x_s along `axis`                         (1)
+    """
+    if axis is None or x.ndim == 0:
+        raise ValueError(f"cumsum: name an axis of x, such as axis=-1; got axis={axis} and x of shape {x.shape}")
+    return np.cumsum(x, axis=axis), axis
+
+
+def cumsum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1): x_s is part of y_s and of all that follow.
+    dx_s = Σ_{t≥s} dy_t                                    (2)
+    Check: the first x gets the whole sum of dy, the last only its own.
+    """
+    axis = saved
+    return (np.flip(np.cumsum(np.flip(dy, axis), axis=axis), axis),)  # (2)
+
+
+cumsum = Op(cumsum_forward, cumsum_backward)

@@ -1,0 +1,165 @@
+"""pad, repeat, flip, roll, take_along_axis, scatter: entries copied, moved and gathered."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Needs, Op
+
+
+def pad_forward(x: np.ndarray, *, width: Any, value: float = 0.0) -> tuple[np.ndarray, Any]:
+    """Put a border of one value around x; `width` is (before, after) for each axis, as in numpy.pad.
+    y = x inside, value on the border                      (1)
+    """
+    widths = np.broadcast_to(np.asarray(width, dtype=np.int64), (x.ndim, 2))
+    inside = tuple(slice(int(w[0]), int(w[0]) + n) for w, n in zip(widths, x.shape, strict=True))
+    return np.pad(x, widths, constant_values=value), inside
+
+
+def pad_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Cut the border off: it is a constant of (1).
+    dx = dy inside                                         (2)
+    Check: dx has the shape of x.
+    """
+    inside = saved
+    return (dy[inside],)  # (2)
+
+
+pad = Op(pad_forward, pad_backward)
+
+
+def repeat_forward(x: np.ndarray, *, repeats: int, axis: int) -> tuple[np.ndarray, Any]:
+    """Repeat each entry along an axis, as numpy.repeat: a b → a a b b.
+    y[r i + k] = x[i],  k < r = repeats                    (1)
+    """
+    return np.repeat(x, repeats, axis=axis), (x.shape, repeats, axis % x.ndim)
+
+
+def repeat_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Add over the copies of (1).
+    dx[i] = Σ_k dy[r i + k]                                (2)
+    Check: for repeats = 1, dx is dy.
+    """
+    shape, repeats, axis = saved
+    copies = dy.reshape(*shape[: axis + 1], repeats, *shape[axis + 1 :])
+    return (copies.sum(axis=axis + 1),)  # (2)
+
+
+repeat = Op(repeat_forward, repeat_backward)
+
+
+def flip_forward(x: np.ndarray, *, axis: int | tuple[int, ...] | None = None) -> tuple[np.ndarray, Any]:
+    """Reverse the order along axes; None reverses them all.
+    y[i] = x[n - 1 - i]                                    (1)
+    """
+    return np.flip(x, axis), axis
+
+
+def flip_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Reverse again: (1) is its own inverse.
+    dx[i] = dy[n - 1 - i]                                  (2)
+    Check: flipping twice changes nothing.
+    """
+    axis = saved
+    return (np.flip(dy, axis),)  # (2)
+
+
+flip = Op(flip_forward, flip_backward)
+
+
+def roll_forward(x: np.ndarray, *, shift: Any, axis: Any = None) -> tuple[np.ndarray, Any]:
+    """Move entries along axes; what leaves at the end enters at the start, as numpy.roll.
+    y[(i + shift) mod n] = x[i]                            (1)
+    """
+    return np.roll(x, shift, axis), (shift, axis)
+
+
+def roll_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Move back.
+    dx[i] = dy[(i + shift) mod n]                          (2)
+    Check: a shift by n changes nothing.
+    """
+    shift, axis = saved
+    return (np.roll(dy, np.negative(shift), axis),)  # (2)
+
+
+roll = Op(roll_forward, roll_backward)
+
+
+def take_along_axis_forward(x: np.ndarray, indices: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
+    """Pick entries along an axis by an array of positions, as numpy.take_along_axis; PyTorch calls it gather.
+    y[…, j, …] = x[…, indices[…, j, …], …]                 (1)
+    Apart from `axis`, the shapes of x and indices must agree.
+    """
+    axis = _check_along("take_along_axis", x.shape, indices, axis)
+    return np.take_along_axis(x, indices, axis), (x.shape, indices, axis)
+
+
+def take_along_axis_backward(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, False)
+) -> tuple[np.ndarray | None, None]:
+    """Send each dy to the entry it was picked from; one picked several times gets the sum.
+    dx[…, i, …] = Σ_{j: indices[…, j, …] = i} dy[…, j, …]   (2)
+    Check: the entries of dx and of dy have the same sum.
+    """
+    if not needs[0]:
+        return None, None
+    shape, indices, axis = saved
+    dx = np.zeros(shape, dy.dtype)
+    np.add.at(dx, _places(indices, axis), dy)  # (2)
+    return dx, None
+
+
+take_along_axis = Op(take_along_axis_forward, take_along_axis_backward, discrete=("indices",))
+
+
+def scatter_add_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
+    """Add values to entries of x picked by position along an axis; positions that repeat add up.
+    y[…, i, …] = x[…, i, …] + Σ_{j: indices[…, j, …] = i} values[…, j, …]   (1)
+    """
+    axis = _check_along("scatter_add", x.shape, indices, axis)
+    if values.shape != indices.shape:
+        raise ValueError(f"scatter_add: values {values.shape} and indices {indices.shape} must have one shape")
+    y = x.copy()
+    np.add.at(y, _places(indices, axis), values)
+    return y, (indices, axis)
+
+
+def scatter_add_backward(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)
+) -> tuple[np.ndarray | None, None, np.ndarray | None]:
+    """Pull dy back through (1), a sum: x gets dy, and each value the dy of the place it was added to.
+    dx = dy                                                (2)
+    dvalues[…, j, …] = dy[…, indices[…, j, …], …]          (3)
+    Check: this is take_along_axis: scattering and gathering are each other's adjoint.
+    """
+    indices, axis = saved
+    dvalues = np.take_along_axis(dy, indices, axis) if needs[2] else None  # (3)
+    return (dy if needs[0] else None), None, dvalues  # (2)
+
+
+scatter_add = Op(scatter_add_forward, scatter_add_backward, discrete=("indices",))
+
+
+def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int) -> int:
+    """Return the axis counted from the front; raise where the shapes disagree or a position is outside."""
+    axis = int(np.lib.array_utils.normalize_axis_index(axis, len(shape)))
+    n = shape[axis]
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{op}: indices must be integers, got {indices.dtype}")
+    if indices.ndim != len(shape) or any(
+        a != b for i, (a, b) in enumerate(zip(shape, indices.shape, strict=True)) if i != axis
+    ):
+        raise ValueError(f"{op}: x and indices must agree apart from axis {axis}, got {shape} and {indices.shape}")
+    if indices.size and (indices.min() < -n or indices.max() >= n):
+        raise ValueError(
+            f"{op}: indices must lie in [-{n}, {n}) along axis {axis}, got {indices.min()} to {indices.max()}"
+        )
+    return axis
+
+
+def _places(indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
+    """Return the full index of every entry that `indices` picks along `axis`."""
+    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    grid[axis] = indices
+    return tuple(grid)

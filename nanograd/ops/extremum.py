@@ -1,0 +1,109 @@
+"""maximum, minimum, clip, abs: elementwise choices, each with a kink."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Needs, Op
+from nanograd.ops._unbroadcast import unbroadcast
+
+
+def maximum_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Take the larger of two, elementwise.
+    y = max(a, b)                                          (1)
+    """
+    return np.maximum(a, b), (_share(a > b, a == b, a), a.shape, b.shape)
+
+
+def maximum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+    """Send dy to the larger operand of (1).
+    With s = 1 where a > b, 0 where a < b:
+    da = U(dy s)                                           (2)
+    db = U(dy (1 - s))                                     (3)
+    Where a = b there is a kink, and we take s = ½, as PyTorch does.
+    Check: without broadcasting, da + db is dy.
+    """
+    s, a_shape, b_shape = saved
+    da = unbroadcast(dy * s, a_shape) if needs[0] else None  # (2)
+    db = unbroadcast(dy * (1 - s), b_shape) if needs[1] else None  # (3)
+    return da, db
+
+
+maximum = Op(maximum_forward, maximum_backward)
+
+
+def minimum_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Take the smaller of two, elementwise.
+    y = min(a, b)                                          (1)
+    """
+    return np.minimum(a, b), (_share(a < b, a == b, a), a.shape, b.shape)
+
+
+def minimum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+    """Send dy to the smaller operand of (1).
+    With s = 1 where a < b, 0 where a > b:
+    da = U(dy s)                                           (2)
+    db = U(dy (1 - s))                                     (3)
+    Where a = b there is a kink, and we take s = ½, as PyTorch does.
+    Check: without broadcasting, da + db is dy.
+    """
+    s, a_shape, b_shape = saved
+    da = unbroadcast(dy * s, a_shape) if needs[0] else None  # (2)
+    db = unbroadcast(dy * (1 - s), b_shape) if needs[1] else None  # (3)
+    return da, db
+
+
+minimum = Op(minimum_forward, minimum_backward)
+
+
+def _share(wins: np.ndarray, ties: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return 1 where the first operand wins, ½ where both tie, 0 elsewhere."""
+    share = np.asarray(wins).astype(like.dtype)
+    return np.where(ties, share.dtype.type(0.5), share)
+
+
+def clip_forward(x: np.ndarray, *, low: float | None = None, high: float | None = None) -> tuple[np.ndarray, Any]:
+    """Bring what lies outside [low, high] to the nearer end; None leaves a side open.
+    y = min(max(x, low), high)                             (1)
+    """
+    if low is None and high is None:
+        raise ValueError("clip: give low, high or both")
+    inside = np.ones(x.shape, bool)
+    if low is not None:
+        inside &= x >= low
+    if high is not None:
+        inside &= x <= high
+    return np.clip(x, low, high), inside
+
+
+def clip_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), whose slope is 1 inside and 0 outside.
+    dx = dy 1[low ≤ x ≤ high]                              (2)
+    The ends are kinks; we count them as inside, as PyTorch does.
+    Check: what was clipped gets no gradient.
+    """
+    inside = saved
+    return (dy * inside,)  # (2)
+
+
+clip = Op(clip_forward, clip_backward)
+
+
+def abs_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Drop the sign.
+    y = |x|                                                (1)
+    """
+    return np.abs(x), x
+
+
+def abs_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back through (1), whose slope is 1 to the right of zero and -1 to the left.
+    dx = dy sign(x)                                        (2)
+    At the kink x = 0 we take 0, the middle.
+    Check: |dx| is |dy| wherever x is not zero.
+    """
+    x = saved
+    return (dy * np.sign(x),)  # (2)
+
+
+abs = Op(abs_forward, abs_backward)

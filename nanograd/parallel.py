@@ -1,0 +1,97 @@
+"""A step in shards of the batch: one thread a shard, each with a tape and gradient sums of its own, then one sum.
+
+NumPy's elementwise functions use one core, and its products use all: half of a step leaves cores idle. Splitting single
+ops over threads loses, since BLAS has threads too and they contend. Splitting the *batch* doubles everything at once: each
+thread runs the whole model on its rows, with products that use one thread each. It costs a second set of gradients.
+
+A shard is a function that returns a loss; where it runs does not matter to the result, so that a rank on another machine
+could be one more shard. The sums are added in the order of the shards: results depend on their number, never on timing.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+import numpy as np
+
+from nanograd import blas
+from nanograd.tape import accumulate, pull
+from nanograd.tensor import Tensor
+
+Gradients = dict[Tensor, np.ndarray]
+
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+_lock = threading.Lock()
+
+
+def available_threads() -> int:
+    """Return how many threads may run: NANOGRAD_THREADS, else the cores this process may use."""
+    if given := os.environ.get("NANOGRAD_THREADS"):
+        if not given.isdigit() or int(given) < 1:
+            raise ValueError(f"NANOGRAD_THREADS must be a whole number from 1, got {given!r}")
+        return int(given)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def gradients(shard: Callable[[], Tensor], gradient: float = 1.0) -> tuple[float, Gradients]:
+    """Run one shard forward and backward; return its loss and its gradient sums, touching no `.grad`."""
+    sums: Gradients = {}
+
+    def sink(leaf: Tensor, dx: np.ndarray, owned: bool) -> None:
+        if leaf in sums:
+            np.add(sums[leaf], dx, out=sums[leaf])
+        else:
+            sums[leaf] = dx if owned else dx.copy()
+
+    loss = shard()
+    dy = loss.cotangent(np.full(loss.shape, gradient, loss.dtype))
+    if loss._node is not None:
+        pull([(loss._node, dy)], sink)
+    return float(loss.item()), sums
+
+
+def backward(shards: Sequence[Callable[[], Tensor]], gradient: float = 1.0) -> list[float]:
+    """Run all shards, add their gradients to `.grad` in their order, and return their losses.
+
+    An exception in a shard comes out here, the first shard's first, when all have ended; nothing is added then.
+    """
+    if len(shards) == 1:
+        results = [gradients(shards[0], gradient)]
+    elif available_threads() == 1 or not blas.can_set_threads():
+        with blas.one_thread():
+            results = [gradients(shard, gradient) for shard in shards]
+    else:
+        with blas.one_thread():
+            futures = [
+                _threads(min(len(shards), available_threads())).submit(copy_context().run, gradients, shard, gradient)
+                for shard in shards
+            ]
+            done: list[Any] = []
+            for future in futures:
+                error = future.exception()
+                done.append(error if error is not None else future.result())
+            for each in done:
+                if isinstance(each, BaseException):
+                    raise each
+            results = done
+    for _, sums in results:
+        for leaf, dx in sums.items():
+            accumulate(leaf, dx, True)
+    return [loss for loss, _ in results]
+
+
+def _threads(n: int) -> ThreadPoolExecutor:
+    """Return the pool, made at its first use and made anew where more threads are wanted."""
+    global _pool, _pool_size
+    with _lock:
+        if _pool is None or _pool_size < n:
+            if _pool is not None:
+                _pool.shutdown(wait=False)
+            _pool, _pool_size = ThreadPoolExecutor(n, thread_name_prefix="nanograd-shard"), n
+        return _pool

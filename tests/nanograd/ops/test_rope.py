@@ -1,0 +1,58 @@
+"""rope: turns, and what they leave alone."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor
+
+Q, K = np.random.default_rng(0).standard_normal((2, 8, 6))
+
+
+def test_by_hand() -> None:
+    """A base of (2/π)² turns pair 0 by a radian a position and pair 1 by a right angle."""
+    base = (2 / math.pi) ** 2  # base^(-2/4) = π/2
+    x = np.array([[1.0, 2.0, 3.0, 4.0]] * 2)
+    c, s = math.cos(1), math.sin(1)
+    y = ng.rope(x, base=base)  # pairs (1, 3) and (2, 4)
+    np.testing.assert_allclose(y, [[1, 2, 3, 4], [c - 3 * s, -4, s + 3 * c, 2]])
+    y = ng.rope(x, base=base, interleaved=True)  # pairs (1, 2) and (3, 4)
+    np.testing.assert_allclose(y, [[1, 2, 3, 4], [c - 2 * s, s + 2 * c, -4, 3]])
+
+
+def test_the_gradient_turns_back() -> None:
+    leaf = Tensor(Q, requires_grad=True)
+    ng.rope(leaf).backward(ng.rope(K))
+    np.testing.assert_allclose(leaf.grad, K)
+
+
+def test_only_the_distance_counts() -> None:
+    near = ng.rope(Q[:1], positions=np.array([3])) @ ng.rope(K[:1], positions=np.array([1])).T
+    far = ng.rope(Q[:1], positions=np.array([1003])) @ ng.rope(K[:1], positions=np.array([1001])).T
+    np.testing.assert_allclose(near, far)
+
+
+def test_lengths_stay() -> None:
+    np.testing.assert_allclose(np.linalg.norm(ng.rope(Q), axis=-1), np.linalg.norm(Q, axis=-1))
+
+
+def test_angles_are_exact_in_float32_too() -> None:
+    positions = np.array([10**6])
+    x = np.array([[1.0, 0.0]], np.float32)
+    np.testing.assert_allclose(ng.rope(x, positions=positions), [[math.cos(10**6), math.sin(10**6)]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (np.ones((2, 3)), {}, r"x must be \(…, T, D\) with D even, got \(2, 3\)"),
+        (np.ones(4), {}, r"x must be \(…, T, D\) with D even, got \(4,\)"),
+        (np.ones((2, 4)), {"positions": [1]}, r"positions must be one for each of 2 tokens, got shape \(1,\)"),
+    ],
+)
+def test_refusals(x: np.ndarray, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"rope: {message}"):
+        ng.rope(x, **options)

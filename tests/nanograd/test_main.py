@@ -1,0 +1,128 @@
+"""python -m nanograd, run in this process."""
+
+from pathlib import Path
+
+import pytest
+
+from nanograd.__main__ import main
+from nanograd.cases import CASES
+from nanograd.op import OPS
+
+MINE = """
+from nanograd import Op
+
+def cube_forward(x):
+    return x * x * x, x
+
+def cube_backward(dy, saved):
+    return (dy * 3 * saved * saved,)
+
+def wrong_forward(x):
+    return x * x, x
+
+def wrong_backward(dy, saved):
+    return (dy * saved,)
+
+def doubled(x):
+    return (x * 2).sum()
+
+as_op = Op(cube_forward, cube_backward)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: python -m nanograd")
+    assert all(command in said for command in ("ops", "gradcheck", "mutants"))
+
+
+def test_ops(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ops"]) == 0
+    said = capsys.readouterr().out
+    assert f"{len(OPS)} ops, each a pair of functions" in said
+    assert "dx_i = y_i (dy_i - Σ_j dy_j y_j)" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "softmax 3,5 axis=0",
+        "log 4",  # which needs positive numbers
+        "exp ()",
+        "embedding 5,3 int:2,4:5",
+        "where int:3:2 3 3",
+        "concat 2,3 1,3",
+        "linear 3,2 4,2",
+        "einsum 2,3 3,4 spec=ik,kj->ij",
+        "sum 2,3 axis=(0,1) keepdims=True",
+    ],
+)
+def test_gradcheck_passes(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gradcheck", *words.split()]) == 0
+    assert capsys.readouterr().out.startswith(f"{words.split()[0]}: right; ")
+
+
+def test_gradcheck_of_a_file(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cube", "as_op", "doubled"):
+        assert main(["gradcheck", f"{mine}:{name}", "2,3"]) == 0
+        assert ": right; " in capsys.readouterr().out
+    assert main(["gradcheck", f"{mine}:wrong", "2,3"]) == 1
+    assert "wrong: input 0: a constant factor, exactly 1/2×" in capsys.readouterr().out
+
+
+WRONG = [
+    ("frobnicate", "nanograd: unknown command frobnicate; there are ops, gradcheck, mutants"),
+    ("gradcheck", "nanograd gradcheck: name an op and its shapes, as in: gradcheck softmax 3,5 axis=-1; ops are "),
+    ("gradcheck softmix 3", "nanograd gradcheck: there is no op softmix; ops are "),
+    ("gradcheck softmax", "nanograd gradcheck: give softmax a shape for each of its 1 inputs, such as 3,5"),
+    ("gradcheck matmul", "give matmul a shape for each of its 2 inputs"),
+    ("gradcheck matmul 2,3", "matmul: b is missing; it takes a, b"),
+    ("gradcheck exp 3 3", "exp: takes 1 arrays (x), got 2"),
+    ("gradcheck softmax 3,x", "a shape is sizes with commas, such as 3,5, or int:3:10 for ids; got '3,x'"),
+    ("gradcheck embedding 5,3 int:2:x", "got 'int:2:x'"),
+    ("gradcheck softmax 3 axes=0", "softmax: unknown option axes; did you mean axis?"),
+    ("gradcheck softmax 3,5 axis=7", "axis 7 is out of bounds"),
+    ("gradcheck einsum 2,2 spec=ii", "einsum: a letter twice in one operand"),
+    ("gradcheck matmul 2,3 2,3", "matmul: the last axis of a and the last but one of b must agree"),
+    ("gradcheck exp int:3:5", "gradcheck: exp was given no floating input to differentiate"),
+    ("gradcheck nowhere.py:op 3", "there is no file nowhere.py"),
+    ("mutants softmix", "nanograd mutants: there is no op softmix; ops are "),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG, ids=[each[0] for each in WRONG])
+def test_wrong_calls(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_name_that_the_file_lacks(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gradcheck", f"{mine}:other", "3"]) == 2
+    assert "mine.py has no other, nor other_forward and other_backward" in capsys.readouterr().err
+
+
+def test_mutants(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mutants", "exp", "embedding"]) == 0
+    rows = [row.split() for row in capsys.readouterr().out.splitlines()]
+    assert ["exp", "7", "7", "0", "0"] in rows
+    assert ["embedding", "16", "15", "1", "0"] in rows
+    assert ["all", "23", "22", "1", "0"] in rows
+    assert rows[-1][:3] == ["mutation", "score:", "100.0%"]
+
+
+def test_a_survivor_is_an_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(CASES, "add", [case for case in CASES["add"] if case.label == "one shape"])
+    assert main(["mutants", "add"]) == 1
+    assert "SURVIVED: unbroadcast(dy, a_shape) → dy" in capsys.readouterr().out

@@ -1,0 +1,148 @@
+"""Tensor's methods: each is the op of its name."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor
+from nanograd.methods import Methods
+
+X = Tensor(np.random.default_rng(0).uniform(0.5, 2, (2, 1, 3)))
+M = Tensor(np.random.default_rng(1).standard_normal((3, 3)))
+IDS = np.array([[[2, 0]], [[1, 1]]])
+MASK = np.array([True, False, True])
+
+SAME = (
+    "exp", "log", "sqrt", "rsqrt", "square", "reciprocal", "abs", "sin", "cos", "tanh", "sigmoid", "erf", "relu", "silu",
+    "gelu", "flatten", "flip", "squeeze", "softmax", "log_softmax", "sum", "mean", "max", "min", "prod", "norm",
+    "logsumexp", "var", "std", "transpose",
+)  # fmt: skip
+EQUAL: dict[str, tuple[Any, Any]] = {
+    **{name: (getattr(X, name)(), getattr(ng, name)(X)) for name in SAME},
+    "gelu tanh": (X.gelu("tanh"), ng.gelu_tanh(X)),
+    "pow": (X.pow(3), ng.pow(X, 3)),
+    "pow 2": (X.pow(2), ng.square(X)),
+    "maximum": (X.maximum(1.0), ng.maximum(X, 1.0)),
+    "minimum": (X.minimum(1.0), ng.minimum(X, 1.0)),
+    "clip": (X.clip(0.7, 1.2), ng.clip(X, low=0.7, high=1.2)),
+    "astype": (X.astype("float32"), ng.astype(X, dtype="float32")),
+    "masked_fill": (X.masked_fill(MASK, 5.0), ng.masked_fill(X, MASK, value=5.0)),
+    "tril": (M.tril(1), ng.tril(M, k=1)),
+    "triu": (M.triu(-1), ng.triu(M, k=-1)),
+    "cumsum": (X.cumsum(-1), ng.cumsum(X, axis=-1)),
+    "var ddof": (X.var(-1, ddof=1), ng.var(X, axis=-1, ddof=1)),
+    "std ddof": (X.std(-1, ddof=1), ng.std(X, axis=-1, ddof=1)),
+    "T": (X.T, ng.transpose(X)),
+    "transpose two": (X.transpose(0, 2), ng.swapaxes(X, 0, 2)),
+    "transpose all": (X.transpose(1, 0, 2), ng.transpose(X, axes=(1, 0, 2))),
+    "transpose tuple": (X.transpose((1, 0, 2)), ng.transpose(X, axes=(1, 0, 2))),
+    "swapaxes": (X.swapaxes(0, -1), ng.swapaxes(X, 0, -1)),
+    "reshape": (X.reshape(3, 2), ng.reshape(X, shape=(3, 2))),
+    "reshape tuple": (X.reshape((3, -1)), ng.reshape(X, shape=(3, -1))),
+    "reshape flat": (X.reshape(-1), ng.reshape(X, shape=-1)),
+    "expand_dims": (X.expand_dims((0, 2)), ng.expand_dims(X, axis=(0, 2))),
+    "unsqueeze": (X.unsqueeze(-1), ng.expand_dims(X, axis=-1)),
+    "squeeze 1": (X.squeeze(1), ng.squeeze(X, axis=1)),
+    "broadcast_to": (X.broadcast_to((2, 2, 3)), ng.broadcast_to(X, shape=(2, 2, 3))),
+    "repeat": (X.repeat(2, 0), ng.repeat(X, repeats=2, axis=0)),
+    "flip 0": (X.flip(0), ng.flip(X, axis=0)),
+    "roll": (X.roll(1, -1), ng.roll(X, shift=1, axis=-1)),
+    "pad": (X.pad(1, 2.0), ng.pad(X, width=1, value=2.0)),
+    "take_along_axis": (X.take_along_axis(IDS, -1), ng.take_along_axis(X, IDS, axis=-1)),
+    "gather": (X.gather(-1, IDS), ng.gather(X, IDS, axis=-1)),
+    "split": (X.split([1], -1)[1], ng.split(X, [1], -1)[1]),
+    "chunk": (X.chunk(2, -1)[0], ng.chunk(X, 2, -1)[0]),
+    "getitem": (X[0, :, [2, 0]], ng.getitem(X, index=(0, slice(None), np.array([2, 0])))),
+    "getitem tensor": (M[Tensor(MASK)], ng.getitem(M, index=MASK)),
+    "getitem nothing": (M[[]], ng.getitem(M, index=slice(0, 0))),
+    "abs()": (abs(M), ng.abs(M)),
+    "-": (-M, ng.neg(M)),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_a_method_is_its_op(name: str) -> None:
+    ours, op = EQUAL[name]
+    assert isinstance(ours, Tensor)
+    assert ours.dtype == op.dtype
+    np.testing.assert_array_equal(ours.data, op.data)
+
+
+def test_every_method_is_compared() -> None:
+    named = {name for name in vars(Methods) if not name.startswith("_")} - {"data"}
+    assert named <= {name.split()[0] for name in EQUAL}
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "norm", "logsumexp", "var", "std"])
+def test_dim_is_axis(name: str) -> None:
+    for axis in (0, -1, (0, 2)):
+        op, method = getattr(ng, name), getattr(X, name)
+        expected = op(X, axis=axis, keepdims=True).data
+        for ours in (method(axis, True), method(dim=axis, keepdim=True), method(axis=axis, keepdims=True)):
+            np.testing.assert_array_equal(ours.data, expected)
+        np.testing.assert_array_equal(method(dim=axis).data, op(X, axis=axis).data)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "cumsum"])
+def test_one_dim_is_one_axis(name: str) -> None:
+    np.testing.assert_array_equal(getattr(X, name)(dim=0).data, getattr(ng, name)(X, axis=0).data)
+    np.testing.assert_array_equal(getattr(X, name)(0).data, getattr(ng, name)(X, axis=0).data)
+
+
+A, B = np.array([2.0, 3.0]), np.array([4.0, 0.5])
+OPERATORS = {
+    "+": (lambda a, b: a + b, ng.add),
+    "-": (lambda a, b: a - b, ng.sub),
+    "*": (lambda a, b: a * b, ng.mul),
+    "/": (lambda a, b: a / b, ng.div),
+    "@": (lambda a, b: a @ b, ng.matmul),
+    "**": (lambda a, b: a**b, ng.pow),
+}
+
+
+@pytest.mark.parametrize("sign", OPERATORS)
+def test_operators_keep_their_order(sign: str) -> None:
+    run, op = OPERATORS[sign]
+    for a, b in ((Tensor(A), Tensor(B)), (Tensor(A), B), (A, Tensor(B))):
+        y = run(a, b)
+        assert isinstance(y, Tensor)
+        np.testing.assert_array_equal(y.data, op(A, B))
+    if sign != "@":
+        np.testing.assert_array_equal(run(2.0, Tensor(B)).data, op(2.0, B))
+        np.testing.assert_array_equal(run(Tensor(A), 3).data, op(A, 3))
+
+
+COMPARISONS = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+@pytest.mark.parametrize("sign", COMPARISONS)
+def test_comparisons_are_elementwise(sign: str) -> None:
+    run, a, b = COMPARISONS[sign], np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0])
+    for left, right in ((Tensor(a), Tensor(b)), (Tensor(a), b), (a, Tensor(b)), (Tensor(a, requires_grad=True), 2.0)):
+        y = run(left, right)
+        assert isinstance(y, Tensor)
+        assert y.dtype == np.bool_
+        assert not y.requires_grad
+        np.testing.assert_array_equal(y.data, run(a, b))
+
+
+def test_the_hash_is_who_it_is() -> None:
+    a, b = Tensor(np.ones(2)), Tensor(np.ones(2))
+    assert len({a, b, a}) == 2
+    assert {a: 1, b: 2}[b] == 2
+
+
+def test_two_is_a_square_and_history_goes_through() -> None:
+    x = Tensor(np.array([3.0]), requires_grad=True)
+    for y, name in ((x**2, "square"), (x**2.0, "square"), (x**3, "pow"), (x.sum(dim=0), "sum"), (x.T, "transpose")):
+        assert y._node is not None
+        assert y._node.op.name == name

@@ -1,0 +1,161 @@
+"""checkpoint: the same gradients to the bit, less memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor, checkpoint
+from nanograd.nn import Dropout, Linear, Module
+from nanograd.op import MODE
+from nanograd.seeds import DROPOUT, seeds
+
+
+class Block(Module):
+    """Two linear maps with a bend, a dropout and a way round them."""
+
+    def __init__(self, d: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.up, self.down = Linear(d, 4 * d, rng=rng), Linear(4 * d, d, rng=rng)
+        self.dropout = Dropout(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.dropout(self.down(ng.gelu(self.up(x))))
+
+
+X = np.random.default_rng(1).standard_normal((6, 4)).astype(np.float32)
+
+
+def step(run: Callable[[list[Block], Tensor], Tensor]) -> list[Any]:
+    """Return the output and all gradients of a stack of blocks."""
+    blocks, x = [Block(4, seed) for seed in range(3)], Tensor(X, requires_grad=True)
+    with seeds(5, DROPOUT, 0):
+        y = run(blocks, x)
+        after = ng.dropout(y, p=0.5, seed=1)
+    (after * after).sum().backward()
+    return [y.data, x.grad, *(p.grad for block in blocks for p in block.parameters())]
+
+
+def plain(blocks: list[Block], x: Tensor) -> Tensor:
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+def each_alone(blocks: list[Block], x: Tensor) -> Tensor:
+    for block in blocks:
+        x = checkpoint(block, x)
+    return x
+
+
+def nested(blocks: list[Block], x: Tensor) -> Tensor:
+    return checkpoint(lambda h: checkpoint(blocks[2], checkpoint(lambda g: plain(blocks[:2], g), h)), x)
+
+
+@pytest.mark.parametrize("run", [each_alone, nested])
+@pytest.mark.parametrize("mode", [MODE.get()._replace(readable=value) for value in (False, True)], ids=["fast", "slow"])
+def test_the_gradients_are_the_same_to_the_bit(run: Any, mode: Any) -> None:
+    token = MODE.set(mode)
+    try:
+        for ours, expected in zip(step(run), step(plain), strict=True):
+            np.testing.assert_array_equal(ours, expected)
+    finally:
+        MODE.reset(token)
+
+
+def test_dropout_draws_once_for_both_runs_and_goes_on_behind() -> None:
+    block = Block(4)
+
+    def twice(first: Callable[[Tensor], Tensor]) -> list[np.ndarray]:
+        with seeds(5, DROPOUT, 0):
+            return [first(Tensor(X)).data, block(Tensor(X)).data]
+
+    for ours, expected in zip(twice(lambda x: checkpoint(block, x)), twice(block), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_outside_of_seeds_the_second_run_still_draws_what_the_first_drew() -> None:
+    dropout, x = Dropout(0.5), Tensor(np.ones(64), requires_grad=True)
+    y = checkpoint(dropout, x)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, y.data)  # z
+
+
+def test_ids_and_options_pass_as_they_are() -> None:
+    weight = Tensor(X, requires_grad=True)
+    ids = np.array([1, 1, 3])
+
+    def look_up(w: Tensor, ids: np.ndarray, factor: float, name: str, nothing: None) -> Tensor:
+        assert isinstance(ids, np.ndarray)
+        assert (ids.dtype.kind, name, nothing) == ("i", "table", None)
+        return ng.embedding(w, ids) * factor
+
+    checkpoint(look_up, weight, ids, 2.0, "table", None).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad[:, 0].tolist() == [0, 4, 0, 2, 0, 0]
+
+
+def test_parameters_alone_may_require_grad() -> None:
+    block = Block(4).eval()
+    checkpoint(block, X).sum().backward()
+    ours = [p.grad for p in block.parameters()]
+    block.zero_grad()
+    block(Tensor(X)).sum().backward()
+    for a, b in zip(ours, block.parameters(), strict=True):
+        np.testing.assert_array_equal(a, b.grad)
+
+
+def test_nothing_is_recorded_without_grad() -> None:
+    with ng.no_grad():
+        y = checkpoint(lambda x: x * 2, Tensor(X, requires_grad=True))
+    assert not y.requires_grad
+    assert y._node is None
+
+
+def test_backward_may_run_without_grad() -> None:
+    x = Tensor(X, requires_grad=True)
+    y = checkpoint(lambda t: t * 2, x).sum()
+    with ng.no_grad():
+        y.backward()
+    np.testing.assert_array_equal(x.grad, np.full_like(X, 2))
+
+
+def test_grad_finds_inputs_and_parameters_inside() -> None:
+    block, x = Block(4).eval(), Tensor(X, requires_grad=True)
+    dx, dw = ng.grad(checkpoint(block, x).sum(), [x, block.up.weight])
+    expected = ng.grad(block(x).sum(), [x, block.up.weight])
+    np.testing.assert_array_equal(dx, expected[0])
+    np.testing.assert_array_equal(dw, expected[1])
+    assert block.up.weight.grad is None
+
+
+def test_one_input_twice_and_an_unused_one() -> None:
+    x, unused = Tensor(X, requires_grad=True), Tensor(X, requires_grad=True)
+    checkpoint(lambda a, b, c: a * b, x, x, unused).sum().backward()
+    np.testing.assert_array_equal(x.grad, 2 * X)
+    assert unused.grad is None
+
+
+def test_a_graph_that_is_kept_can_be_walked_again() -> None:
+    x = Tensor(X, requires_grad=True)
+    y = checkpoint(lambda t: t * t, x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    np.testing.assert_array_equal(x.grad, 4 * X)
+
+
+def test_memory_falls_to_what_goes_in() -> None:
+    blocks, x = [Block(4).eval() for _ in range(8)], Tensor(X, requires_grad=True)
+    peaks = {}
+    for run in (plain, each_alone):
+        with ng.memory_report() as report:
+            y = run(blocks, x)
+            before = report.now
+            y.sum().backward()
+        peaks[run.__name__] = report.peak
+        if run is each_alone:
+            assert before == 8 * X.nbytes  # one input each
+            assert "checkpoint" in str(report)
+    assert peaks["each_alone"] < 0.4 * peaks["plain"]
