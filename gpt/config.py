@@ -113,6 +113,7 @@ class TrainConfig(Config):
     grad_accum_steps: int = option(
         1, "micro-batches in an update: the same result as a larger batch, in less memory", least=1
     )
+    shards: int | None = option(None, "parts of a batch that run side by side; chosen for the machine if none", least=1)
     lr: float = option(2e-3, "highest learning rate", least=0)
     min_lr: float = option(2e-4, "learning rate at the end of the cosine", least=0)
     warmup_steps: int = option(60, "updates over which the learning rate rises", least=0)

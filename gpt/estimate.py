@@ -25,10 +25,11 @@ def count(config: ModelConfig) -> int:
     return embeddings + config.n_layers * (attention + mlp + norms) + (1 + bias) * d
 
 
-def training_memory(config: ModelConfig, batch_size: int) -> int:
+def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> int:
     """Return about how many bytes training takes at its peak, in float32: within a quarter of what was measured.
 
-    Parameters are kept four times (themselves, gradient, two averages of AdamW). Of each token a block keeps what its
+    Parameters are kept four times (themselves, gradient, two averages of AdamW), and each shard after the first adds a
+    gradient. Of each token a block keeps what its
     backward needs: 8 arrays of d_model features around attention and the norms, 3 of d_ff, and a row of attention
     probabilities a head; with dropout also which features and probabilities were kept. On top comes the largest of what
     is needed for a moment: by the backward of the MLP, of attention or of the head, all there at once, or by the
@@ -40,7 +41,7 @@ def training_memory(config: ModelConfig, batch_size: int) -> int:
     block = (8 + 2 * drawn) * d + 3 * ff + (1 + drawn) * scores
     moment = max(4 * d + 2 * ff, 2 * d + (3 + drawn) * scores, 2 * vocabulary)
     tokens = batch_size * config.context_length
-    return 4 * (4 * count(config) + max(tokens * (config.n_layers * block + moment), 2 * vocabulary * d))
+    return 4 * ((3 + shards) * count(config) + max(tokens * (config.n_layers * block + moment), 2 * vocabulary * d))
 
 
 def available_memory() -> int | None:
@@ -72,15 +73,16 @@ def available_memory() -> int | None:
 
 def check_memory(model: ModelConfig, config: TrainConfig) -> int:
     """Return the memory that training takes, in bytes; MemoryError with a way out where that is more than there is."""
-    needed, free = training_memory(model, config.batch_size), available_memory()
+    shards = config.shards or 1
+    needed, free = training_memory(model, config.batch_size, shards), available_memory()
     if free is None or needed <= free:
         return needed
     batch = config.batch_size
-    while batch > 1 and training_memory(model, batch) > free:
+    while batch > 1 and training_memory(model, batch, shards) > free:
         batch //= 2
     accumulate = -(-config.batch_size * config.grad_accum_steps // batch)
     way_out = f"--batch-size {batch} --grad-accum-steps {accumulate} makes batches as large in less memory"
-    if training_memory(model, batch) > free:
+    if training_memory(model, batch, shards) > free:
         way_out = "make the model smaller: --d-model, --n-layers, --context-length or --vocab-size"
     raise MemoryError(f"training would take about {gigabytes(needed)}, and {gigabytes(free)} are free; {way_out}")
 

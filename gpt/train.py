@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy as np
 from gpt.config import TrainConfig
 from gpt.data import IGNORE, consecutive_batches, random_batch
 from gpt.model import GPT
+from nanograd import parallel
 from nanograd.op import no_grad
 from nanograd.optim import SGD, AdamW, clip_grad_norm
 from nanograd.seeds import DATA, DROPOUT, generator, seeds
+from nanograd.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -66,21 +69,33 @@ def accumulate_gradients(model: GPT, tokens: np.ndarray, config: TrainConfig, st
     total = 0.0
     for micro in range(config.grad_accum_steps):
         ids, targets = random_batch(tokens, config.batch_size, context, generator(config.seed, DATA, step, micro))
-        with seeds(config.seed, DROPOUT, step, micro):
-            loss = model.loss(ids, targets, reduction="sum")
-        loss.backward(1 / n_targets)
-        total += loss.item() / n_targets
+
+        def loss_of(shard: int, ids: np.ndarray, targets: np.ndarray, micro: int = micro) -> Tensor:
+            with seeds(config.seed, DROPOUT, step, micro, shard):
+                return model.loss(ids, targets, reduction="sum")
+
+        shards = [partial(loss_of, k, *rows) for k, rows in enumerate(_split(ids, targets, config.shards))]
+        total += sum(parallel.backward(shards, 1 / n_targets)) / n_targets
     return total
 
 
+def _split(ids: np.ndarray, targets: np.ndarray, shards: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut a batch into shards of about equally many rows."""
+    n = min(shards or 1, len(ids))
+    return zip(np.array_split(ids, n), np.array_split(targets, n), strict=True)
+
+
 @no_grad()
-def evaluate(model: GPT, tokens: np.ndarray, batch_size: int, limit: int | None = None) -> float:
+def evaluate(
+    model: GPT, tokens: np.ndarray, batch_size: int, limit: int | None = None, *, shards: int | None = None
+) -> float:
     """Return the loss in nats a token, without dropout: over all tokens but the first, or over `limit` batches."""
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
     for ids, targets in consecutive_batches(tokens, batch_size, model.config.context_length, limit):
-        total += float(model.loss(ids, targets, reduction="sum").item())
+        losses = parallel.run([partial(model.loss, *rows, reduction="sum") for rows in _split(ids, targets, shards)])
+        total += sum(float(loss.item()) for loss in losses)
         count += int((targets != IGNORE).sum())
     model.train(was_training)
     return total / count
@@ -125,5 +140,5 @@ def train(
         done = step + 1
         val_loss = None
         if val_tokens is not None and (done % config.eval_every == 0 or done == config.max_steps):
-            val_loss = evaluate(model, val_tokens, config.batch_size, config.eval_batches)
+            val_loss = evaluate(model, val_tokens, config.batch_size, config.eval_batches, shards=config.shards)
         log(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began))

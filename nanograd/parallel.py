@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from nanograd.tape import accumulate, pull
 from nanograd.tensor import Tensor
 
 Gradients = dict[Tensor, np.ndarray]
+Result = TypeVar("Result")
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
@@ -57,33 +59,43 @@ def gradients(shard: Callable[[], Tensor], gradient: float = 1.0) -> tuple[float
 
 
 def backward(shards: Sequence[Callable[[], Tensor]], gradient: float = 1.0) -> list[float]:
-    """Run all shards, add their gradients to `.grad` in their order, and return their losses.
-
-    An exception in a shard comes out here, the first shard's first, when all have ended; nothing is added then.
-    """
-    if len(shards) == 1:
-        results = [gradients(shards[0], gradient)]
-    elif available_threads() == 1 or not blas.can_set_threads():
-        with blas.one_thread():
-            results = [gradients(shard, gradient) for shard in shards]
-    else:
-        with blas.one_thread():
-            futures = [
-                _threads(min(len(shards), available_threads())).submit(copy_context().run, gradients, shard, gradient)
-                for shard in shards
-            ]
-            done: list[Any] = []
-            for future in futures:
-                error = future.exception()
-                done.append(error if error is not None else future.result())
-            for each in done:
-                if isinstance(each, BaseException):
-                    raise each
-            results = done
+    """Run all shards, add their gradients to `.grad` in their order, and return their losses."""
+    results = run([partial(gradients, shard, gradient) for shard in shards])
     for _, sums in results:
         for leaf, dx in sums.items():
             accumulate(leaf, dx, True)
     return [loss for loss, _ in results]
+
+
+def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Run the tasks side by side, each in a copy of this context, and return their results in order.
+
+    A single task keeps all of BLAS's threads; several have one thread each. Where BLAS cannot be told so (Accelerate,
+    MKL), or NANOGRAD_THREADS is 1, they run one after the other, to the same results. An exception in a task comes out
+    here, the first task's first, when all have ended.
+    """
+    if len(tasks) == 1:
+        return [tasks[0]()]
+    with blas.one_thread():
+        threads = min(len(tasks), available_threads()) if blas.can_set_threads() else 1
+        if threads == 1:
+            return [task() for task in tasks]
+        futures = [_threads(threads).submit(copy_context().run, task) for task in tasks]
+        errors = [future.exception() for future in futures]  # waits for all
+        for error in errors:
+            if error is not None:
+                raise error
+        return [future.result() for future in futures]
+
+
+def choose_shards(batch_size: int, context_length: int) -> int:
+    """Return into how many shards to split a batch: one a thread, each of at least 256 tokens.
+
+    Fewer tokens do not make up for a second set of gradients; there, threads inside each product are as good.
+    """
+    if not blas.can_set_threads():
+        return 1
+    return max(1, min(available_threads(), batch_size, batch_size * context_length // 256))
 
 
 def _threads(n: int) -> ThreadPoolExecutor:

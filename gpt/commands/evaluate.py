@@ -11,6 +11,7 @@ from gpt.cli import Parser
 from gpt.run import VAL_TOKENS, run_tokens
 from gpt.text import read_text
 from gpt.train import evaluate
+from nanograd.parallel import choose_shards
 
 DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted from those before it in its window.
 
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError(f"{error}, or give a text with --data") from None
     if len(tokens) < 2:
         raise ValueError(f"data: needs two tokens or more, one to predict from, got {len(tokens)}; give --data FILE")
-    loss = evaluate(checkpoint.model(), tokens, given.batch_size)
+    shards = choose_shards(given.batch_size, checkpoint.model_config.context_length)
+    loss = evaluate(checkpoint.model(), tokens, given.batch_size, shards=shards)
     n_bytes = len(checkpoint.tokenizer.decode_bytes(tokens[1:].tolist()))
     name = "validation text" if given.data is None else Path(given.data).name
     print(f"{name}: {len(tokens) - 1:,} tokens, {n_bytes:,} bytes")

@@ -22,8 +22,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"validation loss {position.val_loss:.4f}")
     print(f"tokenizer: {checkpoint.tokenizer.kind}, {checkpoint.tokenizer.vocab_size:,} tokens")
     print("model: " + ", ".join(f"{name} {value}" for name, value in model.to_dict().items()))
-    print(f"{count(model):,} parameters, {gigabytes(4 * count(model))}; training takes about "
-          f"{gigabytes(training_memory(model, checkpoint.train_config.batch_size))}")  # fmt: skip
+    memory = training_memory(model, checkpoint.train_config.batch_size, checkpoint.train_config.shards or 1)
+    print(f"{count(model):,} parameters, {gigabytes(4 * count(model))}; training takes about {gigabytes(memory)}")
     parts: dict[str, int] = {}
     for name, array in checkpoint.tensors.items():
         if name.startswith("model."):

@@ -26,6 +26,7 @@ from gpt.text import python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from gpt.train import NotFiniteError, make_optimizer, train
 from nanograd import blas
+from nanograd.parallel import choose_shards
 from nanograd.seeds import INIT, generator
 
 DESCRIPTION = """Train a GPT on a text, and write some text with it.
@@ -36,7 +37,7 @@ On a text of your own:
     python -m gpt train --data FILE
 Ctrl-C finishes the step, saves and says how to resume.
 """
-FIXED = ("data", "tokenizer", "seed", "val_fraction")  # what a resumed run cannot change
+FIXED = ("data", "tokenizer", "seed", "val_fraction", "shards")  # what a resumed run cannot change
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
 def begin(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None]:
     """Read the text, make tokenizer and model, and start the run's folder."""
     config = take(TrainConfig, given)
-    take(ModelConfig, given)  # say what is wrong with the flags before any work is done
+    shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
+    if config.shards is None:  # the result depends on it: it is chosen once, and stored
+        config = dataclasses.replace(config, shards=choose_shards(config.batch_size, shape.context_length))
     folder = Path(time.strftime("runs/%Y-%m-%d_%H-%M-%S") if given.out is None else given.out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out: {folder} is there already and not empty; go on with --resume, or choose another --out")
@@ -168,6 +171,7 @@ def summarise(model: ModelConfig, config: TrainConfig) -> None:
     """Print what the run is made of; MemoryError where it would not fit."""
     memory = check_memory(model, config)
     batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
+    batch += f", in {config.shards} shards side by side" if (config.shards or 1) > 1 else ""
     print(
         f"model     {count(model):,} parameters: {model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, "
         f"context {model.context_length}\nmemory    about {gigabytes(memory)} with batches of {batch}"
