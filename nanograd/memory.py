@@ -38,7 +38,7 @@ def keep_freed_memory() -> bool:
 
     Called when nanograd is imported, unless the environment sets NANOGRAD_KEEP_MEMORY=0.
     """
-    return _mallopt(KEEPING)
+    return _mallopt(KEEPING) or _mallopt({**KEEPING, M_MMAP_THRESHOLD: 32 * 2**20})  # what an older glibc allows
 
 
 def give_back_freed_memory() -> bool:

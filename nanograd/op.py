@@ -163,6 +163,9 @@ class Op:
         for i in self.discrete:
             if isinstance(values[i], (float, int, np.generic)):
                 values[i] = np.asarray(values[i])
+        for name, value in zip(self.arrays[: self.required], values, strict=False):
+            if value is None:
+                raise TypeError(f"{self.name}: {name} is None, and only optional arrays may be")
         real = [v for i, v in enumerate(values) if v is not None and i not in self.discrete]
         dtypes = {v.dtype for v in real if not isinstance(v, (float, int, np.generic))}
         floats = [d for d in dtypes if d.kind in "fc"]

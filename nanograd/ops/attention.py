@@ -73,7 +73,7 @@ def attention_forward(
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
     if dropout and seed is None:
         raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     scores = q @ np.swapaxes(k, -1, -2)  # (…, T, S)
     scores *= scale
     if causal:

@@ -21,7 +21,7 @@ def rmsnorm_forward(
         raise ValueError(f"rmsnorm: weight must have shape {x.shape[-1:]}, x's last axis, got {weight.shape}")
     r = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)  # (1)
     n = x * r  # (2)
-    y = n.copy() if weight is None else n * weight  # (3)
+    y = n if weight is None else n * weight  # (3)
     return y, (n if needs[0] or needs[1] else None, r, weight)
 
 

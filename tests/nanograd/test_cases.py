@@ -116,9 +116,7 @@ def test_backward_is_the_slope_of_forward(run: Run) -> None:
             assert dx is None
             continue
         dx = np.asarray(dx)
-        assert dx.shape == x.shape
         numeric = finite_differences(loss, x)  # an entry of -∞ stays where it is, and its slope is 0
-        dx, numeric = np.atleast_1d(dx, numeric)
         compare(f"{run.op.name}: {run.case.label}", dx, numeric, TOLERANCE)
         if np.abs(numeric).max(initial=0) > 1e-4:  # the check can fail: one per cent too much is caught
             with pytest.raises(GradcheckError):

@@ -81,8 +81,12 @@ def test_a_linux_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch, library: 
     assert not memory.give_back_freed_memory()
 
 
-def test_every_setting_can_be_undone() -> None:
-    assert memory.STARTING.keys() == memory.KEEPING.keys()
+def test_the_numbers_of_malloc_h() -> None:
+    trim_threshold, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4
+    assert memory.STARTING == {trim_threshold: 131072, top_pad: 131072, mmap_threshold: 131072, mmap_max: 65536}
+    assert memory.STARTING.keys() == memory.KEEPING.keys(), "every setting can be undone"
+    assert memory.KEEPING[trim_threshold] == 2147483647, "the largest int: the heap is never trimmed"
+    assert all(memory.STARTING[each] <= value < 2**31 for each, value in memory.KEEPING.items()), "mallopt takes ints"
 
 
 def test_every_setting_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
