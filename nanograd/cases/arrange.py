@@ -1,4 +1,4 @@
-"""Cases of pad, repeat, flip, roll, take_along_axis and scatter_add."""
+"""Cases of pad, repeat, flip, roll, take_along_axis, scatter and scatter_add."""
 
 import numpy as np
 
@@ -44,6 +44,13 @@ CASES: dict[str, list[Case]] = {
         case("from the end", normal(2, 3), exactly([[-1], [-3]]), axis=1),
         case("nothing taken", normal(2, 3), exactly(np.zeros((2, 0), np.int64)), axis=1),
         case("strided", strided(normal(2, 3)), integers(0, 3, 2, 2), axis=1),
+    ],
+    "scatter": [
+        case("last axis", normal(2, 4), integers(0, 4, 2, 3), normal(2, 3), axis=-1),
+        case("first axis", normal(4, 2), integers(0, 4, 3, 2), normal(3, 2), axis=0),
+        case("repeated", normal(2, 3), _TWICE, normal(2, 3), axis=1),
+        case("from the end", normal(2, 3), exactly([[-1], [-3]]), normal(2, 1), axis=1),
+        case("nothing written", normal(2, 3), exactly(np.zeros((2, 0), np.int64)), normal(2, 0), axis=1),
     ],
     "scatter_add": [
         case("last axis", normal(2, 4), integers(0, 4, 2, 3), normal(2, 3), axis=-1),

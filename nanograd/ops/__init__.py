@@ -3,7 +3,7 @@
 from nanograd.ops.accumulate import cumsum, logsumexp, norm, prod, std
 from nanograd.ops.activation import gelu, gelu_tanh, relu
 from nanograd.ops.arithmetic import add, astype, div, mul, neg, sub
-from nanograd.ops.arrange import flip, pad, repeat, roll, scatter_add, take_along_axis
+from nanograd.ops.arrange import flip, pad, repeat, roll, scatter, scatter_add, take_along_axis
 from nanograd.ops.attention import attention
 from nanograd.ops.cross_entropy import cross_entropy
 from nanograd.ops.dropout import dropout
@@ -44,7 +44,7 @@ __all__ = [
     "div", "dropout", "einsum", "embedding", "erf", "exp", "expand_dims", "flatten", "flip", "gather", "gelu",
     "gelu_tanh", "getitem", "layernorm", "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max",
     "maximum", "mean", "min", "minimum", "mse", "mul", "neg", "norm", "pad", "pow", "prod", "reciprocal", "relu",
-    "repeat", "reshape", "rmsnorm", "roll", "rope", "rsqrt", "scatter_add", "sigmoid", "silu", "sin", "softmax",
+    "repeat", "reshape", "rmsnorm", "roll", "rope", "rsqrt", "scatter", "scatter_add", "sigmoid", "silu", "sin", "softmax",
     "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swiglu", "take_along_axis",
     "tanh", "transpose", "tril", "triu", "var", "where",
 ]  # fmt: skip

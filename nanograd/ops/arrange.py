@@ -1,4 +1,4 @@
-"""pad, repeat, flip, roll, take_along_axis, scatter: entries copied, moved and gathered."""
+"""pad, repeat, flip, roll, take_along_axis, scatter, scatter_add: entries copied, moved and gathered."""
 
 from typing import Any
 
@@ -139,6 +139,38 @@ def scatter_add_backward(
 
 
 scatter_add = Op(scatter_add_forward, scatter_add_backward, discrete=("indices",))
+
+
+def scatter_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
+    """Overwrite entries of x picked by position along an axis; of values for one position the last stays.
+    y[…, indices[…, j, …], …] = values[…, j, …], and x elsewhere   (1)
+    """
+    axis = _check_along("scatter", x.shape, indices, axis)
+    if values.shape != indices.shape:
+        raise ValueError(f"scatter: values {values.shape} and indices {indices.shape} must have one shape")
+    y = x.copy()
+    np.put_along_axis(y, indices, values, axis)
+    writer = np.full(x.shape, -1)  # which value was written where, and so which of several stayed
+    order = np.arange(indices.size).reshape(indices.shape)
+    np.put_along_axis(writer, indices, order, axis)
+    return y, (indices, writer < 0, np.take_along_axis(writer, indices, axis) == order, axis)
+
+
+def scatter_backward(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)
+) -> tuple[np.ndarray | None, None, np.ndarray | None]:
+    """Send each dy to where its entry of (1) came from: to x where nothing was written, else to the value that stayed.
+    dx = dy, and 0 where x was overwritten                 (2)
+    dvalues[…, j, …] = dy[…, indices[…, j, …], …], and 0 where a later value took the place   (3)
+    Check: the entries of dx and dvalues together have the sum of dy.
+    """
+    indices, untouched, stayed, axis = saved
+    dx = dy * untouched if needs[0] else None  # (2)
+    dvalues = np.take_along_axis(dy, indices, axis) * stayed if needs[2] else None  # (3)
+    return dx, None, dvalues
+
+
+scatter = Op(scatter_forward, scatter_backward, discrete=("indices",))
 
 
 def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int) -> int:
