@@ -4,8 +4,8 @@
     with nanograd.detect_mutation():     stop where a saved array was changed before its backward
     with nanograd.memory_report() as r:  print(r) afterwards
 
-All three hang on the observer slot of `Mode`. While nobody looks, the slot costs 40 ns a hook, three hooks an op: under 0.1 %
-of a step (tests/nanograd/test_observer_cost.py measures it).
+All three hang on the observer slot of `Mode`. While nobody looks it costs 40 ns a hook, three hooks an op: under 0.1 % of a
+step (tests/nanograd/test_observer_cost.py measures it).
 """
 
 import contextlib

@@ -161,32 +161,19 @@ class Op:
         """
         values = [a if a is None or hasattr(a, "astype") else _from_python(a, self.name) for a in args]
         for i in self.discrete:
-            if isinstance(values[i], (float, int, np.generic)):
+            if _is_number(values[i]):
                 values[i] = np.asarray(values[i])
         for name, value in zip(self.arrays[: self.required], values, strict=False):
             if value is None:
                 raise TypeError(f"{self.name}: {name} is None, and only optional arrays may be")
         real = [v for i, v in enumerate(values) if v is not None and i not in self.discrete]
-        dtypes = {v.dtype for v in real if not isinstance(v, (float, int, np.generic))}
-        floats = [d for d in dtypes if d.kind in "fc"]
-        scalars = any(isinstance(v, (float, int, np.generic)) for v in real)
-        if len(dtypes) == 1 and not scalars and (floats or not self.floating):
-            return tuple(values)
-        if floats:
-            target = np.result_type(*floats)
-        elif self.floating or any(isinstance(v, (float, np.floating)) for v in real):
-            target = np.dtype(np.float32)
-        elif not dtypes:
-            target = np.result_type(*[np.asarray(v).dtype for v in real]) if real else np.dtype(np.float32)
-        else:
-            weak = [int(v) for v in real if isinstance(v, (int, np.integer)) and not isinstance(v, bool)]
-            target = np.result_type(*dtypes, *weak)
+        target = _common_dtype(real, self.floating)
         for i, v in enumerate(values):
             if v is None or i in self.discrete:
                 continue
-            if isinstance(v, (float, int, np.generic)):
+            if _is_number(v):
                 values[i] = np.asarray(v, dtype=target)
-            elif v.dtype != target and (floats or target.kind == "f"):
+            elif v.dtype != target and target.kind in "fc":
                 values[i] = v.astype(target)  # a Tensor records this as the op `astype`
         return tuple(values)
 
@@ -217,6 +204,24 @@ class Op:
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
                 raise TypeError(f"{self.name}: unknown option {option}{hint}")
         return args
+
+
+def _is_number(value: Any) -> bool:
+    """Tell Python's numbers and NumPy's scalars, which do not widen an array, from arrays and Tensors, which may."""
+    return isinstance(value, (float, int, np.generic))
+
+
+def _common_dtype(values: Sequence[Any], floating: bool) -> np.dtype:
+    """Return the dtype in which these operands meet; `floating` asks for a fraction."""
+    dtypes = {v.dtype for v in values if not _is_number(v)}
+    if floats := [dtype for dtype in dtypes if dtype.kind in "fc"]:
+        return np.result_type(*floats)
+    if floating or any(isinstance(v, (float, np.floating)) for v in values):
+        return np.dtype(np.float32)
+    if not dtypes:  # Python numbers alone
+        return np.result_type(*(np.asarray(v).dtype for v in values)) if values else np.dtype(np.float32)
+    whole = [int(v) for v in values if isinstance(v, (int, np.integer)) and not isinstance(v, bool)]
+    return np.result_type(*dtypes, *whole)
 
 
 def _from_python(value: Any, name: str) -> Any:
