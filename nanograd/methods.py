@@ -134,6 +134,8 @@ class Methods:
 
     def gelu(self, approximate: str = "none") -> "Tensor":
         """The exact form, or GPT-2's with approximate="tanh"."""
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
         return ops.gelu_tanh(self) if approximate == "tanh" else ops.gelu(self)
 
     def pow(self, exponent: Any) -> "Tensor":
@@ -266,11 +268,20 @@ class Methods:
 
 def _reduction(axis: Axis, keepdims: bool, dim: Axis, keepdim: bool) -> dict[str, Any]:
     """Return the options of a reduction, under whichever names they were given."""
-    return {"axis": axis if dim is None else dim, "keepdims": keepdims or keepdim}
+    if axis is not None and dim is not None:
+        raise TypeError(f"axis and dim are one option under two names, got axis={axis} and dim={dim}")
+    axes = axis if dim is None else dim
+    return {"axis": tuple(axes) if isinstance(axes, list) else axes, "keepdims": keepdims or keepdim}
 
 
 def _array(value: Any) -> Any:
-    return value.data if isinstance(value, Methods) else value
+    """Return what a comparison compares with; as in an op, Python's and NumPy's numbers and lists widen nothing."""
+    if isinstance(value, Methods):
+        return value.data
+    if isinstance(value, np.generic):
+        return value.item()
+    array = np.asarray(value)
+    return array.astype(np.float32) if isinstance(value, (list, tuple)) and array.dtype == np.float64 else value
 
 
 def _plain(index: Any) -> Any:

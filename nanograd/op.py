@@ -194,15 +194,20 @@ class Op:
                     raise TypeError(f"{self.name}: {array} is missing; it takes {', '.join(self.arrays)}")
                 given.append(options.pop(array, None))
             args = tuple(given)
+        for other, option in (("dim", "axis"), ("keepdim", "keepdims")):
+            if other in options and option in self.options and option not in options:
+                options[option] = options.pop(other)  # PyTorch's name
         for option, value in options.items():
-            if isinstance(value, np.generic):
-                options[option] = value.item()  # a NumPy scalar would widen a float32 array
             if option in self.arrays:
                 raise TypeError(f"{self.name}: {option} is given twice, by position and by keyword")
             if option not in self.options:
                 near = difflib.get_close_matches(option, [*self.options, *self.arrays], 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
                 raise TypeError(f"{self.name}: unknown option {option}{hint}")
+            if hasattr(value, "item") and value.ndim == 0:
+                options[option] = value.item()  # a NumPy scalar would widen a float32 array
+            elif hasattr(value, "_record"):
+                raise TypeError(f"{self.name}: the option {option} takes no Tensor; what is differentiated is an array")
         return args
 
 

@@ -1,11 +1,13 @@
 """Tensor: an array that remembers where it came from."""
 
+import operator
 from typing import Any, Self
 
 import numpy as np
 
 from nanograd.methods import Methods
 from nanograd.op import MODE, Op
+from nanograd.ops.reduce import Axis
 from nanograd.tape import Node, accumulate, pull
 
 
@@ -110,11 +112,28 @@ class Tensor(Methods):
 
     def __repr__(self) -> str:
         body = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        body += f", shape={self.shape}" if self.size == 0 else ""
         return f"Tensor({body}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
 
     def item(self) -> float | int | bool:
         """Return the one number inside, as Python's own."""
         return self.data.item()
+
+    def __float__(self) -> float:
+        return float(self.data)
+
+    def __int__(self) -> int:
+        return int(self.data)
+
+    def __index__(self) -> int:
+        return operator.index(self.data.item()) if self.size == 1 else operator.index(self.data)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+
+    def tolist(self) -> Any:
+        """Return the entries as nested lists of Python's numbers."""
+        return self.data.tolist()
 
     def numpy(self) -> np.ndarray:
         """Return the array inside, not a copy."""
@@ -139,6 +158,31 @@ class Tensor(Methods):
         if self.ndim == 0:
             raise TypeError("Tensor: a scalar cannot be iterated over")
         return (self[i] for i in range(len(self)))
+
+    # What is not differentiated
+    def any(self, axis: Axis = None) -> "Tensor":
+        return Tensor(np.any(self.data, axis=axis))
+
+    def all(self, axis: Axis = None) -> "Tensor":
+        return Tensor(np.all(self.data, axis=axis))
+
+    def argmax(self, axis: int | None = None) -> "Tensor":
+        return Tensor(np.argmax(self.data, axis=axis))
+
+    def argmin(self, axis: int | None = None) -> "Tensor":
+        return Tensor(np.argmin(self.data, axis=axis))
+
+    def __invert__(self) -> "Tensor":
+        return Tensor(~self.data)
+
+    def __and__(self, other: Any) -> "Tensor":
+        return Tensor(self.data & np.asarray(other))
+
+    def __or__(self, other: Any) -> "Tensor":
+        return Tensor(self.data | np.asarray(other))
+
+    def __xor__(self, other: Any) -> "Tensor":
+        return Tensor(self.data ^ np.asarray(other))
 
     def copy_(self, values: Any) -> Self:
         """Overwrite the array in place: to load and initialise parameters, never inside a recorded computation."""

@@ -14,12 +14,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("std", "1 → 2 in slope = dy / np.where(y == 0, 1, y) / n"): _NEVER_USED,
     (
         "pow",
-        "1 → 2 in log = np.log(np.where(a == 0, 1, a))",
+        "1 → 2 in log = np.log(np.where((a == 0) & (b >= 0), 1, a))",
     ): "where a = 0 < b, y = 0 too, and y ln 2 is y ln 1; a = b = 0, a jump, is held by tests/nanograd/ops/test_power.py",
     (
         "pow",
-        "1 → 2 in slope = b * np.power(a, np.where(b == 0, 1, b - 1))",
-    ): "where b = 0 the power is multiplied by b, which is 0, and a² is as finite as a",
+        "(a == 0) & (b >= 0) → a == 0 in log = np.log(np.where((a == 0) & (b >= 0), 1, a))",
+    ): "differs only where a = 0 > b and y is infinite, which no slope shows; tests/nanograd/test_edges.py holds it",
     (
         "prod",
         "tuple(range(x.ndim)) → range(x.ndim) in axes = tuple(range(x.ndim)) if axis is None else tuple((a % x.ndim for "

@@ -37,10 +37,10 @@ from nanograd.ops.silu import silu, swiglu
 from nanograd.ops.softmax import log_softmax, softmax
 from nanograd.ops.trig import cos, sigmoid, sin, tanh
 
-gather = take_along_axis  # PyTorch's name
+cat, gather = concat, take_along_axis  # PyTorch's names
 
 __all__ = [
-    "abs", "add", "astype", "attention", "broadcast_to", "chunk", "clip", "concat", "cos", "cross_entropy", "cumsum",
+    "abs", "add", "astype", "attention", "broadcast_to", "cat", "chunk", "clip", "concat", "cos", "cross_entropy", "cumsum",
     "div", "dropout", "einsum", "embedding", "erf", "exp", "expand_dims", "flatten", "flip", "gather", "gelu",
     "gelu_tanh", "getitem", "layernorm", "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max",
     "maximum", "mean", "min", "minimum", "mse", "mul", "neg", "norm", "pad", "pow", "prod", "reciprocal", "relu",

@@ -14,9 +14,11 @@ def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddo
     c = x - ⟨x⟩                                            (1)
     y = √(Σ c² / (n - ddof))                               (2)
     """
-    c = x - x.mean(axis=axis, keepdims=True)  # (1)
-    y = x.std(axis=axis, keepdims=keepdims, ddof=ddof)  # (2)
-    n = x.size // np.size(y) if np.size(y) else 1
+    c = x - x.mean(axis=axis, keepdims=True)
+    c = c - c.mean(axis=axis, keepdims=True)  # (1), and what rounding left of the mean
+    squares = (c * c).sum(axis=axis, keepdims=keepdims)
+    n = x.size // np.size(squares) if np.size(squares) else 1
+    y = np.sqrt(squares / (n - ddof))  # (2)
     return y, (c, np.asarray(y), axis, n - ddof)
 
 
@@ -42,7 +44,10 @@ def norm_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
     """Measure the Euclidean length.
     y = √(Σ x²)                                            (1)
     """
-    y = np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
+    top = np.abs(x).max(axis=axis, keepdims=True, initial=0)
+    unit = np.where((top == 0) | np.isinf(top), 1, top)  # squares of x/unit neither overflow nor vanish
+    y = np.sqrt((x / unit * (x / unit)).sum(axis=axis, keepdims=True)) * unit
+    y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
     return y, (x, np.asarray(y), axis)
 
 

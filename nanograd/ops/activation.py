@@ -13,7 +13,7 @@ def relu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
     """Keep what is positive.
     y = max(x, 0)                                          (1)
     """
-    return np.maximum(x, 0), x > 0
+    return np.maximum(x, 0), ~(x <= 0)  # NaN passes dy on: it must not hide behind a clean gradient
 
 
 def relu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:

@@ -32,6 +32,10 @@ def repeat_forward(x: np.ndarray, *, repeats: int, axis: int) -> tuple[np.ndarra
     """Repeat each entry along an axis, as numpy.repeat: a b → a a b b.
     y[r i + k] = x[i],  k < r = repeats                    (1)
     """
+    if not isinstance(repeats, int) or repeats < 0 or not -x.ndim <= axis < x.ndim:
+        raise ValueError(
+            f"repeat: repeats must be one whole number and axis one of x {x.shape}, got repeats={repeats} and axis={axis}"
+        )
     return np.repeat(x, repeats, axis=axis), (x.shape, repeats, axis % x.ndim)
 
 

@@ -12,20 +12,19 @@ def maximum_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     """Take the larger of two, elementwise.
     y = max(a, b)                                          (1)
     """
-    return np.maximum(a, b), (_share(a > b, a == b, a), a.shape, b.shape)
+    return np.maximum(a, b), (_shares(a, b), a.shape, b.shape)
 
 
 def maximum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
     """Send dy to the larger operand of (1).
-    With s = 1 where a > b, 0 where a < b:
-    da = U(dy s)                                           (2)
-    db = U(dy (1 - s))                                     (3)
-    Where a = b there is a kink, and we take s = ½, as PyTorch does.
+    da = U(dy 1[a > b])                                    (2)
+    db = U(dy 1[b > a])                                    (3)
+    Where a = b there is a kink, and each gets half; where one is NaN both get dy. PyTorch does the same.
     Check: without broadcasting, da + db is dy.
     """
-    s, a_shape, b_shape = saved
-    da = unbroadcast(dy * s, a_shape) if needs[0] else None  # (2)
-    db = unbroadcast(dy * (1 - s), b_shape) if needs[1] else None  # (3)
+    (larger_a, larger_b), a_shape, b_shape = saved
+    da = unbroadcast(dy * larger_a, a_shape) if needs[0] else None  # (2)
+    db = unbroadcast(dy * larger_b, b_shape) if needs[1] else None  # (3)
     return da, db
 
 
@@ -36,30 +35,30 @@ def minimum_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     """Take the smaller of two, elementwise.
     y = min(a, b)                                          (1)
     """
-    return np.minimum(a, b), (_share(a < b, a == b, a), a.shape, b.shape)
+    return np.minimum(a, b), (_shares(b, a), a.shape, b.shape)
 
 
 def minimum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
     """Send dy to the smaller operand of (1).
-    With s = 1 where a < b, 0 where a > b:
-    da = U(dy s)                                           (2)
-    db = U(dy (1 - s))                                     (3)
-    Where a = b there is a kink, and we take s = ½, as PyTorch does.
+    da = U(dy 1[a < b])                                    (2)
+    db = U(dy 1[b < a])                                    (3)
+    Where a = b there is a kink, and each gets half; where one is NaN both get dy. PyTorch does the same.
     Check: without broadcasting, da + db is dy.
     """
-    s, a_shape, b_shape = saved
-    da = unbroadcast(dy * s, a_shape) if needs[0] else None  # (2)
-    db = unbroadcast(dy * (1 - s), b_shape) if needs[1] else None  # (3)
+    (smaller_a, smaller_b), a_shape, b_shape = saved
+    da = unbroadcast(dy * smaller_a, a_shape) if needs[0] else None  # (2)
+    db = unbroadcast(dy * smaller_b, b_shape) if needs[1] else None  # (3)
     return da, db
 
 
 minimum = Op(minimum_forward, minimum_backward)
 
 
-def _share(wins: np.ndarray, ties: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Return 1 where the first operand wins, ½ where both tie, 0 elsewhere."""
-    share = np.asarray(wins).astype(like.dtype)
-    return np.where(ties, share.dtype.type(0.5), share)
+def _shares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much each is the larger: 1 and 0, ½ each where they tie, 1 each where they cannot be compared."""
+    ties = a == b
+    larger_a, larger_b = (np.where(ties, 0.5, ~loses).astype(a.dtype) for loses in (a < b, b < a))
+    return larger_a, larger_b
 
 
 def clip_forward(x: np.ndarray, *, low: float | None = None, high: float | None = None) -> tuple[np.ndarray, Any]:
@@ -68,6 +67,8 @@ def clip_forward(x: np.ndarray, *, low: float | None = None, high: float | None 
     """
     if low is None and high is None:
         raise ValueError("clip: give low, high or both")
+    if x.dtype.kind != "f" and (isinstance(low, float) or isinstance(high, float)):
+        x = x.astype(np.float32)  # whole numbers between fractions
     inside = np.ones(x.shape, bool)
     if low is not None:
         inside &= x >= low

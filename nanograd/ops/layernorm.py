@@ -26,6 +26,7 @@ def layernorm_forward(
         if each is not None and each.shape != x.shape[-1:]:
             raise ValueError(f"layernorm: {name} must have shape {x.shape[-1:]}, x's last axis, got {each.shape}")
     n = x - x.mean(axis=-1, keepdims=True)
+    n -= n.mean(axis=-1, keepdims=True)  # what rounding left of the mean, where that is large against the spread
     r = 1 / np.sqrt((n * n).mean(axis=-1, keepdims=True) + eps)  # (1)
     n *= r  # (2)
     y = n if weight is None else n * weight

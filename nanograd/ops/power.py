@@ -31,12 +31,12 @@ def pow_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tup
     da = db = None
     if needs[0]:
         with np.errstate(divide="ignore", invalid="ignore"):  # at a = 0 < b < 1 the slope is infinite
-            slope = b * np.power(a, np.where(b == 0, 1, b - 1))  # (2), with no 0 · ∞ at a = b = 0
+            slope = np.where(b == 0, 0, b * np.power(a, b - 1))  # (2)
         da = unbroadcast(dy * slope, a.shape)  # (4)
     if needs[1]:
-        with np.errstate(invalid="ignore"):  # ln of a negative number: NaN, as promised
-            log = np.log(np.where(a == 0, 1, a))
-        db = unbroadcast(dy * y * log, b.shape)  # (5)
+        with np.errstate(divide="ignore", invalid="ignore"):  # ln of a negative number: NaN, as promised
+            log = np.log(np.where((a == 0) & (b >= 0), 1, a))
+            db = unbroadcast(dy * y * log, b.shape)  # (5)
     return da, db
 
 

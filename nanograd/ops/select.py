@@ -43,6 +43,8 @@ def masked_fill_forward(x: np.ndarray, mask: np.ndarray, *, value: float) -> tup
     if not broadcasts_to(mask.shape, x.shape):
         raise ValueError(f"masked_fill: mask must broadcast to x {x.shape}, got {mask.shape}")
     value = value.item() if isinstance(value, np.generic) else value  # a NumPy scalar would widen a float32 x
+    if x.dtype.kind != "f" and isinstance(value, float):
+        x = x.astype(np.float32)  # a fraction among whole numbers
     return np.where(mask, value, x), mask
 
 

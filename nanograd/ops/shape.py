@@ -203,6 +203,8 @@ def flatten(x: Any) -> Any:
 
 def chunk(x: Any, chunks: int, axis: int = 0) -> list[Any]:
     """Cut into at most `chunks` pieces of one size, the last one possibly smaller, as torch.chunk."""
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks must be at least 1, got {chunks}")
     size = max(-(-x.shape[axis] // chunks), 1)
     return split(x, range(size, x.shape[axis], size), axis)
 
@@ -210,8 +212,8 @@ def chunk(x: Any, chunks: int, axis: int = 0) -> list[Any]:
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Cut into equal sections, or at the given positions, as `numpy.split`: one getitem a piece."""
     n = x.shape[axis]
-    if isinstance(sections, int):
-        if n % sections:
+    if isinstance(sections, (int, np.integer)):
+        if sections < 1 or n % sections:
             raise ValueError(f"split: axis {axis} of size {n} does not divide into {sections} equal sections")
         sections = [n // sections * i for i in range(1, sections)]
     cuts = [0, *sections, n]

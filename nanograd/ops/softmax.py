@@ -11,11 +11,10 @@ from nanograd.ops._unbroadcast import broadcasts_to
 def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
     """Return softmax along `axis`; a row whose scores are all -∞ (it may look at nothing) gives zeros, not NaN."""
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
+    top = np.where(np.isneginf(top), 0, top)  # -∞ - (-∞) would be NaN
     y = np.exp(x - top)  # the shift cancels in the quotient and keeps exp finite
     total = y.sum(axis=axis, keepdims=True)
-    total[total == 0] = 1
-    y /= total
+    y /= np.where(total == 0, 1, total)
     return y
 
 
@@ -60,11 +59,10 @@ def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, A
     A row whose scores are all -∞ gives -∞.
     """
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    top[np.isneginf(top)] = 0
+    top = np.where(np.isneginf(top), 0, top)
     y = x - top
     total = np.exp(y).sum(axis=axis, keepdims=True)
-    total[total == 0] = 1
-    y -= np.log(total)
+    y -= np.log(np.where(total == 0, 1, total))
     return y, (y, axis)
 
 

@@ -102,7 +102,7 @@ def test_an_optional_array_may_be_left_out_or_none() -> None:
         (lambda x: ng.log_softmax(x, 1), r"log_softmax: takes 1 arrays \(x\), got 2; options go by keyword: axis"),
         (lambda x: ng.neg(x, x), r"neg: takes 1 arrays \(x\), got 2; options go by keyword: there are none"),
         (lambda x: ng.softmax(x, axes=0), "softmax: unknown option axes; did you mean axis"),
-        (lambda x: ng.sum(x, keepdim=True), "sum: unknown option keepdim; did you mean keepdims"),
+        (lambda x: ng.sum(x, keepdms=True), "sum: unknown option keepdms; did you mean keepdims"),
         (lambda x: ng.linear(x, wieght=x, weight=x), "linear: unknown option wieght; did you mean weight"),
         (lambda x: ng.softmax(x, q=0), "softmax: unknown option q; it has axis"),
         (lambda x: ng.neg(x, qqq=0), "neg: unknown option qqq; it has none"),
