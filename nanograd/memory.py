@@ -1,8 +1,8 @@
 """Ask the allocator to keep freed memory, so that big arrays are not faulted in anew every step.
 
 A training step frees and allocates the same large arrays over and over. glibc gives a block above 128 kB back to the
-kernel when it is freed, and each new one then costs a page fault per 4 kB. Keeping the memory makes a step 1.5 to 1.9
-times faster on the shapes of the README's table. Other systems are left as they are.
+kernel when it is freed, and each new one then costs a page fault per 4 kB. Keeping the memory makes a step of the README's
+Shakespeare model 1.27 times faster (42 against 53 ms, NANOGRAD_KEEP_MEMORY=1 against 0). Other systems are left alone.
 """
 
 import ctypes
