@@ -1,7 +1,6 @@
 """Our GPT against PyTorch's numbers in golden/gpt.npz, which golden/make_gpt.py made."""
 
 import contextlib
-import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -109,14 +108,10 @@ def test_the_golden_numbers_are_what_they_claim_to_be(golden: dict[str, np.ndarr
 
 
 @pytest.mark.slow
-def test_pytorch_still_makes_the_same_numbers(golden: dict[str, np.ndarray]) -> None:
-    pytest.importorskip("torch", reason="making the goldens again needs torch", exc_type=ImportError)
-    spec = importlib.util.spec_from_file_location("make_gpt", FOLDER / "make_gpt.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    made = script.make()
+def test_pytorch_still_makes_the_same_numbers(
+    golden: dict[str, np.ndarray], make_again: Callable[[str], dict[str, np.ndarray]]
+) -> None:
+    made = make_again("make_gpt")
     assert made.keys() == golden.keys()
     for name, stored in golden.items():
         assert made[name].dtype == stored.dtype
