@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
 from gpt.train import accumulate_gradients
@@ -29,11 +31,10 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
     """Return about how many bytes training takes at its peak, in float32: within a quarter of what was measured.
 
     Parameters are kept four times (themselves, gradient, two averages of AdamW), and each shard after the first adds a
-    gradient. Of each token a block keeps what its
-    backward needs: 8 arrays of d_model features around attention and the norms, 3 of d_ff, and a row of attention
-    probabilities a head; with dropout also which features and probabilities were kept. On top comes the largest of what
-    is needed for a moment: by the backward of the MLP, of attention or of the head, all there at once, or by the
-    optimizer, which goes through the matrices one by one.
+    gradient. Of each token a block keeps what its backward needs: 8 arrays of d_model features around attention and the
+    norms, 3 of d_ff, and a row of attention probabilities a head; with dropout also which features and probabilities
+    were kept. On top comes the largest of what is needed for a moment: by the backward of the MLP, of attention or of
+    the head, all there at once, or by the optimizer, which goes through the matrices one by one.
     """
     d, ff, vocabulary = config.d_model, config.d_ff or 4 * config.d_model, config.vocab_size
     scores = config.n_heads * config.context_length  # of a token
@@ -87,12 +88,12 @@ def check_memory(model: ModelConfig, config: TrainConfig) -> int:
     raise MemoryError(f"training would take about {gigabytes(needed)}, and {gigabytes(free)} are free; {way_out}")
 
 
-def step_seconds(model: GPT, tokens: object, config: TrainConfig) -> float:
+def step_seconds(model: GPT, tokens: np.ndarray, config: TrainConfig) -> float:
     """Measure how long an update takes, on the data of step 0 and without touching the parameters."""
     times = []
     for _ in range(2):  # the first also pays for fresh memory
         began = time.perf_counter()
-        accumulate_gradients(model, tokens, config, step=0)  # type: ignore[arg-type]
+        accumulate_gradients(model, tokens, config, step=0)
         times.append(time.perf_counter() - began)
         model.zero_grad()
         if times[0] > 2:

@@ -78,7 +78,8 @@ def begin(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None
         raise ValueError(f"out: {folder} is there already and not empty; go on with --resume, or choose another --out")
     text = python_documentation() if config.data is None else read_text(config.data)
     name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
-    print(f"data      {name}: {len(text):,} characters, sha256 {text_sha256(text)[:16]}…")
+    sha256 = text_sha256(text)
+    print(f"data      {name}: {len(text):,} characters, sha256 {sha256[:16]}…")
     train_text, val_text = split_text(text, config.val_fraction)
     tokenizer = make_tokenizer(config.tokenizer, getattr(given, "vocab_size", None), text, train_text)
     model_config = take(ModelConfig, given, vocab_size=model_vocabulary(given, tokenizer))
@@ -95,7 +96,7 @@ def begin(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None
     model = GPT(model_config, generator(config.seed, INIT))
     tell_time(model, train_tokens, config, start=0)
 
-    position = Position(text_sha256=text_sha256(text))
+    position = Position(text_sha256=sha256)
     run = Run(folder, model, make_optimizer(model, config), config, tokenizer, position)
     run.create(*encoded)
     return run, *run.tokens()
