@@ -84,14 +84,12 @@ def cost(op: Op) -> Cost:
     counted = [a.view(Counter) if a is not None and a.dtype.kind == "f" else a for a in arrays]
     if not op.variadic:
         counted += [None] * (len(op.arrays) - len(counted))
-    needs = tuple(isinstance(a, Counter) and i not in op.discrete for i, a in enumerate(counted))
+    needs = op.differentiable(counted)
     Counter.flops = 0
-    y, saved = op.pair.forward(*counted, **case.options, **({"needs": needs} if op.tells_forward else {}))
+    y, saved = op.save(op.pair, counted, needs, case.options)
     forward, Counter.flops = Counter.flops, 0
     kept = {id(a if a.base is None else a.base): a.nbytes for a in arrays_in(saved)}
-    dy = np.ones(np.shape(y), np.asarray(y).dtype).view(Counter)
-    saved = copy.deepcopy(saved)
-    op.pair.backward(dy, saved, needs) if op.tells_backward else op.pair.backward(dy, saved)
+    op.pull(op.pair.backward, np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved), needs)
     code = op.pair.backward.__code__
     folder = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")
     shapes = " ".join(str(a.shape).replace(" ", "") for a in arrays if a is not None)

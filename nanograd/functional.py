@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.tape import Node, pull
+from nanograd.tape import Node, collect, pull
 from nanograd.tensor import Tensor
 
 
@@ -40,10 +40,8 @@ def grad(
     found: dict[Any, np.ndarray] = {}
 
     def sink(target: Any, dx: np.ndarray, owned: bool) -> None:
-        if target in found:
-            found[target] = np.asarray(found[target] + dx)
-        elif any(target is key for key in keys):
-            found[target] = dx if owned else dx.copy()
+        if any(target is key for key in keys):
+            collect(found, target, dx, owned)
 
     roots = []
     for y, gradient in zip(ys, given, strict=True):

@@ -187,19 +187,17 @@ def _trials(op: Op, pair: Pair, cases: list[Case]) -> list[_Trial]:
     for dtype, case in itertools.product((np.float64, np.float32), cases):
         arrays = [a.astype(dtype) if _is_float(a) else a for a in case.arrays()]
         arrays += [None] * (len(op.arrays) - len(arrays))  # optional ones left out
-        full = tuple(_is_float(a) and i not in op.discrete for i, a in enumerate(arrays))
+        full = op.differentiable(arrays)
         patterns = {full, *(tuple(j == i for j in range(len(full))) for i, need in enumerate(full) if need)}
         for needs in sorted(patterns, reverse=True):
-            told = {"needs": needs} if op.tells_forward else {}
-            y, saved = pair.forward(*arrays, **case.options, **told)
-            dy = np.asarray(np.random.default_rng(1).standard_normal(np.shape(y))).astype(np.asarray(y).dtype)
+            y, saved = op.save(pair, arrays, needs, case.options)
+            dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape)).astype(y.dtype)
             trials.append(_Trial(saved, dy, needs, _back(op, pair.backward, saved, dy, needs)))
     return trials
 
 
 def _back(op: Op, backward: Callable[..., Any], saved: Any, dy: np.ndarray, needs: tuple[bool, ...]) -> Any:
-    saved, dy = copy.deepcopy(saved), dy.copy()
-    return backward(dy, saved, needs) if op.tells_backward else backward(dy, saved)
+    return op.pull(backward, dy.copy(), copy.deepcopy(saved), needs)
 
 
 def _is_caught(op: Op, mutant: Callable[..., Any], trials: list[_Trial]) -> bool:

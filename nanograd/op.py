@@ -148,10 +148,22 @@ class Op:
     def run(self, arrays: Sequence[Any], needs: Needs, options: dict[str, Any]) -> tuple[np.ndarray, Any, Backward]:
         """Run the forward that the mode asks for; return y, what it saved and the backward that belongs to it."""
         pair = self.fast if self.fast is not None and not MODE.get().readable else self.pair
-        if self.tells_forward:
-            options = {**options, "needs": needs}
-        y, saved = pair.forward(*arrays, **options)
-        return np.asarray(y), saved, pair.backward
+        y, saved = self.save(pair, arrays, needs, options)
+        return y, saved, pair.backward
+
+    def save(self, pair: Pair, arrays: Sequence[Any], needs: Needs, options: dict[str, Any]) -> tuple[np.ndarray, Any]:
+        """Run the forward of one of this op's pairs, telling it what is needed where it wants to know."""
+        told = {**options, "needs": needs} if self.tells_forward else options
+        y, saved = pair.forward(*arrays, **told)
+        return np.asarray(y), saved
+
+    def pull(self, backward: Backward, dy: np.ndarray, saved: Any, needs: Needs) -> tuple[Any, ...]:
+        """Run a backward of this op, telling it what is needed where there is a choice."""
+        return backward(dy, saved, needs) if self.tells_backward else backward(dy, saved)
+
+    def differentiable(self, arrays: Sequence[Any]) -> Needs:
+        """Return which of these arrays can have a gradient."""
+        return tuple(a is not None and a.dtype.kind == "f" and i not in self.discrete for i, a in enumerate(arrays))
 
     def conform(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Bring the operands of one call to one real dtype, so that no op needs to think of mixtures.

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from nanograd import blas
-from nanograd.tape import accumulate, pull
+from nanograd.tape import accumulate, collect, pull
 from nanograd.tensor import Tensor
 
 Gradients = dict[Tensor, np.ndarray]
@@ -44,17 +44,10 @@ def available_threads() -> int:
 def gradients(shard: Callable[[], Tensor], gradient: float = 1.0) -> tuple[float, Gradients]:
     """Run one shard forward and backward; return its loss and its gradient sums, touching no `.grad`."""
     sums: Gradients = {}
-
-    def sink(leaf: Tensor, dx: np.ndarray, owned: bool) -> None:
-        if leaf in sums:
-            np.add(sums[leaf], dx, out=sums[leaf])
-        else:
-            sums[leaf] = dx if owned else dx.copy()
-
     loss = shard()
     dy = loss.cotangent(np.full(loss.shape, gradient, loss.dtype))
     if loss._node is not None:
-        pull([(loss._node, dy)], sink)
+        pull([(loss._node, dy)], partial(collect, sums))
     return float(loss.item()), sums
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from nanograd.op import MODE, Needs, Op, no_grad
 from nanograd.seeds import Seeds, current_seeds, using
-from nanograd.tape import Node, current_sink, pull
+from nanograd.tape import Node, collect, current_sink, pull
 from nanograd.tensor import Tensor
 
 
@@ -38,7 +38,7 @@ def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.nd
 
     def sink(leaf: Any, dx: np.ndarray, owned: bool) -> None:
         if any(leaf is each for each in own):
-            found[leaf] = found[leaf] + dx if leaf in found else dx
+            collect(found, leaf, dx, owned)
         else:
             outer(leaf, dx, owned)
 

@@ -102,7 +102,7 @@ def _walk(
             sink(node, dy, False)
         for observer in observers:
             observer.before_backward(node, dy, saved)
-        dxs = node.backward(dy, saved, node.needs) if node.op.tells_backward else node.backward(dy, saved)
+        dxs = node.op.pull(node.backward, dy, saved, node.needs)
         if not isinstance(dxs, tuple) or len(dxs) != len(parents):
             got = f"{len(dxs)} gradients" if isinstance(dxs, tuple) else type(dxs).__name__
             raise ValueError(f"{node.op.name}: backward must return a tuple of {len(parents)}, one an array, got {got}")
@@ -150,6 +150,14 @@ def _add(a: np.ndarray, a_owned: bool, b: np.ndarray, b_owned: bool) -> tuple[np
     if b_owned:
         return np.add(a, b, out=b), True
     return np.asarray(a + b), True  # 0-d arrays add to a NumPy scalar, which could not be written into
+
+
+def collect(sums: dict[Any, np.ndarray], target: Any, dx: np.ndarray, owned: bool) -> None:
+    """Add dx to the sum of its target: for walks that leave `.grad` alone."""
+    if target in sums:
+        np.add(sums[target], dx, out=sums[target])
+    else:
+        sums[target] = dx if owned else dx.copy()
 
 
 def accumulate(leaf: "Tensor", dx: np.ndarray, owned: bool) -> None:
