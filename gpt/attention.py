@@ -37,13 +37,9 @@ class MultiHeadAttention(Module):
 
     def forward(self, x: Tensor, mask: np.ndarray | None = None) -> Tensor:
         """Map x (B, T, C) to (B, T, C). mask is boolean and broadcasts to (B, H, T, T): True where a token may look."""
-        B, T, C = x.shape
-        qkv = (
-            self.w_qkv(x).reshape(B, T, 3, self.n_heads, C // self.n_heads).transpose(2, 0, 3, 1, 4)
-        )  # (3, B, H, T, D)
         p = self.dropout.p if self.training else 0.0
-        y = ops.attention(
-            qkv[0], qkv[1], qkv[2], mask, causal=self.causal, dropout=p, seed=next_seed() if p else None
-        )  # (B, H, T, D)
-        y = y.transpose(1, 2).reshape(B, T, C)  # the heads side by side again
+        qkv = self.w_qkv(x)  # (B, T, 3 C): of each token q of all heads, then k, then v
+        y = ops.packed_attention(
+            qkv, mask, n_heads=self.n_heads, causal=self.causal, dropout=p, seed=next_seed() if p else None
+        )  # (B, T, C): what the heads found, side by side
         return self.dropout(self.out_proj(y))

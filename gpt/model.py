@@ -41,9 +41,12 @@ class GPT(Module):
             std = 0.02 / math.sqrt(2 * self.config.n_layers) if writes else 0.02
             p.copy_(rng.standard_normal(p.shape, dtype=np.float32) * std)
 
-    def forward(self, ids: np.ndarray) -> Tensor:
-        """Return the logits (B, T, V) of the token after each of ids (B, T)."""
-        return ops.linear(self.hidden(ids), self.tok_emb.weight)
+    def forward(self, ids: np.ndarray, targets: np.ndarray | None = None, *, reduction: str = "mean") -> Tensor:
+        """Return the logits (B, T, V) of the token after each of ids (B, T), or, given targets (B, T), their loss."""
+        x, head = self.hidden(ids), self.tok_emb.weight
+        if targets is None:
+            return ops.linear(x, head)
+        return ops.linear_cross_entropy(x, head, targets, reduction=reduction)  # the logits are never there at once
 
     def hidden(self, ids: np.ndarray) -> Tensor:
         """Return the features (B, T, C) that the head reads."""
@@ -61,4 +64,4 @@ class GPT(Module):
 
     def loss(self, ids: np.ndarray, targets: np.ndarray, *, reduction: str = "mean") -> Tensor:
         """Return the cross-entropy, in nats a token, of targets (B, T); targets of -100 do not count."""
-        return ops.cross_entropy(self(ids), np.asarray(targets), reduction=reduction)
+        return self(ids, np.asarray(targets), reduction=reduction)

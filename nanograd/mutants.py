@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from nanograd.cases import CASES
-from nanograd.cases.case import Case
+from nanograd.cases.case import Case, small_blocks
 from nanograd.cases.equivalents import EQUIVALENT
 from nanograd.op import OPS, Op, Pair
 
 TOLERANCE = 1e-9
+COMMUTATIVE = ("np.add", "np.multiply", "np.maximum", "np.minimum")  # to swap their arguments is no mistake
+HARMLESS = ("strict", "optimize")  # keywords that change no number
 
 
 @dataclass
@@ -119,7 +121,7 @@ def _changes(node: ast.AST) -> Iterator[Callable[[Any], ast.AST]]:
 
 def _changes_of_a_call(node: ast.Call) -> Iterator[Callable[[Any], ast.AST]]:
     """Yield: a keyword dropped, the call left out (no un-broadcast, no transpose), two arguments swapped, = for +=."""
-    for i in [i for i, keyword in enumerate(node.keywords) if keyword.arg not in ("strict", "optimize")]:
+    for i in [i for i, keyword in enumerate(node.keywords) if keyword.arg not in HARMLESS]:
         yield partial(_without_keyword, i=i)
     if ast.unparse(node.func) == "np.add.at":
         yield _assigning
@@ -127,7 +129,7 @@ def _changes_of_a_call(node: ast.Call) -> Iterator[Callable[[Any], ast.AST]]:
         yield lambda n: n.func.value  # a method: a.sum(…) → a
     elif node.args:
         yield lambda n: n.args[0]  # a function: unbroadcast(g, shape) → g
-    if len(node.args) > 1:
+    if len(node.args) > 1 and ast.unparse(node.func) not in COMMUTATIVE:
         yield lambda n: ast.Call(n.func, [n.args[1], n.args[0], *n.args[2:]], n.keywords)
 
 
@@ -190,7 +192,7 @@ def _trials(op: Op, pair: Pair, cases: list[Case]) -> list[_Trial]:
         full = op.differentiable(arrays)
         patterns = {full, *(tuple(j == i for j in range(len(full))) for i, need in enumerate(full) if need)}
         for needs in sorted(patterns, reverse=True):
-            y, saved = op.save(pair, arrays, needs, case.options)
+            y, saved = op.save(pair, arrays, needs, {**case.options, **small_blocks(pair)})
             dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape)).astype(y.dtype)
             trials.append(_Trial(saved, dy, needs, _back(op, pair.backward, saved, dy, needs)))
     return trials

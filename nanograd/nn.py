@@ -1,5 +1,6 @@
 """Modules: parameters with names, and the layers of a GPT that own them."""
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Self
@@ -13,12 +14,59 @@ from nanograd.tensor import Tensor
 
 
 class Parameter(Tensor):
-    """A leaf that is trained."""
+    """A leaf that is trained.
 
-    __slots__ = ()
+    An optimizer may keep all parameters in one array, of which `data` is then a part: to assign to it copies in. While
+    it does, neither the dtype nor requires_grad can change: TypeError and RuntimeError say so.
+    """
+
+    __slots__ = ("_array", "_trained", "grad_buffer", "keeper")
+    _array: np.ndarray
+    _trained: bool
 
     def __init__(self, data: Any) -> None:
+        self.keeper: weakref.ref[Any] | None = None  # of the optimizer that keeps the array
+        self.grad_buffer = None
         super().__init__(data, requires_grad=True)
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether an optimizer that is still there keeps this parameter's array."""
+        return self.keeper is not None and self.keeper() is not None
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._array
+
+    @data.setter
+    def data(self, values: np.ndarray) -> None:
+        if not self.kept:
+            self._array = values
+            return
+        if values.dtype != self._array.dtype or values.shape != self._array.shape:
+            raise TypeError(
+                f"Parameter: an optimizer keeps this one as {self._array.dtype} {self._array.shape}, it cannot become "
+                f"{values.dtype} {values.shape}; convert the model first, then make the optimizer"
+            )
+        self._array[...] = values
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._trained
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.kept and wanted != self._trained:
+            raise RuntimeError(
+                "Parameter: requires_grad cannot change while an optimizer keeps this parameter; freeze first, then make "
+                "the optimizer"
+            )
+        self._trained = wanted
+
+    def keep(self, keeper: Any, array: np.ndarray, grad_buffer: np.ndarray) -> None:
+        """Move the values into `array`, and gradients from now on into `grad_buffer`: for an optimizer."""
+        array[...] = self._array
+        self._array, self.grad_buffer, self.keeper = array, grad_buffer, weakref.ref(keeper)
 
 
 _RUNNING: ContextVar["Module | None"] = ContextVar("nanograd.running", default=None)

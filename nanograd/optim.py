@@ -1,11 +1,15 @@
 """SGD, AdamW and clipping: what is done with a gradient."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 
 import numpy as np
 
 from nanograd.tensor import Tensor
+from nanograd.threads import each
+
+PIECE = 2**15  # entries that AdamW updates at once: five arrays of 128 kB, which the second-level cache holds
 
 Named = Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 
@@ -14,8 +18,8 @@ def name_parameters(parameters: Named) -> dict[str, Tensor]:
     """Return the distinct parameters by name: their own where pairs were given, else "0", "1", …."""
     named: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for i, each in enumerate(parameters):
-        name, parameter = each if isinstance(each, tuple) else (str(i), each)
+    for i, given in enumerate(parameters):
+        name, parameter = given if isinstance(given, tuple) else (str(i), given)
         if id(parameter) not in seen and parameter.requires_grad:
             seen.add(id(parameter))
             named[name] = parameter
@@ -67,6 +71,9 @@ class AdamW:
 
     The divisions by 1 - β^t make up for starting both averages at 0. Decay acts on parameters of two and more axes
     (matrices, embeddings), not on biases and gains.
+
+    Parameters, gradients and both averages lie in one array each, [decay | no decay], of which those of a parameter are
+    views. A step goes through them in pieces that stay in the cache, on all threads: MEASURED.
     """
 
     def __init__(
@@ -79,36 +86,75 @@ class AdamW:
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        self.parameters = name_parameters(parameters)
+        named = name_parameters(parameters)
+        order = sorted(named.items(), key=lambda item: item[1].ndim < 2)  # a stable sort: names keep their order
+        self.parameters = named
         self.lr = lr
         self.beta1, self.beta2 = beta1, beta2
         self.eps = eps
         self.weight_decay = weight_decay
         self.t = 0
-        self.m = {name: np.zeros_like(p.data) for name, p in self.parameters.items()}
-        self.v = {name: np.zeros_like(p.data) for name, p in self.parameters.items()}
+        dtypes = {p.dtype for p in named.values()}
+        if len(dtypes) > 1:
+            raise TypeError(f"AdamW: parameters must have one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
+        ends = list(accumulate(p.size for _, p in order))
+        self.places = {name: slice(end - p.size, end) for (name, p), end in zip(order, ends, strict=True)}
+        dtype = dtypes.pop()
+        self.flat = [np.zeros(ends[-1], dtype) for _ in range(4)]  # p, g, m, v
+        p, g, m, v = (
+            {name: flat[at].reshape(named[name].shape) for name, at in self.places.items()} for flat in self.flat
+        )
+        self.arrays, self.gradients, self.m, self.v = p, g, m, v
+        for name, parameter in self.parameters.items():
+            parameter.keep(self, p[name], g[name])
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        pieces = list(self._pieces())
         self.t += 1
         step_size = self.lr / (1 - self.beta1**self.t)
         v_scale = 1 / math.sqrt(1 - self.beta2**self.t)
-        for name, p in self.parameters.items():
+        keep = 1 - self.lr * self.weight_decay
+
+        def update(piece: tuple[int, int, bool]) -> None:
+            start, end, decays = piece
+            p, g, m, v = (flat[start:end] for flat in self.flat)
+            part = (1 - self.beta1) * g
+            m *= self.beta1
+            m += part
+            np.multiply(g, g, out=part)
+            part *= 1 - self.beta2
+            v *= self.beta2
+            v += part
+            if decays:
+                p *= keep
+            np.sqrt(v, out=part)
+            part *= v_scale
+            part += self.eps
+            np.divide(m, part, out=part)
+            part *= step_size
+            p -= part
+
+        each(update, pieces, [end - start for start, end, _ in pieces])
+
+    def _pieces(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield where a step is to be made: neighbours with gradients together, cut so as to fit in the cache."""
+        spans: list[tuple[int, int, bool]] = []
+        for name in self.places:
+            p = self.parameters[name]
+            if p.data is not self.arrays[name]:
+                raise RuntimeError(f"AdamW: another optimizer was made for {name} since, and keeps it now")
             if p.grad is None:
                 continue
-            g, m, v = p.grad, self.m[name], self.v[name]
-            m *= self.beta1
-            m += (1 - self.beta1) * g
-            v *= self.beta2
-            v += (1 - self.beta2) * (g * g)
-            if p.ndim >= 2:
-                p.data *= 1 - self.lr * self.weight_decay
-            size = np.asarray(np.sqrt(v))  # a 0-d root is a NumPy scalar, which could not be written into
-            size *= v_scale
-            size += self.eps
-            np.divide(m, size, out=size)
-            size *= step_size
-            p.data -= size
+            if p.grad is not self.gradients[name]:  # somebody assigned it
+                np.copyto(self.gradients[name], p.grad)
+            start, end, decays = self.places[name].start, self.places[name].stop, p.ndim >= 2
+            if spans and spans[-1][1:] == (start, decays):
+                start = spans.pop()[0]
+            spans.append((start, end, decays))
+        for start, end, decays in spans:
+            for i in range(start, end, PIECE):
+                yield i, min(i + PIECE, end), decays
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -141,8 +187,9 @@ def clip_grad_norm(parameters: Named, max_norm: float | None) -> float:
     (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, algorithm 1.)
     """
     gradients = [p.grad for p in name_parameters(parameters).values() if p.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients))
+    sizes = [g.size for g in gradients]
+    norm = math.sqrt(sum(each(lambda g: float(np.vdot(g, g)), gradients, sizes)))
     if max_norm is not None and math.isfinite(norm) and norm > max_norm:
-        for g in gradients:
-            g *= max_norm / (norm + 1e-6)
+        factor = max_norm / (norm + 1e-6)
+        each(lambda g: np.multiply(g, factor, out=g), gradients, sizes)
     return norm

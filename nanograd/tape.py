@@ -162,10 +162,22 @@ def collect(sums: dict[Any, np.ndarray], target: Any, dx: np.ndarray, owned: boo
 
 def accumulate(leaf: "Tensor", dx: np.ndarray, owned: bool) -> None:
     """Add dx to `leaf.grad`: the sink of `Tensor.backward()`."""
-    if leaf.grad is None:
-        leaf.grad = dx if owned and dx.dtype == leaf.dtype else dx.astype(leaf.dtype, order="C")
-    else:
+    if leaf.grad is not None:
         np.add(leaf.grad, dx, out=leaf.grad)
+    elif leaf.grad_buffer is not None:  # an optimizer wants it there
+        np.copyto(leaf.grad_buffer, dx)
+        leaf.grad = leaf.grad_buffer
+    else:
+        leaf.grad = dx if owned and dx.dtype == leaf.dtype else dx.astype(leaf.dtype, order="C")
+
+
+def accumulate_all(leaf: "Tensor", dxs: list[np.ndarray]) -> None:
+    """Add several gradients, which nobody else holds, to `leaf.grad` in their order."""
+    if leaf.grad is None and leaf.grad_buffer is not None and len(dxs) > 1:
+        leaf.grad = np.add(dxs[0], dxs[1], out=leaf.grad_buffer)  # instead of a copy, and then a sum
+        dxs = dxs[2:]
+    for dx in dxs:
+        accumulate(leaf, dx, True)
 
 
 def arrays_in(saved: Any) -> list[np.ndarray]:

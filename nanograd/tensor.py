@@ -24,6 +24,7 @@ class Tensor(Methods):
     """
 
     __slots__ = ("__weakref__", "_node", "data", "grad", "requires_grad")
+    grad_buffer: np.ndarray | None = None  # where `grad` is to be stored: set by an optimizer, on a Parameter
     __array_ufunc__ = None  # so that `ndarray + Tensor` comes here, and np.exp(tensor) is a clear TypeError
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
@@ -183,6 +184,11 @@ class Tensor(Methods):
 
     def __xor__(self, other: Any) -> "Tensor":
         return Tensor(self.data ^ np.asarray(other))
+
+    def keep(self, keeper: Any, array: np.ndarray, grad_buffer: np.ndarray) -> None:
+        """Move the values into `array`, for an optimizer; a Parameter also lets its gradient be stored."""
+        array[...] = self.data
+        self.data = array
 
     def copy_(self, values: Any) -> Self:
         """Overwrite the array in place: to load and initialise parameters, never inside a recorded computation."""

@@ -14,7 +14,9 @@ from nanograd.cases import (
     extremum,
     layernorm,
     linear,
+    linear_cross_entropy,
     loss,
+    packed_attention,
     power,
     reduce,
     rmsnorm,
@@ -29,7 +31,8 @@ from nanograd.cases.case import Case
 
 _FAMILIES = (
     accumulate, activation, arithmetic, arrange, attention, cross_entropy, dropout, einsum, embedding, erf, extremum,
-    layernorm, linear, loss, power, reduce, rmsnorm, rope, select, shape, silu, softmax, trig,
+    layernorm, linear, linear_cross_entropy, loss, packed_attention, power, reduce, rmsnorm, rope, select, shape, silu,
+    softmax, trig,
 )  # fmt: skip
 
 CASES: dict[str, list[Case]] = {name: cases for family in _FAMILIES for name, cases in family.CASES.items()}

@@ -1,11 +1,14 @@
 """A Case is one call of one op on which its backward must be right; tests run them all, study pages show them."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from nanograd.op import Pair
 
 Make = Callable[[np.random.Generator], Any]
 
@@ -79,6 +82,11 @@ def strided(make: Make) -> Make:
         return view
 
     return draw
+
+
+def small_blocks(pair: Pair) -> dict[str, int]:
+    """Return the option that lets a fast pair take two of whatever it goes through at a time: Cases span several blocks."""
+    return {"block": 2} if "block" in inspect.signature(pair.forward).parameters else {}
 
 
 def on_shapes(draw: Callable[..., Make], **options: Any) -> list[Case]:

@@ -13,7 +13,9 @@ from nanograd.ops.erf import erf
 from nanograd.ops.extremum import abs, clip, maximum, minimum
 from nanograd.ops.layernorm import layernorm
 from nanograd.ops.linear import linear, matmul
+from nanograd.ops.linear_cross_entropy import linear_cross_entropy
 from nanograd.ops.loss import mse
+from nanograd.ops.packed_attention import packed_attention
 from nanograd.ops.power import exp, log, pow, reciprocal, rsqrt, sqrt, square
 from nanograd.ops.reduce import max, mean, min, sum, var
 from nanograd.ops.rmsnorm import rmsnorm
@@ -40,11 +42,12 @@ from nanograd.ops.trig import cos, sigmoid, sin, tanh
 cat, gather = concat, take_along_axis  # PyTorch's names
 
 __all__ = [
-    "abs", "add", "astype", "attention", "broadcast_to", "cat", "chunk", "clip", "concat", "cos", "cross_entropy", "cumsum",
-    "div", "dropout", "einsum", "embedding", "erf", "exp", "expand_dims", "flatten", "flip", "gather", "gelu",
-    "gelu_tanh", "getitem", "layernorm", "linear", "log", "log_softmax", "logsumexp", "masked_fill", "matmul", "max",
-    "maximum", "mean", "min", "minimum", "mse", "mul", "neg", "norm", "pad", "pow", "prod", "reciprocal", "relu",
-    "repeat", "reshape", "rmsnorm", "roll", "rope", "rsqrt", "scatter", "scatter_add", "sigmoid", "silu", "sin", "softmax",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "swiglu", "take_along_axis",
-    "tanh", "transpose", "tril", "triu", "var", "where",
+    "abs", "add", "astype", "attention", "broadcast_to", "cat", "chunk", "clip", "concat", "cos", "cross_entropy",
+    "cumsum", "div", "dropout", "einsum", "embedding", "erf", "exp", "expand_dims", "flatten", "flip", "gather",
+    "gelu", "gelu_tanh", "getitem", "layernorm", "linear", "linear_cross_entropy", "log", "log_softmax",
+    "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mse", "mul", "neg", "norm",
+    "packed_attention", "pad", "pow", "prod", "reciprocal", "relu", "repeat", "reshape", "rmsnorm", "roll", "rope",
+    "rsqrt", "scatter", "scatter_add", "sigmoid", "silu", "sin", "softmax", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "sub", "sum", "swapaxes", "swiglu", "take_along_axis", "tanh", "transpose", "tril", "triu",
+    "var", "where",
 ]  # fmt: skip

@@ -57,6 +57,8 @@ gelu = Op(gelu_forward, gelu_backward, floating=True)
 
 SLOPE = math.sqrt(2 / math.pi)  # of u at x = 0
 CUBIC = 0.044715
+CACHED = 2**16  # entries in a block: a few arrays of 256 kB, which the second-level cache holds
+TINY = 1e-30  # far below every h above 0, of which the least is 2⁻²⁵
 
 
 def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -98,4 +100,53 @@ def gelu_tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (slope,)  # (6)
 
 
-gelu_tanh = Op(gelu_tanh_forward, gelu_tanh_backward, floating=True)
+def gelu_tanh_forward_fast(x: np.ndarray, *, block: int = CACHED) -> tuple[np.ndarray, Any]:
+    """Compute (1) and (2) a block at a time, so that what lies between them never leaves the second-level cache.
+
+    Saved are h = ½ (1 + t) and y = x h, from which backward finds x again: the linear map that follows keeps y anyway,
+    so one array is held for backward instead of two.
+
+    MEASURED
+    """
+    a = x.ravel()
+    h, y = np.empty_like(a), np.empty_like(a)
+    for i in range(0, a.size, block):
+        part = slice(i, i + block)
+        u = np.multiply(a[part], a[part], out=h[part])
+        u += 1 / CUBIC
+        u *= a[part]
+        u *= SLOPE * CUBIC  # (1)
+        np.tanh(u, out=u)
+        u += 1
+        u *= 0.5
+        np.multiply(a[part], u, out=y[part])  # (2)
+    return y.reshape(x.shape), (h, y, block)
+
+
+def gelu_tanh_backward_fast(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Pull dy back a block at a time. With 1 - t² = 4 h (1 - h) and x = y / h, (5) becomes h + 2 y (1 - h) (3).
+
+    Where h has rounded to 0, far to the left, y and the slope are 0 whatever x was.
+    """
+    h, y, block = saved
+    dy_flat, dx = dy.ravel(), np.empty_like(h)
+    rest = np.empty(block, h.dtype)
+    for i in range(0, h.size, block):
+        part = slice(i, i + block)
+        s, r = dx[part], rest[: h[part].size]
+        np.maximum(h[part], TINY, out=r)
+        np.divide(y[part], r, out=s)  # x
+        s *= s
+        s += 1 / (3 * CUBIC)
+        s *= y[part]
+        np.subtract(1, h[part], out=r)
+        r *= 6 * CUBIC * SLOPE
+        s *= r
+        s += h[part]
+        s *= dy_flat[part]
+    return (dx.reshape(dy.shape),)
+
+
+gelu_tanh = Op(
+    gelu_tanh_forward, gelu_tanh_backward, fast=(gelu_tanh_forward_fast, gelu_tanh_backward_fast), floating=True
+)

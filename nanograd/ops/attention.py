@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
+from nanograd.ops._attention_blocks import ROWS, Settings, attend, attend_backward
 from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.ops.dropout import keep_mask
 from nanograd.ops.softmax import softmax_array
@@ -41,6 +42,13 @@ def add_heads(a: np.ndarray, group: int) -> np.ndarray:
     if group == 1:
         return a
     return a.reshape(*a.shape[:-3], a.shape[-3] // group, group, *a.shape[-2:]).sum(axis=-3)
+
+
+def four_axes(a: np.ndarray) -> np.ndarray:
+    """View (…, T, D) as (B, H, T, D): axes are put in front where there are fewer, and joined where there are more."""
+    if a.ndim == 4:
+        return a
+    return a.reshape(math.prod(a.shape[:-3]), a.shape[-3] if a.ndim > 2 else 1, *a.shape[-2:])
 
 
 def attention_forward(
@@ -117,4 +125,58 @@ def attention_backward(
     return dq, dk, dv, None
 
 
-attention = Op(attention_forward, attention_backward, discrete=("mask",), floating=True)
+def attention_forward_fast(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    block: int = ROWS,
+    out: np.ndarray | None = None,
+) -> tuple[np.ndarray, Any]:
+    """Attend in blocks of queries, keeping y and one number a query instead of P: see _attention_blocks.py.
+
+    MEASURED
+    """
+    shapes = q.shape, k.shape, v.shape
+    group = check_heads(*shapes)
+    k, v = share_heads(k, group), share_heads(v, group)
+    if mask is not None:
+        check_mask(mask, (*q.shape[:-1], k.shape[-2]))
+        mask = four_axes(np.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])))
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
+    settings = Settings(causal, scale, dropout, seed, block)
+    y = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype) if out is None else out
+    arrays = four_axes(q), four_axes(k), four_axes(v), mask, four_axes(y)
+    lse = attend(*arrays, settings)
+    return y, (*arrays, lse, settings, group, shapes)
+
+
+def attention_backward_fast(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)
+) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back block by block, making each block of P again."""
+    dq, dk, dv = (np.empty(shape, dy.dtype) for shape in saved[-1])
+    pull_blocks(four_axes(dy), saved, four_axes(dq), four_axes(dk), four_axes(dv))
+    return dq if needs[0] else None, dk if needs[1] else None, dv if needs[2] else None, None
+
+
+def pull_blocks(dy: np.ndarray, saved: Any, dq: np.ndarray, dk: np.ndarray, dv: np.ndarray) -> None:
+    """Write what attention pulls back from dy into dq, dk and dv, all of four axes."""
+    q, k, v, mask, y, lse, settings, group, _ = saved
+    if group == 1:
+        attend_backward(dy, q, k, v, mask, y, lse, dq, dk, dv, settings)
+        return
+    dk_shared, dv_shared = np.empty_like(k), np.empty_like(v)  # for each query head; k and v were repeated
+    attend_backward(dy, q, k, v, mask, y, lse, dq, dk_shared, dv_shared, settings)
+    dk[...], dv[...] = add_heads(dk_shared, group), add_heads(dv_shared, group)
+
+
+attention = Op(
+    attention_forward, attention_backward, fast=(attention_forward_fast, attention_backward_fast),
+    discrete=("mask",), floating=True,
+)  # fmt: skip

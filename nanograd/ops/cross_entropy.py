@@ -36,7 +36,7 @@ def cross_entropy_forward(
         raise ValueError(f"cross_entropy: reduction must be mean, sum or none, got {reduction!r}")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must lie in [0, 1], got {label_smoothing}")
-    t, valid = _check_targets(logits, targets, ignore_index)
+    t, valid = check_targets(logits.shape, targets, ignore_index)
     z = logits.reshape(t.size, -1) if t.size else logits.reshape(0, logits.shape[-1])  # (N, V)
     if not valid.all():
         z = np.where(valid[:, None], z, 0)  # what is ignored may hold anything, NaN too
@@ -87,21 +87,21 @@ def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False
 cross_entropy = Op(cross_entropy_forward, cross_entropy_backward, discrete=("targets",), floating=True)
 
 
-def _check_targets(logits: np.ndarray, targets: np.ndarray, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the targets (N,), 0 where they are ignored, and where they count; raise where they do not fit the logits."""
-    if logits.ndim == 0 or logits.shape[:-1] != targets.shape or logits.shape[-1] == 0:
+def check_targets(logits: tuple[int, ...], targets: np.ndarray, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the targets (N,), 0 where ignored, and where they count; raise where they do not fit logits of this shape."""
+    if not logits or logits[:-1] != targets.shape or logits[-1] == 0:
         raise ValueError(
             "cross_entropy: targets must have the shape of logits without its last axis, the classes, of which there "
-            f"must be one at least; got logits {logits.shape} and targets {targets.shape}"
+            f"must be one at least; got logits {logits} and targets {targets.shape}"
         )
     if targets.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: targets must be integers, got {targets.dtype}")
     t = targets.reshape(-1)
     valid = t != ignore_index
-    wrong = valid & ((t < 0) | (t >= logits.shape[-1]))
+    wrong = valid & ((t < 0) | (t >= logits[-1]))
     if wrong.any():
         raise ValueError(
-            f"cross_entropy: targets must lie in [0, {logits.shape[-1]}) or be ignore_index={ignore_index}, "
+            f"cross_entropy: targets must lie in [0, {logits[-1]}) or be ignore_index={ignore_index}, "
             f"got {t[wrong.argmax()]}"
         )
     return np.where(valid, t, 0), valid

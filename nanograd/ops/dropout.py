@@ -1,5 +1,6 @@
 """dropout: silence features at random while training."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,17 +8,31 @@ import numpy as np
 from nanograd.op import Op
 
 
-def keep_mask(shape: tuple[int, ...], p: float, seed: int, dtype: np.dtype) -> np.ndarray:
-    """Draw z: 0 with probability p, else 1/(1 - p), so that its mean is 1. The same seed draws the same z.
+class KeepMasks:
+    """Draw boolean masks one after another, False with probability p: together the same as one large mask drawn at once.
 
     p is resolved to 1/65536, which 16 random bits an entry decide: a quarter of what a float each would cost.
     """
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: p is the share of entries to drop, it must lie in [0, 1), got {p}")
-    size = int(np.prod(shape))
-    words = np.random.Generator(np.random.SFC64(seed)).integers(0, 2**64, -(-size // 4), dtype=np.uint64)
-    bits = words.view(np.uint16)[:size].reshape(shape)
-    z = (bits >= round(p * 65536)).astype(dtype)
+
+    def __init__(self, p: float, seed: int) -> None:
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout: p is the share of entries to drop, it must lie in [0, 1), got {p}")
+        self.threshold = round(p * 65536)
+        self.generator = np.random.Generator(np.random.SFC64(seed))
+        self.left = np.empty(0, np.uint16)  # drawn, and not used yet: a draw gives four entries
+
+    def __call__(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the next mask, of this shape."""
+        size = math.prod(shape)
+        words = self.generator.integers(0, 2**64, max(0, -(-(size - len(self.left)) // 4)), dtype=np.uint64)
+        bits = np.concatenate((self.left, words.view(np.uint16))) if len(self.left) else words.view(np.uint16)
+        self.left = bits[size:].copy()
+        return (bits[:size] >= self.threshold).reshape(shape)
+
+
+def keep_mask(shape: tuple[int, ...], p: float, seed: int, dtype: np.dtype) -> np.ndarray:
+    """Draw z: 0 with probability p, else 1/(1 - p), so that its mean is 1. The same seed draws the same z."""
+    z = KeepMasks(p, seed)(shape).astype(dtype)
     z /= 1 - p
     return z
 

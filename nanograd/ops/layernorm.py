@@ -1,10 +1,20 @@
 """layernorm: bring every token's features to mean 0 and variance 1."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from nanograd.op import Needs, Op
+
+CACHED = 2**16  # entries worked on at once: a few arrays of 256 kB, which the second-level cache holds
+
+
+def check_features(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None) -> None:
+    """Raise where weight or bias is not one number a feature of x."""
+    for name, each in (("weight", weight), ("bias", bias)):
+        if each is not None and each.shape != x.shape[-1:]:
+            raise ValueError(f"layernorm: {name} must have shape {x.shape[-1:]}, x's last axis, got {each.shape}")
 
 
 def layernorm_forward(
@@ -22,9 +32,7 @@ def layernorm_forward(
     n = (x - ⟨x⟩) r                                        (2)
     y = n weight + bias                                    (3)
     """
-    for name, each in (("weight", weight), ("bias", bias)):
-        if each is not None and each.shape != x.shape[-1:]:
-            raise ValueError(f"layernorm: {name} must have shape {x.shape[-1:]}, x's last axis, got {each.shape}")
+    check_features(x, weight, bias)
     n = x - x.mean(axis=-1, keepdims=True)
     n -= n.mean(axis=-1, keepdims=True)  # what rounding left of the mean, where that is large against the spread
     r = 1 / np.sqrt((n * n).mean(axis=-1, keepdims=True) + eps)  # (1)
@@ -64,4 +72,73 @@ def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, T
     return dx, dweight, dbias
 
 
-layernorm = Op(layernorm_forward, layernorm_backward, floating=True)
+def layernorm_forward_fast(
+    x: np.ndarray,
+    weight: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    *,
+    eps: float = 1e-5,
+    needs: Needs = (True, True, True),
+    block: int | None = None,
+) -> tuple[np.ndarray, Any]:
+    """Normalise `block` tokens at a time, which stay in the second-level cache, with means that are matrix products.
+
+    MEASURED
+    """
+    check_features(x, weight, bias)
+    C = x.shape[-1]
+    flat = x.reshape(math.prod(x.shape[:-1]), C)
+    n, y = np.empty_like(flat, order="C"), np.empty_like(flat, order="C")
+    r = np.empty((len(flat), 1), x.dtype)
+    block = block or max(1, CACHED // max(C, 1))
+    ones = np.ones(C, x.dtype)  # a @ ones / C is ⟨a⟩, in a quarter of the time that np.mean takes
+    for i in range(0, len(flat), block):
+        part = slice(i, i + block)
+        n_part, y_part = n[part], y[part]
+        np.subtract(flat[part], (flat[part] @ ones / C)[:, None], out=n_part)
+        n_part -= n_part.mean(axis=1, keepdims=True)  # to the last bit, where all features are equal
+        np.multiply(n_part, n_part, out=y_part)
+        r[part, 0] = 1 / np.sqrt(y_part @ ones / C + eps)  # (1)
+        n_part *= r[part]  # (2)
+        if weight is not None:
+            np.multiply(n_part, weight, out=y_part)
+        else:
+            y_part[...] = n_part
+        if bias is not None:
+            y_part += bias  # (3)
+    return y.reshape(x.shape), (n, r, weight, block)
+
+
+def layernorm_backward_fast(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)
+) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back `block` tokens at a time; sums over tokens and features are matrix products too."""
+    n, r, weight, block = saved
+    C = n.shape[1]
+    dy_flat = dy.reshape(n.shape)
+    dx = np.empty_like(n) if needs[0] else None
+    dweight = np.zeros(C, n.dtype) if needs[1] else None
+    dbias = np.zeros(C, n.dtype) if needs[2] else None
+    features = np.ones(C, n.dtype)
+    for i in range(0, len(n), block):
+        part = slice(i, i + block)
+        dy_part, n_part = dy_flat[part], n[part]
+        tokens = np.ones(len(dy_part), n.dtype)
+        product = dy_part * n_part
+        if dweight is not None:
+            dweight += tokens @ product  # (5)
+        if dbias is not None:
+            dbias += tokens @ dy_part  # (6)
+        if dx is not None:
+            along = product @ (features if weight is None else weight) / C  # ⟨dn n⟩
+            dn = dy_part if weight is None else dy_part * weight  # (4)
+            np.subtract(dn, (dn @ features / C)[:, None], out=dx[part])
+            np.multiply(n_part, along[:, None], out=product)
+            dx[part] -= product
+            dx[part] *= r[part]  # (10)
+    return None if dx is None else dx.reshape(dy.shape), dweight, dbias
+
+
+layernorm = Op(
+    layernorm_forward, layernorm_backward, fast=(layernorm_forward_fast, layernorm_backward_fast), floating=True
+)

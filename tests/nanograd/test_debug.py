@@ -211,7 +211,7 @@ def test_modules_are_named_in_the_report() -> None:
     with ng.memory_report() as report:
         small_gpt().loss(np.array([[1, 2, 3]]), np.array([[2, 3, 4]]))
     assert "attention in GPT.blocks.1.attn (" in str(report)
-    assert "cross_entropy (" in str(report)
+    assert "linear_cross_entropy in GPT (" in str(report)
 
 
 # Off

@@ -118,7 +118,8 @@ def test_mutants(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row.split() for row in capsys.readouterr().out.splitlines()]
     assert ["exp", "7", "7", "0", "0"] in rows
     assert ["embedding", "16", "15", "1", "0"] in rows
-    assert ["all", "23", "22", "1", "0"] in rows
+    assert ["embedding,", "fast", "27", "27", "0", "0"] in rows
+    assert ["all", "50", "49", "1", "0"] in rows
     assert rows[-1][:3] == ["mutation", "score:", "100.0%"]
 
 

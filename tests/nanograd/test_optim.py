@@ -108,8 +108,10 @@ def test_what_has_no_gradient_stays(kind: type[SGD] | type[AdamW]) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_step_writes_into_the_array_and_keeps_its_dtype(dtype: str) -> None:
     p = parameter([[1.0, 2.0]], [[3.0, 4.0]], dtype)
-    array, gradient = p.data, p.grad
-    for optimizer in (SGD([p], 0.1, momentum=0.9), AdamW([p], np.float64(0.1))):  # a schedule may give a NumPy scalar
+    gradient = p.grad
+    for make in (lambda: SGD([p], 0.1, momentum=0.9), lambda: AdamW([p], np.float64(0.1))):  # a schedule's NumPy scalar
+        optimizer = make()
+        array = p.data
         optimizer.step()
         assert p.data is array
         assert array.dtype == dtype

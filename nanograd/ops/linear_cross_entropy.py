@@ -1,0 +1,143 @@
+"""linear_cross_entropy: the head of a language model and its loss in one op, whose logits need never be there at once."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Needs, Op
+from nanograd.ops.cross_entropy import check_targets, cross_entropy_backward, cross_entropy_forward
+from nanograd.ops.linear import linear_backward, linear_forward
+
+LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32
+CACHED = 2**16  # entries that softmax works on at once: 256 kB, which the second-level cache holds
+
+
+def check_head(x: np.ndarray, weight: np.ndarray, reduction: str) -> None:
+    """Raise where x and weight disagree, or where the loss would not be one number."""
+    if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear_cross_entropy: x and weight must agree on the inner size, got x {x.shape} and weight {weight.shape}; "
+            "weight is (V, C), one row a class"
+        )
+    if reduction not in ("mean", "sum"):
+        raise ValueError(
+            f"linear_cross_entropy: reduction must be mean or sum, got {reduction!r}; for one loss a target take "
+            "cross_entropy(linear(x, weight), targets, reduction='none')"
+        )
+
+
+def linear_cross_entropy_forward(
+    x: np.ndarray,
+    weight: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    needs: Needs = (True, True, False),
+) -> tuple[np.ndarray, Any]:
+    """Score how little probability the head gives to the targets, in nats: x (…, C), weight (V, C), targets (…) → ().
+
+    z = x weightᵀ                                          (1)
+    loss = cross_entropy(z, targets)                       (2)
+
+    Targets equal to ignore_index count for nothing. reduction: "mean" over those that count, or "sum".
+    """
+    check_head(x, weight, reduction)
+    z, saved_linear = linear_forward(x, weight, needs=(needs[0], needs[1], False))  # (1)
+    loss, saved_loss = cross_entropy_forward(z, targets, ignore_index=ignore_index, reduction=reduction)  # (2)
+    return loss, (saved_linear, saved_loss)
+
+
+def linear_cross_entropy_backward(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)
+) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back through (2) and (1). Write p = softmax(z), q for 1 at the target, and w for a target's weight:
+    dz = dy w (p - q)                                      (3)
+    dx = dz weight                                         (4)
+    dweight = dzᵀ x                                        (5)
+    Check: (3) is linear in dy, which is one number: (4) and (5) can be known before it, up to that factor.
+    """
+    saved_linear, saved_loss = saved
+    dz, _ = cross_entropy_backward(dy, saved_loss)  # (3)
+    assert dz is not None
+    dx, dweight, _ = linear_backward(dz, saved_linear, (needs[0], needs[1], False))  # (4), (5)
+    return dx, dweight, None
+
+
+def linear_cross_entropy_forward_fast(
+    x: np.ndarray,
+    weight: np.ndarray,
+    targets: np.ndarray,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    needs: Needs = (True, True, False),
+    block: int | None = None,
+) -> tuple[np.ndarray, Any]:
+    """Go through the tokens in chunks, and make (4) and (5) for dy = 1 while a chunk's logits are there.
+
+    A step keeps one chunk of logits instead of logits, probabilities and their gradient. `block` is the number of tokens
+    in a chunk. (Hsu et al. 2024, arXiv:2410.10989, section 3.2.)
+
+    MEASURED
+    """
+    check_head(x, weight, reduction)
+    t, valid = check_targets((*x.shape[:-1], len(weight)), targets, ignore_index)
+    x_shape, x = x.shape, x.reshape(t.size, x.shape[-1])
+    w = valid.astype(x.dtype)
+    if reduction == "mean":
+        w /= max(int(valid.sum()), 1)
+    dx = np.empty(x.shape, x.dtype) if needs[0] else None
+    dweight = np.zeros(weight.shape, x.dtype) if needs[1] else None
+    losses = np.empty(t.size, x.dtype)
+    block = min(block or max(1, LOGITS // len(weight)), max(t.size, 1))
+    logits = np.empty((block, len(weight)), x.dtype)
+    for i in range(0, t.size, block):
+        part = slice(i, i + block)
+        z = np.matmul(x[part], weight.T, out=logits[: t[part].size])  # (1)
+        losses[part] = _losses_and_slopes(z, t[part], valid[part], w[part], slopes=any(needs))  # (2), (3)
+        if dx is not None:
+            np.matmul(z, weight, out=dx[part])  # (4)
+        if dweight is not None:
+            dweight += z.T @ x[part]  # (5)
+    return losses @ w, (None if dx is None else dx.reshape(x_shape), dweight)
+
+
+def _losses_and_slopes(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.ndarray, *, slopes: bool) -> np.ndarray:
+    """Return each target's loss, and turn the logits z (n, V) in place into (3) for dy = 1, a few rows at a time."""
+    losses = np.empty(len(z), z.dtype)
+    rows = max(1, CACHED // z.shape[1])
+    for i in range(0, len(z), rows):
+        part = slice(i, i + rows)
+        p, target = z[part], t[part]
+        if not valid[part].all():
+            p[~valid[part]] = 0  # what is ignored may hold anything, NaN too
+        each = np.arange(len(p))
+        top = p.max(axis=1, keepdims=True)
+        p -= top
+        hit = p[each, target]
+        np.exp(p, out=p)
+        total = p.sum(axis=1)
+        losses[part] = np.log(total) - hit
+        if slopes:
+            p *= (w[part] / total)[:, None]
+            p[each, target] -= w[part]
+    losses[~valid] = 0
+    return losses
+
+
+def linear_cross_entropy_backward_fast(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)
+) -> tuple[np.ndarray | None, ...]:
+    """Weigh what the forward made for dy = 1 with dy."""
+    dx, dweight = saved
+    return dx * dy if needs[0] else None, dweight * dy if needs[1] else None, None
+
+
+linear_cross_entropy = Op(
+    linear_cross_entropy_forward,
+    linear_cross_entropy_backward,
+    fast=(linear_cross_entropy_forward_fast, linear_cross_entropy_backward_fast),
+    discrete=("targets",),
+    floating=True,
+)

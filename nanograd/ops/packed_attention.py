@@ -1,0 +1,150 @@
+"""packed_attention: self-attention that reads queries, keys and values from one array and writes the heads side by side."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import Needs, Op
+from nanograd.ops._attention_blocks import ROWS
+from nanograd.ops.attention import (
+    attention_backward,
+    attention_forward,
+    attention_forward_fast,
+    check_mask,
+    four_axes,
+    pull_blocks,
+)
+
+
+def split_heads(qkv: np.ndarray, n_heads: int, n_kv_heads: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """View qkv (…, T, (H + 2 K) D) as q (…, H, T, D), and k and v (…, K, T, D): first all q heads, then k, then v."""
+    size = qkv.shape[-1] // (n_heads + 2 * n_kv_heads)  # D
+    heads = np.swapaxes(qkv.reshape(*qkv.shape[:-1], n_heads + 2 * n_kv_heads, size), -3, -2)  # (…, H + 2 K, T, D)
+    ends = n_heads, n_heads + n_kv_heads
+    return heads[..., : ends[0], :, :], heads[..., ends[0] : ends[1], :, :], heads[..., ends[1] :, :, :]
+
+
+def side_by_side(y: np.ndarray) -> np.ndarray:
+    """Lay heads (…, H, T, D) side by side: (…, T, H D)."""
+    y = np.swapaxes(y, -3, -2)
+    return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
+
+
+def check_packed(qkv: np.ndarray, n_heads: int, n_kv_heads: int | None) -> int:
+    """Return the number of key heads; raise where qkv cannot be cut into these heads."""
+    n_kv = n_heads if n_kv_heads is None else n_kv_heads
+    if n_heads < 1 or n_kv < 1 or n_heads % n_kv:
+        raise ValueError(f"packed_attention: n_heads must be a multiple of n_kv_heads, got {n_heads} and {n_kv}")
+    if qkv.ndim < 2 or qkv.shape[-1] % (n_heads + 2 * n_kv):
+        raise ValueError(
+            f"packed_attention: qkv must be (…, T, (n_heads + 2 n_kv_heads) D), got {qkv.shape} for {n_heads} heads and "
+            f"{n_kv} key heads"
+        )
+    return n_kv
+
+
+def packed_attention_forward(
+    qkv: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    n_heads: int,
+    n_kv_heads: int | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+) -> tuple[np.ndarray, Any]:
+    """Attend within each sequence: qkv (…, T, (H + 2 K) D) → (…, T, H D), with H = n_heads and K = n_kv_heads, or H.
+
+    A row of qkv holds a token's queries of all heads, then its keys, then its values: what one matrix made of it.
+
+    q | k | v = qkv                                        (1)
+    y = attention(q, k, v) of each head, side by side      (2)
+
+    mask, causal, scale, dropout and seed are those of `attention`; the mask broadcasts to (…, H, T, T).
+    """
+    n_kv = check_packed(qkv, n_heads, n_kv_heads)
+    q, k, v = split_heads(qkv, n_heads, n_kv)  # (1)
+    y, saved = attention_forward(q, k, v, mask, causal=causal, scale=scale, dropout=dropout, seed=seed)
+    return side_by_side(y), (saved, qkv.shape, n_heads, n_kv)  # (2)
+
+
+def packed_attention_backward(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, False)
+) -> tuple[np.ndarray | None, None]:
+    """Pull dy back through (2) and (1), which both only say where a number lies.
+    dq, dk, dv = what attention pulls back from its heads in dy   (3)
+    dqkv = dq | dk | dv                                    (4)
+    Check: with one token P = 1, so that dv = dy, and dq = dk = 0.
+    """
+    if not needs[0]:
+        return None, None
+    inner, shape, n_heads, n_kv = saved
+    heads = split_heads(dy, n_heads)[0]  # (…, H, T, D)
+    dqkv = np.empty(shape, dy.dtype)
+    for part, d in zip(split_heads(dqkv, n_heads, n_kv), attention_backward(heads, inner)[:3], strict=True):  # (3)
+        part[...] = d  # (4)
+    return dqkv, None
+
+
+def packed_attention_forward_fast(
+    qkv: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    n_heads: int,
+    n_kv_heads: int | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    block: int = ROWS,
+) -> tuple[np.ndarray, Any]:
+    """Attend in blocks of queries, reading heads from qkv and writing them into y where they lie: nothing is transposed.
+
+    MEASURED
+    """
+    n_kv = check_packed(qkv, n_heads, n_kv_heads)
+    *lead, T, C = qkv.shape
+    flat = qkv.reshape(math.prod(lead), T, C)
+    q, k, v = split_heads(flat, n_heads, n_kv)
+    if mask is not None:
+        check_mask(mask, (*lead, n_heads, T, T))
+        mask = four_axes(np.broadcast_to(mask, (*lead, n_heads, T, T)))
+    y = np.empty((len(flat), T, n_heads * q.shape[-1]), qkv.dtype)
+    _, saved = attention_forward_fast(
+        q,
+        k,
+        v,
+        mask,
+        causal=causal,
+        scale=scale,
+        dropout=dropout,
+        seed=seed,
+        block=block,
+        out=split_heads(y, n_heads)[0],
+    )
+    return y.reshape(*lead, T, y.shape[-1]), (saved, qkv.shape, n_heads, n_kv)
+
+
+def packed_attention_backward_fast(
+    dy: np.ndarray, saved: Any, needs: Needs = (True, False)
+) -> tuple[np.ndarray | None, None]:
+    """Pull dy back block by block, writing dq, dk and dv where they lie in dqkv."""
+    if not needs[0]:
+        return None, None
+    inner, shape, n_heads, n_kv = saved
+    flat = (math.prod(shape[:-2]), shape[-2])
+    dqkv = np.empty((*flat, shape[-1]), dy.dtype)
+    heads = split_heads(dy.reshape(*flat, dy.shape[-1]), n_heads)[0]
+    pull_blocks(heads, inner, *split_heads(dqkv, n_heads, n_kv))
+    return dqkv.reshape(shape), None
+
+
+packed_attention = Op(
+    packed_attention_forward,
+    packed_attention_backward,
+    fast=(packed_attention_forward_fast, packed_attention_backward_fast),
+    discrete=("mask",),
+    floating=True,
+)
