@@ -16,6 +16,7 @@ from gpt.model import GPT
 from nanograd import parallel
 from nanograd.op import no_grad
 from nanograd.optim import SGD, AdamW, clip_grad_norm
+from nanograd.profiler import part
 from nanograd.seeds import DATA, DROPOUT, generator, seeds
 from nanograd.tensor import Tensor
 
@@ -68,7 +69,8 @@ def accumulate_gradients(model: GPT, tokens: np.ndarray, config: TrainConfig, st
     n_targets = config.grad_accum_steps * config.batch_size * context
     total = 0.0
     for micro in range(config.grad_accum_steps):
-        ids, targets = random_batch(tokens, config.batch_size, context, generator(config.seed, DATA, step, micro))
+        with part("batch"):
+            ids, targets = random_batch(tokens, config.batch_size, context, generator(config.seed, DATA, step, micro))
 
         def loss_of(shard: int, ids: np.ndarray, targets: np.ndarray, micro: int = micro) -> Tensor:
             with seeds(config.seed, DROPOUT, step, micro, shard):
@@ -127,15 +129,17 @@ def train(
         step_began = time.perf_counter()
         lr = learning_rate(step, config)
         loss = accumulate_gradients(model, train_tokens, config, step)
-        grad_norm = clip_grad_norm(model.parameters(), config.grad_clip)
+        with part("clip"):
+            grad_norm = clip_grad_norm(model.parameters(), config.grad_clip)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise NotFiniteError(
                 f"step {step + 1}: the loss is {loss:g} and the gradient norm {grad_norm:g} at learning rate {lr:g}; "
                 "the update was not made. Try a lower --lr, a longer --warmup-steps or a smaller --grad-clip"
             )
         optimizer.lr = lr
-        optimizer.step()
-        optimizer.zero_grad()
+        with part("optimizer"):
+            optimizer.step()
+            optimizer.zero_grad()
         speed = tokens_a_step / (time.perf_counter() - step_began)
         done = step + 1
         val_loss = None

@@ -6,6 +6,7 @@ from nanograd.functional import grad, hvp, jacobian, value_and_grad
 from nanograd.gradcheck import GradcheckError, gradcheck
 from nanograd.op import OPS, Op, no_grad, readable
 from nanograd.ops import *  # noqa: F403 - every op is also a function of the package
+from nanograd.profiler import profile
 from nanograd.recompute import checkpoint
 from nanograd.tensor import Tensor
 
@@ -25,6 +26,7 @@ __all__ = [
     "jacobian",
     "memory_report",
     "no_grad",
+    "profile",
     "readable",
     "value_and_grad",
     *ops.__all__,

@@ -13,7 +13,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,15 +22,28 @@ Backward = Callable[..., tuple[Any, ...]]
 Needs = tuple[bool, ...]
 
 
-class Observer(Protocol):
-    """What may watch a computation: the debugging tools and the study pages."""
+class Observer:
+    """Watch a computation, as the debugging tools and the profiler do: override what you want to be told of.
+
+    With shards (`nanograd.parallel`) the same observer is told from several threads at once.
+    """
+
+    def before_forward(self, op: "Op") -> None:
+        """Hear that `op` is about to run; if it raises, `recorded` does not follow."""
 
     def recorded(
         self, op: "Op", arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Any
-    ) -> None: ...
-    def walk_begins(self) -> None: ...
-    def before_backward(self, node: Any, dy: np.ndarray, saved: Any) -> None: ...
-    def after_backward(self, node: Any, dy: np.ndarray, saved: Any, dxs: tuple[Any, ...]) -> None: ...
+    ) -> None:
+        """Hear what `op` made of the arrays, and the Node it left, or None where nothing wants a gradient."""
+
+    def walk_begins(self) -> None:
+        """Hear that a backward begins; a walk inside a walk, by `checkpoint`, does not count."""
+
+    def before_backward(self, node: Any, dy: np.ndarray, saved: Any) -> None:
+        """Hear that dy is about to be pulled back through `node`."""
+
+    def after_backward(self, node: Any, dy: np.ndarray, saved: Any, dxs: tuple[Any, ...]) -> None:
+        """Hear the gradients that came out."""
 
 
 class Mode(NamedTuple):

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from nanograd import blas
+from nanograd.profiler import part
 from nanograd.tape import Sink, accumulate, accumulate_all, collect, pull
 from nanograd.tensor import Tensor
 from nanograd.threads import available_threads, each, run
@@ -23,10 +24,11 @@ Gradients = dict[Tensor, np.ndarray]
 
 def walk(shard: Callable[[], Tensor], gradient: float, sink: Sink) -> float:
     """Run one shard forward and backward, its gradients into the sink; return its loss."""
-    loss = shard()
-    dy = loss.cotangent(np.full(loss.shape, gradient, loss.dtype))
-    if loss._node is not None:
-        pull([(loss._node, dy)], sink)
+    with part("shards"):
+        loss = shard()
+        dy = loss.cotangent(np.full(loss.shape, gradient, loss.dtype))
+        if loss._node is not None:
+            pull([(loss._node, dy)], sink)
     return float(loss.item())
 
 
@@ -41,11 +43,12 @@ def backward(shards: Sequence[Callable[[], Tensor]], gradient: float = 1.0) -> l
     if len(shards) == 1:
         return [walk(shards[0], gradient, accumulate)]  # no sums of its own: half a model less of memory
     results = run([partial(gradients, shard, gradient) for shard in shards])
-    arrived: dict[Tensor, list[np.ndarray]] = {}
-    for _, sums in results:
-        for leaf, dx in sums.items():
-            arrived.setdefault(leaf, []).append(dx)
-    each(lambda leaf: accumulate_all(leaf, arrived[leaf]), list(arrived), [leaf.size for leaf in arrived])
+    with part("gradient sums"):
+        arrived: dict[Tensor, list[np.ndarray]] = {}
+        for _, sums in results:
+            for leaf, dx in sums.items():
+                arrived.setdefault(leaf, []).append(dx)
+        each(lambda leaf: accumulate_all(leaf, arrived[leaf]), list(arrived), [leaf.size for leaf in arrived])
     return [loss for loss, _ in results]
 
 

@@ -69,6 +69,9 @@ def checkpoint(function: Callable[..., Tensor], *xs: Any) -> Tensor:
     array([2., 4.], dtype=float32)
     """
     arrays = [x.data if isinstance(x, Tensor) else x for x in xs]
+    observers = MODE.get().observers
+    for observer in observers:
+        observer.before_forward(_checkpoint)
     y, saved = checkpoint_forward(*arrays, function=function, seeds=current_seeds())
     out = Tensor(y)
     if MODE.get().grad:  # also where no input requires grad: a parameter inside may
@@ -76,6 +79,6 @@ def checkpoint(function: Callable[..., Tensor], *xs: Any) -> Tensor:
         parents = tuple((x._node or x) if need else None for x, need in zip(xs, needs, strict=True))
         out.requires_grad = True
         out._node = Node(_checkpoint, checkpoint_backward, saved, parents, needs)
-    for observer in MODE.get().observers:
+    for observer in observers:
         observer.recorded(_checkpoint, [x for x in arrays if isinstance(x, np.ndarray)], {}, y, saved, out._node)
     return out

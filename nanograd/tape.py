@@ -185,3 +185,8 @@ def arrays_in(saved: Any) -> list[np.ndarray]:
     if isinstance(saved, np.ndarray):
         return [saved]
     return [a for part in saved for a in arrays_in(part)] if isinstance(saved, (tuple, list)) else []
+
+
+def buffer_of(a: np.ndarray) -> Any:
+    """Return what holds an array's numbers: itself, or what it is a view of."""
+    return a if a.base is None else a.base

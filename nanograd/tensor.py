@@ -56,6 +56,8 @@ class Tensor(Methods):
             mode.grad and isinstance(a, Tensor) and a.requires_grad and i not in op.discrete for i, a in enumerate(args)
         )
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+        for observer in mode.observers:
+            observer.before_forward(op)
         y, saved, backward = op.run(arrays, needs, options)
         out = Tensor(y)
         if any(needs) and y.dtype.kind == "f":  # rounding to integers has slope 0: nothing comes back through it

@@ -34,6 +34,11 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
+def threads_for(tasks: int) -> int:
+    """Return how many threads run so many tasks."""
+    return min(tasks, available_threads()) if blas.can_set_threads() else 1
+
+
 def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     """Run the tasks side by side, each in a copy of this context, and return their results in order.
 
@@ -44,7 +49,7 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     if len(tasks) == 1:
         return [tasks[0]()]
     with blas.one_thread():
-        threads = min(len(tasks), available_threads()) if blas.can_set_threads() else 1
+        threads = threads_for(len(tasks))
         if threads == 1:
             return [task() for task in tasks]
         futures = [_threads(threads).submit(copy_context().run, task) for task in tasks]

@@ -27,7 +27,7 @@ FLOORS = (
     ("nanograd.methods",),
     ("nanograd.tensor",),
     ("nanograd.functional", "nanograd.differences", "nanograd.diagnosis", "nanograd.debug"),
-    ("nanograd.subject",),
+    ("nanograd.subject", "nanograd.profiler"),
     ("nanograd.laws",),
     ("nanograd.gradcheck", "nanograd.cases", "nanograd.nn"),
     ("nanograd.optim",),

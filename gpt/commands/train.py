@@ -15,6 +15,7 @@ import numpy as np
 
 from gpt.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
 from gpt.cli import Parser, add_flags, take
+from gpt.commands.profile import STEPS, profile_training, step_count
 from gpt.commands.sample import write
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.data import check_length
@@ -35,6 +36,8 @@ Without arguments it learns the documentation that ships with Python, in about a
     python -m gpt train
 On a text of your own:
     python -m gpt train --data FILE
+Where the time of a step goes, op by op, without starting a run:
+    python -m gpt train --profile
 Ctrl-C finishes the step, saves and says how to resume.
 """
 FIXED = ("data", "tokenizer", "seed", "val_fraction", "shards")  # what a resumed run cannot change
@@ -44,8 +47,23 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt train", description=DESCRIPTION)
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default runs/<date and time>)")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, to the same result")
+    parser.add_argument(
+        "--profile",
+        metavar="N",
+        nargs="?",
+        const=STEPS,
+        type=step_count,
+        help=f"time N steps (default {STEPS}), and stop there",
+    )
     add_flags(parser, TrainConfig, ModelConfig)
     given = parser.parse(arguments)
+    if given.profile is not None:
+        for flag in ("resume", "out"):
+            if getattr(given, flag) is not None:
+                raise ValueError(f"--profile starts from the flags and leaves no folder behind; leave --{flag} away")
+        run, train_ids, _ = prepare(given)
+        profile_training(run.model, run.optimizer, np.array(train_ids), run.config, given.profile)
+        return 0
     run, train_tokens, val_tokens = begin(given) if given.resume is None else resume(given)
     position = run.position
     try:
@@ -68,7 +86,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def begin(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None]:
-    """Read the text, make tokenizer and model, and start the run's folder."""
+    """Start a run and its folder."""
+    run, train_ids, val_ids = prepare(given)
+    tell_time(run.model, np.array(train_ids), run.config, start=0)
+    run.create(train_ids, val_ids)
+    return run, *run.tokens()
+
+
+def prepare(given: argparse.Namespace) -> tuple[Run, list[int], list[int]]:
+    """Read the text, make tokenizer and model; return the run, of which nothing is written yet, and its tokens."""
     config = take(TrainConfig, given)
     shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
     if config.shards is None:  # the result depends on it: it is chosen once, and stored
@@ -83,23 +109,18 @@ def begin(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None
     train_text, val_text = split_text(text, config.val_fraction)
     tokenizer = make_tokenizer(config.tokenizer, getattr(given, "vocab_size", None), text, train_text)
     model_config = take(ModelConfig, given, vocab_size=model_vocabulary(given, tokenizer))
-    encoded = [tokenizer.encode(part) for part in (train_text, val_text)]
+    train_ids, val_ids = (tokenizer.encode(part) for part in (train_text, val_text))
     print(
-        f"tokens    {len(encoded[0]):,} to train on, {len(encoded[1]):,} to validate; "
+        f"tokens    {len(train_ids):,} to train on, {len(val_ids):,} to validate; "
         f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
     )
-    train_tokens = np.array(encoded[0])
-    check_length("training", train_tokens, model_config.context_length)
-    if len(encoded[1]) == 1:
+    check_length("training", np.array(train_ids), model_config.context_length)
+    if len(val_ids) == 1:
         raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
     summarise(model_config, config)
     model = GPT(model_config, generator(config.seed, INIT))
-    tell_time(model, train_tokens, config, start=0)
-
-    position = Position(text_sha256=sha256)
-    run = Run(folder, model, make_optimizer(model, config), config, tokenizer, position)
-    run.create(*encoded)
-    return run, *run.tokens()
+    run = Run(folder, model, make_optimizer(model, config), config, tokenizer, Position(text_sha256=sha256))
+    return run, train_ids, val_ids
 
 
 def resume(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None]:

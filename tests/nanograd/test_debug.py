@@ -1,6 +1,9 @@
 """detect_anomaly, detect_mutation, memory_report: what they say, and that they cost nothing while off."""
 
 import inspect
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,6 +208,31 @@ def test_a_view_holds_all_of_its_buffer() -> None:
         assert report.now == 8  # needs tells mul to keep the 2.0 alone
         _ = x[:1].square()
         assert report.now == 8 + x.data.nbytes
+
+
+def test_no_bytes_are_lost_between_threads() -> None:
+    class Slow(Counter[str]):
+        """A count that another thread has time to read before it is written."""
+
+        def __getitem__(self, key: str) -> int:
+            value = super().__getitem__(key)
+            time.sleep(0.005)
+            return value
+
+    report = debug.MemoryReport()
+    report.saved = Slow()
+
+    def keep() -> None:
+        node = (leaf(1) * leaf(2))._node
+        assert node is not None
+        report.keep("here", node, [np.zeros(2)])
+
+    threads = [threading.Thread(target=keep) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert report.saved["here"] == 3 * 16
 
 
 def test_modules_are_named_in_the_report() -> None:

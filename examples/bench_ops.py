@@ -1,0 +1,95 @@
+"""Measure every fast pair against its readable one, at the shapes that one shard of the step `seed` has.
+
+    python examples/bench.py --ops
+
+The products of one thread: beside it runs the other shard. Both pairs take turns; the median of each is shown.
+"""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from nanograd import OPS, Op, blas
+from nanograd.op import Pair
+
+RNG = np.random.default_rng(0)
+B, T, C, H, V = 16, 256, 512, 8, 8192  # half of a batch of 32: 4096 tokens
+TURNS = 5
+Call = tuple[list[Any], dict[str, Any]]  # the arrays and options of one call
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape, dtype=np.float32)
+
+
+def ids(below: int) -> np.ndarray:
+    return RNG.integers(0, below, (B, T))
+
+
+# What each op is called with; made only when it is measured
+CALLS: dict[str, Callable[[], Call]] = {
+    "add": lambda: ([normal(B, T, C), normal(B, T, C)], {}),
+    "attention": lambda: ([normal(B, H, T, C // H) for _ in range(3)], {"causal": True}),
+    "cross_entropy": lambda: ([normal(B, T, V), ids(V)], {}),
+    "dropout": lambda: ([normal(B, T, C)], {"p": 0.1, "seed": 1}),
+    "embedding": lambda: ([normal(V, C), ids(V)], {}),
+    "gelu": lambda: ([normal(B, T, 4 * C)], {}),
+    "gelu_tanh": lambda: ([normal(B, T, 4 * C)], {}),
+    "layernorm": lambda: ([normal(B, T, C), normal(C), normal(C)], {}),
+    "linear": lambda: ([normal(B, T, C), normal(4 * C, C), normal(4 * C)], {}),
+    "linear_cross_entropy": lambda: ([normal(B, T, C), 0.02 * normal(V, C), ids(V)], {}),
+    "packed_attention": lambda: ([normal(B, T, 3 * C)], {"n_heads": H, "causal": True}),
+    "rmsnorm": lambda: ([normal(B, T, C), normal(C)], {}),
+    "rope": lambda: ([normal(B, H, T, C // H)], {}),
+    "silu": lambda: ([normal(B, T, 4 * C)], {}),
+    "softmax": lambda: ([normal(B, H, T, T)], {}),
+    "swiglu": lambda: ([normal(B, T, 4 * C), normal(B, T, 4 * C)], {}),
+}
+
+
+def measure(op: Op, pair: Pair, call: Call) -> tuple[float, float]:
+    """Return the seconds of one forward and one backward."""
+    given, options = call
+    arrays = op.conform([*given, *[None] * (len(op.arrays) - len(given))])
+    needs = op.differentiable(arrays)
+    began = time.perf_counter()
+    y, saved = op.save(pair, arrays, needs, options)
+    forward = time.perf_counter() - began
+    dy = RNG.standard_normal(y.shape, dtype=y.dtype)
+    began = time.perf_counter()
+    op.pull(pair.backward, dy, saved, needs)
+    return forward, time.perf_counter() - began
+
+
+def row(op: Op, call: Call) -> str:
+    """Let both pairs take turns; return the line of the table."""
+    assert op.fast is not None
+    times: dict[Pair, list[tuple[float, float]]] = {op.pair: [], op.fast: []}
+    for _ in range(1 + TURNS):  # the first turn also pays for fresh memory
+        for pair in times:
+            times[pair].append(measure(op, pair, call))
+    readable, fast = ([1e3 * median(each) for each in zip(*turns[1:], strict=True)] for turns in times.values())
+    gains = [a / b for a, b in zip([*readable, sum(readable)], [*fast, sum(fast)], strict=True)]
+    numbers = "".join(f"{a:>10.2f}{b:>9.2f}{gain:>6.2f}×" for a, b, gain in zip(readable, fast, gains, strict=False))
+    return f"{op.name:<22}{numbers}{gains[2]:>8.2f}×"
+
+
+def main() -> None:
+    """Print the table of all ops that have a fast pair."""
+    print(f"NumPy {np.__version__}, BLAS kernel {blas.kernel()}, one thread; B {B}, T {T}, C {C}, H {H}, V {V}; ms\n")
+    print(f"{'':<22}{'forward':>10}{'fast':>9}{'gain':>7}{'backward':>10}{'fast':>9}{'gain':>7}{'both':>9}")
+    with blas.one_thread():
+        for name, op in sorted(OPS.items()):
+            if op.fast is None:
+                continue
+            if name in CALLS:
+                print(row(op, CALLS[name]()), flush=True)
+            else:
+                print(f"{name:<22}  skipped: bench_ops.py has no call of it")
+
+
+if __name__ == "__main__":
+    main()
