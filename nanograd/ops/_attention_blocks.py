@@ -104,6 +104,12 @@ def attend(
     return lse
 
 
+def add(d: np.ndarray, part: np.ndarray, seen: int) -> None:
+    """Add a block's part to the gradient d of keys or values: the first `seen` of them have one, the others get theirs."""
+    d[:, :, :seen] += part[:, :, :seen]
+    d[:, :, seen : part.shape[2]] = part[:, :, seen:]
+
+
 def attend_backward(
     dy: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None, y: np.ndarray, lse: np.ndarray,
     dq: np.ndarray, dk: np.ndarray, dv: np.ndarray, settings: Settings,
@@ -115,11 +121,10 @@ def attend_backward(
     """
     causal, scale, dropout, _, rows = settings
     shape = (*q.shape[:3], k.shape[2])
-    row = (dy * y).sum(axis=-1, keepdims=True)  # Σ_keys P dP, since y = Σ_keys P z v and dP = z Σ_e dy v
     above = strictly_above(min(rows, shape[2]), q.dtype) if causal else None
     keeps = settings.keeps()
-    dk[...] = 0
-    dv[...] = 0
+    reached = (min(shape[2], shape[3]) if causal else shape[3]) if shape[2] else 0
+    dk[:, :, reached:], dv[:, :, reached:] = 0, 0  # keys that no query sees
     for at, queries, keys in blocks(shape, rows, causal):
         q_part, k_part, v_part = q[at][:, :, queries] * scale, k[at][:, :, :keys], v[at][:, :, :keys]
         p = q_part @ np.swapaxes(k_part, 2, 3)
@@ -127,18 +132,20 @@ def attend_backward(
         p -= lse[at][:, :, queries]
         np.exp(p, out=p)
         dy_part = dy[at][:, :, queries]
+        row = (dy_part * y[at][:, :, queries]).sum(axis=-1, keepdims=True)  # as y = Σ_keys P z v and dP = z Σ_e dy v
+        seen = min(queries.start, keys) if causal or queries.start == 0 else keys  # keys that an earlier block saw
         if keeps is None:
             ds = dy_part @ np.swapaxes(v_part, 2, 3)
-            dv[at][:, :, :keys] += np.swapaxes(p, 2, 3) @ dy_part  # (4)
+            add(dv[at], np.swapaxes(p, 2, 3) @ dy_part, seen)  # (4)
         else:
             keep = keeps((*p.shape[:3], shape[3]))[..., :keys]
             dy_part = dy_part * (1 / (1 - dropout))
             ds = dy_part @ np.swapaxes(v_part, 2, 3)
             ds *= keep  # (5)
-            dv[at][:, :, :keys] += np.swapaxes(p * keep, 2, 3) @ dy_part  # (4)
-        ds -= row[at][:, :, queries]
+            add(dv[at], np.swapaxes(p * keep, 2, 3) @ dy_part, seen)  # (4)
+        ds -= row
         ds *= p  # (6)
-        dk[at][:, :, :keys] += np.swapaxes(ds, 2, 3) @ q_part  # (8)
+        add(dk[at], np.swapaxes(ds, 2, 3) @ q_part, seen)  # (8)
         dq_part = dq[at][:, :, queries]
         np.matmul(ds, k_part, out=dq_part)
         dq_part *= scale  # (7)

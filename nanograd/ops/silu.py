@@ -31,13 +31,21 @@ def silu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
 silu = Op(silu_forward, silu_backward, floating=True)
 
 
+CACHED = 2**16  # entries in a block: a few arrays of 256 kB, which the second-level cache holds
+
+
+def check_gate(a: np.ndarray, b: np.ndarray) -> None:
+    """Raise where gate and value differ in shape."""
+    if a.shape != b.shape:
+        raise ValueError(f"swiglu: gate and value must have one shape, got {a.shape} and {b.shape}")
+
+
 def swiglu_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     """Let a gate, bent by silu, decide how much of b passes (Shazeer 2020, arXiv:2002.05202, eq. 5).
     σ = 1 / (1 + exp(-a))                                  (1)
     y = a σ b                                              (2)
     """
-    if a.shape != b.shape:
-        raise ValueError(f"swiglu: gate and value must have one shape, got {a.shape} and {b.shape}")
+    check_gate(a, b)
     s = sigmoid_array(a)  # (1)
     return a * s * b, (a, b, s)  # (2)
 
@@ -55,4 +63,43 @@ def swiglu_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> 
     return da, db
 
 
-swiglu = Op(swiglu_forward, swiglu_backward, floating=True)
+def swiglu_forward_fast(a: np.ndarray, b: np.ndarray, *, block: int = CACHED) -> tuple[np.ndarray, Any]:
+    """Compute (1), as ½ (1 + tanh(a/2)), and (2) a block at a time, which stays in the second-level cache.
+
+    MEASURED
+    """
+    check_gate(a, b)
+    gate, value = a.ravel(), b.ravel()
+    s, y = np.empty_like(gate), np.empty_like(gate)
+    for i in range(0, gate.size, block):
+        part = slice(i, i + block)
+        u = np.multiply(gate[part], 0.5, out=s[part])
+        np.tanh(u, out=u)
+        u += 1
+        u *= 0.5  # (1)
+        out = np.multiply(gate[part], u, out=y[part])
+        out *= value[part]  # (2)
+    return y.reshape(a.shape), (gate, value, s, block)
+
+
+def swiglu_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+    """Pull dy back a block at a time."""
+    gate, value, s, block = saved
+    shape, dy = dy.shape, dy.ravel()
+    da = np.empty_like(s) if needs[0] else None
+    db = np.empty_like(s) if needs[1] else None
+    for i in range(0, s.size, block):
+        part = slice(i, i + block)
+        dy_s = dy[part] * s[part]
+        if db is not None:
+            np.multiply(dy_s, gate[part], out=db[part])  # (4)
+        if da is not None:
+            slope = np.subtract(1, s[part], out=da[part])
+            slope *= gate[part]
+            slope += 1
+            slope *= value[part]
+            slope *= dy_s  # (3)
+    return None if da is None else da.reshape(shape), None if db is None else db.reshape(shape)
+
+
+swiglu = Op(swiglu_forward, swiglu_backward, fast=(swiglu_forward_fast, swiglu_backward_fast), floating=True)
