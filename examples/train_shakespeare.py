@@ -2,25 +2,27 @@
 
     python examples/train_shakespeare.py [PATH] [--seeds 1 2 3]
 
-PATH is the text; without it the file is downloaded (1.1 MB) and its SHA-256 checked. Two to three minutes a seed on two
-cores; a PyTorch twin of this model reaches a validation loss of 1.90 ± 0.01.
+PATH is the text; without it the file is downloaded (1.1 MB) and its SHA-256 checked. The loss on the whole validation text
+is measured once, at the end. About a minute a seed on two cores; a PyTorch twin reaches 1.90 ± 0.01.
 """
 
 import argparse
 import hashlib
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from gpt.__main__ import main as gpt
+from gpt.run import read_metrics
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 RECIPE = (
     "--tokenizer char --d-model 128 --n-layers 4 --n-heads 4 --context-length 64 --batch-size 12 --max-steps 2000 "
     "--lr 1e-3 --min-lr 1e-4 --warmup-steps 100 --beta2 0.99 --weight-decay 0.1 --grad-clip 1.0 --dropout 0 "
-    "--eval-every 500 --save-every 1000"
+    "--eval-every 2000 --eval-batches none --save-every 2000"
 )
 
 
@@ -51,9 +53,11 @@ def main() -> None:
         sys.exit(f"{path} is not the text this example is about: its SHA-256 is not {SHA256}")
     for seed in given.seeds:
         run = f"{given.out}-{seed}"
+        began = time.perf_counter()
         if code := gpt(["train", "--data", str(path), *RECIPE.split(), "--seed", str(seed), "--out", run]):
             sys.exit(code)
-        gpt(["eval", f"{run}/last.safetensors"])
+        loss = read_metrics(Path(run))[-1].val_loss
+        print(f"\nseed {seed}: validation loss {loss:.4f} after {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

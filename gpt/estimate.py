@@ -11,6 +11,7 @@ import numpy as np
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
 from gpt.train import accumulate_gradients
+from nanograd.ops.linear_cross_entropy import LOGITS
 
 
 def count(config: ModelConfig) -> int:
@@ -30,19 +31,21 @@ def count(config: ModelConfig) -> int:
 def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> int:
     """Return about how many bytes training takes at its peak, in float32: within a quarter of what was measured.
 
-    Parameters are kept four times (themselves, gradient, two averages of AdamW), and each shard after the first adds a
-    gradient. Of each token a block keeps what its backward needs: 8 arrays of d_model features around attention and the
-    norms, 3 of d_ff, and a row of attention probabilities a head; with dropout also which features and probabilities
-    were kept. On top comes the largest of what is needed for a moment: by the backward of the MLP, of attention or of
-    the head, all there at once, or by the optimizer, which goes through the matrices one by one.
+    Parameters are kept four times (themselves, gradient, two averages of AdamW), and where there are shards, each adds a
+    gradient of its own. Of each token a block keeps what its backward needs: 8 arrays of d_model features around
+    attention and the norms, 2 of d_ff, and with dropout also which features were kept; attention probabilities and logits
+    are never there at once. On top comes the largest of what is needed for a moment, by the backward of the MLP or of
+    attention, and by the head: a chunk of logits a shard, and twice the gradient of its table.
     """
     d, ff, vocabulary = config.d_model, config.d_ff or 4 * config.d_model, config.vocab_size
-    scores = config.n_heads * config.context_length  # of a token
     drawn = int(config.dropout > 0)
-    block = (8 + 2 * drawn) * d + 3 * ff + (1 + drawn) * scores
-    moment = max(4 * d + 2 * ff, 2 * d + (3 + drawn) * scores, 2 * vocabulary)
+    block = (8 + 2 * drawn) * d + 2 * ff
+    moment = max(2 * d + 2 * ff, 8 * d)
     tokens = batch_size * config.context_length
-    return 4 * ((3 + shards) * count(config) + max(tokens * (config.n_layers * block + moment), 2 * vocabulary * d))
+    copies = 4 + (shards if shards > 1 else 0)
+    logits = min(tokens * vocabulary, shards * max(LOGITS, vocabulary))
+    head = logits + tokens * 3 * d + (2 if shards == 1 else 1) * vocabulary * d
+    return 4 * (copies * count(config) + tokens * config.n_layers * block + max(tokens * moment, head))
 
 
 def available_memory() -> int | None:

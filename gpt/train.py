@@ -130,7 +130,7 @@ def train(
         lr = learning_rate(step, config)
         loss = accumulate_gradients(model, train_tokens, config, step)
         with part("clip"):
-            grad_norm = clip_grad_norm(model.parameters(), config.grad_clip)
+            grad_norm = clip_grad_norm(optimizer.parameters.items(), config.grad_clip)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise NotFiniteError(
                 f"step {step + 1}: the loss is {loss:g} and the gradient norm {grad_norm:g} at learning rate {lr:g}; "
