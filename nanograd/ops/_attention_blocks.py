@@ -16,7 +16,7 @@ from nanograd.ops.dropout import KeepMasks
 ROWS = 128  # queries in a block: with contexts of 256 to 1024, 64 to 256 are equally quick
 SCORES = 2**16  # entries of P worked on at once: 256 kB in float32, which the second-level cache holds
 
-Head = tuple[slice, slice]
+Heads = tuple[slice, slice]
 
 
 class Settings(NamedTuple):
@@ -37,31 +37,34 @@ class Settings(NamedTuple):
         return KeepMasks(self.dropout, self.seed)
 
 
-def blocks(shape: tuple[int, int, int, int], rows: int, causal: bool) -> Iterator[tuple[Head, slice, int]]:
-    """Cut scores (B, H, T, S) into blocks; yield which batches and heads, which queries, and how many keys they see.
+def heads(shape: tuple[int, int, int, int], rows: int) -> Iterator[Heads]:
+    """Cut scores (B, H, T, S) into batches and heads to be worked on together: several where a context is short.
 
-    Short contexts are taken several heads at a time, long ones head by head: in the order of the flat array, so that one
-    stream of random numbers serves blocks and whole alike.
+    They follow one another as in the flat array, so that one stream of random numbers serves parts and whole alike.
     """
     B, H, T, S = shape
-    whole = T <= rows  # one block holds all queries of a head
-    together = max(1, SCORES // max(T * S, 1)) if whole else 1
+    together = max(1, SCORES // max(T * S, 1)) if rows >= T else 1  # of a long context, the blocks of one head
     n_heads = min(H, together)
     n_batch = max(1, together // max(H, 1)) if n_heads == H else 1
     for b in range(0, B, n_batch):
         for h in range(0, H, max(n_heads, 1)):
-            for i in range(0, T, rows):
-                j = min(i + rows, T)
-                yield (slice(b, b + n_batch), slice(h, h + n_heads)), slice(i, j), min(S, j) if causal else S
+            yield slice(b, b + n_batch), slice(h, h + n_heads)
 
 
-def hide(s: np.ndarray, queries: slice, above: np.ndarray | None, mask: np.ndarray | None) -> None:
-    """Put -∞ where the queries of a block of scores s (…, rows, keys) may not look."""
-    i, keys = queries.start, s.shape[-1]
+def blocks(T: int, S: int, settings: Settings) -> Iterator[tuple[int, int, int]]:
+    """Cut T queries into blocks; yield the first, the one after the last, and how many of S keys they see."""
+    for i in range(0, T, settings.rows):
+        j = min(i + settings.rows, T)
+        yield i, j, min(S, j) if settings.causal else S
+
+
+def hide(s: np.ndarray, i: int, above: np.ndarray | None, mask: np.ndarray | None) -> None:
+    """Put -∞ where the queries from i on may not look, in their scores s (…, rows, keys)."""
+    rows, keys = s.shape[-2:]
     if above is not None and keys > i:  # keys before the block's first query are seen by all of it
-        s[..., i:] += above[: s.shape[-2], : keys - i]
+        s[..., i:] += above[:rows, : keys - i]
     if mask is not None:
-        np.copyto(s, -np.inf, where=~mask[..., queries, :keys])
+        np.copyto(s, -np.inf, where=~mask[..., i : i + rows, :keys])
 
 
 def strictly_above(rows: int, dtype: np.dtype) -> np.ndarray:
@@ -77,30 +80,30 @@ def attend(
     q (B, H, T, D), k (B, H, S, D), v (B, H, S, E); mask broadcast to (B, H, T, S). A query that sees nothing gets 0, and +∞
     as its logarithm, from which backward finds P = 0.
     """
-    causal, scale, dropout, _, rows = settings
-    shape = (*q.shape[:3], k.shape[2])
+    T, S = q.shape[2], k.shape[2]
     lse = np.empty((*q.shape[:3], 1), q.dtype)
-    above = strictly_above(min(rows, shape[2]), q.dtype) if causal else None
+    above = strictly_above(min(settings.rows, T), q.dtype) if settings.causal else None
     keeps = settings.keeps()
-    for at, queries, keys in blocks(shape, rows, causal):
-        s = (q[at][:, :, queries] * scale) @ np.swapaxes(k[at][:, :, :keys], 2, 3)
-        hide(s, queries, above, None if mask is None else mask[at])
-        top = s.max(axis=-1, keepdims=True, initial=-np.inf)
-        if mask is not None or keys == 0:
-            top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
-        s -= top
-        np.exp(s, out=s)
-        total = s.sum(axis=-1, keepdims=True)
-        blind = total == 0
-        total[blind] = 1
-        part = y[at][:, :, queries]
-        if keeps is not None:
-            s *= keeps((*s.shape[:3], shape[3]))[..., :keys]
-        np.matmul(s, v[at][:, :, :keys], out=part)
-        part /= total * (1 - dropout)
-        top += np.log(total)
-        top[blind] = np.inf
-        lse[at][:, :, queries] = top
+    for at in heads((*q.shape[:3], S), settings.rows):
+        qs, kt, vs = q[at] * settings.scale, np.swapaxes(k[at].copy(), 2, 3), v[at].copy()  # together, and in the cache
+        for i, j, keys in blocks(T, S, settings):
+            s = qs[:, :, i:j] @ kt[..., :keys]
+            hide(s, i, above, None if mask is None else mask[at])
+            top = s.max(axis=-1, keepdims=True, initial=-np.inf)
+            if mask is not None or keys == 0:
+                top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
+            s -= top
+            np.exp(s, out=s)
+            total = s.sum(axis=-1, keepdims=True)
+            blind = total == 0
+            total[blind] = 1
+            if keeps is not None:
+                s *= keeps((*s.shape[:3], S))[..., :keys]
+            part = s @ vs[:, :, :keys]
+            np.divide(part, total * (1 - settings.dropout), out=y[at][:, :, i:j])
+            top += np.log(total)
+            top[blind] = np.inf
+            lse[at][:, :, i:j] = top
     return lse
 
 
@@ -119,33 +122,29 @@ def attend_backward(
     In the numbers of attention_backward: (4), (5), (7) and (8) block by block, and (6) with Σ_keys P dP = Σ_e dy y, which
     needs no row of P whole.
     """
-    causal, scale, dropout, _, rows = settings
-    shape = (*q.shape[:3], k.shape[2])
-    above = strictly_above(min(rows, shape[2]), q.dtype) if causal else None
+    T, S = q.shape[2], k.shape[2]
+    above = strictly_above(min(settings.rows, T), q.dtype) if settings.causal else None
     keeps = settings.keeps()
-    reached = (min(shape[2], shape[3]) if causal else shape[3]) if shape[2] else 0
-    dk[:, :, reached:], dv[:, :, reached:] = 0, 0  # keys that no query sees
-    for at, queries, keys in blocks(shape, rows, causal):
-        q_part, k_part, v_part = q[at][:, :, queries] * scale, k[at][:, :, :keys], v[at][:, :, :keys]
-        p = q_part @ np.swapaxes(k_part, 2, 3)
-        hide(p, queries, above, None if mask is None else mask[at])
-        p -= lse[at][:, :, queries]
-        np.exp(p, out=p)
-        dy_part = dy[at][:, :, queries]
-        row = (dy_part * y[at][:, :, queries]).sum(axis=-1, keepdims=True)  # as y = Σ_keys P z v and dP = z Σ_e dy v
-        seen = min(queries.start, keys) if causal or queries.start == 0 else keys  # keys that an earlier block saw
-        if keeps is None:
-            ds = dy_part @ np.swapaxes(v_part, 2, 3)
-            add(dv[at], np.swapaxes(p, 2, 3) @ dy_part, seen)  # (4)
-        else:
-            keep = keeps((*p.shape[:3], shape[3]))[..., :keys]
-            dy_part = dy_part * (1 / (1 - dropout))
-            ds = dy_part @ np.swapaxes(v_part, 2, 3)
-            ds *= keep  # (5)
-            add(dv[at], np.swapaxes(p * keep, 2, 3) @ dy_part, seen)  # (4)
-        ds -= row
-        ds *= p  # (6)
-        add(dk[at], np.swapaxes(ds, 2, 3) @ q_part, seen)  # (8)
-        dq_part = dq[at][:, :, queries]
-        np.matmul(ds, k_part, out=dq_part)
-        dq_part *= scale  # (7)
+    for at in heads((*q.shape[:3], S), settings.rows):
+        qs, ks, vt, ds_out = q[at] * settings.scale, k[at].copy(), np.swapaxes(v[at].copy(), 2, 3), dy[at].copy()
+        row = (ds_out * y[at]).sum(axis=-1, keepdims=True)  # Σ_keys P dP, as y = Σ_keys P z v and dP = z Σ_e dy v
+        ds_out *= 1 / (1 - settings.dropout)
+        dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
+        seen = 0  # keys that an earlier block saw: the others have no gradient yet to add to
+        for i, j, keys in blocks(T, S, settings):
+            p = qs[:, :, i:j] @ np.swapaxes(ks[:, :, :keys], 2, 3)
+            hide(p, i, above, None if mask is None else mask[at])
+            p -= lse[at][:, :, i:j]
+            np.exp(p, out=p)
+            ds = ds_out[:, :, i:j] @ vt[..., :keys]
+            z = None if keeps is None else keeps((*p.shape[:3], S))[..., :keys]
+            if z is not None:
+                ds *= z  # (5)
+            add(dvs, np.swapaxes(p if z is None else p * z, 2, 3) @ ds_out[:, :, i:j], seen)  # (4)
+            ds -= row[:, :, i:j]
+            ds *= p  # (6)
+            add(dks, np.swapaxes(ds, 2, 3) @ qs[:, :, i:j], seen)  # (8)
+            np.matmul(ds, ks[:, :, :keys], out=dqs[:, :, i:j])
+            seen = keys
+        np.multiply(dqs, settings.scale, out=dq[at])  # (7)
+        dk[at], dv[at] = dks, dvs
