@@ -2,18 +2,21 @@
 
     python examples/bench.py --ops
 
-The products of one thread: beside it runs the other shard. Both pairs take turns; the median of each is shown.
+As in a step, each core runs one shard, with products of one thread: calls that are quick alone may wait for each other
+there, at Python's lock. Both pairs take turns; the median of each is shown.
 """
 
 import time
 from collections.abc import Callable
-from statistics import median
+from functools import partial
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
 
 from nanograd import OPS, Op, blas
 from nanograd.op import Pair
+from nanograd.threads import available_threads, run
 
 RNG = np.random.default_rng(0)
 B, T, C, H, V = 16, 256, 512, 8, 8192  # half of a batch of 32: 4096 tokens
@@ -58,7 +61,7 @@ def measure(op: Op, pair: Pair, call: Call) -> tuple[float, float]:
     began = time.perf_counter()
     y, saved = op.save(pair, arrays, needs, options)
     forward = time.perf_counter() - began
-    dy = RNG.standard_normal(y.shape, dtype=y.dtype)
+    dy = np.random.default_rng(1).standard_normal(y.shape, dtype=y.dtype)
     began = time.perf_counter()
     op.pull(pair.backward, dy, saved, needs)
     return forward, time.perf_counter() - began
@@ -70,7 +73,8 @@ def row(op: Op, call: Call) -> str:
     times: dict[Pair, list[tuple[float, float]]] = {op.pair: [], op.fast: []}
     for _ in range(1 + TURNS):  # the first turn also pays for fresh memory
         for pair in times:
-            times[pair].append(measure(op, pair, call))
+            shards = run([partial(measure, op, pair, call)] * available_threads())
+            times[pair].append((mean(forward for forward, _ in shards), mean(backward for _, backward in shards)))
     readable, fast = ([1e3 * median(each) for each in zip(*turns[1:], strict=True)] for turns in times.values())
     gains = [a / b for a, b in zip([*readable, sum(readable)], [*fast, sum(fast)], strict=True)]
     numbers = "".join(f"{a:>10.2f}{b:>9.2f}{gain:>6.2f}×" for a, b, gain in zip(readable, fast, gains, strict=False))
@@ -79,16 +83,17 @@ def row(op: Op, call: Call) -> str:
 
 def main() -> None:
     """Print the table of all ops that have a fast pair."""
-    print(f"NumPy {np.__version__}, BLAS kernel {blas.kernel()}, one thread; B {B}, T {T}, C {C}, H {H}, V {V}; ms\n")
+    print(
+        f"NumPy {np.__version__}, BLAS kernel {blas.kernel()}, {available_threads()} shards side by side; each B {B}, T {T}, C {C}, H {H}, V {V}; ms\n"
+    )
     print(f"{'':<22}{'forward':>10}{'fast':>9}{'gain':>7}{'backward':>10}{'fast':>9}{'gain':>7}{'both':>9}")
-    with blas.one_thread():
-        for name, op in sorted(OPS.items()):
-            if op.fast is None:
-                continue
-            if name in CALLS:
-                print(row(op, CALLS[name]()), flush=True)
-            else:
-                print(f"{name:<22}  skipped: bench_ops.py has no call of it")
+    for name, op in sorted(OPS.items()):
+        if op.fast is None:
+            continue
+        if name in CALLS:
+            print(row(op, CALLS[name]()), flush=True)
+        else:
+            print(f"{name:<22}  skipped: bench_ops.py has no call of it")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import numpy as np
 
 from nanograd.ops.dropout import KeepMasks
 
-ROWS = 128  # queries in a block: with contexts of 256 to 1024, 64 to 256 are equally quick
-SCORES = 2**16  # entries of P worked on at once: 256 kB in float32, which the second-level cache holds
+ROWS = 64  # queries in a block: fewer skip more of what the causal mask hides
+SCORES = 2**18  # entries of P worked on at once, of several heads; see CACHED in _blocks.py
 
 Heads = tuple[slice, slice]
 
@@ -38,12 +38,12 @@ class Settings(NamedTuple):
 
 
 def heads(shape: tuple[int, int, int, int], rows: int) -> Iterator[Heads]:
-    """Cut scores (B, H, T, S) into batches and heads to be worked on together: several where a context is short.
+    """Cut scores (B, H, T, S) into batches and heads to be worked on together: the shorter the context, the more.
 
     They follow one another as in the flat array, so that one stream of random numbers serves parts and whole alike.
     """
     B, H, T, S = shape
-    together = max(1, SCORES // max(T * S, 1)) if rows >= T else 1  # of a long context, the blocks of one head
+    together = max(1, SCORES // max(min(rows, T) * S, 1))
     n_heads = min(H, together)
     n_batch = max(1, together // max(H, 1)) if n_heads == H else 1
     for b in range(0, B, n_batch):
@@ -86,6 +86,7 @@ def attend(
     keeps = settings.keeps()
     for at in heads((*q.shape[:3], S), settings.rows):
         qs, kt, vs = q[at] * settings.scale, np.swapaxes(k[at].copy(), 2, 3), v[at].copy()  # together, and in the cache
+        keep = None if keeps is None else keeps((*qs.shape[:3], S))
         for i, j, keys in blocks(T, S, settings):
             s = qs[:, :, i:j] @ kt[..., :keys]
             hide(s, i, above, None if mask is None else mask[at])
@@ -97,8 +98,8 @@ def attend(
             total = s.sum(axis=-1, keepdims=True)
             blind = total == 0
             total[blind] = 1
-            if keeps is not None:
-                s *= keeps((*s.shape[:3], S))[..., :keys]
+            if keep is not None:
+                s *= keep[:, :, i:j, :keys]
             part = s @ vs[:, :, :keys]
             np.divide(part, total * (1 - settings.dropout), out=y[at][:, :, i:j])
             top += np.log(total)
@@ -130,6 +131,7 @@ def attend_backward(
         row = (ds_out * y[at]).sum(axis=-1, keepdims=True)  # Σ_keys P dP, as y = Σ_keys P z v and dP = z Σ_e dy v
         ds_out *= 1 / (1 - settings.dropout)
         dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
+        keep = None if keeps is None else keeps((*qs.shape[:3], S))
         seen = 0  # keys that an earlier block saw: the others have no gradient yet to add to
         for i, j, keys in blocks(T, S, settings):
             p = qs[:, :, i:j] @ np.swapaxes(ks[:, :, :keys], 2, 3)
@@ -137,7 +139,7 @@ def attend_backward(
             p -= lse[at][:, :, i:j]
             np.exp(p, out=p)
             ds = ds_out[:, :, i:j] @ vt[..., :keys]
-            z = None if keeps is None else keeps((*p.shape[:3], S))[..., :keys]
+            z = None if keep is None else keep[:, :, i:j, :keys]
             if z is not None:
                 ds *= z  # (5)
             add(dvs, np.swapaxes(p if z is None else p * z, 2, 3) @ ds_out[:, :, i:j], seen)  # (4)

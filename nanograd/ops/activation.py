@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Op
+from nanograd.ops._blocks import CACHED
 from nanograd.ops.erf import erf_array
 
 
@@ -57,7 +58,6 @@ gelu = Op(gelu_forward, gelu_backward, floating=True)
 
 SLOPE = math.sqrt(2 / math.pi)  # of u at x = 0
 CUBIC = 0.044715
-CACHED = 2**16  # entries in a block: a few arrays of 256 kB, which the second-level cache holds
 TINY = 1e-30  # far below every h above 0, of which the least is 2⁻²⁵
 
 

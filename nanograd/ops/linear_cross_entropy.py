@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
+from nanograd.ops._blocks import CACHED
 from nanograd.ops.cross_entropy import check_targets, cross_entropy_backward, cross_entropy_forward
 from nanograd.ops.linear import linear_backward, linear_forward
 
 LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32
-CACHED = 2**16  # entries that softmax works on at once: 256 kB, which the second-level cache holds
 
 
 def check_head(x: np.ndarray, weight: np.ndarray, reduction: str) -> None:
@@ -88,9 +88,11 @@ def linear_cross_entropy_forward_fast(
     if reduction == "mean":
         w /= max(int(valid.sum()), 1)
     dx = np.empty(x.shape, x.dtype) if needs[0] else None
-    dweight = np.zeros(weight.shape, x.dtype) if needs[1] else None
+    dweight = np.empty(weight.shape, x.dtype) if needs[1] else None
+    if dweight is not None and t.size == 0:
+        dweight[...] = 0
     losses = np.empty(t.size, x.dtype)
-    block = min(block or max(1, LOGITS // len(weight)), max(t.size, 1))
+    block = min(block or max(LOGITS // len(weight), x.shape[1], 1), max(t.size, 1))  # or as large as dweight is
     logits = np.empty((block, len(weight)), x.dtype)
     for i in range(0, t.size, block):
         part = slice(i, i + block)
@@ -98,8 +100,10 @@ def linear_cross_entropy_forward_fast(
         losses[part] = _losses_and_slopes(z, t[part], valid[part], w[part], slopes=any(needs))  # (2), (3)
         if dx is not None:
             np.matmul(z, weight, out=dx[part])  # (4)
-        if dweight is not None:
-            dweight += z.T @ x[part]  # (5)
+        if dweight is not None and i == 0:
+            np.matmul(z.T, x[part], out=dweight)  # (5)
+        elif dweight is not None:
+            dweight += z.T @ x[part]
     return losses @ w, (None if dx is None else dx.reshape(x_shape), dweight)
 
 

@@ -16,6 +16,8 @@ from nanograd.ops.attention import (
     pull_blocks,
 )
 
+SHORT = 64  # tokens up to which P is kept: it is no larger than qkv, and to make it again takes longer than to read it
+
 
 def split_heads(qkv: np.ndarray, n_heads: int, n_kv_heads: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """View qkv (…, T, (H + 2 K) D) as q (…, H, T, D), and k and v (…, K, T, D): first all q heads, then k, then v."""
@@ -98,14 +100,18 @@ def packed_attention_forward_fast(
     scale: float | None = None,
     dropout: float = 0.0,
     seed: int | None = None,
-    block: int = ROWS,
+    block: int | None = None,
 ) -> tuple[np.ndarray, Any]:
     """Attend in blocks of queries, reading heads from qkv and writing them into y where they lie: nothing is transposed.
 
     MEASURED
     """
-    n_kv = check_packed(qkv, n_heads, n_kv_heads)
     *lead, T, C = qkv.shape
+    if block is None and T <= SHORT:
+        options: dict[str, Any] = {"causal": causal, "scale": scale, "dropout": dropout, "seed": seed}
+        y, saved = packed_attention_forward(qkv, mask, n_heads=n_heads, n_kv_heads=n_kv_heads, **options)
+        return y, (*saved, True)
+    n_kv = check_packed(qkv, n_heads, n_kv_heads)
     flat = qkv.reshape(math.prod(lead), T, C)
     q, k, v = split_heads(flat, n_heads, n_kv)
     if mask is not None:
@@ -121,10 +127,10 @@ def packed_attention_forward_fast(
         scale=scale,
         dropout=dropout,
         seed=seed,
-        block=block,
+        block=block or ROWS,
         out=split_heads(y, n_heads)[0],
     )
-    return y.reshape(*lead, T, y.shape[-1]), (saved, qkv.shape, n_heads, n_kv)
+    return y.reshape(*lead, T, y.shape[-1]), (saved, qkv.shape, n_heads, n_kv, False)
 
 
 def packed_attention_backward_fast(
@@ -133,7 +139,9 @@ def packed_attention_backward_fast(
     """Pull dy back block by block, writing dq, dk and dv where they lie in dqkv."""
     if not needs[0]:
         return None, None
-    inner, shape, n_heads, n_kv = saved
+    inner, shape, n_heads, n_kv, short = saved
+    if short:
+        return packed_attention_backward(dy, saved[:-1])
     flat = (math.prod(shape[:-2]), shape[-2])
     dqkv = np.empty((*flat, shape[-1]), dy.dtype)
     heads = split_heads(dy.reshape(*flat, dy.shape[-1]), n_heads)[0]

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
-
-CACHED = 2**16  # entries worked on at once: a few arrays of 256 kB, which the second-level cache holds
+from nanograd.ops._blocks import CACHED
 
 
 def check_features(x: np.ndarray, weight: np.ndarray | None) -> None:

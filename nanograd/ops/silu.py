@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
+from nanograd.ops._blocks import CACHED
 from nanograd.ops.trig import sigmoid_array
 
 
@@ -29,9 +30,6 @@ def silu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
 
 
 silu = Op(silu_forward, silu_backward, floating=True)
-
-
-CACHED = 2**16  # entries in a block: a few arrays of 256 kB, which the second-level cache holds
 
 
 def check_gate(a: np.ndarray, b: np.ndarray) -> None:
