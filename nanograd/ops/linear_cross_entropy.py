@@ -79,7 +79,7 @@ def linear_cross_entropy_forward_fast(
     A step keeps one chunk of logits instead of logits, probabilities and their gradient. `block` is the number of tokens
     in a chunk. (Hsu et al. 2024, arXiv:2410.10989, section 3.2.)
 
-    MEASURED
+    4096 tokens, 8192 classes: no quicker (the products are the same), but 16 MB are held instead of 400 MB.
     """
     check_head(x, weight, reduction)
     t, valid = check_targets((*x.shape[:-1], len(weight)), targets, ignore_index)

@@ -104,7 +104,8 @@ def packed_attention_forward_fast(
 ) -> tuple[np.ndarray, Any]:
     """Attend in blocks of queries, reading heads from qkv and writing them into y where they lie: nothing is transposed.
 
-    MEASURED
+    One shard of the step `seed` (16 × 256 tokens, 8 heads of 64), side by side with another: 151 ms forward and backward,
+    readable 192 ms; of `long` (4 × 1024 tokens) 323 ms, readable 864 ms.
     """
     *lead, T, C = qkv.shape
     if block is None and T <= SHORT:
