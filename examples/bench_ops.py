@@ -83,9 +83,8 @@ def row(op: Op, call: Call) -> str:
 
 def main() -> None:
     """Print the table of all ops that have a fast pair."""
-    print(
-        f"NumPy {np.__version__}, BLAS kernel {blas.kernel()}, {available_threads()} shards side by side; each B {B}, T {T}, C {C}, H {H}, V {V}; ms\n"
-    )
+    about = f"NumPy {np.__version__}, BLAS kernel {blas.kernel()}, {available_threads()} shards side by side"
+    print(f"{about}; each B {B}, T {T}, C {C}, H {H}, V {V}; ms\n")
     print(f"{'':<22}{'forward':>10}{'fast':>9}{'gain':>7}{'backward':>10}{'fast':>9}{'gain':>7}{'both':>9}")
     for name, op in sorted(OPS.items()):
         if op.fast is None:
