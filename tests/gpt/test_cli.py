@@ -125,6 +125,7 @@ FIELDS = {
     "train": (TrainConfig, ModelConfig),
     "sample": (SampleConfig,),
     "eval": (),
+    "data": (),
     "tokenizer": (),
     "info": (),
     "plot": (),
