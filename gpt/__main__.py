@@ -12,6 +12,8 @@ COMMANDS = {
     "train": "train a model on a text",
     "sample": "write text with a trained model",
     "eval": "measure a trained model's loss on a text",
+    "clean": "make clean text of files and folders, HTML too",
+    "data": "turn texts into tokens once, for training at any size",
     "tokenizer": "train a tokenizer, turn text into ids and back",
     "info": "show what a checkpoint holds",
     "plot": "draw a run's loss curves",

@@ -34,7 +34,8 @@ class Position:
     val_loss: float | None = None  # of this checkpoint, if it was evaluated at its step
     best_val_loss: float | None = None
     text_sha256: str = ""
-    tokens_sha256: dict[str, str] = field(default_factory=dict)  # of the run's token files, by their names
+    dataset: str = ""  # where the prepared folder is, if the run has no token files of its own
+    tokens_sha256: dict[str, str] = field(default_factory=dict)  # of those files, or of the folder's manifest.json
     machine: dict[str, Any] = field(default_factory=blas.description)
 
 

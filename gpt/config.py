@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Self
 
+SAMPLINGS = ("random", "epochs")
+
 
 def option(
     default: Any, text: str, *, least: float | None = None, most: float | None = None, below: float | None = None
@@ -105,9 +107,15 @@ def _divisor_near(d_model: int, n_heads: int) -> int:
 class TrainConfig(Config):
     """How a model is trained."""
 
-    data: str | None = option(None, "a UTF-8 text file; Python's own documentation if not given")
+    data: str | None = option(
+        None, "a text, a folder of texts, or a folder of data prepare; Python's own documentation if not given"
+    )
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)
+    sampling: str = option("random", "random windows, or epochs: each window once, in a new order every time round")
+    stride: int | None = option(
+        None, "tokens from one window to the next; if none, 1 at random and context_length in epochs", least=1
+    )
     max_steps: int = option(600, "updates of the parameters", least=1)
     batch_size: int = option(16, "windows of text in a micro-batch", least=1)
     grad_accum_steps: int = option(
@@ -125,6 +133,11 @@ class TrainConfig(Config):
     eval_every: int = option(100, "updates between evaluations; the last one is always evaluated", least=1)
     eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
     save_every: int = option(100, "updates between checkpoints; the last one is always saved", least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"sampling must be {' or '.join(SAMPLINGS)}, got {self.sampling!r}")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 from gpt.config import ModelConfig, TrainConfig
+from gpt.data import Tokens
 from gpt.model import GPT
 from gpt.train import accumulate_gradients
 from nanograd.ops.linear_cross_entropy import LOGITS
@@ -91,7 +90,7 @@ def check_memory(model: ModelConfig, config: TrainConfig) -> int:
     raise MemoryError(f"training would take about {gigabytes(needed)}, and {gigabytes(free)} are free; {way_out}")
 
 
-def step_seconds(model: GPT, tokens: np.ndarray, config: TrainConfig) -> float:
+def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
     """Measure how long an update takes, on the data of step 0 and without touching the parameters."""
     times = []
     for _ in range(2):  # the first also pays for fresh memory

@@ -1,6 +1,5 @@
 """The folder of a run: its settings, its tokens, its metrics and its checkpoints."""
 
-import hashlib
 import json
 import math
 import shutil
@@ -9,13 +8,12 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-
 from gpt.checkpoint import BEST, LAST, Position, save_checkpoint
 from gpt.config import TrainConfig
-from gpt.data import read_tokens, write_tokens
+from gpt.data import Tokens
+from gpt.dataset import MANIFEST, TRAIN, VAL, Dataset, open_dataset, read_tokens, write_tokens
 from gpt.estimate import duration
-from gpt.files import atomic_write, write_text
+from gpt.files import atomic_write, file_sha256, write_text
 from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
 from gpt.train import NotFiniteError, Record
@@ -23,6 +21,7 @@ from nanograd.optim import AdamW
 
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
 TRAIN_TOKENS, VAL_TOKENS = "train.tokens", "val.tokens"
+SPLITS = {TRAIN_TOKENS: TRAIN, VAL_TOKENS: VAL}
 
 
 class Interrupted(Exception):
@@ -101,23 +100,30 @@ class Run:
         self.stop_asked = False
         self.saved_step = position.step
 
-    def create(self, train_ids: list[int], val_ids: list[int]) -> None:
-        """Make the folder, with the tokens, config.json and a first checkpoint; on an error nothing of it stays."""
+    def create(self, train_tokens: Tokens, val_tokens: Tokens, dataset: Dataset | None = None) -> None:
+        """Make the folder, with the tokens, config.json and a first checkpoint; on an error nothing of it stays.
+
+        Of tokens that a prepared dataset holds, only its place is noted.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / METRICS).touch(exist_ok=False)  # of two runs that chose this folder just now, one stops here
         try:
-            for name, ids in ((TRAIN_TOKENS, train_ids), (VAL_TOKENS, val_ids)):
-                write_tokens(self.folder / name, ids, self.tokenizer.vocab_size)
-                self.position.tokens_sha256[name] = file_sha256(self.folder / name)
+            if dataset is not None:
+                self.position.dataset = str(dataset.path.resolve())
+                self.position.tokens_sha256[MANIFEST] = dataset.sha256
+            else:
+                for name, tokens in ((TRAIN_TOKENS, train_tokens), (VAL_TOKENS, val_tokens)):
+                    write_tokens(self.folder / name, tokens[:], self.tokenizer.vocab_size, self.tokenizer.sha256)
+                    self.position.tokens_sha256[name] = file_sha256(self.folder / name)
             self.write_config()
             self.save(LAST)  # a run can be resumed, and a disk turns out to be too small, from the first moment
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
-    def tokens(self) -> tuple[np.ndarray, np.ndarray | None]:
+    def tokens(self) -> tuple[Tokens, Tokens | None]:
         """Map the tokens to train on, and those to validate with where there are any."""
-        train_tokens, val_tokens = (run_tokens(self.folder, name, self.position) for name in (TRAIN_TOKENS, VAL_TOKENS))
+        train_tokens, val_tokens = (run_tokens(self.folder, name, self.position) for name in SPLITS)
         return train_tokens, val_tokens if len(val_tokens) else None
 
     def write_config(self) -> None:
@@ -193,19 +199,13 @@ def read_metrics(folder: Path) -> list[Record]:
     return records
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def run_tokens(folder: Path, name: str, position: Position) -> np.ndarray:
-    """Map one of a run's token files (n,); ValueError where it is not the one that the checkpoint was trained with."""
-    path = folder / name
+def run_tokens(folder: Path, name: str, position: Position) -> Tokens:
+    """Map the tokens (n,) of a run; ValueError where they are not those that the checkpoint was trained with."""
+    path = Path(position.dataset) / MANIFEST if position.dataset else folder / name
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: this checkpoint was trained with it; put it back")
-    if file_sha256(path) != position.tokens_sha256.get(name):
+    if file_sha256(path) != position.tokens_sha256.get(path.name):
         raise ValueError(
             f"{path} is not the file that this checkpoint was trained with: its SHA-256 differs; put it back"
         )
-    return read_tokens(path)
+    return open_dataset(path.parent).tokens(SPLITS[name]) if position.dataset else read_tokens(path)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from gpt.config import TrainConfig
-from gpt.data import IGNORE, consecutive_batches, random_batch
+from gpt.data import IGNORE, Tokens, consecutive_batches, draw_batch
 from gpt.model import GPT
 from nanograd import parallel
 from nanograd.op import no_grad
 from nanograd.optim import SGD, AdamW, clip_grad_norm
 from nanograd.profiler import part
-from nanograd.seeds import DATA, DROPOUT, generator, seeds
+from nanograd.seeds import DROPOUT, seeds
 from nanograd.tensor import Tensor
 
 
@@ -59,7 +59,7 @@ def make_optimizer(model: GPT, config: TrainConfig) -> AdamW:
     )
 
 
-def accumulate_gradients(model: GPT, tokens: np.ndarray, config: TrainConfig, step: int) -> float:
+def accumulate_gradients(model: GPT, tokens: Tokens, config: TrainConfig, step: int) -> float:
     """Leave in `.grad` the gradient of one step's loss; return the loss, in nats a token.
 
     Each micro-batch divides by the whole step's number of targets, so that their gradients and losses simply add up to
@@ -70,7 +70,7 @@ def accumulate_gradients(model: GPT, tokens: np.ndarray, config: TrainConfig, st
     total = 0.0
     for micro in range(config.grad_accum_steps):
         with part("batch"):
-            ids, targets = random_batch(tokens, config.batch_size, context, generator(config.seed, DATA, step, micro))
+            ids, targets = draw_batch(tokens, context, config, step, micro)
 
         def loss_of(shard: int, ids: np.ndarray, targets: np.ndarray, micro: int = micro) -> Tensor:
             with seeds(config.seed, DROPOUT, step, micro, shard):
@@ -89,7 +89,7 @@ def _split(ids: np.ndarray, targets: np.ndarray, shards: int | None) -> Iterator
 
 @no_grad()
 def evaluate(
-    model: GPT, tokens: np.ndarray, batch_size: int, limit: int | None = None, *, shards: int | None = None
+    model: GPT, tokens: Tokens, batch_size: int, limit: int | None = None, *, shards: int | None = None
 ) -> float:
     """Return the loss in nats a token, without dropout: over all tokens but the first, or over `limit` batches."""
     was_training = model.training
@@ -110,8 +110,8 @@ class NotFiniteError(ArithmeticError):
 def train(
     model: GPT,
     optimizer: AdamW | SGD,
-    train_tokens: np.ndarray,
-    val_tokens: np.ndarray | None,
+    train_tokens: Tokens,
+    val_tokens: Tokens | None,
     config: TrainConfig,
     *,
     log: Callable[[Record], None],

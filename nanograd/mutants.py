@@ -193,9 +193,10 @@ def _trials(op: Op, pair: Pair, cases: list[Case]) -> list[_Trial]:
         full = op.differentiable(arrays)
         patterns = {full, *(tuple(j == i for j in range(len(full))) for i, need in enumerate(full) if need)}
         for needs in sorted(patterns, reverse=True):
-            y, saved = op.save(pair, arrays, needs, {**case.options, **small_blocks(pair)})
-            dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape)).astype(y.dtype)
-            trials.append(_Trial(saved, dy, needs, _back(op, pair.backward, saved, dy, needs)))
+            for block in ({}, small_blocks(pair)) if small_blocks(pair) else ({},):
+                y, saved = op.save(pair, arrays, needs, {**case.options, **block})
+                dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape)).astype(y.dtype)
+                trials.append(_Trial(saved, dy, needs, _back(op, pair.backward, saved, dy, needs)))
     return trials
 
 

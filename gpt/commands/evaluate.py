@@ -8,11 +8,13 @@ import numpy as np
 
 from gpt.checkpoint import find_checkpoint, load_checkpoint
 from gpt.cli import Parser
+from gpt.data import Tokens
 from gpt.run import VAL_TOKENS, run_tokens
 from gpt.text import read_text
 from gpt.train import evaluate
 from nanograd.parallel import choose_shards
 
+BLOCK = 1 << 16  # tokens that are decoded at a time
 DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted from those before it in its window.
 
     python -m gpt eval runs/mine                  the run's own validation text
@@ -31,8 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     if given.batch_size < 1:
         parser.error(f"--batch-size must be at least 1, got {given.batch_size}")
     checkpoint = load_checkpoint(find_checkpoint(given.run))
+    tokens: Tokens
     if given.data is not None:
-        tokens = np.array(checkpoint.tokenizer.encode(read_text(given.data)))
+        tokens = np.array(checkpoint.tokenizer.encode_data(read_text(given.data)))
     else:
         try:
             tokens = run_tokens(checkpoint.path.parent, VAL_TOKENS, checkpoint.position)
@@ -42,7 +45,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"data: needs two tokens or more, one to predict from, got {len(tokens)}; give --data FILE")
     shards = choose_shards(given.batch_size, checkpoint.model_config.context_length)
     loss = evaluate(checkpoint.model(), tokens, given.batch_size, shards=shards)
-    n_bytes = len(checkpoint.tokenizer.decode_bytes(tokens[1:].tolist()))
+    blocks = (tokens[i : i + BLOCK].tolist() for i in range(1, len(tokens), BLOCK))
+    n_bytes = sum(len(checkpoint.tokenizer.decode_bytes(ids)) for ids in blocks)
     name = "validation text" if given.data is None else Path(given.data).name
     print(f"{name}: {len(tokens) - 1:,} tokens, {n_bytes:,} bytes")
     bits = loss * (len(tokens) - 1) / n_bytes / math.log(2)

@@ -3,9 +3,8 @@
 import argparse
 import dataclasses
 
-import numpy as np
-
 from gpt.config import TrainConfig
+from gpt.data import Tokens
 from gpt.model import GPT
 from gpt.train import train
 from nanograd import blas, profile
@@ -23,7 +22,7 @@ def step_count(text: str) -> int:
     return int(text)
 
 
-def profile_training(model: GPT, optimizer: AdamW, tokens: np.ndarray, config: TrainConfig, n: int) -> None:
+def profile_training(model: GPT, optimizer: AdamW, tokens: Tokens, config: TrainConfig, n: int) -> None:
     """Train WARM_UP steps, then n more under the profiler, and print the table of one step."""
     for start, stop in ((0, WARM_UP), (WARM_UP, WARM_UP + n)):
         until = dataclasses.replace(config, max_steps=stop)

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     config = take(SampleConfig, given)
     checkpoint = load_checkpoint(find_checkpoint(given.run))
     try:
-        ids = checkpoint.tokenizer.encode(given.prompt)
+        ids = checkpoint.tokenizer.encode_data(given.prompt)
     except ValueError as error:
         raise ValueError(f"prompt: {error}") from None
     if not ids:

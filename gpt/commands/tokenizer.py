@@ -1,5 +1,7 @@
-"""python -m gpt tokenizer: train a tokenizer, turn text into ids and back."""
+"""python -m gpt tokenizer: train a tokenizer, turn text into ids and back, show how, change its format."""
 
+import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -7,73 +9,100 @@ from pathlib import Path
 
 from gpt.cli import Parser
 from gpt.config import nearest
+from gpt.files import write_text
 from gpt.text import read_text
-from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
+from gpt.tokenizer.bpe import Explanation
 
-DESCRIPTION = """Train a tokenizer, turn text into ids and back.
+DESCRIPTION = """Train a tokenizer, turn text into ids and back, show how, change its format.
 
-    python -m gpt tokenizer train FILE -o tokenizer.json --vocab-size 4096
+    python -m gpt tokenizer train FILE … -o tokenizer.json --vocab-size 4096
     python -m gpt tokenizer encode tokenizer.json "some text"
     python -m gpt tokenizer decode tokenizer.json 101 32 99
+    python -m gpt tokenizer explain tokenizer.json "lower"
+    python -m gpt tokenizer convert FOLDER -o tokenizer.json
+
+A TOKENIZER is a file or folder: one that `train` wrote, Hugging Face's tokenizer.json, OpenAI's encoder.json with
+vocab.bpe, or tiktoken's .tiktoken.
 """
-ACTIONS = ("train", "encode", "decode")
+BIG = 1 << 25  # bytes from which the work is shared among processes: a smaller text takes less than their start
 
 
 def main(arguments: Sequence[str]) -> int:
+    actions = {"train": train, "encode": encode, "decode": decode, "explain": explain, "convert": convert}
     action = arguments[0] if arguments else "--help"
     if action in ("-h", "--help"):
-        print(f"usage: python -m gpt tokenizer {{{','.join(ACTIONS)}}} …\n\n{DESCRIPTION}", end="")
+        print(f"usage: python -m gpt tokenizer {{{','.join(actions)}}} …\n\n{DESCRIPTION}", end="")
         return 0
-    if action not in ACTIONS:
-        hint = nearest(action, list(ACTIONS))
+    if action not in actions:
+        hint = nearest(action, list(actions))
         print(f"gpt tokenizer: unknown action {action!r}{hint}; see python -m gpt tokenizer --help", file=sys.stderr)
         return 2
-    return {"train": train, "encode": encode, "decode": decode}[action](arguments[1:])
+    return actions[action](arguments[1:])
 
 
 def train(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="python -m gpt tokenizer train", description="Learn a vocabulary from a text.")
-    parser.add_argument("file", metavar="FILE", help="a UTF-8 text")
+    parser = Parser(prog="python -m gpt tokenizer train", description="Learn a vocabulary from texts.")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a UTF-8 text, of any size for bpe")
     parser.add_argument("-o", "--out", required=True, help="the JSON file to write")
     parser.add_argument("--kind", choices=("bpe", "char"), default="bpe", help="byte pairs (default) or characters")
     parser.add_argument("--vocab-size", metavar="N", type=int, default=4096, help="tokens, for bpe (default 4096)")
-    given = parser.parse(arguments)
-    out = Path(given.out)
-    if out.is_dir() or not out.absolute().parent.is_dir():  # now, not after the work
-        raise ValueError(f"out: must be a file in a folder that is there, got {out}")
-    text = read_text(given.file)
-    began = time.perf_counter()
-    tokenizer: Tokenizer = (
-        CharTokenizer.train(text) if given.kind == "char" else BPETokenizer.train(text, given.vocab_size)
+    parser.add_argument("--pattern", choices=tuple(PATTERNS), default="gpt2", help="how bpe splits (default gpt2)")
+    parser.add_argument(
+        "--special-token", metavar="TEXT", action="append", help=f"a token of its own; repeat it (default {EOT})"
     )
+    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: one a core for 32 MB or more)")
+    given = parser.parse(arguments)
+    _check_out(given.out)
+    for path in given.files:
+        _check_text(path)
+    n_bytes = sum(map(os.path.getsize, given.files))
+    began = time.perf_counter()
+    if given.kind == "char":
+        tokenizer: Tokenizer = CharTokenizer.train("".join(map(read_text, given.files)))
+    else:
+        tokenizer = BPETokenizer.train_files(
+            given.files,
+            given.vocab_size,
+            pattern=given.pattern,
+            special_tokens=given.special_token or (EOT,),
+            workers=given.workers if given.workers is not None else (os.cpu_count() or 1) if n_bytes >= BIG else 1,
+            progress=_Progress() if n_bytes >= BIG else None,
+        )
     seconds = time.perf_counter() - began
     tokenizer.save(given.out)
-    n = len(tokenizer.encode(text))
-    print(
-        f"{tokenizer.vocab_size:,} tokens learned in {seconds:.1f} s; the text is {n:,} of them, "
-        f"{len(text.encode()) / n:.2f} bytes a token; saved in {given.out}"
-    )
+    length = f"{n_bytes:,} bytes"
+    if n_bytes < BIG:
+        texts = [read_text(path) for path in given.files]
+        n, size = sum(len(tokenizer.encode_ordinary(text)) for text in texts), sum(len(text.encode()) for text in texts)
+        length = f"{n:,} of them, {size / n:.2f} bytes a token"
+    print(f"{tokenizer.vocab_size:,} tokens learned in {seconds:.1f} s; the text is {length}; saved in {given.out}")
     return 0
 
 
 def encode(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer encode", description="Turn text into ids.")
-    parser.add_argument("tokenizer", metavar="TOKENIZER", help="a saved tokenizer")
-    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; standard input if left out")
-    given = parser.parse(arguments)
-    text = given.text
-    if text is None:
-        try:
-            text = sys.stdin.buffer.read().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"encode: standard input must be UTF-8; {error}") from None
-    print(*load_tokenizer(given.tokenizer).encode(text))
+    tokenizer, text, options = _tokenizer_and_text(parser, arguments)
+    if isinstance(tokenizer, BPETokenizer):
+        print(*tokenizer.encode(text, **options))
+    else:
+        print(*tokenizer.encode(text))
+    return 0
+
+
+def explain(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt tokenizer explain", description="Show each merge by which text becomes ids.")
+    tokenizer, text, options = _tokenizer_and_text(parser, arguments)
+    if not isinstance(tokenizer, BPETokenizer):
+        raise ValueError("explain: the tokenizer must be bpe, got char, whose ids are the characters themselves")
+    for each in tokenizer.explain(text, **options):
+        print(_explained(each))
     return 0
 
 
 def decode(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer decode", description="Turn ids into text.")
-    parser.add_argument("tokenizer", metavar="TOKENIZER", help="a saved tokenizer")
+    parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
     parser.add_argument("ids", metavar="ID", nargs="*", help="the ids; standard input if left out")
     given = parser.parse(arguments)
     words = given.ids or sys.stdin.read().split()
@@ -83,3 +112,92 @@ def decode(arguments: Sequence[str]) -> int:
         raise ValueError(f"decode: ids are whole numbers; {error}") from None
     print(load_tokenizer(given.tokenizer).decode(ids))
     return 0
+
+
+def convert(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt tokenizer convert", description="Read a tokenizer and write it as one file.")
+    parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
+    parser.add_argument("-o", "--out", required=True, help="the JSON file to write")
+    parser.add_argument("--to", choices=("gpt", "huggingface"), default="gpt", help="this program's format (default)")
+    parser.add_argument("--pattern", choices=tuple(PATTERNS), help="how it splits, for a file that does not say")
+    parser.add_argument("--special-token", metavar="TEXT", action="append", help="for a file that does not say them")
+    given = parser.parse(arguments)
+    _check_out(given.out)
+    tokenizer = load_tokenizer(given.tokenizer, pattern=given.pattern, special_tokens=given.special_token)
+    if given.to == "gpt":
+        tokenizer.save(given.out)
+    elif isinstance(tokenizer, BPETokenizer):
+        write_text(given.out, json.dumps(to_huggingface(tokenizer), ensure_ascii=False, indent=2) + "\n")
+    else:
+        raise ValueError("convert: the tokenizer must be bpe, got char, which Hugging Face's format has no place for")
+    print(f"{tokenizer.vocab_size:,} tokens; saved in {given.out}")
+    return 0
+
+
+def _tokenizer_and_text(parser: Parser, arguments: Sequence[str]) -> tuple[Tokenizer, str, dict[str, str]]:
+    """Return what `encode` and `explain` work on, and their options for special tokens."""
+    parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; standard input if left out")
+    parser.add_argument("--special", action="store_true", help="special tokens in the text become their ids")
+    given = parser.parse(arguments)
+    text = given.text
+    if text is None:
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"encode: standard input must be UTF-8; {error}") from None
+    return load_tokenizer(given.tokenizer), text, {"allowed_special": "all"} if given.special else {}
+
+
+def _explained(each: Explanation) -> str:
+    """Write a pre-token, its merges in order and its ids as lines."""
+    lines = [repr(each.text)]
+    if each.steps:  # else the ids are those of the bytes, or of a special token
+        lines.append(f"{'bytes':>10}  {_tokens([bytes([byte]) for byte in each.text.encode('utf-8')])}")
+    lines += [f"{f'merge {rank}':>10}  {_tokens(tokens)}" for rank, tokens in each.steps]
+    lines.append(f"{'ids':>10}  {' '.join(map(str, each.ids))}")
+    return "\n".join(lines)
+
+
+def _tokens(tokens: Sequence[bytes]) -> str:
+    return " ".join(repr(token.decode("utf-8", "backslashreplace")) for token in tokens)
+
+
+def _check_out(out: str) -> None:
+    """Raise where nothing can be written: now, not after the work."""
+    path = Path(out)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(f"out: must be a file in a folder that is there, got {path}")
+
+
+def _check_text(path: str) -> None:
+    """Raise for what is no text, as its first megabyte shows."""
+    if os.path.isdir(path):
+        raise ValueError(f"data: {path} is a folder; give a text file")
+    with open(path, "rb") as file:
+        head = file.read(1 << 20)
+    if b"\0" in head:
+        raise ValueError(f"data: {path} is binary or UTF-16 (it has zero bytes); give plain text in UTF-8")
+    if not head.strip():
+        raise ValueError(f"data: {path} is empty")
+
+
+class _Progress:
+    """Print how much is counted, how fast, and how long it will take: one line, or, into a file, one each 10 %."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.shown = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        tenths = 10 * done // total
+        if not sys.stderr.isatty() and tenths == self.shown:
+            return
+        self.shown = tenths
+        seconds = time.perf_counter() - self.began
+        line = f"counted {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {done / seconds / 1e6:.1f} MB/s"
+        line += f", {seconds * (total - done) / done:.0f} s left"
+        if sys.stderr.isatty():
+            print(f"\r{line:<70}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import signal
 import sys
 import time
@@ -11,20 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gpt.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
 from gpt.cli import Parser, add_flags, take
 from gpt.commands.profile import STEPS, profile_training, step_count
 from gpt.commands.sample import write
+from gpt.commands.training_data import TrainingData, open_prepared, read_texts
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
-from gpt.data import check_length
+from gpt.data import Tokens, check_length, count_windows, window_stride
+from gpt.dataset import is_prepared
 from gpt.estimate import check_memory, count, duration, gigabytes, step_seconds
 from gpt.files import write_text
 from gpt.model import GPT
 from gpt.run import SAMPLE, Interrupted, Run, truncate_metrics
-from gpt.text import python_documentation, read_text, split_text, text_sha256
-from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gpt.tokenizer import Tokenizer
 from gpt.train import NotFiniteError, make_optimizer, train
 from nanograd import blas
 from nanograd.parallel import choose_shards
@@ -34,13 +32,14 @@ DESCRIPTION = """Train a GPT on a text, and write some text with it.
 
 Without arguments it learns the documentation that ships with Python, in about a minute on two cores:
     python -m gpt train
-On a text of your own:
+On a text of your own, a folder of texts, or what data prepare made of them:
     python -m gpt train --data FILE
 Where the time of a step goes, op by op, without starting a run:
     python -m gpt train --profile
 Ctrl-C finishes the step, saves and says how to resume.
 """
-FIXED = ("data", "tokenizer", "seed", "val_fraction", "shards")  # what a resumed run cannot change
+FIXED = ("data", "tokenizer", "seed", "val_fraction", "sampling", "stride", "shards")  # in a run that is resumed
+FIXED_IN_EPOCHS = (*FIXED, "batch_size", "grad_accum_steps")  # with the step, these say which windows were seen
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,8 +60,8 @@ def main(arguments: Sequence[str]) -> int:
         for flag in ("resume", "out"):
             if getattr(given, flag) is not None:
                 raise ValueError(f"--profile starts from the flags and leaves no folder behind; leave --{flag} away")
-        run, train_ids, _ = prepare(given)
-        profile_training(run.model, run.optimizer, np.array(train_ids), run.config, given.profile)
+        run, data = prepare(given)
+        profile_training(run.model, run.optimizer, data.train, run.config, given.profile)
         return 0
     run, train_tokens, val_tokens = begin(given) if given.resume is None else resume(given)
     position = run.position
@@ -85,16 +84,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def begin(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None]:
+def begin(given: argparse.Namespace) -> tuple[Run, Tokens, Tokens | None]:
     """Start a run and its folder."""
-    run, train_ids, val_ids = prepare(given)
-    tell_time(run.model, np.array(train_ids), run.config, start=0)
-    run.create(train_ids, val_ids)
+    run, data = prepare(given)
+    tell_time(run.model, data.train, run.config, start=0)
+    run.create(data.train, data.val, data.dataset)
     return run, *run.tokens()
 
 
-def prepare(given: argparse.Namespace) -> tuple[Run, list[int], list[int]]:
-    """Read the text, make tokenizer and model; return the run, of which nothing is written yet, and its tokens."""
+def prepare(given: argparse.Namespace) -> tuple[Run, TrainingData]:
+    """Read the text, make tokenizer and model; return the run, of which nothing is written yet, and what it learns."""
     config = take(TrainConfig, given)
     shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
     if config.shards is None:  # the result depends on it: it is chosen once, and stored
@@ -102,28 +101,26 @@ def prepare(given: argparse.Namespace) -> tuple[Run, list[int], list[int]]:
     folder = Path(time.strftime("runs/%Y-%m-%d_%H-%M-%S") if given.out is None else given.out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out: {folder} is there already and not empty; go on with --resume, or choose another --out")
-    text = python_documentation() if config.data is None else read_text(config.data)
-    name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
-    sha256 = text_sha256(text)
-    print(f"data      {name}: {len(text):,} characters, sha256 {sha256[:16]}…")
-    train_text, val_text = split_text(text, config.val_fraction)
-    tokenizer = make_tokenizer(config.tokenizer, getattr(given, "vocab_size", None), text, train_text)
-    model_config = take(ModelConfig, given, vocab_size=model_vocabulary(given, tokenizer))
-    train_ids, val_ids = (tokenizer.encode(part) for part in (train_text, val_text))
+    data = open_prepared(config, given) if is_prepared(config.data) else read_texts(config, given)
+    config, tokenizer = data.config, data.tokenizer
+    model_config = take(ModelConfig, given, vocab_size=model_vocabulary(config, given, tokenizer))
     print(
-        f"tokens    {len(train_ids):,} to train on, {len(val_ids):,} to validate; "
+        f"tokens    {len(data.train):,} to train on, {len(data.val):,} to validate; "
         f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
     )
-    check_length("training", np.array(train_ids), model_config.context_length)
-    if len(val_ids) == 1:
+    check_length("training", data.train, model_config.context_length)
+    if len(data.val) == 1:
         raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
+    if config.sampling == "epochs":
+        n = count_windows(data.train, shape.context_length, window_stride(config, shape.context_length))
+        print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
     summarise(model_config, config)
     model = GPT(model_config, generator(config.seed, INIT))
-    run = Run(folder, model, make_optimizer(model, config), config, tokenizer, Position(text_sha256=sha256))
-    return run, train_ids, val_ids
+    position = Position(text_sha256=data.sha256)
+    return Run(folder, model, make_optimizer(model, config), config, tokenizer, position), data
 
 
-def resume(given: argparse.Namespace) -> tuple[Run, np.ndarray, np.ndarray | None]:
+def resume(given: argparse.Namespace) -> tuple[Run, Tokens, Tokens | None]:
     """Take a run up where its last checkpoint left it; nothing in its folder changes before all is checked."""
     if given.out is not None:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
@@ -154,7 +151,8 @@ def changed_config(checkpoint: Checkpoint, given: argparse.Namespace) -> TrainCo
     """Return the run's config with the flags given now; what the weights or the data depend on cannot change."""
     flags = vars(given)
     old = {**checkpoint.model_config.to_dict(), **checkpoint.train_config.to_dict()}
-    for name in (*checkpoint.model_config.to_dict(), *FIXED):
+    fixed = FIXED_IN_EPOCHS if checkpoint.train_config.sampling == "epochs" else FIXED
+    for name in (*checkpoint.model_config.to_dict(), *fixed):
         if name in flags and flags[name] != old[name]:
             flag = "--" + name.replace("_", "-")
             raise ValueError(
@@ -164,23 +162,10 @@ def changed_config(checkpoint: Checkpoint, given: argparse.Namespace) -> TrainCo
     return dataclasses.replace(checkpoint.train_config, **{k: v for k, v in flags.items() if k in known})
 
 
-def make_tokenizer(kind: str, vocab_size: int | None, text: str, train_text: str) -> Tokenizer:
-    """Make or load the tokenizer; byte pairs are learned from the training text alone."""
-    if kind == "char":
-        return CharTokenizer.train(text)
-    if kind == "bpe":
-        return BPETokenizer.train(train_text, vocab_size or ModelConfig().vocab_size)
-    if not os.path.isfile(kind):
-        raise ValueError(
-            f"tokenizer must be char, bpe or the path of a saved tokenizer, got {kind!r}, which is no file"
-        )
-    return load_tokenizer(kind)
-
-
-def model_vocabulary(given: argparse.Namespace, tokenizer: Tokenizer) -> int:
+def model_vocabulary(config: TrainConfig, given: argparse.Namespace, tokenizer: Tokenizer) -> int:
     """Return the model's vocab_size: the tokenizer's, or more where the user asks for it."""
     asked = getattr(given, "vocab_size", None)
-    if asked is None or (tokenizer.kind == "bpe" and getattr(given, "tokenizer", "bpe") == "bpe"):
+    if asked is None or config.tokenizer == "bpe":
         return tokenizer.vocab_size
     if asked < tokenizer.vocab_size:
         raise ValueError(
@@ -200,7 +185,7 @@ def summarise(model: ModelConfig, config: TrainConfig) -> None:
     )
 
 
-def tell_time(model: GPT, tokens: np.ndarray, config: TrainConfig, start: int) -> None:
+def tell_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int) -> None:
     """Measure a step and print how long those from `start` on will take."""
     steps = config.max_steps - start
     print(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps\n", flush=True)
@@ -222,13 +207,13 @@ def stop_between_steps(run: Run) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def write_sample(run: Run, tokens: np.ndarray) -> None:
+def write_sample(run: Run, tokens: Tokens) -> None:
     """Write some text with the run's best model, to the terminal and to sample.txt."""
     model = load_checkpoint(find_checkpoint(run.folder)).model()
     try:
         start = run.tokenizer.encode("\n")
     except ValueError:  # a character tokenizer whose text had only one line
-        start = [int(tokens[0])]
+        start = tokens[:1].tolist()
     pieces = []
     for piece in write(model, run.tokenizer, start, SampleConfig()):
         print(piece, end="", flush=True)

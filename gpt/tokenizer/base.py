@@ -1,10 +1,12 @@
 """Say what every tokenizer can do: turn text into ids and back, and be one JSON object."""
 
+import codecs
 import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 from gpt.files import write_text
@@ -24,7 +26,7 @@ class Tokenizer(ABC):
     vocab: dict[int, bytes]
     eot_id: int | None = None  # the id of <|endoftext|>, which stands between documents
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """Return the number of rows an embedding needs: the greatest id plus one."""
         return max(self.vocab) + 1
@@ -32,6 +34,22 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`."""
+
+    @abstractmethod
+    def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
+        """Yield the ids of the text that `chunks` are parts of, in little memory."""
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Return the ids of `text`, in which special tokens, if this tokenizer has any, are text like any other."""
+        return self.encode(text)
+
+    def encode_data(self, text: str) -> list[int]:
+        """Return the ids of a text to learn or to measure: an <|endoftext|> written in it ends a document."""
+        return self.encode(text)
+
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """Return the ids of each text."""
+        return [self.encode(text) for text in texts]
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -54,6 +72,18 @@ class Tokenizer(ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; bytes that are not UTF-8, such as half a character, become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Yield the text of `ids` as they come, never half a character: joined, it is `decode(ids)`.
+
+        A character spread over several tokens comes with the last of them.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for id in ids:
+            if text := decoder.decode(self.decode_bytes((id,))):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
 
     @property
     def sha256(self) -> str:
@@ -102,3 +132,25 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
 def header(kind: str) -> dict[str, Any]:
     """Return the keys with which every tokenizer's JSON says what it is."""
     return {"format": FORMAT, "version": VERSION, "kind": kind}
+
+
+def parse_json(data: bytes) -> Any:
+    """Return what a JSON file says; ValueError where it is none, or gives a key twice."""
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_distinct)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it must be UTF-8, got byte 0x{data[error.start]:02x} at {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it must be JSON, but {error}") from None
+    except RecursionError:
+        raise ValueError("it must be a tokenizer's JSON, but it is nested too deeply") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a JSON object that gives a key twice, of which Python would silently take the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return fields

@@ -4,8 +4,8 @@ A text has few distinct characters (65 in all of tinyshakespeare), so the vocabu
 learned. The price is length: one id for every character, where byte pairs (`bpe.py`, 4096 tokens) need a third of that.
 """
 
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, pairwise
 from typing import Any
 
 from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
@@ -61,6 +61,10 @@ class CharTokenizer(Tokenizer):
                 f"encode: characters must be among the {len(self._ids)} of the vocabulary, got {len(missing)} others: "
                 f"{named}; train on a text that has them, or take them out of this one"
             ) from None
+
+    def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
+        """Yield the ids of the text that `chunks` are parts of."""
+        return chain.from_iterable(map(self.encode, chunks))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole tokenizer as an object that JSON can hold."""

@@ -5,7 +5,7 @@ on bytes as in GPT-2. `trainer.py` and `word_encoder.py` do the same faster, and
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 Pair = tuple[bytes, bytes]
@@ -58,11 +58,23 @@ def train_naively(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
 
 def encode_naively(data: bytes, merges: Sequence[Pair]) -> Word:
     """Merge the pair that was learned first, again and again, until the word has no learned pair."""
-    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    word = split_bytes(data)
+    for _, merged in merge_steps(data, {pair: rank for rank, pair in enumerate(merges)}):
+        word = merged
+    return word
+
+
+def merge_steps(data: bytes, ranks: Mapping[Pair, int]) -> Iterator[tuple[Pair, Word]]:
+    """Yield each pair that is merged and the word after it, in the order of `ranks`: the numbers of the merges.
+
+    >>> list(merge_steps(b"low", {(b"l", b"o"): 0, (b"lo", b"w"): 1}))
+    [((b'l', b'o'), (b'lo', b'w')), ((b'lo', b'w'), (b'low',))]
+    """
     word = split_bytes(data)
     while known := [pair for pair in pairwise(word) if pair in ranks]:
-        word = merge_pair(word, min(known, key=ranks.__getitem__))
-    return word
+        pair = min(known, key=ranks.__getitem__)
+        word = merge_pair(word, pair)
+        yield pair, word
 
 
 def split_bytes(data: bytes) -> Word:

@@ -11,11 +11,13 @@ import difflib
 import functools
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import regex  # type: ignore[import-untyped]
 
 from gpt.tokenizer.base import check_text
+from gpt.tokenizer.unicode16 import as_unicode_16
 
 EOT = "<|endoftext|>"
 BLOCK = 1 << 15  # characters searched at once: the strings found in them fit the cache, and memory stays small
@@ -34,39 +36,36 @@ PATTERNS = {
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
 
+# The same for ASCII, in an order that fails seldom: alternatives which cannot begin alike may change places, and one
+# whose first character is known is passed over at once. 1.1 MB of English: 34 instead of 41 ms.
+FASTER = {"gpt2": r" [A-Za-z]+|[A-Za-z]+|'(?:[stmd]|re|ve|ll)|[^\sA-Za-z0-9]+| [^\sA-Za-z0-9]+| ?[0-9]+|\s+(?!\S)|\s+"}
+
 _ASCII = {"L": "A-Za-z", "Lu": "A-Z", "Ll": "a-z", "Lt": "", "Lm": "", "Lo": "", "M": "", "N": "0-9"}
 _OPEN_RUN = regex.compile(r"(?r)\s+|[\p{L}\p{M}]+")  # (?r): match backwards, from the end
 
 
 class Piece(NamedTuple):
-    """Some pre-tokens, and the special token that follows them, if one does."""
+    """Some pre-tokens, or none of them and a special token."""
 
     words: list[str]
     special: str | None
 
 
 def split_text(
-    chunks: Iterable[str],
-    pattern: str,
-    special_tokens: Sequence[str] = (),
-    *,
-    name: str = "split_text",
-    block: int = BLOCK,
+    chunks: Iterable[str], pattern: str, special_tokens: Sequence[str] = (), *, block: int = BLOCK
 ) -> Iterator[Piece]:
     """Split the text that `chunks` are parts of into pre-tokens and special tokens, alike for every way to cut it.
 
     Of special tokens that begin at the same character the longest counts. Beside the chunk at hand, what is held in
-    memory is a few times `block` characters, or a few times the longest pre-token if that is more. `name` is the
-    function that errors speak of.
+    memory is a few times `block` characters, or a few times the longest pre-token if that is more.
 
-    Raises TypeError for a chunk that is no str, ValueError for an unknown pattern or a lone surrogate.
+    Raises ValueError for an unknown pattern.
     """
     find_words = word_finder(pattern)
     find_specials = _special_finder(tuple(special_tokens))
     waiting: list[str] = []
     size, enough = 0, block
     for chunk in chunks:
-        check_text(name, chunk)
         waiting.append(chunk)
         size += len(chunk)
         if size < enough:
@@ -79,6 +78,29 @@ def split_text(
     yield from _split_settled("".join(waiting), find_words, find_specials, block=block, more=False)
 
 
+def checked_texts(chunks: Iterable[str], name: str, refused: Sequence[str] = ()) -> Iterator[str]:
+    """Hand on the chunks of a text that is fit to be encoded; `name` is the function that errors speak of.
+
+    Raises TypeError for a chunk that is no str, ValueError for a lone surrogate, or for a special token that is
+    `refused`, also where chunks cut it.
+    """
+    specials = _special_finder(tuple(refused))
+    tail, end = "", 0
+    for chunk in chunks:
+        check_text(name, chunk)
+        if specials is not None:
+            window = tail + chunk
+            if found := specials.pattern.search(window):
+                token, at = found[0], end - len(tail) + found.start()
+                raise ValueError(
+                    f"{name}: a special token must be allowed, got {token!r} at index {at} of the text; "
+                    f"allowed_special={{{token!r}}} gives its id, disallowed_special=() takes it as text"
+                )
+            end += len(chunk)
+            tail = window[max(0, len(window) - specials.longest + 1) :]
+        yield chunk
+
+
 @functools.cache
 def word_finder(pattern: str) -> Callable[[str], list[str]]:
     """Return the function that finds the pre-tokens of a text; ValueError for a name that PATTERNS does not have."""
@@ -87,10 +109,17 @@ def word_finder(pattern: str) -> Callable[[str], list[str]]:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"pattern must be one of {', '.join(map(repr, PATTERNS))}, got {pattern!r}{hint}")
     find = regex.compile(PATTERNS[pattern]).findall
-    find_in_ascii = re.compile(_ascii_form(PATTERNS[pattern]), re.ASCII).findall
+    find_in_ascii = re.compile(FASTER.get(pattern, _ascii_form(PATTERNS[pattern])), re.ASCII).findall
 
     def find_words(text: str) -> list[str]:
-        return find_in_ascii(text) if text.isascii() else find(text)  # 1.1 MB of English: 53 instead of 93 ms
+        if text.isascii():
+            return find_in_ascii(text)  # 1.1 MB of English: 41 instead of 93 ms
+        seen = as_unicode_16(text)
+        words: list[str] = find(seen)
+        if seen is text:
+            return words
+        ends = accumulate(map(len, words), initial=0)
+        return [text[start:end] for start, end in pairwise(ends)]
 
     return find_words
 
@@ -113,7 +142,7 @@ def check_special_tokens(name: str, special_tokens: Iterable[str]) -> tuple[str,
 
 
 class _SpecialFinder(NamedTuple):
-    search: re.Pattern[str]
+    pattern: re.Pattern[str]
     longest: int
 
 
@@ -131,7 +160,7 @@ def _split_settled(
     """Yield the pieces of `text` and return where they end: its end or, with `more` to come, where it is unsettled."""
     start, stop = 0, len(text)
     if specials is not None:
-        for found in specials.search.finditer(text):
+        for found in specials.pattern.finditer(text):
             if more and found.start() + specials.longest > len(text):
                 break  # with more text a longer one may begin here
             yield from _split_words(text, start, found.start(), find_words, block=block, more=False)

@@ -11,30 +11,40 @@ Training 4096 tokens on 1.1 MB of Shakespeare takes 0.3 s so, and 140 s the naiv
 
 import heapq
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral
 
+from gpt.tokenizer.count import Progress, count_files, count_words
 from gpt.tokenizer.pairs import Pair
-from gpt.tokenizer.pretokens import check_special_tokens, split_text
+from gpt.tokenizer.pretokens import check_special_tokens
 
-CHUNK = 1 << 20  # characters read from a file at a time
 COMPLEMENT = bytes(255 - byte for byte in range(256))
 
 
 def train_bpe(
-    path: str | os.PathLike[str], vocab_size: int, special_tokens: Iterable[str] = (), *, pattern: str = "gpt2"
+    path: str | os.PathLike[str],
+    vocab_size: int,
+    special_tokens: Iterable[str] = (),
+    *,
+    pattern: str = "gpt2",
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Train byte-level BPE on a UTF-8 file and return (vocab, merges), as Stanford's CS336 asks.
 
     Ids: the 256 bytes, then the merges in order, then the special tokens. Of equally frequent pairs the greater
     (bytes, bytes) is merged. No merge reaches across a special token. A text too small for `vocab_size` gives fewer
-    tokens.
+    tokens. The number of `workers`, for which see `count_files`, changes the time and not the result.
 
     Raises ValueError when `vocab_size` has no room for the bytes and special tokens, or the file is not UTF-8.
     """
-    return train_on_chunks(_read_chunks(path), vocab_size, special_tokens, pattern=pattern, name="train_bpe")
+    special_tokens = check_special_tokens("train_bpe", special_tokens)
+    n_merges = room_for_merges(vocab_size, special_tokens, name="train_bpe")
+    counts = count_files([path], special_tokens, pattern=pattern, workers=workers, progress=progress)
+    merges = learn_merges(counts, n_merges)
+    return build_vocab(merges, special_tokens), merges
 
 
 def train_on_chunks(
@@ -47,6 +57,13 @@ def train_on_chunks(
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Do the work of `train_bpe` on text that comes in parts, cut anywhere; `name` is what errors call it."""
     special_tokens = check_special_tokens(name, special_tokens)
+    n_merges = room_for_merges(vocab_size, special_tokens, name=name)
+    merges = learn_merges(count_words(chunks, special_tokens, pattern=pattern, name=name), n_merges)
+    return build_vocab(merges, special_tokens), merges
+
+
+def room_for_merges(vocab_size: int, special_tokens: Sequence[str], *, name: str) -> int:
+    """Return how many merges a vocabulary has room for; raise if it has none for the bytes and special tokens."""
     least = 256 + len(special_tokens)
     if not isinstance(vocab_size, Integral):
         raise TypeError(f"{name}: vocab_size must be an integer, got {vocab_size!r}")
@@ -55,18 +72,7 @@ def train_on_chunks(
             f"{name}: vocab_size must be at least {least} (256 bytes and {len(special_tokens)} special tokens), "
             f"got {vocab_size}; raise it, or use CharTokenizer for a smaller vocabulary"
         )
-    merges = learn_merges(count_words(chunks, special_tokens, pattern=pattern, name=name), vocab_size - least)
-    return build_vocab(merges, special_tokens), merges
-
-
-def count_words(
-    chunks: Iterable[str], special_tokens: Sequence[str] = (), *, pattern: str = "gpt2", name: str = "count_words"
-) -> Counter[str]:
-    """Count the pre-tokens of the text that `chunks` are parts of; special tokens end a word and are not counted."""
-    counts: Counter[str] = Counter()
-    for piece in split_text(chunks, pattern, special_tokens, name=name):
-        counts.update(piece.words)
-    return counts
+    return vocab_size - least
 
 
 def build_vocab(merges: Iterable[Pair], special_tokens: Iterable[str]) -> dict[int, bytes]:
@@ -169,15 +175,3 @@ def _descending(token: bytes) -> str:
     Byte b becomes character 255 - b. The end becomes 256, greater than all: b"ab" > b"a", so its text must be lesser.
     """
     return token.translate(COMPLEMENT).decode("latin-1") + "\u0100"
-
-
-def _read_chunks(path: str | os.PathLike[str]) -> Iterator[str]:
-    with open(path, encoding="utf-8", newline="") as file:  # newline="": line ends as they are in the file
-        try:
-            while chunk := file.read(CHUNK):
-                yield chunk
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise ValueError(
-                f"train_bpe: {os.fspath(path)} must be UTF-8, got byte 0x{byte:02x}; save it as UTF-8 first"
-            ) from None

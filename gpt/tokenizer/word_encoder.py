@@ -38,7 +38,7 @@ class WordEncoder(dict[str, tuple[int, ...]]):
         self._merged = [ids_of[left + right] for left, right in merges]  # the id that the merge of each rank makes
 
     def __missing__(self, word: str) -> tuple[int, ...]:
-        data = word.encode("utf-8")
+        data = word.encode("utf-8", "surrogateescape")  # a surrogate is a byte that is no UTF-8, from encode_bytes
         symbols = [self._byte_ids[byte] for byte in data]
         if EMPTY in symbols:
             byte = data[symbols.index(EMPTY)]
@@ -46,7 +46,7 @@ class WordEncoder(dict[str, tuple[int, ...]]):
                 f"encode: every byte must be a token of the vocabulary, got 0x{byte:02x} in {word[:20]!r}; "
                 "give the vocabulary all 256 bytes"
             )
-        merge = _merge_short if len(data) < LONG else _merge_long
+        merge = merge_short if len(data) < LONG else merge_long
         ids = tuple(merge(symbols, self._ranks, self._merged))
         if len(data) <= CACHED_BYTES:
             if len(self) >= CACHED_WORDS:
@@ -55,7 +55,7 @@ class WordEncoder(dict[str, tuple[int, ...]]):
         return ids
 
 
-def _merge_short(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
+def merge_short(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
     """Merge the pair of the lowest rank, one place at a time; `ranks[i]` is the rank of symbols[i], symbols[i + 1]."""
     none = len(merged)  # greater than every rank
     rank_of = rank_at.get
@@ -71,7 +71,7 @@ def _merge_short(symbols: list[int], rank_at: dict[tuple[int, int], int], merged
     return symbols
 
 
-def _merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
+def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
     """Merge rank after rank, at all its places from left to right, in O(n log n) at most.
 
     The symbols are a linked list: `after[i]` and `before[i]` are the neighbours of place i. A merge keeps the left

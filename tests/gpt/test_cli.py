@@ -125,6 +125,8 @@ FIELDS = {
     "train": (TrainConfig, ModelConfig),
     "sample": (SampleConfig,),
     "eval": (),
+    "clean": (),
+    "data": (),
     "tokenizer": (),
     "info": (),
     "plot": (),

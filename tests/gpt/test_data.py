@@ -1,88 +1,23 @@
-"""Token files and batches: bytes by hand, damage, and every target once."""
-
-import struct
-from pathlib import Path
+"""Batches: windows at random and in epochs, every one once, and every target once."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.data import IGNORE, check_length, consecutive_batches, random_batch, read_tokens, write_tokens
-
-# Token files
-
-
-def test_a_token_file_byte_by_byte(tmp_path: Path) -> None:
-    write_tokens(tmp_path / "t", [1, 258], vocab_size=300)
-    expected = (
-        b"GPTTOKEN"  # magic
-        b"\x01\0\0\0"  # version 1
-        b"\x02\0\0\0"  # two bytes an id
-        b"\x02\0\0\0\0\0\0\0"  # two ids
-        b"\x2c\x01\0\0\0\0\0\0"  # below 300 = 256 + 44
-        b"\x01\0\x02\x01"  # 1, and 258 = 2 + 256
-    )
-    assert (tmp_path / "t").read_bytes() == expected
-    assert read_tokens(tmp_path / "t").tolist() == [1, 258]
-
-
-@pytest.mark.parametrize(("vocab_size", "width"), [(1, 2), (65535, 2), (65536, 2), (65537, 4), (2**32, 4)])
-def test_ids_take_two_bytes_while_they_fit(tmp_path: Path, vocab_size: int, width: int) -> None:
-    ids = [0, vocab_size - 1]
-    write_tokens(tmp_path / "t", np.array(ids), vocab_size)
-    assert (tmp_path / "t").stat().st_size == 32 + 2 * width
-    read = read_tokens(tmp_path / "t")
-    assert read.dtype == np.dtype(f"<u{width}")
-    assert read.tolist() == ids  # 65535 and 65536 are where a narrow type would wrap round
-
-
-@pytest.mark.parametrize("vocab_size", [300, 70000])
-def test_no_ids_are_a_file_too(tmp_path: Path, vocab_size: int) -> None:
-    write_tokens(tmp_path / "t", [], vocab_size)
-    assert (tmp_path / "t").stat().st_size == 32
-    assert read_tokens(tmp_path / "t").shape == (0,)
-
-
-def test_the_ids_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
-    write_tokens(tmp_path / "t", [1, 2, 3], 4)
-    tokens = read_tokens(str(tmp_path / "t"))
-    assert isinstance(tokens, np.memmap)
-    with pytest.raises(ValueError, match="read-only"):
-        tokens[0] = 2
-
-
-@pytest.mark.parametrize("ids", [[0, 5], [-1, 2]])
-def test_ids_outside_the_vocabulary_are_not_written(tmp_path: Path, ids: list[int]) -> None:
-    with pytest.raises(ValueError, match=rf"write_tokens: ids must lie in \[0, 5\), got {min(ids)} to {max(ids)}"):
-        write_tokens(tmp_path / "t", ids, 5)
-    assert not (tmp_path / "t").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"GPTTOKEN", b"once upon a time there was a king who", b"\0" * 40])
-def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "t").write_bytes(content)
-    with pytest.raises(ValueError, match="t is no token file: it does not begin with GPTTOKEN"):
-        read_tokens(tmp_path / "t")
-
-
-@pytest.mark.parametrize("change", [-3, -1, 1, 2])
-def test_a_file_of_another_length_is_damaged(tmp_path: Path, change: int) -> None:
-    write_tokens(tmp_path / "t", [1, 2, 3], 4)
-    whole = (tmp_path / "t").read_bytes()
-    (tmp_path / "t").write_bytes(whole[:change] if change < 0 else whole + b"\0" * change)
-    with pytest.raises(ValueError, match=f"t is damaged: 3 ids need 38 bytes, it has {38 + change}"):
-        read_tokens(tmp_path / "t")
-
-
-@pytest.mark.parametrize(("version", "width"), [(2, 2), (1, 8), (1, 0)])
-def test_another_version_is_refused(tmp_path: Path, version: int, width: int) -> None:
-    (tmp_path / "t").write_bytes(struct.pack("<8sIIQQ", b"GPTTOKEN", version, width, 0, 4))
-    with pytest.raises(
-        ValueError, match=f"t: version {version} with {width} bytes an id; this program reads version 1"
-    ):
-        read_tokens(tmp_path / "t")
-
+from gpt.config import TrainConfig
+from gpt.data import (
+    IGNORE,
+    check_length,
+    consecutive_batches,
+    count_windows,
+    draw_batch,
+    random_batch,
+    shuffled,
+    take_windows,
+)
+from gpt.dataset import Shards
+from nanograd.seeds import DATA, generator
 
 # Random batches
 
@@ -124,6 +59,119 @@ def test_check_length_says_what_is_missing() -> None:
         "give more text or a smaller --context-length",
     ):
         check_length("training", np.arange(8), 8)
+
+
+# Windows
+
+
+@pytest.mark.parametrize(
+    ("n", "context_length", "stride", "expected"),
+    [(10, 3, 1, 7), (10, 3, 3, 3), (10, 3, 6, 2), (9, 3, 6, 1), (4, 3, 9, 1), (3, 3, 1, 0), (0, 3, 1, 0)],
+)
+def test_windows_are_counted(n: int, context_length: int, stride: int, expected: int) -> None:
+    assert count_windows(np.arange(n), context_length, stride) == expected
+    starts = [s for s in range(0, n, stride) if s + context_length < n]  # each that has its last target
+    assert len(starts) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=9), st.integers(1, 6), st.integers(1, 8))
+def test_windows_of_shards_are_slices_of_the_whole(sizes: list[int], context_length: int, stride: int) -> None:
+    whole = np.arange(sum(sizes), dtype=np.uint16) * 7 % 31
+    shards = Shards(np.split(whole, np.cumsum(sizes)[:-1]))
+    n = count_windows(whole, context_length, stride)
+    assert count_windows(shards, context_length, stride) == n
+    if n:
+        starts = np.arange(n) * stride
+        ids, targets = take_windows(shards, starts, context_length)
+        for row, start in enumerate(starts):
+            assert ids[row].tolist() == whole[start : start + context_length].tolist()
+            assert targets[row].tolist() == whole[start + 1 : start + 1 + context_length].tolist()
+
+
+def test_random_windows_are_those_of_the_generator_of_the_step() -> None:
+    config = TrainConfig(seed=3, batch_size=4)
+    expected = random_batch(np.arange(100), 4, 7, generator(3, DATA, 5, 1))
+    np.testing.assert_array_equal(draw_batch(np.arange(100), 7, config, step=5, micro=1), expected)
+
+
+def test_random_windows_begin_at_the_stride() -> None:
+    config = TrainConfig(batch_size=300, stride=4)
+    ids, _ = draw_batch(np.arange(30), 7, config, step=0)
+    assert set(ids[:, 0].tolist()) == {0, 4, 8, 12, 16, 20}  # 22 is the last that has room for its 8
+
+
+# Epochs
+
+
+def test_a_table_by_hand() -> None:
+    assert shuffled(np.array([0]), 1, seed=0, epoch=0).tolist() == [0]
+    assert sorted(shuffled(np.arange(2), 2, seed=0, epoch=0).tolist()) == [0, 1]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.integers(0, 2**32 - 1), st.integers(0, 2**40))
+def test_an_epoch_has_every_window_once(n: int, seed: int, epoch: int) -> None:
+    assert np.bincount(shuffled(np.arange(n), n, seed, epoch), minlength=n).tolist() == [1] * n
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10**12), st.lists(st.integers(0, 10**12), min_size=1, max_size=50, unique=True))
+def test_places_of_an_epoch_that_nobody_could_write_down(n: int, places: list[int]) -> None:
+    taken = np.array(sorted({place % n for place in places}))
+    moved = shuffled(taken, n, seed=1, epoch=2)
+    assert len(set(moved.tolist())) == len(taken)
+    assert 0 <= moved.min() <= moved.max() < n
+    one_by_one = [int(shuffled(taken[i : i + 1], n, seed=1, epoch=2)[0]) for i in range(len(taken))]
+    assert moved.tolist() == one_by_one  # what stands at a place does not depend on what else is asked for
+
+
+@pytest.mark.parametrize("n", [5, 9, 64, 1000])
+def test_epochs_look_random(n: int) -> None:
+    orders = np.array([shuffled(np.arange(n), n, seed=0, epoch=epoch) for epoch in range(400)])
+    assert len(np.unique(orders[:, :8], axis=0)) >= (80 if n == 5 else 399)  # 5 windows have 120 orders
+    for column in (0, n // 2, n - 1):  # where a window goes: uniform, by a chi-square of 5 classes and 4.5 sigma
+        counts = np.histogram(orders[:, column], bins=5, range=(0, n))[0]
+        expected = np.histogram(np.arange(n), bins=5, range=(0, n))[0] * 400 / n
+        assert ((counts - expected) ** 2 / expected).sum() < 4 + 4.5 * np.sqrt(8)
+    if n >= 64:
+        correlation = np.corrcoef(orders[:, :-1].ravel(), orders[:, 1:].ravel())[0, 1]
+        assert abs(correlation + 1 / (n - 1)) < 5 / np.sqrt(orders.size)  # of neighbours
+
+
+@pytest.mark.parametrize(("batch_size", "grad_accum_steps"), [(1, 1), (4, 1), (3, 2), (50, 1)])
+def test_steps_go_through_epoch_after_epoch(batch_size: int, grad_accum_steps: int) -> None:
+    config = TrainConfig(sampling="epochs", batch_size=batch_size, grad_accum_steps=grad_accum_steps, seed=7)
+    tokens = np.arange(100)  # of windows of 7 + 1, beginning every 7: 14
+    drawn: list[int] = []
+    for step in range(-(-3 * 14 // (batch_size * grad_accum_steps))):
+        for micro in range(grad_accum_steps):
+            ids, targets = draw_batch(tokens, 7, config, step, micro)
+            np.testing.assert_array_equal(targets, ids + 1)
+            drawn += ids[:, 0].tolist()
+    epochs = [drawn[i : i + 14] for i in (0, 14, 28)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(0, 98, 7))
+    assert epochs[0] != epochs[1] != epochs[2] != sorted(epochs[2])
+
+
+def test_an_epoch_of_overlapping_windows() -> None:
+    config = TrainConfig(sampling="epochs", batch_size=45, stride=2)
+    ids, _ = draw_batch(np.arange(96), 7, config, step=0)
+    assert sorted(ids[:, 0].tolist()) == list(range(0, 90, 2))  # 88 + 7 is the last target
+
+
+@pytest.mark.parametrize("sampling", ["random", "epochs"])
+def test_another_seed_draws_other_windows(sampling: str) -> None:
+    first, second = (
+        draw_batch(np.arange(1000), 7, TrainConfig(sampling=sampling, seed=seed), step=0)[0] for seed in (0, 1)
+    )
+    assert not np.array_equal(first, second)
+
+
+def test_another_way_to_draw_is_refused() -> None:
+    with pytest.raises(ValueError, match="sampling must be random or epochs, got 'epoch'"):
+        TrainConfig(sampling="epoch")
 
 
 # Consecutive batches

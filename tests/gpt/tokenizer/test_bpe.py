@@ -41,7 +41,7 @@ def test_ids_worked_by_hand() -> None:
 @settings(deadline=None)
 @given(text=st.text() | st.text("low erst'l\n😀é中<|>"))
 def test_every_text_comes_back(tokenizer: BPETokenizer, text: str) -> None:
-    ids = tokenizer.encode(text)
+    ids = tokenizer.encode_ordinary(text)
     assert tokenizer.decode(ids) == text
     assert tokenizer.decode_bytes(ids) == text.encode("utf-8")
     assert tokenizer.decode(tokenizer.encode(text, allowed_special="all")) == text
@@ -60,19 +60,112 @@ def test_encoding_is_what_the_specification_says(tokenizer: BPETokenizer, text: 
     ids_of = {token: id for id, token in tokenizer.vocab.items()}
     words = word_finder(tokenizer.pattern)(text)
     naive = [ids_of[token] for word in words for token in encode_naively(word.encode("utf-8"), tokenizer.merges)]
-    assert tokenizer.encode(text) == naive
+    assert tokenizer.encode_ordinary(text) == naive
 
 
-def test_special_tokens_are_text_unless_allowed(tokenizer: BPETokenizer) -> None:
+def test_special_tokens_are_ids_or_text_or_refused(tokenizer: BPETokenizer) -> None:
     eot, two, pad = (tokenizer.special_tokens[token] for token in (EOT, EOT * 2, "<|pad|>"))
     assert (eot, two, pad) == (tokenizer.vocab_size - 3, tokenizer.vocab_size - 2, tokenizer.vocab_size - 1)
     text = f"{EOT * 3}<|pad|>"
-    assert not {eot, two, pad} & set(tokenizer.encode(text))
     assert tokenizer.encode(text, allowed_special="all") == [two, eot, pad]  # the longest first
-    assert tokenizer.encode(text, allowed_special={EOT})[:3] == [eot, eot, eot]
-    assert pad not in tokenizer.encode(text, allowed_special={EOT})
+    assert tokenizer.encode(text, allowed_special={EOT}, disallowed_special=())[:3] == [eot, eot, eot]
+    assert pad not in tokenizer.encode(text, allowed_special={EOT}, disallowed_special=())
     assert list(tokenizer.encode_iterable(text, allowed_special="all")) == [two, eot, pad]
-    assert tokenizer.decode(tokenizer.encode(text)) == text
+    ordinary = tokenizer.encode(text, disallowed_special=())
+    assert not {eot, two, pad} & set(ordinary)
+    assert tokenizer.encode_ordinary(text) == tokenizer.encode_bytes(text.encode()) == ordinary
+    assert tokenizer.decode(ordinary) == text
+    assert tokenizer.encode_batch([text, "", "low"], disallowed_special=()) == [ordinary, [], tokenizer.encode("low")]
+
+
+def test_a_special_token_that_is_not_allowed_raises(tokenizer: BPETokenizer) -> None:
+    message = (
+        r"encode: a special token must be allowed, got '<\|pad\|>' at index 4 of the text; "
+        r"allowed_special=\{'<\|pad\|>'\} gives its id, disallowed_special=\(\) takes it as text"
+    )
+    with pytest.raises(ValueError, match=message):
+        tokenizer.encode("low <|pad|>")
+    with pytest.raises(ValueError, match=message):
+        tokenizer.encode("low <|pad|>", allowed_special={EOT})
+    with pytest.raises(ValueError, match=message):  # named, it is refused although it is allowed
+        tokenizer.encode("low <|pad|>", allowed_special="all", disallowed_special={"<|pad|>"})
+    with pytest.raises(ValueError, match="encode: a special token must be allowed, got"):
+        tokenizer.encode_batch(["low", EOT])
+    with pytest.raises(ValueError, match="explain: a special token must be allowed, got"):
+        tokenizer.explain(EOT)
+    with pytest.raises(ValueError, match=r"disallowed_special must name special tokens of .*got '<\|x\|>'"):
+        tokenizer.encode("low", disallowed_special={"<|x|>"})
+    assert tokenizer.encode("<|pad|", disallowed_special="all") == tokenizer.encode_ordinary("<|pad|")
+
+
+def test_a_refused_special_token_is_seen_across_chunks() -> None:
+    tokenizer = BPETokenizer(BYTES, [], ["<|pad|>", "<|x|>"])
+    text = "low <|pad|>"
+    for cuts in itertools.combinations(range(1, len(text)), 2):
+        chunks = [text[start:stop] for start, stop in itertools.pairwise((0, *cuts, len(text)))]
+        with pytest.raises(ValueError, match=r"encode_iterable: .* got '<\|pad\|>' at index 4 of the text"):
+            list(tokenizer.encode_iterable(chunks))
+    with pytest.raises(ValueError, match=r"got '<\|pad\|>' at index 4 of the text"):
+        list(tokenizer.encode_iterable(text))
+
+
+@settings(deadline=None)
+@given(data=st.binary() | st.text().map(str.encode))
+def test_any_bytes_come_back(tokenizer: BPETokenizer, data: bytes) -> None:
+    ids = tokenizer.encode_bytes(data)
+    assert tokenizer.decode_bytes(ids) == data
+    assert tokenizer.decode(ids) == data.decode("utf-8", "replace")
+
+
+def test_bytes_that_are_no_text_worked_by_hand() -> None:
+    tokenizer = BPETokenizer({**BYTES, 256: b"ab", 257: b"\xff\xfe"}, [(b"a", b"b"), (b"\xff", b"\xfe")])
+    assert tokenizer.encode_bytes(b"ab\xff\xfe\xe4\xb8ab") == [256, 257, 0xE4, 0xB8, 256]
+    assert tokenizer.encode_bytes("中ab".encode()) == tokenizer.encode("中ab")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    parts=st.lists(
+        st.text() | st.binary(max_size=4) | st.sampled_from([EOT, "😀", "é", b"\xf0\x9f", b"\xe4"]), max_size=8
+    )
+)
+def test_a_stream_is_decoded_as_the_whole(tokenizer: BPETokenizer, parts: list[str | bytes]) -> None:
+    ids = [id for part in parts for id in tokenizer.encode_bytes(part.encode() if isinstance(part, str) else part)]
+    pieces = list(tokenizer.decode_stream(iter(ids)))
+    assert "".join(pieces) == tokenizer.decode(ids)
+    assert all(pieces)
+
+
+def test_a_stream_never_gives_half_a_character() -> None:
+    tokenizer = BPETokenizer(BYTES, [])
+    assert list(tokenizer.decode_stream("aé😀".encode())) == ["a", "é", "😀"]
+    assert list(tokenizer.decode_stream("😀".encode()[:3])) == ["\ufffd"]
+    assert list(tokenizer.decode_stream(b"\xf0a")) == ["\ufffda"]  # what was begun is given up when "a" comes
+
+
+def test_merges_are_explained_in_order() -> None:
+    # ranks: o w 0, l ow 1, " " low 2; lower and lowest by hand as in test_ids_worked_by_hand
+    tokenizer = BPETokenizer.train("low low low lower lowest", 260)
+    low, lower, eot = tokenizer.explain(f"low lower{EOT}", allowed_special="all")
+    assert low == ("low", [(0, (b"l", b"ow")), (1, (b"low",))], [257])
+    assert lower.steps == [
+        (0, (b" ", b"l", b"ow", b"e", b"r")),
+        (1, (b" ", b"low", b"e", b"r")),
+        (2, (b" low", b"e", b"r")),
+    ]
+    assert lower.ids == [258, 101, 114]
+    assert eot == (EOT, [], [259])
+
+
+@settings(deadline=None)
+@given(text=st.text("low erst'\né") | st.text())
+def test_an_explanation_ends_in_the_ids(tokenizer: BPETokenizer, text: str) -> None:
+    explained = tokenizer.explain(text, disallowed_special=())
+    assert "".join(each.text for each in explained) == text
+    assert [id for each in explained for id in each.ids] == tokenizer.encode_ordinary(text)
+    for each in explained:
+        tokens = each.steps[-1][1] if each.steps else tuple(bytes([byte]) for byte in each.text.encode())
+        assert [tokenizer.vocab[id] for id in each.ids] == list(tokens)
 
 
 def test_the_constructor_can_always_allow_them(tmp_path: Path) -> None:
@@ -82,8 +175,8 @@ def test_the_constructor_can_always_allow_them(tmp_path: Path) -> None:
     tokenizer = BPETokenizer(vocab, merges, [EOT], allowed_special="all")
     assert tokenizer.encode(f"{EOT}a{EOT}") == [tokenizer.eot_id, 97, tokenizer.eot_id]
     assert (
-        tokenizer.encode(EOT, allowed_special=())
-        == BPETokenizer(vocab, merges, [EOT]).encode(EOT)
+        tokenizer.encode(EOT, allowed_special=(), disallowed_special=())
+        == BPETokenizer(vocab, merges, [EOT]).encode_ordinary(EOT)
         != [tokenizer.eot_id]
     )
     assert BPETokenizer(vocab, merges).eot_id is None
@@ -108,7 +201,7 @@ def test_no_cut_is_seen_in_the_ids(tokenizer: BPETokenizer, unit: str, places: l
     text = (unit * (BLOCK // len(unit)) + tail + EOT) * 2
     edges = [0, *sorted(place for place in places if place < len(text)), len(text)]
     chunks = [text[start:stop] for start, stop in itertools.pairwise(edges)]
-    assert list(tokenizer.encode_iterable(chunks)) == tokenizer.encode(text)
+    assert list(tokenizer.encode_iterable(chunks, disallowed_special=())) == tokenizer.encode_ordinary(text)
     assert list(tokenizer.encode_iterable(chunks, allowed_special="all")) == tokenizer.encode(
         text, allowed_special="all"
     )
@@ -238,7 +331,7 @@ def test_real_texts_come_back_in_time(data_dir: Path) -> None:
             text = file.read()
         fresh = BPETokenizer(trained.vocab, trained.merges, trained.special_tokens)
         start = time.process_time()
-        ids = fresh.encode(text)
+        ids = fresh.encode_ordinary(text)
         seconds = time.process_time() - start
         assert fresh.decode(ids) == text, path.name
         if path.name == "tinyshakespeare.txt":

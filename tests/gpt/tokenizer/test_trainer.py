@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.tokenizer import PATTERNS, train_bpe
+from gpt.tokenizer.count import count_words
 from gpt.tokenizer.pairs import train_naively
-from gpt.tokenizer.trainer import count_words, learn_merges, train_on_chunks
+from gpt.tokenizer.trainer import learn_merges, train_on_chunks
 
 EOT = "<|endoftext|>"
 
@@ -107,7 +108,7 @@ def test_a_vocabulary_without_room_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes("café".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"train_bpe: .*latin\.txt must be UTF-8, got byte 0xe9; save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"latin\.txt must be UTF-8, got byte 0xe9 at 3; save it as UTF-8 first"):
         train_bpe(path, 300)
 
 

@@ -43,7 +43,7 @@ def test_a_word_worked_by_hand() -> None:
     assert words["lower" * LONG] == (257, 258) * LONG
 
 
-merge_ways = pytest.mark.parametrize("merge", [word_encoder._merge_short, word_encoder._merge_long])
+merge_ways = pytest.mark.parametrize("merge", [word_encoder.merge_short, word_encoder.merge_long])
 Merge = Callable[[list[int], dict[tuple[int, int], int], list[int]], list[int]]
 
 

@@ -1,0 +1,81 @@
+"""The road from a raw text to what a model is trained on: cleaning, tokens, ids, batches, each with its result printed.
+
+    python examples/text_to_batches.py [PATH]
+
+PATH is a file or a folder of .txt, .md, .html or .jsonl; without it, the documentation of Python is taken.
+"""
+
+import sys
+import time
+
+import numpy as np
+
+from gpt.clean import DEFAULT, DESTRUCTIVE, STEPS, Cleaner
+from gpt.data import random_batch
+from gpt.html import strip_html
+from gpt.text import HTML_SUFFIXES, Document, python_documentation, read_documents
+from gpt.tokenizer import EOT, BPETokenizer
+
+PAGE = """<html><head><title>Tea</title><script>track("you < me")</script></head>
+<body><h1>How to make tea</h1><!-- by hand -->
+<p>Boil   <b>water</b>. A <i>cafe\u0301</i> does the same, for 3&nbsp;&euro;.</p>
+<p>Zero\u200bwidth spaces hide in pages.</p>
+<ul><li>tea<li>water</ul>
+<p>Boil <b>water</b>. A caf&eacute; does the same, for 3 &euro;.</p></body></html>"""
+
+
+def show(name: str, before: str, after: str) -> str:
+    """Print what a step did to a text where it first did something, and return what it made."""
+    if before == after:
+        print(f"{name:<18} changes nothing")
+        return after
+    same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after))
+    start = max(0, same - 20)
+    print(f"{name:<18} {len(before)} → {len(after)} characters, beginning here:")
+    print(f"  from {before[start : start + 60]!a}\n  to   {after[start : start + 60]!a}")
+    return after
+
+
+print("1. Clean a small page, step by step\n")
+text = show("strip_html", PAGE, strip_html(PAGE))
+for name in DEFAULT:
+    text = show(name, text, STEPS[name](text))
+print("\nclean:", ascii(text))
+print("\nand only if you ask for it:\n")
+for name in DESTRUCTIVE:
+    show(name, text, STEPS[name](text))
+
+print("\n2. Clean a real text\n")
+cleaner = Cleaner()
+documents = read_documents(sys.argv[1:]) if sys.argv[1:] else [Document("the docs", (python_documentation(),))]
+texts = ["".join(cleaner.clean(each.parts, html=each.name.lower().endswith(HTML_SUFFIXES))) for each in documents]
+texts = [text for text in texts if text]
+print(cleaner.table())
+sentence = next((line for text in texts for line in text.split("\n") if len(line.split()) >= 9), "No line is long.")[
+    :80
+]
+print(f"\none of its lines: {sentence!r}")
+
+print("\n3. Tokens: pairs of bytes that occur often become one token, and pairs of tokens again\n")
+began = time.perf_counter()
+tokenizer = BPETokenizer.train(EOT.join(texts), 1024)  # across EOT, where a text ends, nothing is merged
+print(f"{tokenizer.vocab_size} tokens learned in {time.perf_counter() - began:.1f} s")
+ids = tokenizer.encode_ordinary(sentence)
+print(
+    f"the line is {len(sentence.encode())} bytes, and {len(ids)} tokens: {'|'.join(tokenizer.decode([i]) for i in ids)}"
+)
+
+print("\n4. Ids: the place of each token in the vocabulary\n")
+print("the line:", *ids)
+print("and back:", tokenizer.decode(ids))
+assert tokenizer.decode(ids) == sentence
+tokens = np.array([i for text in texts for i in [*tokenizer.encode_ordinary(text), tokenizer.eot_id]])  # (n,)
+print(f"all texts, with {EOT} after each: {len(tokens):,} ids, from {tokens.min()} to {tokens.max()}")
+
+print("\n5. A batch: 2 windows of 8 ids from random places; the targets are the same ids one step later\n")
+inputs, targets = random_batch(tokens, 2, 8, np.random.default_rng(0))  # (2, 8), (2, 8)
+for given, wanted in zip(inputs, targets, strict=True):
+    print(f"{'input':>6} {'':<20} {'target':>6}")
+    for i, target in zip(given, wanted, strict=True):
+        print(f"{i:>6} {tokenizer.decode([i])!r:<20} {target:>6} {tokenizer.decode([target])!r}")
+assert np.array_equal(inputs[:, 1:], targets[:, :-1])

@@ -1,0 +1,193 @@
+"""python -m gpt data: turn texts into tokens once, so that training starts at once and needs no text."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt.cli import Parser
+from gpt.config import ModelConfig, nearest
+from gpt.dataset import MANIFEST, TOKENIZER, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
+from gpt.estimate import duration, gigabytes
+from gpt.pieces import Sources
+from gpt.prepare import SHARD_TOKENS, Status, prepare, read_state, train_tokenizer
+from gpt.tokenizer import Tokenizer, load_tokenizer
+
+DESCRIPTION = """Turn texts into tokens once, so that training starts at once, whatever their size.
+
+    python -m gpt data prepare FILE… --tokenizer tokenizer.json -o DIR
+    python -m gpt data prepare FOLDER --tokenizer bpe --vocab-size 4096 -o DIR
+    python -m gpt data info DIR
+    python -m gpt train --data DIR
+"""
+PREPARE = """Turn texts (.txt, .md, .html, .jsonl, folders of them) into shards of tokens.
+
+Stopped at any moment, the same command goes on where it was. HTML is taken as it stands: python -m gpt clean strips it.
+"""
+ACTIONS = ("prepare", "info")
+
+
+def main(arguments: Sequence[str]) -> int:
+    action = arguments[0] if arguments else "--help"
+    if action in ("-h", "--help"):
+        print(f"usage: python -m gpt data {{{','.join(ACTIONS)}}} …\n\n{DESCRIPTION}", end="")
+        return 0
+    if action not in ACTIONS:
+        hint = nearest(action, list(ACTIONS))
+        print(f"gpt data: unknown action {action!r}{hint}; see python -m gpt data --help", file=sys.stderr)
+        return 2
+    return {"prepare": prepare_texts, "info": info}[action](arguments[1:])
+
+
+def prepare_texts(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt data prepare", description=PREPARE)
+    parser.add_argument("paths", metavar="FILE", nargs="+", help="a text, or a folder of texts")
+    parser.add_argument("--tokenizer", metavar="T", required=True, help="a saved tokenizer, or bpe to learn one here")
+    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="the folder to write")
+    parser.add_argument(
+        "--vocab-size", metavar="N", type=int, help=f"tokens to learn, for bpe (default {ModelConfig().vocab_size})"
+    )
+    parser.add_argument(
+        "--val-fraction", metavar="X", type=float, default=0.1,
+        help="share of the documents for validation; of a single one, its last part (default 0.1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shard-tokens", metavar="N", type=int, default=SHARD_TOKENS,
+        help=f"about how many tokens a file has (default {SHARD_TOKENS:,})",
+    )  # fmt: skip
+    parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes that encode (default 1)")
+    parser.add_argument(
+        "--on-error", choices=("stop", "skip"), default="stop", help="what to do where a text cannot be read"
+    )
+    parser.add_argument("--encoding", metavar="NAME", help="of the texts; found out if not given")
+    parser.add_argument("--text-key", metavar="KEY", default="text", help="where a .jsonl has its text (default text)")
+    given = parser.parse(arguments)
+    out = Path(given.out)
+    bar = Bar()
+    sources = Sources(given.paths, given.encoding, given.text_key, given.on_error == "skip", bar.note)
+    whole = (out / MANIFEST).is_file()
+    try:
+        dataset = prepare(
+            sources, out, choose_tokenizer(given.tokenizer, given.vocab_size, sources, given.val_fraction, out),
+            val_fraction=given.val_fraction, shard_tokens=given.shard_tokens, workers=given.workers, report=bar.show,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        bar.end()
+        print("\nstopped; the same command goes on after the last shard that is whole", file=sys.stderr)
+        return 130
+    finally:
+        bar.end()
+    if whole:
+        print(f"note      {out} is whole already: nothing was written")
+    describe(dataset)
+    return 0
+
+
+def choose_tokenizer(kind: str, vocab_size: int | None, sources: Sources, val_fraction: float, out: Path) -> Tokenizer:
+    """Load the tokenizer, or learn byte pairs, unless the folder was begun with as many."""
+    if kind != "bpe":
+        if vocab_size is not None:
+            raise ValueError("--vocab-size is for --tokenizer bpe: a saved tokenizer has its own; leave it out")
+        if not os.path.exists(kind):
+            raise ValueError(f"tokenizer must be bpe or the path of a saved tokenizer, got {kind!r}, which is no file")
+        return load_tokenizer(kind)
+    vocab_size = vocab_size or ModelConfig().vocab_size
+    state = read_state(out)
+    if state is not None and state["vocab_size"] == vocab_size and (out / TOKENIZER).is_file():
+        tokenizer = load_tokenizer(out / TOKENIZER)
+        if tokenizer.sha256 == state["tokenizer_sha256"]:
+            return tokenizer
+    print(f"tokenizer learning {vocab_size:,} tokens from the training texts", flush=True)
+    began = time.monotonic()
+    tokenizer = train_tokenizer(sources, vocab_size, val_fraction)
+    print(f"tokenizer {tokenizer.vocab_size:,} tokens learned in {time.monotonic() - began:.1f} s", flush=True)
+    return tokenizer
+
+
+def info(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt data info", description="Show what a prepared folder holds.")
+    parser.add_argument("dir", metavar="DIR", help="a folder of data prepare")
+    parser.add_argument("--check", action="store_true", help="read every byte, and compare it with what was written")
+    given = parser.parse(arguments)
+    folder = Path(given.dir)
+    if (folder / UNFINISHED).is_file() and not (folder / MANIFEST).is_file():
+        state = read_state(folder)
+        parts = [] if state is None else state["parts"]
+        size = sum(part["text_bytes"] for part in parts)
+        print(f"{folder} is not whole: {len(parts)} parts, {gigabytes(size)} of text, are done; prepare it again")
+        return 1
+    dataset = open_dataset(folder)
+    describe(dataset)
+    if given.check:
+        if damaged := dataset.damaged():
+            raise ValueError(f"{folder} is damaged: {', '.join(damaged)}; prepare it again in another folder")
+        print("checked   every byte is as it was written")
+    return 0
+
+
+def describe(dataset: Dataset) -> None:
+    """Print what a dataset is made of."""
+    manifest = dataset.manifest
+    size = sum(path.stat().st_size for path in dataset.files())
+    print(f"data      {dataset.path}: {gigabytes(manifest['text_bytes'])} of text in {gigabytes(size)} of tokens")
+    for split in (TRAIN, VAL):
+        n, documents = manifest["tokens"][split], manifest["documents"][split]
+        shards = len(dataset.shards(split))
+        print(f"{split:<9} {plural(n, 'token')}, {plural(documents, 'document')}, {plural(shards, 'shard')}")
+    if manifest["split"] == "position":
+        print("note      there is one document: its last part is for validation")
+    elif manifest["val_fraction"] and not manifest["tokens"][VAL]:
+        print("note      no document is for validation: their beginnings are all the same")
+    if count := manifest["skipped"]["count"]:
+        print(f"skipped   {count:,} texts that could not be read; {MANIFEST} names the first of them")
+    print(f"tokenizer {manifest['vocab_size']:,} tokens, sha256 {manifest['tokenizer_sha256'][:16]}…")
+
+
+def plural(n: int, thing: str) -> str:
+    """Write a number of things: 1 token, 2 tokens."""
+    return f"{n:,} {thing}" + "s" * (n != 1)
+
+
+class Bar:
+    """Show how far the work is: one live line on a terminal, or plain lines at intervals."""
+
+    def __init__(self) -> None:
+        self.live = sys.stdout.isatty()
+        self.last = time.monotonic()
+        self.unfinished = False
+
+    def show(self, status: Status) -> None:
+        now = time.monotonic()
+        if now - self.last < (0.1 if self.live else 5.0):
+            return
+        self.last = now
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print("\r" + line(status, now)[:width].ljust(width), end="", flush=True)
+            self.unfinished = True
+        else:
+            print(line(status, now), flush=True)
+
+    def note(self, message: object) -> None:
+        """Print a line of its own."""
+        self.end()
+        print(f"note      {message}", file=sys.stderr)
+
+    def end(self) -> None:
+        """Leave the live line as it is: what comes next begins below it."""
+        if self.unfinished:
+            print()
+            self.unfinished = False
+
+
+def line(status: Status, now: float) -> str:
+    """Say how far the work is, how fast, and how long it will still take."""
+    speed = (status.n_bytes - status.resumed_bytes) / max(now - status.began, 1e-9)
+    share = min(1.0, status.n_bytes / max(status.total_bytes, 1))
+    left = max(0.0, status.total_bytes - status.n_bytes) / max(speed, 1e-9)
+    return (
+        f"{share:4.0%}  {gigabytes(status.n_bytes)} of text  {status.n_tokens:,} tokens  {speed / 1e6:.1f} MB/s  "
+        f"{duration(left)} left"
+    )

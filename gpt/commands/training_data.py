@@ -1,0 +1,97 @@
+"""What a run learns: a text, the texts of a folder, or what `data prepare` made of them."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt.config import ModelConfig, TrainConfig
+from gpt.data import Tokens
+from gpt.dataset import TOKENIZER, TRAIN, VAL, Dataset, open_dataset
+from gpt.estimate import gigabytes
+from gpt.pieces import Sources
+from gpt.text import python_documentation, read_text, split_text, text_sha256
+from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Tokens, the tokenizer that made them, the SHA-256 of what they were made of, and the config that says so."""
+
+    config: TrainConfig
+    tokenizer: Tokenizer
+    sha256: str
+    train: Tokens
+    val: Tokens
+    dataset: Dataset | None = None  # that holds them
+
+
+def open_prepared(config: TrainConfig, given: argparse.Namespace) -> TrainingData:
+    """Open a prepared folder; what was settled when it was prepared cannot be chosen now."""
+    dataset = open_dataset(str(config.data))
+    if "val_fraction" in given:
+        raise ValueError(f"val_fraction: {config.data} was split when it was prepared; leave --val-fraction out")
+    if "tokenizer" not in given:
+        tokenizer = dataset.tokenizer()
+        config = dataclasses.replace(config, tokenizer=str(dataset.path / TOKENIZER))
+    elif config.tokenizer not in ("bpe", "char"):
+        tokenizer = load_tokenizer(config.tokenizer)
+        dataset.check_tokenizer(tokenizer, "leave --tokenizer out")
+    else:
+        raise ValueError(f"tokenizer: {config.data} was prepared with one, which is {TOKENIZER}; leave --tokenizer out")
+    size = gigabytes(dataset.manifest["text_bytes"])
+    print(f"data      {config.data}: prepared from {size} of text, sha256 {dataset.sha256[:16]}…")
+    return TrainingData(config, tokenizer, dataset.sha256, dataset.tokens(TRAIN), dataset.tokens(VAL), dataset)
+
+
+def read_texts(config: TrainConfig, given: argparse.Namespace) -> TrainingData:
+    """Read a text or the texts of a folder, make or load the tokenizer, and encode them."""
+    if config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
+        train_texts, val_texts = read_folder(config.data, config.val_fraction)
+    else:
+        text = python_documentation() if config.data is None else read_text(config.data)
+        train_texts, val_texts = ([part] for part in split_text(text, config.val_fraction))
+    name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
+    text = "".join((*train_texts, *val_texts))
+    sha256 = text_sha256(text)
+    print(f"data      {name}: {len(text):,} characters, sha256 {sha256[:16]}…")
+    tokenizer = make_tokenizer(config.tokenizer, getattr(given, "vocab_size", None), text, train_texts)
+    train, val = (np.array(encode_texts(tokenizer, texts), np.int64) for texts in (train_texts, val_texts))
+    return TrainingData(config, tokenizer, sha256, train, val)
+
+
+def read_folder(folder: str, val_fraction: float) -> tuple[list[str], list[str]]:
+    """Return the documents of a folder to train on, and those to validate with."""
+    texts: dict[str, list[list[str]]] = {TRAIN: [], VAL: []}
+    for piece in Sources([folder], warn=lambda message: print(f"note      {message}")).pieces(val_fraction):
+        if piece.first:
+            texts[piece.split].append([])
+        texts[piece.split][-1].append(piece.text)
+    return ["".join(parts) for parts in texts[TRAIN]], ["".join(parts) for parts in texts[VAL]]
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Return the ids of the texts, with an end of text between two, if the tokenizer has one."""
+    ids: list[int] = []
+    for number, text in enumerate(texts):
+        if number and tokenizer.eot_id is not None:
+            ids.append(tokenizer.eot_id)
+        ids += tokenizer.encode_data(text)
+    return ids
+
+
+def make_tokenizer(kind: str, vocab_size: int | None, text: str, train_texts: Sequence[str]) -> Tokenizer:
+    """Make or load the tokenizer; byte pairs are learned from the training texts alone."""
+    if kind == "char":
+        return CharTokenizer.train(text)
+    if kind == "bpe":
+        return BPETokenizer.train(EOT.join(train_texts), vocab_size or ModelConfig().vocab_size)
+    if not os.path.isfile(kind):
+        raise ValueError(
+            f"tokenizer must be char, bpe or the path of a saved tokenizer, got {kind!r}, which is no file"
+        )
+    return load_tokenizer(kind)

@@ -1,0 +1,117 @@
+"""Encode pieces of text, in this process or in others, in order."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gpt.dataset import dtype_for
+from gpt.pieces import Piece
+from gpt.tokenizer import Tokenizer, tokenizer_from_dict
+
+BATCH = 1 << 18  # characters: short documents go to a worker together, as the way there takes longer than the work
+Encoded = tuple[np.ndarray, list[int]]
+"""The ids (n,) of a batch of pieces, and where each piece's end in them."""
+
+
+def encode_pieces(
+    pieces: Iterable[Piece], tokenizer: Tokenizer, workers: int = 1
+) -> Generator[tuple[Piece, np.ndarray], None, None]:
+    """Yield each piece with its ids (n,), in order; after a document's last comes the end of text, if there is one.
+
+    No more pieces wait in memory than keep the workers busy. Raises ValueError, naming the document, for text that the
+    tokenizer cannot encode.
+    """
+    if workers == 1:
+        encode = _encoder(tokenizer)
+        for batch in _batches(pieces):
+            yield from _apart(batch, encode(batch))
+        return
+    context = multiprocessing.get_context("spawn")  # alike on all systems, and safe where there are threads
+    waiting: deque[tuple[list[Piece], Future[Encoded]]] = deque()
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(tokenizer.to_dict(),)) as pool:
+        try:
+            for batch in _batches(pieces):
+                waiting.append((batch, pool.submit(_encode_in_worker, batch)))
+                if len(waiting) == 2 * workers:
+                    batch, future = waiting.popleft()
+                    yield from _apart(batch, future.result())
+            while waiting:
+                batch, future = waiting.popleft()
+                yield from _apart(batch, future.result())
+        except BrokenExecutor:
+            message = "a worker process was killed, perhaps for its memory; try fewer --workers"
+            raise ChildProcessError(message) from None
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Put pieces together until they have BATCH characters."""
+    batch: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece.text)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _apart(batch: list[Piece], encoded: Encoded) -> Iterator[tuple[Piece, np.ndarray]]:
+    """Yield each piece of a batch with its ids."""
+    ids, ends = encoded
+    start = 0
+    for piece, end in zip(batch, ends, strict=True):
+        yield piece, ids[start:end]
+        start = end
+
+
+def _encoder(tokenizer: Tokenizer) -> Callable[[list[Piece]], Encoded]:
+    return partial(_encode, tokenizer, dtype_for(tokenizer.vocab_size))
+
+
+def _encode(tokenizer: Tokenizer, dtype: np.dtype, batch: list[Piece]) -> Encoded:
+    ids: list[int] = []
+    ends = []
+    for piece in batch:
+        try:
+            ids += tokenizer.encode_data(piece.text)
+        except ValueError as error:
+            raise ValueError(f"{piece.document}: {error}") from None
+        if piece.last and tokenizer.eot_id is not None:
+            ids.append(tokenizer.eot_id)
+        ends.append(len(ids))
+    return np.array(ids, dtype), ends
+
+
+_worker_encoder: Callable[[list[Piece]], Encoded]  # of a worker process
+
+
+def _start_worker(tokenizer: dict[str, Any]) -> None:
+    """Make the tokenizer; leave Ctrl-C to the parent, and end with it, even where it was killed."""
+    global _worker_encoder
+    _worker_encoder = _encoder(tokenizer_from_dict(tokenizer))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _encode_in_worker(batch: list[Piece]) -> Encoded:
+    return _worker_encoder(batch)

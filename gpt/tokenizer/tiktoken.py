@@ -1,0 +1,108 @@
+"""Read the .tiktoken files of OpenAI's newer models: one token a line, in base64, and its rank, which is its id.
+
+The file has no merges. But a token was made when its rank came, from the two tokens that all merges before leave of
+it: so encoding each token with the merges found so far finds the next one. The file has neither its pattern nor its
+special tokens: they are known by the name of the file, or must be given.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+
+from gpt.tokenizer.bpe import BPETokenizer
+from gpt.tokenizer.pairs import Pair
+from gpt.tokenizer.pretokens import EOT, PATTERNS
+from gpt.tokenizer.word_encoder import merge_short
+
+# github.com/openai/tiktoken, tiktoken_ext/openai_public.py
+KNOWN: dict[str, tuple[str, dict[str, int]]] = {
+    "r50k_base": ("gpt2", {EOT: 50256}),
+    "cl100k_base": (
+        "cl100k",
+        {
+            EOT: 100257,
+            "<|fim_prefix|>": 100258,
+            "<|fim_middle|>": 100259,
+            "<|fim_suffix|>": 100260,
+            "<|endofprompt|>": 100276,
+        },
+    ),
+    "o200k_base": ("o200k", {EOT: 199999, "<|endofprompt|>": 200018}),
+}
+
+
+def from_tiktoken(
+    data: bytes,
+    *,
+    name: str = "",
+    pattern: str | None = None,
+    special_tokens: Mapping[str, int] | Iterable[str] | None = None,
+) -> BPETokenizer:
+    """Make the tokenizer from the bytes of a .tiktoken file; `name`, such as cl100k_base, says what the file does not.
+
+    `special_tokens` gives ids, or texts which are numbered after the greatest rank. Raises ValueError.
+    """
+    known_pattern, known_special = KNOWN.get(name, (None, {}))
+    pattern = pattern or known_pattern
+    if pattern is None:
+        raise ValueError(
+            f"a .tiktoken file that is not named {', '.join(KNOWN)} does not say its pattern; "
+            f"give pattern={' or '.join(map(repr, PATTERNS))}"
+        )
+    special = known_special if special_tokens is None else special_tokens
+    ranks = read_ranks(data)
+    if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
+        raise ValueError(f"every byte must have a rank, and 0x{missing[0]:02x} has none; is the file cut off?")
+    vocab = {rank: token for token, rank in ranks.items()}
+    if isinstance(special, Mapping):
+        for text, id in special.items():
+            if vocab.setdefault(id, text.encode("utf-8")) != text.encode("utf-8"):
+                raise ValueError(f"special_tokens gives {text!r} the id {id}, which {vocab[id]!r} has")
+    return BPETokenizer(vocab, recover_merges(ranks), special, pattern=pattern)
+
+
+def read_ranks(data: bytes) -> dict[bytes, int]:
+    """Return the rank of each token; ValueError names the line that is wrong."""
+    ranks: dict[bytes, int] = {}
+    seen: set[int] = set()
+    for number, line in enumerate(data.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            word, digits = line.split()
+            token, rank = base64.b64decode(word, validate=True), int(digits)
+        except (ValueError, binascii.Error):
+            raise ValueError(f"line {number} must be a token in base64 and its rank, got {line[:40]!r}") from None
+        if token in ranks or rank in seen:
+            raise ValueError(f"line {number} has a token or a rank that another line has: {token!r}, {rank}")
+        ranks[token] = rank
+        seen.add(rank)
+    return ranks
+
+
+def recover_merges(ranks: Mapping[bytes, int]) -> list[Pair]:
+    """Return the merges in order; `ranks` must have all bytes of its tokens.
+
+    Raises ValueError for a token that is not made by joining two of lower rank.
+
+    >>> ranks = {b"l": 0, b"o": 1, b"w": 2, b"ow": 3, b"low": 4}
+    >>> recover_merges(ranks)
+    [(b'o', b'w'), (b'l', b'ow')]
+    """
+    token_of = {rank: token for token, rank in ranks.items()}
+    rank_at: dict[tuple[int, int], int] = {}
+    merged: list[int] = []
+    merges: list[Pair] = []
+    for rank, token in sorted(token_of.items()):
+        if len(token) == 1:
+            continue
+        parts = merge_short([ranks[bytes([byte])] for byte in token], rank_at, merged)
+        if len(parts) != 2:
+            raise ValueError(
+                f"the token {token!r} of rank {rank} must be two tokens of lower ranks joined, got {len(parts)}; "
+                "the file is damaged or not made by byte-pair encoding"
+            )
+        rank_at[parts[0], parts[1]] = len(merged)
+        merged.append(rank)
+        merges.append((token_of[parts[0]], token_of[parts[1]]))
+    return merges

@@ -1,0 +1,99 @@
+"""python -m gpt tokenizer: what it writes, shows and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpt.__main__ import main
+from gpt.commands import tokenizer as command
+from gpt.tokenizer import EOT, BPETokenizer, load_tokenizer
+
+Output = pytest.CaptureFixture[str]
+TEXT = "low low low lower lowest"
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> str:
+    path = tmp_path / "tokenizer.json"
+    BPETokenizer.train(TEXT, 260).save(path)
+    return str(path)
+
+
+def test_training_takes_several_files_and_options(tmp_path: Path, capsys: Output) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbflow low lower lowest<|x|>\r\n")
+    files = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
+    out = tmp_path / "out.json"
+    options = ["--vocab-size", "262", "--pattern", "o200k", "--special-token", EOT, "--special-token", "<|x|>"]
+    assert main(["tokenizer", "train", *files, "-o", str(out), *options, "--workers", "2"]) == 0
+    text = "low low lower lowest<|x|>\n" * 2
+    made = load_tokenizer(out)
+    n = len(made.encode_ordinary(text))
+    assert f" s; the text is {n} of them, {len(text) / n:.2f} bytes a token; saved in" in capsys.readouterr().out
+    same = BPETokenizer.train(text, 262, pattern="o200k", special_tokens=(EOT, "<|x|>"))
+    assert made.sha256 == same.sha256
+
+
+def test_progress_is_shown_for_big_files(
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, saved: str
+) -> None:
+    monkeypatch.setattr(command, "BIG", 10)
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    assert main(["tokenizer", "train", str(tmp_path / "text.txt"), "-o", saved, "--vocab-size", "260"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith("counted 0 of 0 MB, ")
+    assert "the text is 24 bytes; saved in" in shown.out
+
+
+def test_merges_are_shown_in_order(saved: str, capsys: Output) -> None:
+    # o w, then l ow; 259 is the special token
+    assert main(["tokenizer", "explain", saved, f"low é{EOT}", "--special"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "'low'",
+        "     bytes  'l' 'o' 'w'",
+        "   merge 0  'l' 'ow'",
+        "   merge 1  'low'",
+        "       ids  257",
+        "' é'",
+        r"       ids  32 195 169",
+        f"'{EOT}'",
+        "       ids  259",
+    ]
+
+
+def test_special_tokens_are_ids_only_if_asked(saved: str, capsys: Output) -> None:
+    assert main(["tokenizer", "encode", saved, f"low{EOT}", "--special"]) == 0
+    assert capsys.readouterr().out == "257 259\n"
+    assert main(["tokenizer", "encode", saved, f"low{EOT}"]) == 1
+    assert "a special token must be allowed, got '<|endoftext|>' at index 3" in capsys.readouterr().err
+
+
+def test_a_tokenizer_is_converted_there_and_back(tmp_path: Path, saved: str, capsys: Output) -> None:
+    theirs, again = str(tmp_path / "theirs.json"), str(tmp_path / "again.json")
+    assert main(["tokenizer", "convert", saved, "--to", "huggingface", "-o", theirs]) == 0
+    assert json.loads(Path(theirs).read_text(encoding="utf-8"))["model"]["type"] == "BPE"
+    assert main(["tokenizer", "convert", theirs, "-o", again]) == 0
+    assert Path(again).read_bytes() == Path(saved).read_bytes()
+    assert capsys.readouterr().out.splitlines()[1] == f"260 tokens; saved in {again}"
+
+
+@pytest.mark.parametrize("name", ["empty", "binary"])
+def test_what_is_no_text_is_refused(tmp_path: Path, capsys: Output, name: str) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes({"empty": b"", "binary": b"a\0b"}[name])
+    assert main(["tokenizer", "train", str(path), "-o", str(tmp_path / "out.json")]) == 1
+    assert f"text.txt is {name}" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_character_tokenizer_has_nothing_to_explain_or_convert(tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "text.txt").write_text("hello", encoding="utf-8")
+    out = str(tmp_path / "char.json")
+    assert main(["tokenizer", "train", str(tmp_path / "text.txt"), "--kind", "char", "-o", out]) == 0
+    assert main(["tokenizer", "encode", out, "hole"]) == 0
+    assert capsys.readouterr().out.endswith("1 3 2 0\n")
+    assert main(["tokenizer", "explain", out, "hole"]) == 1
+    assert "explain: the tokenizer must be bpe, got char" in capsys.readouterr().err
+    assert main(["tokenizer", "convert", out, "-o", out, "--to", "huggingface"]) == 1
+    assert "convert: the tokenizer must be bpe, got char" in capsys.readouterr().err
