@@ -2,6 +2,7 @@
 
     python examples/bench.py [SHAPE …] [--steps N] [--json FILE] [--no-torch]
     python examples/bench.py --ops                           every fast pair against its readable one
+    python examples/bench.py tokenizer [--data FOLDER]       the tokenizer against tiktoken and Hugging Face's
     python examples/bench.py --scaling [--plot FILE.png]     how the cost grows with context, width and vocabulary
 
 A full step is forward, backward, clip and AdamW, in float32. The two sides have the same weights and batches and take
@@ -163,6 +164,10 @@ def main() -> None:
     parser.add_argument("--ops", action="store_true", help="measure the fast pairs against the readable ones instead")
     parser.add_argument("--scaling", action="store_true", help="measure how the cost grows instead")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="with --scaling: draw a picture; needs matplotlib")
+    if sys.argv[1:2] == ["tokenizer"]:
+        from bench_tokenizer import main as tokenizer
+
+        sys.exit(tokenizer(sys.argv[2:]))
     given = parser.parse_args()
     for name in given.shapes:
         if name not in SHAPES:

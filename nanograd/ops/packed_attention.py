@@ -107,12 +107,12 @@ def packed_attention_forward_fast(
     One shard of the step `seed` (16 × 256 tokens, 8 heads of 64), side by side with another: 151 ms forward and backward,
     readable 192 ms; of `long` (4 × 1024 tokens) 323 ms, readable 864 ms.
     """
+    n_kv = check_packed(qkv, n_heads, n_kv_heads)
     *lead, T, C = qkv.shape
     if block is None and T <= SHORT:
         options: dict[str, Any] = {"causal": causal, "scale": scale, "dropout": dropout, "seed": seed}
         y, saved = packed_attention_forward(qkv, mask, n_heads=n_heads, n_kv_heads=n_kv_heads, **options)
         return y, (*saved, True)
-    n_kv = check_packed(qkv, n_heads, n_kv_heads)
     flat = qkv.reshape(math.prod(lead), T, C)
     q, k, v = split_heads(flat, n_heads, n_kv)
     if mask is not None:
