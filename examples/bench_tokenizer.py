@@ -2,9 +2,10 @@
 
     python examples/bench.py tokenizer --data FOLDER
 
-The folder, which GPT_DATA_DIR may name instead, holds tinyshakespeare.txt and gpt2/ with encoder.json and vocab.bpe. Every figure is a median, and every peer
-is seen to give the same ids before it is timed. A "fresh" encoder has seen no word yet. A "warm" one has encoded a
-first text, and is given a second, which is the lines of the first in another order: it remembers words, never texts.
+The folder, which GPT_DATA_DIR may name instead, holds tinyshakespeare.txt and gpt2/ with encoder.json and vocab.bpe. Every
+figure is a median, and every peer is seen to give the same ids before it is timed. A "fresh" encoder has seen no word yet.
+A "warm" one has encoded a first text, and is given a second, which is the lines of the first in another order: it
+remembers words, never texts.
 """
 
 import argparse

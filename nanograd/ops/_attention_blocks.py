@@ -1,9 +1,10 @@
-"""Attention in blocks of queries: the same numbers as attention.py, and no T×T array is ever whole.
+"""Attention in blocks of queries: the same numbers as attention.py, and no T×T array is kept.
 
 A block of rows of P is made, used while it is in the cache, and forgotten; backward makes it again from the logarithm of
 each row's sum (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4). Under a causal mask the keys after a block's last
-query are not touched at all, which is half of the work. Queries, keys and values are read, and gradients written, where
-they lie: heads may be strided views of one packed array.
+query are not touched at all, which is half of the work. Heads may be strided views of one packed array: those at work are
+copied so as to lie together, and their gradients written back to where they belong. Of dropout, one bit an entry is there
+for the heads at work.
 """
 
 from collections.abc import Iterator
