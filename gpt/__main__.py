@@ -17,6 +17,7 @@ COMMANDS = {
     "tokenizer": "train a tokenizer, turn text into ids and back",
     "info": "show what a checkpoint holds",
     "plot": "draw a run's loss curves",
+    "doctor": "examine a model: is it sound, and does it learn",
 }
 MODULES = {"eval": "evaluate"}
 PACKAGES = ("numpy", "regex")

@@ -46,7 +46,7 @@ FLOORS = (
     ("gpt.model",),
     ("gpt.checkpoint", "gpt.generate", "gpt.train"),
     ("gpt.estimate",),
-    ("gpt.run",),
+    ("gpt.run", "gpt.doctor"),
     ("gpt.commands",),
     ("gpt",),
     ("gpt.__main__",),
