@@ -14,7 +14,9 @@ COMMANDS = {
     "eval": "measure a trained model's loss on a text",
     "tokenizer": "train a tokenizer, turn text into ids and back",
     "info": "show what a checkpoint holds",
+    "study": "play one training example and its backward, step by step, on a page",
     "plot": "draw a run's loss curves",
+    "doctor": "examine a model: is it sound, and does it learn",
 }
 MODULES = {"eval": "evaluate"}
 PACKAGES = ("numpy", "regex")

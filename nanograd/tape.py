@@ -23,7 +23,7 @@ _clock = count()  # next() is atomic, so several threads may record at once
 class Node:
     """One op that was run: how to go back through it, and where from there."""
 
-    __slots__ = ("backward", "needs", "op", "parents", "saved", "seq", "where")
+    __slots__ = ("backward", "needs", "op", "parents", "record", "saved", "seq", "where")
 
     def __init__(
         self, op: Op, backward: Backward, saved: Any, parents: "tuple[Node | Tensor | None, ...]", needs: Needs
@@ -35,6 +35,7 @@ class Node:
         self.needs = needs
         self.seq = next(_clock)  # creation order is a topological order: an op is made after all it uses
         self.where: str | None = None  # op, module path and line, where somebody observes
+        self.record: Any = None  # what a trace keeps of it, as long as the Node lives
 
 
 Sink = Callable[[Any, np.ndarray, bool], None]
