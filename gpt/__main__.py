@@ -16,6 +16,7 @@ COMMANDS = {
     "data": "turn texts into tokens once, for training at any size",
     "tokenizer": "train a tokenizer, turn text into ids and back",
     "info": "show what a checkpoint holds",
+    "study": "play one training example and its backward, step by step, on a page",
     "plot": "draw a run's loss curves",
     "doctor": "examine a model: is it sound, and does it learn",
 }

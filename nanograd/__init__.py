@@ -2,13 +2,16 @@
 
 from nanograd import memory, ops
 from nanograd.debug import detect_anomaly, detect_mutation, memory_report
+from nanograd.explain import explain
 from nanograd.functional import grad, hvp, jacobian, value_and_grad
 from nanograd.gradcheck import GradcheckError, gradcheck
 from nanograd.op import OPS, Op, no_grad, readable
 from nanograd.ops import *  # noqa: F403 - every op is also a function of the package
+from nanograd.player import graph
 from nanograd.profiler import profile
 from nanograd.recompute import checkpoint
 from nanograd.tensor import Tensor
+from nanograd.trace import trace
 
 memory.set_at_import()
 
@@ -20,14 +23,17 @@ __all__ = [
     "checkpoint",
     "detect_anomaly",
     "detect_mutation",
+    "explain",
     "grad",
     "gradcheck",
+    "graph",
     "hvp",
     "jacobian",
     "memory_report",
     "no_grad",
     "profile",
     "readable",
+    "trace",
     "value_and_grad",
     *ops.__all__,
 ]

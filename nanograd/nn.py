@@ -69,7 +69,7 @@ class Parameter(Tensor):
         self._array, self.grad_buffer, self.keeper = array, grad_buffer, weakref.ref(keeper)
 
 
-_RUNNING: ContextVar["Module | None"] = ContextVar("nanograd.running", default=None)
+RUNNING: ContextVar["Module | None"] = ContextVar("nanograd.running", default=None)
 
 
 class Module:
@@ -87,13 +87,13 @@ class Module:
         mode = MODE.get()
         if not mode.observers:
             return self.forward(*args, **options)
-        parent = _RUNNING.get()  # somebody observes: tell where in the model we are
+        parent = RUNNING.get()  # somebody observes: tell where in the model we are
         names = (name for name, child in parent.children() if child is self) if parent is not None else iter(())
-        tokens = _RUNNING.set(self), MODE.set(mode._replace(scope=(*mode.scope, next(names, type(self).__name__))))
+        tokens = RUNNING.set(self), MODE.set(mode._replace(scope=(*mode.scope, next(names, type(self).__name__))))
         try:
             return self.forward(*args, **options)
         finally:
-            _RUNNING.reset(tokens[0])
+            RUNNING.reset(tokens[0])
             MODE.reset(tokens[1])
 
     def children(self) -> Iterator[tuple[str, "Module"]]:

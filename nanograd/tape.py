@@ -23,7 +23,7 @@ _clock = count()  # next() is atomic, so several threads may record at once
 class Node:
     """One op that was run: how to go back through it, and where from there."""
 
-    __slots__ = ("backward", "needs", "op", "parents", "saved", "seq", "where")
+    __slots__ = ("backward", "needs", "op", "parents", "record", "saved", "seq", "where")
 
     def __init__(
         self, op: Op, backward: Backward, saved: Any, parents: "tuple[Node | Tensor | None, ...]", needs: Needs
@@ -35,6 +35,7 @@ class Node:
         self.needs = needs
         self.seq = next(_clock)  # creation order is a topological order: an op is made after all it uses
         self.where: str | None = None  # op, module path and line, where somebody observes
+        self.record: Any = None  # what a trace keeps of it, as long as the Node lives
 
 
 Sink = Callable[[Any, np.ndarray, bool], None]
@@ -63,7 +64,7 @@ def pull(
     waiting: dict[Node, tuple[np.ndarray, bool]] = {}
     for root, dy in roots:
         waiting[root] = _add(*waiting[root], dy, False) if root in waiting else (dy, False)
-    nodes = _reachable(list(waiting))
+    nodes = reachable(list(waiting))
     observers = MODE.get().observers
     if _SINK.get() is None:  # a walk inside a walk, by checkpoint, is part of the same backward
         for observer in observers:
@@ -129,7 +130,7 @@ def _walk(
                 waiting[parent] = dx, owned
 
 
-def _reachable(roots: list[Node]) -> list[Node]:
+def reachable(roots: list[Node]) -> list[Node]:
     """List the roots and all nodes that lead to them, oldest first."""
     nodes, seen, stack = [], set(roots), list(roots)
     while stack:

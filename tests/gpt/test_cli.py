@@ -117,7 +117,9 @@ def test_help_shows_phrases_and_defaults(capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_command_all_are_listed(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert all(f"  {name} " in text for name in ("train", "sample", "eval", "tokenizer", "info", "plot", "doctor"))
+    assert all(
+        f"  {name} " in text for name in ("train", "sample", "eval", "tokenizer", "info", "plot", "study", "doctor")
+    )
     assert "python -m gpt train" in text
 
 
@@ -130,6 +132,7 @@ FIELDS = {
     "tokenizer": (),
     "info": (),
     "plot": (),
+    "study": (),
     "doctor": (),
 }
 

@@ -80,7 +80,7 @@ def test_gradcheck_of_a_file(mine: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 WRONG = [
-    ("frobnicate", "nanograd: unknown command frobnicate; there are ops, gradcheck, mutants"),
+    ("frobnicate", "nanograd: unknown command frobnicate; there are ops, gradcheck, mutants, drill"),
     ("gradcheck", "nanograd gradcheck: name an op and its shapes, as in: gradcheck softmax 3,5 axis=-1; ops are "),
     ("gradcheck softmix 3", "nanograd gradcheck: there is no op softmix; ops are "),
     ("gradcheck softmax", "nanograd gradcheck: give softmax a shape for each of its 1 inputs, such as 3,5"),

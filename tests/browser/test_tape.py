@@ -1,0 +1,236 @@
+"""The tape player in a real browser: from disk, by keyboard, narrow, zoomed, dark, and without script."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from gpt.config import ModelConfig
+from gpt.model import GPT
+from nanograd import Tensor
+from nanograd.player.heat import heatmap
+from nanograd.player.page import number
+from nanograd.player.rows import Played
+from nanograd.trace import Summary, leaf_names, reachable
+
+pytestmark = pytest.mark.browser
+HOSTILE = "</script><script>alert(1)</script> \"'🦙 שלום \u202e"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Launch the system's Chromium; skip where it or Playwright is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need: pip install playwright")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("browser tests need Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Played]:
+    """Return the address of a page, and what it plays."""
+    config = ModelConfig(vocab_size=65, context_length=16, d_model=64, n_layers=3, n_heads=4)
+    model = GPT(config, np.random.default_rng(0))
+    ids = np.random.default_rng(1).integers(0, 65, (2, 17))
+    gain = Tensor(np.float32(2), requires_grad=True)
+    with ng.trace():
+        loss = model.loss(ids[:, :-1], ids[:, 1:]) * gain
+    path = tmp_path_factory.mktemp("tape") / "tape #1.html"
+    words = [HOSTILE, *map(str, range(39))]  # a map that is wider than a telephone
+    heat = heatmap("dS", np.random.default_rng(2).uniform(-1, 1, (40, 40)), words, words)
+    appendix = f'<section class="card"><div class="heads">{heat}</div></section>'
+    ng.graph(loss, path, names={HOSTILE: gain}, title=HOSTILE, appendix=appendix)
+    assert loss._node is not None
+    nodes = reachable(loss._node)
+    return path.as_uri(), Played(nodes, leaf_names(nodes))
+
+
+@pytest.fixture
+def opened(chromium: Any, tape: tuple[str, Played]) -> Iterator[Any]:
+    """Return a function that opens the page in a context of its own, and checks at the end that it was quiet."""
+    contexts, noise = [], []
+
+    def at(fragment: str = "", **options: Any) -> Any:
+        context = chromium.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        page.on("console", lambda message: noise.append(message.text))
+        page.on("pageerror", lambda error: noise.append(str(error)))
+        page.on("request", lambda request: noise.append(request.url) if not request.url.startswith("file:") else None)
+        page.on("requestfinished", lambda request: requests.append(request.url))
+        page.goto(tape[0] + fragment)
+        return page
+
+    requests: list[str] = []
+    yield at
+    for context in contexts:
+        context.close()
+    assert noise == []
+    assert len(requests) == len(contexts)  # the page itself and nothing else
+
+
+def cells(a: Summary) -> list[str]:
+    """Return what a table of an array says in its cells."""
+    return [number(value) for row in a.corner for value in row]
+
+
+def shown(page: Any, selector: str) -> list[str]:
+    texts: list[str] = page.locator(selector).all_inner_texts()
+    return texts
+
+
+def test_the_keyboard_alone_steps_to_the_end(opened: Any, tape: tuple[str, Played]) -> None:
+    played = tape[1]
+    page = opened(reduced_motion="reduce")
+    for i, node in enumerate(played.steps, start=1):
+        page.keyboard.press("ArrowRight")
+        said = page.locator("#status").inner_text()
+        assert said.startswith(f"Step {i} of {len(played.steps) + 1}: backward of {played.name(node)}")
+        assert page.url.endswith(f"#step={i}")
+        assert page.locator(".step:visible").count() == 1
+        visit = node.record.visit
+        tables = [cells(visit.dy)] if visit.dy.shape else []
+        for arrival in visit.arrivals:
+            tables += [cells(a) for a in (arrival.dx, *[arrival.total] * (arrival.nth > 1)) if a.shape]
+        assert shown(page, ".step:visible td:not(.more):not(thead td)") == [cell for table in tables for cell in table]
+        hows = ["SET" if arrival.nth == 1 else "ADDED" for arrival in visit.arrivals]
+        assert shown(page, ".step:visible .badge") == hows
+        current = page.locator("svg:not([hidden]) .row.now")
+        assert played.keys[node] in (current.get_attribute("data-keys") or "").split()
+        assert current.locator(".mark").text_content() == "▶"
+        targets = page.locator("svg:not([hidden]) .row.target").count()
+        assert targets == len({node.record.parents[arrival.slot] for arrival in visit.arrivals})
+        assert page.locator("svg:not([hidden]) .edge.flow").count() == targets
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # nothing comes after the end
+    assert page.url.endswith(f"#step={len(played.steps) + 1}")
+    assert "every gradient is there" in page.locator("#status").inner_text()
+    assert page.locator("svg:not([hidden]) .row.op:not(.done)").count() == 0
+    page.keyboard.press("Home")
+    assert page.locator("#status").inner_text().startswith("Step 0 of")
+    page.keyboard.press("End")
+    assert page.url.endswith(f"#step={len(played.steps) + 1}")
+
+
+def test_tied_weights_receive_two_arrivals(opened: Any, tape: tuple[str, Played]) -> None:
+    page = opened(f"#step={len(tape[1].steps)}")
+    row = page.locator("svg:not([hidden]) .row.leaf", has_text="tok_emb.weight").first
+    assert row.locator(".mark").text_content() == "●●"
+    assert row.locator(".shape").text_content() == "◀ ADDED"
+    page.keyboard.press("ArrowLeft")
+    assert row.locator(".mark").text_content() == "●○"
+    assert "arrival 2 of 2" not in page.locator("#status").inner_text()
+
+
+def test_links_to_steps_and_back(opened: Any) -> None:
+    page = opened("#step=12")
+    assert page.locator("#status").inner_text().startswith("Step 12 of")
+    assert page.evaluate("scrollY") == 0
+    page.keyboard.press("ArrowRight")
+    page.locator(".step:visible h4 a").first.click()
+    assert page.locator("#status").inner_text().startswith("Step 14 of")
+    page.go_back()
+    assert page.locator("#status").inner_text().startswith("Step 13 of")
+    page.go_back()
+    assert page.locator("#status").inner_text().startswith("Step 12 of")
+    page.locator("svg:not([hidden]) a").last.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#status").inner_text().startswith("Step 1 of")
+    assert opened("#step=99999").locator("#status").inner_text().count("every gradient is there") == 1
+    assert opened("#nonsense").locator("#status").inner_text().startswith("Step 0 of")
+
+
+def test_modules_close_and_open(opened: Any) -> None:
+    page = opened("#step=8")
+    rows = page.locator("svg:not([hidden]) .row")
+    full = rows.count()
+    for _ in range(3):
+        page.keyboard.press("-")
+    assert rows.count() < full / 4
+    assert page.locator("svg:not([hidden]) .row.now").get_attribute("class") == "row closed now"
+    assert page.locator("[data-go=less]").get_attribute("aria-disabled") == "true"
+    for _ in range(3):
+        page.get_by_role("button", name="Open modules").click()
+    assert rows.count() == full
+
+
+@pytest.mark.parametrize("options", [
+    {"viewport": {"width": 375, "height": 700}},
+    {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},  # 1280 wide at 200 %
+    {"viewport": {"width": 320, "height": 500}},
+], ids=["375 px", "200 %", "320 px"])  # fmt: skip
+def test_the_page_never_scrolls_sideways(opened: Any, tape: tuple[str, Played], options: dict[str, Any]) -> None:
+    page = opened(**options)
+    for _ in range(len(tape[1].steps) + 1):
+        assert page.evaluate("document.documentElement.scrollWidth") <= options["viewport"]["width"]
+        page.keyboard.press("ArrowRight")
+
+
+def test_without_script_every_number_is_there(opened: Any, tape: tuple[str, Played]) -> None:
+    page = opened(java_script_enabled=False)
+    played = tape[1]
+    assert page.locator(".step:visible").count() == len(played.steps) + 2
+    assert [drawing.is_visible() for drawing in page.locator("svg.graph").all()] == [False, False, False, True]
+    assert not page.locator(".controls").is_visible()
+    text = page.locator("#steps").inner_text()
+    for node in played.steps:
+        for value in cells(node.record.visit.dy):
+            assert value in text
+
+
+def test_hostile_names_stay_text(opened: Any) -> None:
+    page = opened("#step=1")
+    assert page.title() == HOSTILE.strip()
+    assert page.locator("script").count() == 1
+    assert HOSTILE in (page.locator(".step:visible").text_content() or "")
+
+
+CONTRAST = """() => {
+  const rgb = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const over = (a, b) => [0, 1, 2].map((i) => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
+  const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+  const background = (e) => e === null ? [255, 255, 255, 1]
+    : over(rgb(getComputedStyle(e).backgroundColor), background(e.parentElement));
+  const poor = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!own || !e.getClientRects().length || e.tagName === "SCRIPT" || e.tagName === "title") continue;
+    const svg = e.closest("svg");
+    const style = getComputedStyle(e);
+    const ink = rgb(svg ? style.fill : style.color);
+    let behind = background(svg ?? e);
+    if (svg) behind = over(rgb(getComputedStyle(e.closest("g").querySelector("rect")).fill), behind);
+    const [a, b] = [light(over(ink, behind)), light(behind)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) poor.push([e.className.baseVal ?? e.className, e.textContent.slice(0, 20), ratio]);
+  }
+  return poor;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(opened: Any, tape: tuple[str, Played], scheme: str) -> None:
+    page = opened(color_scheme=scheme)
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (dark == "rgb(20, 23, 29)") == (scheme == "dark")
+    for i in (0, 2, 9, len(tape[1].steps), len(tape[1].steps) + 1):
+        page.evaluate(f"location.hash = 'step={i}'")
+        page.wait_for_timeout(250)
+        assert page.evaluate(CONTRAST) == []
+
+
+def test_forced_colours_and_reduced_motion(opened: Any) -> None:
+    page = opened("#step=5", forced_colors="active", reduced_motion="reduce")
+    assert page.locator("svg:not([hidden]) .row.now .mark").text_content() == "▶"
+    width = "getComputedStyle(document.querySelector('svg:not([hidden]) .now .box')).strokeWidth"
+    assert page.evaluate(width) == "4px"
+    assert page.evaluate("getComputedStyle(document.querySelector('.box')).transitionDuration") == "0s"
