@@ -139,7 +139,7 @@ def train_tokenizer(sources: Sources, vocab_size: int, val_fraction: float) -> B
             yield from (text, EOT)  # nothing is merged across the end of a piece
 
     vocab, merges = train_on_chunks(texts(), vocab_size, (EOT,), name="data prepare")
-    return BPETokenizer(vocab, merges, (EOT,))
+    return BPETokenizer(vocab, merges, (EOT,), allowed_special=())
 
 
 def read_state(out: Path) -> dict[str, Any] | None:

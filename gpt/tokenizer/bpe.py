@@ -49,13 +49,13 @@ class BPETokenizer(Tokenizer):
         special_tokens: Iterable[str] | None = (),
         *,
         pattern: str = "gpt2",
-        allowed_special: SpecialTokens = (),
+        allowed_special: SpecialTokens = "all",
     ) -> None:
         """Take any vocabulary, such as `train_bpe` returns; special tokens it lacks are numbered after its greatest id.
 
-        `allowed_special` is what `encode` allows when it is not told: by default nothing, so that text from outside
-        cannot forge a special token; `encode` raises where it tries. Stanford's CS336 asks for a tokenizer that always
-        sees them: for that, pass "all".
+        `allowed_special` is what `encode` allows when it is not told. One built here, from its parts, sees all special
+        tokens in a text, as Stanford's CS336 asks; one that was trained or loaded sees none, as tiktoken's: `encode`
+        raises where a text from outside would forge one.
 
         Raises ValueError for tokens that are empty or have two ids, for merges that are not in the order of training or
         name tokens that the vocabulary lacks, for special tokens that text itself needs, and for an unknown pattern.
@@ -116,7 +116,8 @@ class BPETokenizer(Tokenizer):
         n_merges = room_for_merges(vocab_size, special_tokens, name=name)
         counts = count_files(paths, special_tokens, pattern=pattern, workers=workers, plain=True, progress=progress)
         merges = learn_merges(counts, n_merges)
-        return cls(build_vocab(merges, special_tokens), merges, special_tokens, pattern=pattern)
+        vocab = build_vocab(merges, special_tokens)
+        return cls(vocab, merges, special_tokens, pattern=pattern, allowed_special=())
 
     def encode(
         self, text: str, *, allowed_special: SpecialTokens | None = None, disallowed_special: SpecialTokens = "all"

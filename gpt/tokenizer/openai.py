@@ -61,7 +61,7 @@ def from_openai(encoder: Any, merges: str, *, pattern: str = "gpt2") -> BPEToken
             f"encoder.json has {len(wrong):,} tokens that no merge makes, such as {wrong[0]!r}; the merges are cut off "
             "or belong to another encoder.json"
         )
-    return BPETokenizer(vocab, pairs, texts, pattern=pattern)
+    return BPETokenizer(vocab, pairs, texts, pattern=pattern, allowed_special=())
 
 
 def _merge_lines(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -58,7 +58,7 @@ def from_tiktoken(
         for text, id in special.items():
             if vocab.setdefault(id, text.encode("utf-8")) != text.encode("utf-8"):
                 raise ValueError(f"special_tokens gives {text!r} the id {id}, which {vocab[id]!r} has")
-    return BPETokenizer(vocab, recover_merges(ranks), special, pattern=pattern)
+    return BPETokenizer(vocab, recover_merges(ranks), special, pattern=pattern, allowed_special=())
 
 
 def read_ranks(data: bytes) -> dict[bytes, int]:

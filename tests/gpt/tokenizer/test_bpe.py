@@ -99,7 +99,7 @@ def test_a_special_token_that_is_not_allowed_raises(tokenizer: BPETokenizer) -> 
 
 
 def test_a_refused_special_token_is_seen_across_chunks() -> None:
-    tokenizer = BPETokenizer(BYTES, [], ["<|pad|>", "<|x|>"])
+    tokenizer = BPETokenizer(BYTES, [], ["<|pad|>", "<|x|>"], allowed_special=())
     text = "low <|pad|>"
     for cuts in itertools.combinations(range(1, len(text)), 2):
         chunks = [text[start:stop] for start, stop in itertools.pairwise((0, *cuts, len(text)))]
@@ -168,12 +168,13 @@ def test_an_explanation_ends_in_the_ids(tokenizer: BPETokenizer, text: str) -> N
         assert [tokenizer.vocab[id] for id in each.ids] == list(tokens)
 
 
-def test_the_constructor_can_always_allow_them(tmp_path: Path) -> None:
+def test_a_tokenizer_built_from_its_parts_sees_special_tokens_as_cs336_asks(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text(f"the cat{EOT}the hat", encoding="utf-8")
     vocab, merges = train_bpe(path, 270, [EOT])
-    tokenizer = BPETokenizer(vocab, merges, [EOT], allowed_special="all")
+    tokenizer = BPETokenizer(vocab, merges, [EOT])
     assert tokenizer.encode(f"{EOT}a{EOT}") == [tokenizer.eot_id, 97, tokenizer.eot_id]
+    assert list(tokenizer.encode_iterable([f"{EOT}a<|endof", "text|>"])) == [tokenizer.eot_id, 97, tokenizer.eot_id]
     assert (
         tokenizer.encode(EOT, allowed_special=(), disallowed_special=())
         == BPETokenizer(vocab, merges, [EOT]).encode_ordinary(EOT)

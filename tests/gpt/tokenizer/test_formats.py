@@ -150,7 +150,7 @@ def test_merges_of_training_are_recovered(word_counts: dict[str, int], n_merges:
 
 def test_ranks_are_read(tmp_path: Path) -> None:
     path = write_ranks(tmp_path / "mine.tiktoken", BPE)
-    expected = BPETokenizer(BPE.vocab, BPE.merges, [EOT], pattern="o200k")
+    expected = BPETokenizer(BPE.vocab, BPE.merges, [EOT], pattern="o200k", allowed_special=())
     assert same(load_tokenizer(path, pattern="o200k", special_tokens=[EOT]), expected)
     assert same(load_tokenizer(tmp_path, pattern="o200k", special_tokens={EOT: BPE.special_tokens[EOT]}), expected)
     renamed = path.rename(tmp_path / "ranks.txt")
