@@ -34,7 +34,8 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
     gradient of its own. Of each token a block keeps what its backward needs: 8 arrays of d_model features around
     attention and the norms, 2 of d_ff, and with dropout also which features were kept; attention probabilities and logits
     are never there at once. On top comes the largest of what is needed for a moment, by the backward of the MLP or of
-    attention, and by the head: a chunk of logits a shard, and twice the gradient of its table.
+    attention, and by the head: a chunk of logits a shard, and the gradient of its table
+    once more a shard, or twice.
     """
     d, ff, vocabulary = config.d_model, config.d_ff or 4 * config.d_model, config.vocab_size
     drawn = int(config.dropout > 0)
@@ -43,7 +44,7 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
     tokens = batch_size * config.context_length
     copies = 4 + (shards if shards > 1 else 0)
     logits = min(tokens * vocabulary, shards * max(LOGITS, vocabulary))
-    head = logits + tokens * 3 * d + (2 if shards == 1 else 1) * vocabulary * d
+    head = logits + tokens * 3 * d + max(2, shards) * vocabulary * d
     return 4 * (copies * count(config) + tokens * config.n_layers * block + max(tokens * moment, head))
 
 
