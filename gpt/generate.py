@@ -1,7 +1,6 @@
 """Write text: turn logits into the next token, again and again."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import numpy as np
 
@@ -69,19 +68,3 @@ def generate(model: GPT, ids: Iterable[int], config: SampleConfig, *, stop_id: i
             yield chosen
     finally:
         model.train(was_training)  # a sample in the middle of a run must not leave its dropout off
-
-
-class _Decoder(Protocol):
-    def decode_bytes(self, ids: Iterable[int]) -> bytes: ...
-
-
-def stream_text(tokenizer: _Decoder, ids: Iterable[int]) -> Iterator[str]:
-    """Yield text as ids arrive, whole characters only: a character may be spread over several tokens."""
-    import codecs
-
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for each in ids:
-        if text := decoder.decode(tokenizer.decode_bytes([each])):
-            yield text
-    if rest := decoder.decode(b"", final=True):
-        yield rest

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from gpt.checkpoint import find_checkpoint, load_checkpoint
 from gpt.cli import Parser, add_flags, take
 from gpt.config import SampleConfig
-from gpt.generate import generate, stream_text
+from gpt.generate import generate
 from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
 
@@ -43,4 +43,4 @@ def write(model: GPT, tokenizer: Tokenizer, ids: list[int], config: SampleConfig
     A table may have more rows than the vocabulary has tokens; an id from there stands for nothing and is left out.
     """
     new = generate(model, ids, config, stop_id=tokenizer.eot_id)
-    return stream_text(tokenizer, (id for id in new if id in tokenizer.vocab))
+    return tokenizer.decode_stream(id for id in new if id in tokenizer.vocab)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.config import ModelConfig, SampleConfig
-from gpt.generate import generate, next_token_probabilities, stream_text
+from gpt.generate import generate, next_token_probabilities
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from nanograd.tensor import Tensor
@@ -228,21 +228,21 @@ def test_an_empty_prompt_is_refused() -> None:
 def test_half_a_character_waits_for_its_other_half() -> None:
     tokenizer = BPETokenizer.train("", 257)  # bytes only, and <|endoftext|>
     ids = list("a€é😀".encode())  # 1, 3, 2 and 4 bytes
-    assert list(stream_text(tokenizer, ids)) == ["a", "€", "é", "😀"]
+    assert list(tokenizer.decode_stream(ids)) == ["a", "€", "é", "😀"]
 
 
 def test_half_a_character_at_the_end_is_marked() -> None:
     tokenizer = BPETokenizer.train("", 257)
-    assert list(stream_text(tokenizer, list("a€".encode())[:-1])) == ["a", "\ufffd"]
-    assert list(stream_text(tokenizer, [0xFF, 0x61])) == ["\ufffd", "a"]  # what begins no character does not wait
-    assert list(stream_text(tokenizer, [])) == []
+    assert list(tokenizer.decode_stream(list("a€".encode())[:-1])) == ["a", "\ufffd"]
+    assert list(tokenizer.decode_stream([0xFF, 0x61])) == ["\ufffd", "a"]  # what begins no character does not wait
+    assert list(tokenizer.decode_stream([])) == []
 
 
 @settings(deadline=None)
 @given(st.text(max_size=20))
 def test_the_pieces_are_the_text(text: str) -> None:
     tokenizer = BPETokenizer.train("aé€😀aé€😀 the the", 262)
-    pieces = list(stream_text(tokenizer, tokenizer.encode(text)))
+    pieces = list(tokenizer.decode_stream(tokenizer.encode(text)))
     assert "".join(pieces) == text
     assert all(pieces)
 
@@ -255,7 +255,7 @@ def test_text_comes_as_soon_as_its_ids_do() -> None:
         yield 1
         raise AssertionError("read ahead")
 
-    stream = stream_text(tokenizer, ids())
+    stream = tokenizer.decode_stream(ids())
     assert next(stream) == "a"
     assert next(stream) == "b"
 
