@@ -9,16 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import regex  # type: ignore[import-untyped]
-
 from gpt.dataset import TRAIN, VAL
 from gpt.text import Document, read_documents, text_files
+from gpt.tokenizer.cut import last_cut
 
 PIECE = 1 << 20  # characters
 BEGINNING = 1 << 16  # characters
 FEW = 100  # documents
 NAMED = 20  # of the texts that were skipped, how many are named
-_LAST_CUT = regex.compile(r"(?r)[\p{L}\p{N}]\s")  # (?r): the last one
 
 
 class Piece(NamedTuple):
@@ -92,9 +90,8 @@ def rank(document: Document) -> float:
 def cut(parts: Iterable[str], size: int) -> Iterator[str]:
     """Cut a text that comes in parts into pieces of at most about `size` characters, the same however it comes.
 
-    A piece ends after a letter or digit that white space follows. No pattern of pre-tokens reaches from such a character
-    across white space, none looks back, and nothing is merged across pre-tokens: so the ids of the pieces, joined, are
-    those of the text. Where there is no such place, a piece is as long as it takes to find one.
+    The ids of the pieces, joined, are those of the text: see gpt/tokenizer/cut.py. Where there is no place to cut, a piece
+    is as long as it takes to find one.
     """
     buffer, start, enough = "", 0, size
     for part in parts:
@@ -102,10 +99,10 @@ def cut(parts: Iterable[str], size: int) -> Iterator[str]:
             buffer, start = buffer[start:], 0
         buffer += part
         while len(buffer) - start >= enough:
-            found = _LAST_CUT.search(buffer, start, start + enough)
-            if found:
-                yield buffer[start : found.start() + 1]
-                start, enough = found.start() + 1, size
+            place = last_cut(buffer, start, start + enough)
+            if place is not None:
+                yield buffer[start:place]
+                start, enough = place, size
             else:
                 enough *= 2
     if start < len(buffer):

@@ -1,8 +1,7 @@
 """Count the pre-tokens of texts and files: all that training needs to know of them.
 
-A big file is cut into parts, which worker processes count at once. A part begins between a letter or digit and white
-space: every pattern ends a pre-token there, none looks back, and what stands before looks no further. So the counts of
-the parts add up to the count of the whole, whatever the number of workers.
+A big file is cut into parts (see cut.py), which worker processes count at once: the counts of the parts add up to the count
+of the whole, whatever the number of workers.
 """
 
 import codecs
@@ -16,16 +15,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
 
-import regex  # type: ignore[import-untyped]
-
+from gpt.tokenizer.cut import first_cut
 from gpt.tokenizer.pretokens import checked_texts, split_text
-from gpt.tokenizer.unicode16 import as_unicode_16
 
 CHUNK = 1 << 20  # bytes read at a time
 PART = 1 << 23  # bytes a worker counts at a time: half a second of work
 WINDOW = 1 << 12  # bytes searched at once for a place to cut
-
-_SAFE_CUT = regex.compile(r"(?<=[\p{L}\p{N}])(?=\s)")
 
 Progress = Callable[[int, int], None]
 """What is called with the bytes counted so far and the bytes there are."""
@@ -88,7 +83,7 @@ def cut_file(path: str | os.PathLike[str], special_tokens: Sequence[str] = (), p
     """
     size = os.path.getsize(path)
     edges = [0]
-    if not any(_SAFE_CUT.search(token) for token in special_tokens):
+    if not any(first_cut(token) is not None for token in special_tokens):
         with open(path, "rb") as file:
             while (near := edges[-1] + part_size) < size:
                 edges.append(_next_cut(file, near, size))
@@ -102,8 +97,8 @@ def _next_cut(file: io.BufferedReader, place: int, size: int) -> int:
         file.seek(place)
         data = file.read(WINDOW)
         text = data.decode("utf-8", "surrogateescape")  # half a character becomes no letter, digit or space
-        if found := _SAFE_CUT.search(as_unicode_16(text)):
-            return place + len(text[: found.start()].encode("utf-8", "surrogateescape"))
+        if (cut := first_cut(text)) is not None:
+            return place + len(text[:cut].encode("utf-8", "surrogateescape"))
         place += len(data)
     return size
 
