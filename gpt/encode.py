@@ -1,12 +1,6 @@
 """Encode pieces of text, in this process or in others, in order."""
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,6 +9,7 @@ import numpy as np
 from gpt.dataset import dtype_for
 from gpt.pieces import Piece
 from gpt.tokenizer import Tokenizer, tokenizer_from_dict
+from gpt.workers import in_order
 
 BATCH = 1 << 18  # characters: short documents go to a worker together, as the way there takes longer than the work
 Encoded = tuple[np.ndarray, list[int]]
@@ -34,24 +29,9 @@ def encode_pieces(
         for batch in _batches(pieces):
             yield from _apart(batch, encode(batch))
         return
-    context = multiprocessing.get_context("spawn")  # alike on all systems, and safe where there are threads
-    waiting: deque[tuple[list[Piece], Future[Encoded]]] = deque()
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(tokenizer.to_dict(),)) as pool:
-        try:
-            for batch in _batches(pieces):
-                waiting.append((batch, pool.submit(_encode_in_worker, batch)))
-                if len(waiting) == 2 * workers:
-                    batch, future = waiting.popleft()
-                    yield from _apart(batch, future.result())
-            while waiting:
-                batch, future = waiting.popleft()
-                yield from _apart(batch, future.result())
-        except BrokenExecutor:
-            message = "a worker process was killed, perhaps for its memory; try fewer --workers"
-            raise ChildProcessError(message) from None
-        finally:
-            for _, future in waiting:
-                future.cancel()
+    given = (tokenizer.to_dict(),)
+    for batch, encoded in in_order(_encode_in_worker, _batches(pieces), workers, start=_start_worker, given=given):
+        yield from _apart(batch, encoded)
 
 
 def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
@@ -99,18 +79,8 @@ _worker_encoder: Callable[[list[Piece]], Encoded]  # of a worker process
 
 
 def _start_worker(tokenizer: dict[str, Any]) -> None:
-    """Make the tokenizer; leave Ctrl-C to the parent, and end with it, even where it was killed."""
     global _worker_encoder
     _worker_encoder = _encoder(tokenizer_from_dict(tokenizer))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _encode_in_worker(batch: list[Piece]) -> Encoded:

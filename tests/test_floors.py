@@ -36,7 +36,7 @@ FLOORS = (
     ("nanograd",),
     ("nanograd.study", "nanograd.drills"),
     ("nanograd.__main__",),
-    ("gpt.config", "gpt.files", "gpt.text", "gpt.html"),
+    ("gpt.config", "gpt.files", "gpt.workers", "gpt.text", "gpt.html"),
     ("gpt.tokenizer", "gpt.data", "gpt.safetensors", "gpt.cli", "gpt.clean"),
     ("gpt.dataset",),
     ("gpt.pieces",),

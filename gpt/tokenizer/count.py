@@ -6,17 +6,16 @@ of the whole, whatever the number of workers.
 
 import codecs
 import io
-import multiprocessing
 import os
-import signal
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from gpt.tokenizer.cut import first_cut
 from gpt.tokenizer.pretokens import checked_texts, split_text
+from gpt.workers import in_order
 
 CHUNK = 1 << 20  # bytes read at a time
 PART = 1 << 23  # bytes a worker counts at a time: half a second of work
@@ -107,29 +106,11 @@ def _count_parts(
     parts: Sequence[Part], special_tokens: Sequence[str], pattern: str, plain: bool, workers: int
 ) -> Iterator[Counter[str]]:
     """Yield the counts of each part in order, of which no more wait in memory than keep the workers busy."""
-    rest = (tuple(special_tokens), pattern, plain)
+    count = partial(_count_part, special_tokens=tuple(special_tokens), pattern=pattern, plain=plain)
     if min(workers, len(parts)) <= 1:
-        for part in parts:
-            yield _count_part(part, *rest)
-        return
-    context = multiprocessing.get_context("spawn")  # alike on all systems, and safe where there are threads
-    waiting: deque[Future[Counter[str]]] = deque()
-    with ProcessPoolExecutor(min(workers, len(parts)), context, initializer=_leave_interrupts) as pool:
-        try:
-            for part in parts:
-                waiting.append(pool.submit(_count_part, part, *rest))
-                if len(waiting) == 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _leave_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which ends the workers: each would show a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        yield from map(count, parts)
+    else:
+        yield from (counted for _, counted in in_order(count, parts, min(workers, len(parts))))
 
 
 def _count_part(part: Part, special_tokens: Sequence[str], pattern: str, plain: bool) -> Counter[str]:
