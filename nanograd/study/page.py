@@ -1,0 +1,80 @@
+"""The page of an op: its backward, derived, checked, worked, broken and paid for; one file, without network."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from nanograd.op import OPS
+from nanograd.player.drawing import clean
+from nanograd.player.shell import document, resource
+from nanograd.study import evidence, sections
+from nanograd.study.paper import paper
+from nanograd.study.steps import steps
+from nanograd.study.worked import work
+
+
+class Section(NamedTuple):
+    """One part of a page."""
+
+    id: str
+    title: str
+    body: str
+
+
+def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0) -> str:
+    """Return the page of an op, with an example of this shape, the same to the byte for the same call.
+
+    Raises ValueError where there is no such op, or it cannot take the shape.
+    """
+    parts = parts_of(name, shape, seed)
+    order = sorted(OPS)
+    at = order.index(name)
+    around = [f'<a href="map.html">Map of all {len(OPS)} ops</a>']
+    around += [f'<a href="{each}.html" rel="{rel}">{arrow} {each}</a>' for each, rel, arrow in _near(order, at)]
+    body = f"""<a class="skip" href="#main">Skip the contents</a>
+<header>
+<p class="crumbs">{" · ".join(around)}</p>
+<h1><code>{clean(name)}</code>, backward by hand</h1>
+</header>
+<div class="page">
+<nav class="contents" aria-label="Contents"><ol>{"".join(f'<li><a href="#{p.id}">{p.title}</a></li>' for p in parts)}</ol></nav>
+<main id="main" tabindex="-1">
+{body_of(parts)}
+</main>
+</div>"""
+    style = resource(__package__, "study.css")
+    return document(f"{name}: backward by hand", body, style=style, script=resource(__package__, "study.js"))
+
+
+def parts_of(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bool = False) -> list[Section]:
+    """Return the sections of an op; printed, as one of many in a book: with its name in every id, and without controls."""
+    worked = work(name, shape, seed)
+    lines = steps(worked, seed)
+    place = f"{name}-" if printed else ""
+    return [
+        Section(f"{place}{id}", title, text)
+        for id, title, text in (
+            ("forward", "Forward", sections.forward(worked)),
+            ("derivation", "Derivation", sections.the_derivation(worked, lines)),
+            ("example", "Worked example", sections.example(worked, lines, place)),
+            ("jacobian", "Jacobian and shortcut", evidence.jacobian(worked)),
+            ("differences", "Finite differences", evidence.differences(worked)),
+            ("mistakes", "Mistakes", evidence.the_mistakes(worked)),
+            ("cost", "Cost, and what is saved", evidence.the_cost(worked)),
+            ("code", "Code", evidence.the_code(worked)),
+            ("paper", "Paper drill", paper(work(name, shape, seed + 1), place, printed=printed)),
+        )
+    ]
+
+
+def body_of(parts: Sequence[Section], level: int = 2) -> str:
+    """Return sections as HTML."""
+    return "\n".join(
+        f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h"><h{level} id="{part.id}-h">{part.title}</h{level}>'
+        f"{part.body}</section>"
+        for part in parts
+    )
+
+
+def _near(order: Sequence[str], at: int) -> list[tuple[str, str, str]]:
+    near = [(order[at - 1], "prev", "←")] if at else []
+    return near + ([(order[at + 1], "next", "→")] if at + 1 < len(order) else [])
