@@ -17,9 +17,10 @@ example, costs and mistakes. Without OP: the map, a GPT block whose boxes lead t
 
   python -m nanograd study softmax                  writes softmax.html
   python -m nanograd study softmax --format text    prints it, 80 columns wide
-  python -m nanograd study                          writes map.html
-  python -m nanograd study --book                   writes book.html: all ops, to be printed
+  python -m nanograd study                          writes study/map.html, and the page of every op beside it
+  python -m nanograd study --book                   writes book.html: all ops in one document, to be printed
 """
+FOLDER = "study"  # for the map, and the pages that it leads to
 FORMATS = ("html", "text", "latex", "json")
 
 
@@ -48,13 +49,27 @@ def main(arguments: Sequence[str]) -> int:
     if name is None and (given.shape is not None or given.seed != 0):
         raise ValueError("--shape and --seed are of one op's example: name an op")
     try:
+        if name is None and not given.book and given.format == "html" and given.out != "-":
+            write_all(given.out or FOLDER)
+            return 0
         text, right = build(name, given.book, given.format, given.shape, given.seed)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    default = f"{name or ('book' if given.book else 'map')}.html" if given.format == "html" else "-"
+    default = f"{name or 'book'}.html" if given.format == "html" else "-"
     deliver(text, given.out or default)
     return 0 if right else 1
+
+
+def write_all(out: str) -> None:
+    """Write the map, and the pages that it leads to beside it, into a folder, which is made."""
+    folder = Path(out)
+    if folder.suffix == ".html" or folder.is_file():
+        raise ValueError(f"the map comes with the page of every op, so --out names a folder for them; got {out}")
+    folder.mkdir(exist_ok=True)
+    for name in (None, *sorted(OPS)):
+        write_whole(folder / f"{name or 'map'}.html", _page(name, False, None, 0))
+    print(f"{folder / 'map.html'} is written, and the pages of {len(OPS)} ops beside it", file=sys.stderr)
 
 
 def parser() -> Parser:
@@ -71,7 +86,11 @@ def parser() -> Parser:
         "--shape", type=shape, metavar="2,4", help="of the example's first array (default: the op's own)"
     )
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the example's numbers (default: 0)")
-    parser.add_argument("--out", metavar="FILE", help="where to write; - prints (default: OP.html for html, else -)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where to write; - prints (default: for html OP.html, else -); of the map, a folder",
+    )
     parser.add_argument("--book", action="store_true", help="all ops in one document")
     return parser
 
@@ -100,11 +119,17 @@ def build(name: str | None, book: bool, format: str, shape: tuple[int, ...] | No
 
 
 def _page(name: str | None, book: bool, shape: tuple[int, ...] | None, seed: int) -> str:
-    from nanograd.study import page
-
     if name is not None:
-        return page.page(name, seed=seed) if shape is None else page.page(name, shape, seed)
-    return page.book() if book else page.map_page()
+        from nanograd.study.page import page
+
+        return page(name, seed=seed) if shape is None else page(name, shape, seed)
+    if book:
+        from nanograd.study.book import book as whole
+
+        return whole()
+    from nanograd.study.map import map_page
+
+    return map_page()
 
 
 def _without_op(format: str) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 
 from nanograd.differences import along, finite_differences
 from nanograd.op import OPS
-from nanograd.ops.reduce import Axis
 from nanograd.study.twins import GIVEN, TWINS, Twin
 from nanograd.study.words import WORDS
 
@@ -39,7 +38,8 @@ class Sheet:
     """The values of one op's lines on one input, by name; all in float64.
 
     arrays and options are the op's own, dy the gradient that arrives (None where only the forward is asked for).
-    `replaced` sets names to other values than their lines give them; `twins` are other lines than those of TWINS.
+    `replaced` sets names to other values than their lines give them; `twins` are other lines than those of TWINS; `seed`
+    draws δx.
     """
 
     def __init__(
@@ -51,15 +51,16 @@ class Sheet:
         *,
         twins: Mapping[int, Twin] | None = None,
         replaced: Mapping[str, Any] | None = None,
-        direction: np.ndarray | None = None,
+        seed: int = 0,
     ) -> None:
         self.op = OPS[name]
         self.twins = TWINS[name] if twins is None else twins
         self.given = GIVEN.get(name, {})
         self.options = dict(options)
-        self.arrays = [*arrays, *([] if self.op.variadic else [None] * (len(self.op.arrays) - len(arrays)))]
-        self.needs = self.op.differentiable(self.arrays)
-        self.direction = direction
+        arrays = [*arrays, *([] if self.op.variadic else [None] * (len(self.op.arrays) - len(arrays)))]
+        self.needs = self.op.differentiable(arrays)
+        self.arrays = [a if i in self.op.discrete else _float64(a) for i, a in enumerate(arrays)]
+        self.seed = seed
         self.lines = {each: number for number, twin in self.twins.items() for each in split(twin.name)}
         self.raw = dict(self._raw(), dy=dy)  # what was handed in
         self.values: dict[str, Any] = dict(replaced or {})  # what has been worked out
@@ -70,22 +71,17 @@ class Sheet:
         defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "needs"}
         arrays: dict[str, Any] = {"xs": tuple(self.arrays)}
         if not self.op.variadic:
-            arrays = {each: self._float(i) for i, each in enumerate(self.op.arrays)}
+            arrays = dict(zip(self.op.arrays, self.arrays, strict=True))
         measures = {
             name: getattr(self, name)
             for name in ("result", "slope", "slope_of_sum", "jacobian", "by", "gradient", "backward")
         }
         return {**WORDS, **measures, **defaults, **self.options, **arrays}
 
-    def _float(self, i: int) -> Any:
-        a = self.arrays[i]
-        whole = a is not None and i not in self.op.discrete and a.dtype.kind != "f"
-        return a.astype(np.float64) if whole else a
-
     def moved(self, **replaced: Any) -> "Sheet":
         """Return a sheet on which these names have other values."""
         dy = self.raw["dy"]
-        return Sheet(self.op.name, self.arrays, self.options, dy, twins=self.twins, replaced=replaced)
+        return Sheet(self.op.name, self.arrays, self.options, dy, twins=self.twins, replaced=replaced, seed=self.seed)
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a name: a line's, one that the prose gives, an input, an option or a word."""
@@ -116,16 +112,16 @@ class Sheet:
 
     def result(self) -> np.ndarray:
         """Return what the op computes."""
-        return self.op.save(self.op.pair, self._floats(), self.needs, self.options)[0]
+        return self.op.save(self.op.pair, self.arrays, self.needs, self.options)[0]
 
     def backward(self, name: str | int) -> Any:
         """Return what the op's own backward gives an input, by its name or, of many operands, its place."""
-        _, saved = self.op.save(self.op.pair, self._floats(), self.needs, self.options)
+        _, saved = self.op.save(self.op.pair, self.arrays, self.needs, self.options)
         return self.op.pull(self.op.pair.backward, self.raw["dy"], saved, self.needs)[self._input(name)]
 
     def gradient(self, name: str | int) -> np.ndarray:
         """Return the slopes of Σ dy y in an input, by finite differences of the op itself."""
-        i, arrays = self._input(name), self._floats()
+        i, arrays = self._input(name), list(self.arrays)
         x = arrays[i] = np.array(arrays[i])
         forward = self.op.pair.forward
         told = {**self.options, "needs": self.needs} if self.op.tells_forward else self.options
@@ -158,8 +154,8 @@ class Sheet:
         return np.stack(columns, axis=-1) if columns else np.zeros((*shape, 0))
 
     def vary(self, name: str) -> np.ndarray:
-        """Return δ of a name: how fast it changes as x goes along this sheet's direction, which is δx."""
-        direction = np.ones_like(self["x"]) if self.direction is None else self.direction
+        """Return δ of a name: how fast it changes as x goes in the random direction δx."""
+        direction = np.random.default_rng(self.seed + 1).standard_normal(self["x"].shape)
         return direction if name == "x" else self._along(name, "x", direction)
 
     def _along(self, y: str, x: str, direction: np.ndarray | None) -> np.ndarray:
@@ -179,13 +175,11 @@ class Sheet:
             raise NoSlope(f"{self.op.name}: {name} is not differentiated")
         return i
 
-    def _floats(self) -> list[Any]:
-        return list(self.arrays) if self.op.variadic else [self._float(i) for i in range(len(self.arrays))]
+
+def _float64(a: Any) -> Any:
+    return None if a is None else np.asarray(a, np.float64)
 
 
 def split(name: str) -> list[str]:
     """Return the names that a line makes: "q, k, v" are three."""
     return name.split(", ")
-
-
-__all__ = ["Axis", "NoSlope", "Sheet", "split"]

@@ -86,28 +86,29 @@ def check(
     >>> [f"{line.text}: {line.neighbour}" for line in check("exp", [np.array([0.5, -1.0])], {})]
     ['y = exp(x): what the op computes', 'dx = dy y: finite differences of the op, and its own backward']
     """
-    rng = np.random.default_rng(seed)
-    arrays, printed = list(arrays), lines(name)
-    sheet = Sheet(name, arrays, options, twins=twins)
-    sheet.raw["dy"] = rng.standard_normal(np.shape(sheet.result()))
-    if not sheet.op.variadic and "x" in sheet.op.arrays:
-        sheet.direction = rng.standard_normal(np.shape(arrays[sheet.op.arrays.index("x")]))
-    checked = []
-    for number in sorted(sheet.twins):
-        try:
-            with np.errstate(all="ignore"):
-                checked.append(_check_line(sheet, number, printed.get(number, "")))
-        except NoSlope:
-            continue
-    return checked
+    sheet, printed = begin(name, arrays, options, seed, twins), lines(name)
+    checked = [check_line(sheet, number, printed.get(number, "")) for number in sorted(sheet.twins)]
+    return [each for each in checked if each is not None]
 
 
-def _check_line(sheet: Sheet, number: int, text: str) -> Checked:
-    """Hold one line against all its neighbours."""
+def begin(
+    name: str, arrays: Any, options: Mapping[str, Any], seed: int = 0, twins: Mapping[int, Twin] | None = None
+) -> Sheet:
+    """Return a sheet with a random dy on it, drawn by `seed`, and nothing worked out yet."""
+    sheet = Sheet(name, list(arrays), options, twins=twins, seed=seed)
+    sheet.raw["dy"] = np.random.default_rng(seed).standard_normal(np.shape(sheet.result()))
+    return sheet
+
+
+def check_line(sheet: Sheet, number: int, text: str = "") -> Checked | None:
+    """Hold one line against all its neighbours; None where it is about a gradient that is not wanted."""
     twin = sheet.twins[number]
-    value = sheet.compute(twin.code)
     codes, neighbour = _neighbours(sheet, twin)
-    values = [sheet.compute(each) for each in codes]
+    try:
+        with np.errstate(all="ignore"):
+            value, *values = (sheet.compute(each) for each in (twin.code, *codes))
+    except NoSlope:
+        return None
     loosely = codes[0].startswith("slope(")  # 1/b is the slope of a/b wherever b was stretched to
     errors = [difference(value, each, loosely=loosely) for each in values]
     measured = any(parse(each)[1] & MEASURES or "δ" in each for each in (*codes, twin.code))

@@ -10,6 +10,7 @@ from nanograd.ops import attention, cross_entropy
 from nanograd.ops._unbroadcast import unbroadcast
 from nanograd.ops.attention import add_heads, attention_backward, attention_forward, share_heads
 from nanograd.ops.dropout import keep_mask
+from nanograd.ops.einsum import _parse
 from nanograd.ops.packed_attention import side_by_side
 from nanograd.ops.reduce import Axis, spread
 
@@ -96,6 +97,41 @@ def attention_gradients(dy: np.ndarray, *arrays: Any, **options: Any) -> tuple[A
     return attention_backward(dy, saved)[:3]
 
 
+def explicit(spec: str, xs: tuple[np.ndarray, ...]) -> str:
+    """Write an einsum's spec with a letter for every axis that `...` stands for, and with its output."""
+    inputs, output = _parse(spec, xs)
+    return f"{','.join(inputs)}->{output}"
+
+
+def lettered(spec: str, dy: np.ndarray, xs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Give dy and every operand of an einsum one axis for each letter, of size 1 where it lacks the letter."""
+    inputs, output = _parse(spec, xs)
+    letters = sorted(set("".join(inputs)))
+
+    def spread_out(a: np.ndarray, names: str) -> np.ndarray:
+        present = [each for each in letters if each in names]
+        a = a.transpose([names.index(each) for each in present])
+        return a.reshape([a.shape[present.index(each)] if each in present else 1 for each in letters])
+
+    return spread_out(dy, output), [spread_out(x, names) for x, names in zip(xs, inputs, strict=True)]
+
+
+def product(xs: list[np.ndarray], without: int) -> Any:
+    """Multiply all arrays but one."""
+    return math.prod(x for i, x in enumerate(xs) if i != without)
+
+
+def onto(spec: str, k: int, slopes: np.ndarray, xs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Add slopes, an axis a letter, over the letters that operand k lacks; along one that it alone has all are the same."""
+    inputs, _ = _parse(spec, xs)
+    letters = sorted(set("".join(inputs)))
+    present = [each for each in letters if each in inputs[k]]
+    summed = slopes.sum(axis=tuple(i for i, each in enumerate(letters) if each not in inputs[k]))
+    in_order = summed.transpose([present.index(each) for each in inputs[k]])
+    stretched = [1 if n == 1 else m for n, m in zip(xs[k].shape, in_order.shape, strict=True)]
+    return np.broadcast_to(unbroadcast(in_order, tuple(stretched)), xs[k].shape)
+
+
 WORDS: dict[str, Any] = {
     "np": np,
     "U": unbroadcast,
@@ -108,10 +144,14 @@ WORDS: dict[str, Any] = {
     "count": count,
     "cross_entropy": cross_entropy,
     "erf": erf,
+    "explicit": explicit,
     "integral": integral,
     "keep_mask": keep_mask,
+    "lettered": lettered,
+    "onto": onto,
     "others": others,
     "pairs": pairs,
+    "product": product,
     "rows": rows,
     "share": share_heads,
     "side_by_side": side_by_side,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nanograd.__main__ import main
+from nanograd.op import OPS
 from nanograd.study import command
 
 
@@ -35,7 +36,6 @@ def study(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
         (["softmax"], "softmax.html", ("softmax", False, None, 0)),
         (["softmax", "--shape", "3,5", "--seed", "7"], "softmax.html", ("softmax", False, (3, 5), 7)),
         (["sum", "--shape", "()"], "sum.html", ("sum", False, (), 0)),
-        ([], "map.html", (None, False, None, 0)),
         (["--book"], "book.html", (None, True, None, 0)),
         (["exp", "--out", "mine.html"], "mine.html", ("exp", False, None, 0)),
     ],
@@ -47,6 +47,23 @@ def test_a_page_is_a_file(
     assert (code, out, err) == (0, "", f"{file} is written, 0 kB\n")
     assert (here / file).read_bytes().decode("utf-8") == f"page of {asked} ½\n"
     assert [path.name for path in here.iterdir()] == [file]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"), [([], "study"), (["--out", "my pages"], "my pages"), (["--out", "."], ".")]
+)
+def test_the_map_brings_the_pages_that_it_leads_to(
+    arguments: list[str], folder: str, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = study(capsys, *arguments)
+    assert (code, out, err) == (
+        0,
+        "",
+        f"{Path(folder, 'map.html')} is written, and the pages of {len(OPS)} ops beside it\n",
+    )
+    assert {path.name for path in (here / folder).iterdir()} == {"map.html", *(f"{name}.html" for name in OPS)}
+    assert (here / folder / "map.html").read_text(encoding="utf-8") == "page of (None, False, None, 0) ½\n"
+    assert (here / folder / "exp.html").read_text(encoding="utf-8") == "page of ('exp', False, None, 0) ½\n"
 
 
 def test_a_dash_prints(here: Path, pages: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +116,10 @@ def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFi
         (["--shape", "2,4"], "--shape and --seed are of one op's example: name an op"),
         (["--book", "--seed", "3"], "--shape and --seed are of one op's example: name an op"),
         (["--format", "latex"], "latex is of one op or of all: name an op, or add --book; there are abs, add,"),
+        (
+            ["--out", "map.html"],
+            "the map comes with the page of every op, so --out names a folder for them; got map.html",
+        ),
         (["exp", "--out", "missing/exp.html"], "there is no folder"),
         (["exp", "--out", "."], "is a folder; give the name of a file in it"),
     ],

@@ -1,9 +1,39 @@
 """Twins of every op, by name and number of the line: `TWINS["softmax"][3]`. One file per family, as in nanograd/ops."""
 
-from nanograd.study.twins import accumulate, activation, arithmetic, erf, layernorm, power, reduce, silu, softmax, trig
+from nanograd.study.twins import (
+    accumulate,
+    activation,
+    arithmetic,
+    arrange,
+    attention,
+    cross_entropy,
+    dropout,
+    einsum,
+    embedding,
+    erf,
+    extremum,
+    layernorm,
+    linear,
+    linear_cross_entropy,
+    loss,
+    packed_attention,
+    power,
+    reduce,
+    rmsnorm,
+    rope,
+    select,
+    shape,
+    silu,
+    softmax,
+    trig,
+)
 from nanograd.study.twins.line import Twin
 
-_FAMILIES = (accumulate, activation, arithmetic, erf, layernorm, power, reduce, silu, softmax, trig)
+_FAMILIES = (
+    accumulate, activation, arithmetic, arrange, attention, cross_entropy, dropout, einsum, embedding, erf, extremum,
+    layernorm, linear, linear_cross_entropy, loss, packed_attention, power, reduce, rmsnorm, rope, select, shape, silu,
+    softmax, trig,
+)  # fmt: skip
 
 TWINS: dict[str, dict[int, Twin]] = {name: twins for family in _FAMILIES for name, twins in family.TWINS.items()}
 GIVEN: dict[str, dict[str, str]] = {

@@ -22,7 +22,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         1: Twin(
             "r",
             "1 / np.sqrt(((x - mean) ** 2).mean(axis=-1, keepdims=True) + eps)",
-            "The mean square distance from the mean is the variance; eps keeps a token of equal features from dividing by 0.",
+            "The mean square distance from the mean is the variance; eps keeps the root from being 0.",
             "(np.var(x, axis=-1, keepdims=True) + eps) ** -0.5",
         ),
         2: Twin(

@@ -7,11 +7,11 @@ class Twin(NamedTuple):
     """The NumPy twin of one printed line.
 
     name: what later lines call the value; "q, k, v" where a line makes several.
-    code: the line as one expression over the op's arrays, its options, `dy`, the words of `study/words.py` and the names of
-        other lines. Where a line sets two sides equal, without a name for either, it is the side with the algebra.
+    code: the line as one expression over the op's arrays, its options, `dy`, the words of `study/words.py` and what other
+        lines are called. Where a line sets two sides equal, without a name for either, it is the side with the algebra.
     why: the reason of the step.
-    against: what the value must equal, found another way; None for what a sheet knows by the name: a result is compared with
-        the op, dx with finite differences of the op and with its backward, dn with finite differences by n.
+    against: what the value must equal, found another way; None for what the name says: y and loss are compared with the op,
+        dx with finite differences of the op and with its backward, dn with finite differences by n.
     also: the other expressions that the same line says are equal, and a second way to the same value.
     """
 
