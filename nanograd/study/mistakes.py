@@ -144,7 +144,9 @@ class _Right:
         return self._compare(backward, 0), self._compare(backward, 1)
 
     def _compare(self, backward: Callable[..., Any], which: int) -> Compared | None:
-        subject = Subject((self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64))
+        subject = Subject(
+            (self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64)
+        )
         dy, right = self.cotangents[which], self.right[which]
         try:
             with np.errstate(all="ignore"):

@@ -26,15 +26,15 @@ def table(
     attributes(i) is what else that cell carries, and cell(i) what stands in it in place of the number.
     """
     a = np.asarray(a)
+    if not a.size:
+        return f'<div class="array"><p><b>{clean(name)}</b> <span class="of">{a.shape}</span> is empty</p></div>'
     stack = a.reshape((-1, *(a.shape[-2:] if a.ndim > 1 else (1, a.size))))
     columns = stack.shape[2]
-    if not a.size:
-        return f'<div class="array"><p class="scalar"><b>{clean(name)}</b> <span class="of">{a.shape}</span> is empty</p></div>'
     shown = max(1, CELLS // max(1, stack[0].size))
     parts = []
     for k, matrix in enumerate(stack[:shown]):
         place = ", ".join(map(str, np.unravel_index(k, a.shape[:-2]))) if a.ndim > 2 else ""
-        caption = f"{clean(name)}{f'[{place}]' if place else ''} <span class=\"of\">{clean(str(a.shape))}</span>"
+        caption = f'{clean(name)}{f"[{place}]" if place else ""} <span class="of">{clean(str(a.shape))}</span>'
         start = matrix.size * k
         cells = [cell(start + i) if cell else entry(v) for i, v in enumerate(matrix.reshape(-1).tolist())]
         tags = [f"<td{attributes(start + i)}>{text}</td>" for i, text in enumerate(cells)]
@@ -80,4 +80,6 @@ def _matrix(caption: str, cells: list[str], columns: int, key: str) -> str:
         for i in range(len(cells) // columns)
     )
     of = f' data-of="{clean(key)}"' if key else ""
-    return f"<table{of}><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        f"<table{of}><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )

@@ -15,7 +15,7 @@ from nanograd.study.page import page as study
 from nanograd.study.worked import work
 
 pytestmark = pytest.mark.browser
-KINDS = ("softmax", "layernorm", "sum", "mul", "map", "book")
+KINDS = ("softmax", "layernorm", "attention", "concat", "map", "book")
 NARROW = [
     {"viewport": {"width": 375, "height": 700}},
     {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},  # 1280 wide at 200 %
@@ -122,8 +122,8 @@ def test_boxes_of_the_map_lead_to_pages(opened: Any) -> None:
     assert page.locator("h1").inner_text() == "softmax, backward by hand"
     page.get_by_role("link", name="Map of all 71 ops").click()
     page.wait_for_url("**/map.html")
-    page.locator("table.ops a", has_text=re.compile("^mul$")).click()
-    page.wait_for_url("**/mul.html")
+    page.locator("table.ops a", has_text=re.compile("^concat$")).click()
+    page.wait_for_url("**/concat.html")
     page.go_back()
     assert page.locator("h1").inner_text() == "Study a backward pass by hand"
 
