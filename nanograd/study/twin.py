@@ -41,13 +41,8 @@ class Checked(NamedTuple):
 
 def lines(name: str) -> dict[int, str]:
     """Return the numbered lines of an op's forward and backward, as printed, by number."""
-    pair = OPS[name].pair
-    found = {}
-    for function in (pair.forward, pair.backward):
-        for line in (inspect.getdoc(function) or "").splitlines():
-            if match := EQUATION.match(line):
-                found[int(match.group(2))] = match.group(1)
-    return found
+    printed = [line for function in OPS[name].pair for line in (inspect.getdoc(function) or "").splitlines()]
+    return {int(found[2]): found[1] for line in printed if (found := EQUATION.match(line))}
 
 
 def given(name: str, number: int) -> dict[str, str]:
