@@ -17,7 +17,10 @@ EXACT = 1e-12  # an error that is rounding alone
 
 
 class Step(NamedTuple):
-    """The largest error of the gradient by differences at one step size, relative to the gradient's largest entry."""
+    """The largest error of the gradient by differences at one step size, relative to the gradient's largest entry.
+
+    Infinite where the step leaves the op's domain, as from x = 0.5 by -1 to a logarithm.
+    """
 
     h: float
     forward: float  # (f(x + h) - f(x)) / h
@@ -42,7 +45,8 @@ def step_errors(worked: Worked, i: int) -> list[Step]:
             down = _value(subject, worked.dy)
             x[place] = old
             forward[place], central[place] = (up - here) / h, (up - down) / (2 * h)
-        steps.append(Step(h, *(float(np.abs(each - right).max(initial=0)) / scale for each in (forward, central))))
+        off = (float(np.abs(each - right).max(initial=0)) / scale for each in (forward, central))
+        steps.append(Step(h, *(each if math.isfinite(each) else math.inf for each in off)))
     return steps
 
 
@@ -56,7 +60,7 @@ def said(steps: list[Step]) -> str:
     best = min(steps, key=lambda step: step.central)
     agrees = f"At h = {best.h:g} central differences agree with backward to {error(best.central)}."
     fine = "y(x + h) and y(x - h) agree in most digits, and what is left of the rounding error grows like 1/h"
-    largest = steps[0]
+    largest = next(step for step in steps if math.isfinite(step.central))
     if max(largest.forward, largest.central) < EXACT:
         return f"{agrees} The op is linear in this input, and no step is too coarse. To the left they are too fine: {fine}."
     coarse = "the error of a one-sided difference grows like h, of a central one like h²"
@@ -64,7 +68,8 @@ def said(steps: list[Step]) -> str:
         coarse = (
             "a one-sided difference is off by a multiple of h; a central one is not, as there is no third derivative"
         )
-    return f"{agrees} To the right, steps are too coarse: {coarse}. To the left, they are too fine: {fine}."
+    outside = "" if largest is steps[0] else f" A step larger than {largest.h:g} leaves the op's domain."
+    return f"{agrees} To the right, steps are too coarse: {coarse}. To the left, they are too fine: {fine}.{outside}"
 
 
 def table(steps: list[Step]) -> str:
@@ -93,7 +98,7 @@ def svg(steps: list[Step]) -> str:
     parts.append(f'<text class="tick x" x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 5}">step h</text>')
     last = {}
     for kind in ("forward", "central"):
-        points = [(_x(step.h), _y(getattr(step, kind))) for step in steps]
+        points = [(_x(step.h), _y(getattr(step, kind))) for step in steps if math.isfinite(getattr(step, kind))]
         last[kind] = points[0]
         parts.append(f'<path class="{kind} line" d="M{"L".join(f"{x:g} {y:g}" for x, y in points)}"/>')
         parts += [_mark(kind, x, y) for x, y in points]
@@ -116,7 +121,7 @@ def _x(h: float) -> float:
 
 
 def _y(off: float) -> float:
-    decades = min(max(math.log10(off), FLOOR), CEILING) if 0 < off < math.inf else CEILING if off else FLOOR
+    decades = min(max(math.log10(off), FLOOR), CEILING) if off else FLOOR
     return round(TOP + (HEIGHT - TOP - BOTTOM) * (CEILING - decades) / (CEILING - FLOOR), 1)
 
 

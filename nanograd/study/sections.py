@@ -59,7 +59,7 @@ def _line(step: Step) -> str:
     line = step.line
     lead = f'<div class="lead">{paragraphs(line.lead)}</div>' if line.lead else ""
     sign = "✓" if step.checked and step.right else "✗" if step.checked else "·"
-    lines = [f"{name} = {said}" for name, said in (*step.given.items(), (step.twin.name, step.twin.code))]
+    lines = [*(f"{name} = {said}" for name, said in step.given.items()), step.twin.shown]
     check = f'<p class="check"><span aria-hidden="true">{sign}</span> {inline(step.verdict)}</p>'
     region = f'tabindex="0" role="region" aria-label="Line {line.number}'
     return (
@@ -84,7 +84,7 @@ def example(facts: Facts, *, printed: bool = False) -> str:
             title = f'<span class="nth">({step.line.number})</span> {to_mathml(step.line.formula)}'
             parts.append(_stage(title, _values(worked, step, printed)))
     live = (
-        '<p class="live" hidden>Choose a number that was computed, with Tab and the arrow keys or a click: the numbers it was '
+        '<p class="live" hidden>Choose a number that was computed, with Tab and arrow keys or a click: the numbers it was '
         "made of light up. They were found by planting NaN in one cell at a time and running the line again.</p>"
     )
     readout = '<p class="readout" role="status" aria-live="polite" hidden>No number is chosen.</p>'
@@ -103,7 +103,7 @@ def _values(worked: Worked, step: Step, printed: bool) -> list[str]:
         def attributes(flat: int, used: list[Uses] | None = used) -> str:
             return f' data-uses="{_uses(used[flat])}"' if used else ""
 
-        tables.append(table(name, value, key=name, attributes=attributes))
+        tables.append(table("both sides" if name == "varied" else name, value, key=name, attributes=attributes))
     return tables
 
 

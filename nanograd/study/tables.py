@@ -52,6 +52,8 @@ def entry(value: Any) -> str:
 
 def error(value: float) -> str:
     """Write how far something is off: two digits, and powers of ten only where it is small."""
+    if value == np.inf:
+        return "not finite"
     return f"{value:.2g}" if value == 0 or value >= 1e-3 else f"{value:.1e}"
 
 
