@@ -111,8 +111,10 @@ def _seen(compared: Compared | None) -> str:
     return f"{code(error(compared.error))} {'seen' if compared.error > RIGHT else '<b>unseen</b>'}"
 
 
-def _blind(spot: Mistake) -> str:
+def _blind(spot: Mistake | None) -> str:
     """Show a wrong backward that passes with dy = 1, and fails with a random dy, number by number."""
+    if spot is None:
+        return "<p>This example is too small to show one: its gradient is 0 whatever dy is.</p>"
     uniform, random = spot.uniform, spot.random
     assert uniform is not None
     assert random is not None
@@ -169,18 +171,21 @@ def the_cost(worked: Worked) -> str:
     lost = [
         code(name)
         for name, a in zip(worked.names, worked.arrays, strict=True)
-        if a is not None and not any(np.may_share_memory(a, b.value) for b in kept if isinstance(b.value, np.ndarray))
+        if a is not None and not any(np.may_share_memory(a, b) for each in kept for b in each.arrays)
     ]
     free = f"<p>Backward needs no {', '.join(lost)}: the op does not keep it alive.</p>" if lost else ""
     head = ["", "FLOPs", "bytes read", "bytes written", "FLOPs a byte"]
     why = ["saved", "what", "whose memory", "because backward computes"]
     price = rows("Cost at the example, in float32", head, body, "cost")
-    return f"{price}{rows('What forward saves', why, lines, 'saved')}{free}"
+    saves = rows("What forward saves", why, lines, "saved") if kept else "<p>Forward saves nothing.</p>"
+    return f"{price}{saves}{free}"
 
 
 def _what(each: Saved) -> str:
     if isinstance(each.value, np.ndarray):
         return f"{code(each.value.shape)}, {each.bytes} bytes"
+    if each.arrays:
+        return f"{len(each.arrays)} arrays, {each.bytes} bytes"
     text = repr(each.value)
     return code(text if len(text) < 40 else text[:39] + "…")
 

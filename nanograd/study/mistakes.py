@@ -62,10 +62,13 @@ def mistakes(worked: Worked) -> list[Mistake]:
     return found if any(each.hides and each.name not in DULL for each in found) else [*found, _unweighed(worked)]
 
 
-def blind_spot(found: Sequence[Mistake]) -> Mistake:
-    """Return, of an op's mistakes, a wrong backward that a uniform cotangent lets pass."""
+def blind_spot(found: Sequence[Mistake]) -> Mistake | None:
+    """Return, of an op's mistakes, a wrong backward that a uniform cotangent lets pass.
+
+    There is none where every gradient is 0 whatever dy is, as that of the softmax of a single number.
+    """
     hidden = [each for each in found if each.hides]
-    return next((each for each in hidden if each.name not in DULL), hidden[0])
+    return next((each for each in hidden if each.name not in DULL), hidden[0] if hidden else None)
 
 
 def _named(drill: Drill) -> list[Mistake]:

@@ -29,7 +29,8 @@ def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0) -> st
     order = sorted(OPS)
     at = order.index(name)
     around = [f'<a href="map.html">Map of all {len(OPS)} ops</a>']
-    around += [f'<a href="{each}.html" rel="{rel}">{arrow} {each}</a>' for each, rel, arrow in _near(order, at)]
+    around += [f'<a href="{each}.html" rel="prev">← {each}</a>' for each in order[max(at - 1, 0) : at]]
+    around += [f'<a href="{each}.html" rel="next">{each} →</a>' for each in order[at + 1 : at + 2]]
     contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
@@ -73,8 +74,3 @@ def body_of(parts: Sequence[Section], level: int = 2) -> str:
         f'<h{level} id="{part.id}-h">{part.title}</h{level}>{part.body}</section>'
         for part in parts
     )
-
-
-def _near(order: Sequence[str], at: int) -> list[tuple[str, str, str]]:
-    near = [(order[at - 1], "prev", "←")] if at else []
-    return near + ([(order[at + 1], "next", "→")] if at + 1 < len(order) else [])

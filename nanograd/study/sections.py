@@ -11,6 +11,8 @@ from nanograd.study.tables import rows, table
 from nanograd.study.uses import Uses, made_of
 from nanograd.study.worked import Worked
 
+LONG = 34  # letters of a formula that does not fit beside its numbers
+
 
 def forward(facts: Facts) -> str:
     """Say what goes in and comes out, with shapes."""
@@ -82,7 +84,7 @@ def example(facts: Facts, *, printed: bool = False) -> str:
             parts.append(_stage("Given: what each y is worth", [table("dy", worked.dy, key="dy")]))
         if step.checked is not None:
             title = f'<span class="nth">({step.line.number})</span> {to_mathml(step.line.formula)}'
-            parts.append(_stage(title, _values(worked, step, printed)))
+            parts.append(_stage(title, _values(worked, step, printed), long=len(step.line.text) > LONG))
     live = (
         '<p class="live" hidden>Choose a number that was computed, with Tab and arrow keys or a click: the numbers it was '
         "made of light up. They were found by planting NaN in one cell at a time and running the line again.</p>"
@@ -107,8 +109,8 @@ def _values(worked: Worked, step: Step, printed: bool) -> list[str]:
     return tables
 
 
-def _stage(title: str, tables: list[str]) -> str:
-    return f'<div class="stage"><h4>{title}</h4><div class="flow">{"".join(tables)}</div></div>'
+def _stage(title: str, tables: list[str], *, long: bool = False) -> str:
+    return f'<div class="stage{" long" if long else ""}"><p class="title">{title}</p><div class="flow">{"".join(tables)}</div></div>'
 
 
 def _uses(used: Uses) -> str:

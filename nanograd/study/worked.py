@@ -49,7 +49,8 @@ def work(name: str, shape: tuple[int, ...] | None = None, seed: int = 0) -> Work
 def work_on(name: str, arrays: list[Any], options: dict[str, Any], seed: int = 0) -> Worked:
     """Run an op on these arrays, with a random cotangent of two decimals, which is short to read."""
     op = OPS[name]
-    arrays = [*arrays, *[None] * (0 if op.variadic else len(op.arrays) - len(arrays))]
+    arrays = [None if a is None else np.asarray(a) for a in arrays]
+    arrays += [None] * (0 if op.variadic else len(op.arrays) - len(arrays))
     for each in arrays:
         if each is not None and each.size > MOST:
             raise ValueError(

@@ -75,6 +75,19 @@ def test_the_keyboard_alone_reaches_every_cell(opened: Any) -> None:
     assert page.evaluate("document.activeElement.closest('[data-of=dx]')") is None  # a table is one stop
 
 
+def test_only_what_scrolls_is_a_stop(opened: Any) -> None:
+    stops = "document.querySelectorAll('[role=region][tabindex=\"0\"]').length"
+    wide = opened("layernorm")
+    assert wide.evaluate(stops) < 4
+    narrow = opened("layernorm", viewport={"width": 375, "height": 700})
+    assert narrow.evaluate(stops) > 10
+    region = narrow.locator("#mistakes .wide").first
+    region.focus()
+    narrow.keyboard.press("ArrowRight")
+    narrow.wait_for_function("document.querySelector('#mistakes .wide').scrollLeft > 0")
+    assert opened("layernorm", java_script_enabled=False).locator("[role=region]:not([tabindex])").count() == 0
+
+
 def test_tables_of_a_stack_are_one_array(opened: Any) -> None:
     page = opened("softmax")
     cell = page.locator("[data-of=dy_dx] tbody td").nth(16 + 4 + 2)  # dy_dx[1, 1, 2]

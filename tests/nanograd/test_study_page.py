@@ -165,6 +165,7 @@ def test_named_mistakes_are_the_drills(name: str) -> None:
 
 def test_the_blind_spot_of_softmax() -> None:
     spot = blind_spot(mistakes(work("softmax")))
+    assert spot is not None
     assert spot.name == "y left out"
     assert spot.uniform is not None
     assert spot.random is not None
@@ -195,7 +196,9 @@ def test_mutants_are_told_in_words() -> None:
 @pytest.mark.parametrize("name", ["cumsum", "rope", "max", "stack", "packed_attention"])
 def test_ops_without_a_drill_have_mistakes_too(name: str) -> None:
     found = mistakes(work(name))
-    assert blind_spot(found).name not in DULL
+    spot = blind_spot(found)
+    assert spot is not None
+    assert spot.name not in DULL
     assert all(each.random and each.random.error > RIGHT for each in found)
     assert all("no Case" not in each.caught for each in found)
 
@@ -210,6 +213,11 @@ def test_what_is_saved_and_why() -> None:
     saved = {each.name: each for each in saved_by(work("mul"))}
     assert saved["b"].source == "the input b itself, no copy"
     assert [(each.name, each.source) for each in saved_by(work("square"))] == [("x", "the input x itself, no copy")]
+    assert [each.name for each in saved_by(work("maximum"))] == ["larger_a", "larger_b", "a_shape", "b_shape"]
+    inner = saved_by(work("packed_attention"))[0]
+    assert len(inner.arrays) >= 4  # q, k, v, P: of the attention inside
+    assert any(line.startswith("for ") for line in inner.used)
+    assert "Forward saves nothing" in evidence.the_cost(work("neg"))
     told = text_of(evidence.the_cost(work("softmax")))
     assert "y (2, 4) , 32 bytes" in told
     assert "Backward needs no x" in told
@@ -232,6 +240,7 @@ def test_a_table_of_each_number_of_axes() -> None:
     assert text_of(table("m", np.array([True, False]))) == "m (2,) 0 1 0 True False"
     assert "is empty" in table("a", np.zeros((0, 3)))
     assert "… and 52 more of (8, 8)" in table("a", np.zeros((53, 8, 8)))
+    assert "… and 30 more rows" in table("a", np.zeros((32, 40)))
 
 
 def test_the_paper_drill_is_the_ops_gradient() -> None:
@@ -343,6 +352,9 @@ def test_every_op_has_a_page(name: str) -> None:
 def test_shapes_and_seeds_are_followed() -> None:
     assert "dx (3, 5)" in text_of(page("softmax", (3, 5)))
     assert page("softmax", seed=1) != page("softmax")
+    assert "too small to show one" in page("log_softmax", (1,))
+    assert len(page("layernorm", (1, 64)).encode()) <= 250_000  # the largest that there is
+    assert "stack" in page("stack", ())
     with pytest.raises(ValueError, match="has 10000 numbers; choose a shape of at most 64"):
         page("softmax", (100, 100))
     with pytest.raises(ValueError, match="there is no op softmacks"):
