@@ -110,7 +110,8 @@ def _values(worked: Worked, step: Step, printed: bool) -> list[str]:
 
 
 def _stage(title: str, tables: list[str], *, long: bool = False) -> str:
-    return f'<div class="stage{" long" if long else ""}"><p class="title">{title}</p><div class="flow">{"".join(tables)}</div></div>'
+    kind = "stage long" if long else "stage"
+    return f'<div class="{kind}"><p class="title">{title}</p><div class="flow">{"".join(tables)}</div></div>'
 
 
 def _uses(used: Uses) -> str:

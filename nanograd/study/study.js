@@ -12,11 +12,13 @@
   const origin = new Map([...cells].flatMap(([of, list]) => list.map((cell) => [cell, of])));
 
   const said = (cell) => {
-    const table = cell.closest("table");
-    const caption = table.caption.firstChild.textContent.trim();
+    const { caption } = cell.closest("table");
+    const axes = caption.querySelector(".of").textContent.match(/\d+/g)?.length ?? 0;
+    const title = caption.firstChild.textContent.trim();
+    const [, name, matrix] = axes > 2 ? /^(.*)\[(.*)\]$/.exec(title) : [null, title, ""]; // of a stack: y[0, 1]
     const row = cell.parentElement.querySelector("th").textContent;
-    const column = all("thead th", table)[cell.cellIndex - 1].textContent;
-    return `${caption}[${row}, ${column}] = ${cell.textContent}`;
+    const place = [matrix, axes > 1 ? row : "", axes > 0 ? cell.cellIndex - 1 : ""].filter((each) => each !== "");
+    return `${name}${place.length ? `[${place.join(", ")}]` : ""} = ${cell.textContent}`;
   };
 
   const show = (cell) => {
@@ -38,7 +40,10 @@
   const focusable = all("td[data-uses]", worked);
   focusable.forEach((cell) => {
     cell.tabIndex = cells.get(origin.get(cell))[0] === cell ? 0 : -1;
-    cell.addEventListener("focus", () => show(cell));
+    cell.addEventListener("focus", () => {
+      cells.get(origin.get(cell)).forEach((each) => (each.tabIndex = each === cell ? 0 : -1));
+      show(cell);
+    });
     cell.addEventListener("click", () => cell.focus());
     cell.addEventListener("keydown", (event) => {
       const list = cells.get(origin.get(cell));
@@ -47,7 +52,6 @@
       const next = list[list.indexOf(cell) + step];
       if (!next) return;
       event.preventDefault();
-      [cell.tabIndex, next.tabIndex] = [-1, 0];
       next.focus();
     });
   });
