@@ -29,11 +29,12 @@ def book(names: list[str] | None = None, seed: int = 0) -> str:
     chapters = "\n".join(_chapter(name, seed) for name in order)
     body = f"""<header>
 <h1>{TITLE}</h1>
-<p>{len(order)} of {len(OPS)} ops. Every numbered line was evaluated, and held against its neighbour, when this was made.</p>
+<p>{len(order)} of {len(OPS)} ops. Every numbered line was put to numbers and held against its neighbour.</p>
 </header>
 <main>
 <section class="card" id="contents" aria-labelledby="contents-h"><h2 id="contents-h">Contents</h2>{contents}</section>
-<section class="card chapter" aria-labelledby="map-h"><h2 id="map-h">A GPT, and all ops</h2>{drawing(link)}{table(link)}</section>
+<section class="card chapter" aria-labelledby="map-h"><h2 id="map-h">A GPT, and all ops</h2>
+{drawing(link)}{table(link)}</section>
 {chapters}
 </main>"""
     return document(TITLE, body, style=resource(__package__, "study.css"))
@@ -45,4 +46,5 @@ def _entry(name: str) -> str:
 
 def _chapter(name: str, seed: int) -> str:
     parts = body_of(parts_of(name, None, seed, printed=True), level=3)
-    return f'<article class="chapter" id="{name}" aria-labelledby="{name}-h"><h2 id="{name}-h"><code>{name}</code></h2>{parts}</article>'
+    title = f'<h2 id="{name}-h"><code>{name}</code></h2>'
+    return f'<article class="chapter" id="{name}" aria-labelledby="{name}-h">{title}{parts}</article>'

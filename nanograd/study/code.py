@@ -15,10 +15,10 @@ def listing(function: Callable[..., Any]) -> str:
     source = inspect.getsource(function)
     module = function.__module__.replace(".", "/")
     place = f"{module}.py:{inspect.getsourcelines(function)[1]}"
+    name = clean(function.__name__)
     return (
-        f'<figure class="listing"><figcaption><code>{clean(function.__name__)}</code> <span class="of">{clean(place)}</span>'
-        f'</figcaption><pre tabindex="0" role="region" aria-label="Source of {clean(function.__name__)}"><code>{highlight(source)}'
-        "</code></pre></figure>"
+        f'<figure class="listing"><figcaption><code>{name}</code> <span class="of">{clean(place)}</span></figcaption>'
+        f'<pre tabindex="0" role="region" aria-label="Source of {name}"><code>{highlight(source)}</code></pre></figure>'
     )
 
 

@@ -13,10 +13,14 @@ from nanograd.subject import Subject
 POWERS = range(0, 14)  # steps 10⁰ … 10⁻¹³
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 260, 52, 92, 14, 40
 FLOOR, CEILING = -16, 2  # decades of error that are drawn
+EXACT = 1e-12  # an error that is rounding alone
 
 
 class Step(NamedTuple):
-    """The largest error of the gradient by differences at one step size, relative to the gradient's largest entry."""
+    """The largest error of the gradient by differences at one step size, relative to the gradient's largest entry.
+
+    Infinite where the step leaves the op's domain, as from x = 0.5 by -1 to a logarithm.
+    """
 
     h: float
     forward: float  # (f(x + h) - f(x)) / h
@@ -41,7 +45,8 @@ def step_errors(worked: Worked, i: int) -> list[Step]:
             down = _value(subject, worked.dy)
             x[place] = old
             forward[place], central[place] = (up - here) / h, (up - down) / (2 * h)
-        steps.append(Step(h, *(float(np.abs(each - right).max(initial=0)) / scale for each in (forward, central))))
+        off = (float(np.abs(each - right).max(initial=0)) / scale for each in (forward, central))
+        steps.append(Step(h, *(each if math.isfinite(each) else math.inf for each in off)))
     return steps
 
 
@@ -52,23 +57,27 @@ def _value(subject: Subject, dy: np.ndarray) -> float:
 
 def said(steps: list[Step]) -> str:
     """Say in words what the curve shows."""
-    best = min(steps, key=lambda step: step.central if math.isfinite(step.central) else math.inf)
-    words = (
-        f"At h = {best.h:g} central differences agree with backward to {error(best.central)}. To the right, steps are too "
-        "coarse: the error of a one-sided difference grows like h, of a central one like h². To the left, steps are too "
-        "fine: y(x + h) and y(x - h) agree in most digits, and what is left of the rounding error grows like 1/h."
-    )
-    first = steps[0]
-    if max(first.forward, first.central) < 1e-12:
-        words += " Here there is no left-over of curvature at all: the op is linear in this input."
-    elif first.central < 1e-12:
-        words += " Central differences have no such error here: the op has no third derivative in this input."
-    return words
+    best = min(steps, key=lambda step: step.central)
+    agrees = f"At h = {best.h:g} central differences agree with backward to {error(best.central)}."
+    fine = "y(x + h) and y(x - h) agree in most digits, and what is left of the rounding error grows like 1/h"
+    largest = next(step for step in steps if math.isfinite(step.central))
+    if max(largest.forward, largest.central) < EXACT:
+        return f"{agrees} The op is linear in this input, and no step is too coarse. To the left they are too fine: {fine}."
+    coarse = "the error of a one-sided difference grows like h, of a central one like h²"
+    if largest.central < EXACT:
+        coarse = (
+            "a one-sided difference is off by a multiple of h; a central one is not, as there is no third derivative"
+        )
+    outside = "" if largest is steps[0] else f" A step larger than {largest.h:g} leaves the op's domain."
+    return f"{agrees} To the right, steps are too coarse: {coarse}. To the left, they are too fine: {fine}.{outside}"
 
 
 def table(steps: list[Step]) -> str:
     """Return the numbers of the curve."""
-    body = [[f"10<sup>−{power}</sup>" if power else "1", error(s.central), error(s.forward)] for power, s in zip(POWERS, steps, strict=True)]
+    body = [
+        [f"10<sup>−{power}</sup>" if power else "1", error(s.central), error(s.forward)]
+        for power, s in zip(POWERS, steps, strict=True)
+    ]
     return rows("Error of the gradient by step size", ["h", "central", "one-sided"], body, "steps")
 
 
@@ -89,15 +98,15 @@ def svg(steps: list[Step]) -> str:
     parts.append(f'<text class="tick x" x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 5}">step h</text>')
     last = {}
     for kind in ("forward", "central"):
-        points = [(_x(step.h), _y(getattr(step, kind))) for step in steps]
+        points = [(_x(step.h), _y(getattr(step, kind))) for step in steps if math.isfinite(getattr(step, kind))]
         last[kind] = points[0]
         parts.append(f'<path class="{kind} line" d="M{"L".join(f"{x:g} {y:g}" for x, y in points)}"/>')
         parts += [_mark(kind, x, y) for x, y in points]
-    gap = last["central"][1] - last["forward"][1]
-    push = max(0.0, 14 - abs(gap)) / 2 * (1 if gap >= 0 else -1)  # so that the two names do not lie on each other
-    for kind, word, sign in (("forward", "one-sided", -1), ("central", "central", 1)):
-        x, y = last[kind]
-        parts.append(f'<text class="{kind} name" x="{x + 10:g}" y="{min(max(y + 4 + sign * push, 12), HEIGHT - 40):g}">{word}</text>')
+    upper, lower = sorted(last, key=lambda kind: last[kind][1])
+    y = min(max(last[upper][1] - 2, 12), HEIGHT - BOTTOM - 14)
+    places = {upper: y, lower: max(y + 14, last[lower][1] + 4)}  # so that the two names do not lie on each other
+    for kind, word in (("forward", "one-sided"), ("central", "central")):
+        parts.append(f'<text class="{kind} name" x="{last[kind][0] + 10:g}" y="{places[kind]:g}">{word}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -112,7 +121,7 @@ def _x(h: float) -> float:
 
 
 def _y(off: float) -> float:
-    decades = min(max(math.log10(off), FLOOR), CEILING) if 0 < off < math.inf else CEILING if off else FLOOR
+    decades = min(max(math.log10(off), FLOOR), CEILING) if off else FLOOR
     return round(TOP + (HEIGHT - TOP - BOTTOM) * (CEILING - decades) / (CEILING - FLOOR), 1)
 
 

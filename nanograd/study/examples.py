@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import OPS
+from nanograd.study.draw import Draw, Shape
 
-Shape = tuple[int, ...]
 Example = tuple[list[Any], dict[str, Any]]
 SHAPE = (2, 4)  # what the pages show
 
@@ -19,151 +19,109 @@ def example(name: str, shape: Shape | None = None, seed: int = 0) -> Example:
     put in front. The same seed gives the same numbers. Raises ValueError where the op cannot take the shape.
 
     >>> example("relu", (3,))
-    ([array([0.25, 1.75, 0.75])], {})
+    ([array([ 0.75, -0.25,  0.25])], {})
     """
     if name not in OPS:
         raise ValueError(f"example: there is no op called {name!r}")
     shape = SHAPE if shape is None else tuple(shape)
     if any(n < 1 for n in shape):
         raise ValueError(f"example: {name}: every axis needs an entry, got shape {shape}")
-    arrays, options = EXAMPLES[name](_Draw(name, shape, seed))
+    arrays, options = EXAMPLES[name](Draw(name, shape, seed))
     return arrays, options
 
 
-class _Draw:
-    """The numbers of one example, and complaints about its shape."""
-
-    def __init__(self, name: str, shape: Shape, seed: int) -> None:
-        self.name, self.shape, self.seed = name, shape, seed
-        self.rng = np.random.default_rng(seed)
-
-    def normal(self, *shape: int) -> np.ndarray:
-        """Draw from the standard normal distribution, rounded to two decimals."""
-        return np.round(np.asarray(self.rng.standard_normal(shape)), 2)
-
-    def positive(self, *shape: int) -> np.ndarray:
-        """Draw from [0.5, 2), where roots, logarithms and quotients are smooth."""
-        return np.round(np.asarray(self.rng.uniform(0.5, 2, shape)), 2)
-
-    def apart(self, *shape: int) -> np.ndarray:
-        """Draw distinct numbers, of both signs, each at least 0.25 from zero: no ties and no kinks near."""
-        n = int(np.prod(shape))
-        return (0.5 * (self.rng.permutation(n) - n // 2) + 0.25).reshape(shape)
-
-    def ids(self, high: int, *shape: int) -> np.ndarray:
-        """Draw integers below `high`, the last like the first: something repeats."""
-        drawn = np.asarray(self.rng.integers(0, high, shape))
-        drawn[(-1,) * drawn.ndim] = drawn[(0,) * drawn.ndim]
-        return drawn
-
-    def mask(self, *shape: int) -> np.ndarray:
-        """Draw a mask of which every second entry, in a random order, is True."""
-        n = int(np.prod(shape))
-        return (self.rng.permutation(n) % 2 == 0).reshape(shape)
-
-    def axes(self, least: int, meaning: str) -> Shape:
-        """Return the shape if it has so many axes."""
-        if len(self.shape) < least:
-            raise ValueError(f"example: {self.name} needs {meaning}, got shape {self.shape}")
-        return self.shape
-
-    def fits(self, holds: bool, meaning: str) -> None:
-        """Raise unless something holds of the shape."""
-        if not holds:
-            raise ValueError(f"example: {self.name} needs {meaning}, got shape {self.shape}")
-
-
-def _one(**options: Any) -> Callable[[_Draw], Example]:
+def _one(**options: Any) -> Callable[[Draw], Example]:
     """One array of normal numbers."""
     return lambda d: ([d.normal(*d.shape)], dict(options))
 
 
-def _positive(d: _Draw) -> Example:
+def _positive(d: Draw) -> Example:
     return [d.positive(*d.shape)], {}
 
 
-def _apart(**options: Any) -> Callable[[_Draw], Example]:
+def _apart(**options: Any) -> Callable[[Draw], Example]:
     """One array without ties, whose entries keep away from zero."""
     return lambda d: ([d.apart(*d.shape)], dict(options))
 
 
-def _two(d: _Draw) -> Example:
+def _two(d: Draw) -> Example:
     """Two operands, the second of which is copied to every row of the first."""
     return [d.normal(*d.shape), d.normal(*d.shape[-1:])], {}
 
 
-def _axis(**options: Any) -> Callable[[_Draw], Example]:
+def _axis(**options: Any) -> Callable[[Draw], Example]:
     """One array and an axis, the last."""
     return lambda d: ([d.normal(*d.axes(1, "an axis"))], {"axis": -1, **options})
 
 
-def _same(d: _Draw) -> Example:
+def _same(d: Draw) -> Example:
     return [d.normal(*d.shape), d.normal(*d.shape)], {}
 
 
-def _extremum(d: _Draw) -> Example:
+def _extremum(d: Draw) -> Example:
     return [d.apart(*d.axes(1, "an axis"))], {"axis": -1}
 
 
-def _larger(d: _Draw) -> Example:
+def _larger(d: Draw) -> Example:
     return [d.apart(*d.shape), d.apart(*d.shape[-1:]) + 0.1], {}
 
 
-def _powers(d: _Draw) -> Example:
+def _powers(d: Draw) -> Example:
     return [d.positive(*d.shape), d.normal(*d.shape[-1:])], {}
 
 
-def _quotient(d: _Draw) -> Example:
+def _quotient(d: Draw) -> Example:
     return [d.normal(*d.shape), d.positive(*d.shape[-1:])], {}
 
 
-def _linear(d: _Draw) -> Example:
+def _linear(d: Draw) -> Example:
     d.axes(1, "an axis, the features")
     return [d.normal(*d.shape), d.normal(3, d.shape[-1]), d.normal(3)], {}
 
 
-def _matmul(d: _Draw) -> Example:
+def _matmul(d: Draw) -> Example:
     d.axes(1, "an axis to add over")
     return [d.normal(*d.shape), d.normal(d.shape[-1], 3)], {}
 
 
-def _einsum(d: _Draw) -> Example:
+def _einsum(d: Draw) -> Example:
     d.axes(2, "two axes, i and k")
     dots = "..." if len(d.shape) > 2 else ""
     return [d.normal(*d.shape), d.normal(d.shape[-1], 3)], {"spec": f"{dots}ik,kj->{dots}ij"}
 
 
-def _norms(parameters: int) -> Callable[[_Draw], Example]:
+def _norms(parameters: int) -> Callable[[Draw], Example]:
     """One array of tokens, and a vector a parameter with one number a feature."""
 
-    def draw(d: _Draw) -> Example:
+    def draw(d: Draw) -> Example:
         d.axes(1, "an axis, the features")
         return [d.normal(*d.shape), *(d.normal(d.shape[-1]) for _ in range(parameters))], {}
 
     return draw
 
 
-def _embedding(d: _Draw) -> Example:
+def _embedding(d: Draw) -> Example:
     d.fits(len(d.shape) == 2, "a table (V, C)")
-    return [d.normal(*d.shape), d.ids(d.shape[0], 3)], {}
+    last = d.shape[0] - 1
+    return [d.normal(*d.shape), np.array([last, 0, last])], {}  # a row that two tokens share
 
 
-def _cross_entropy(d: _Draw) -> Example:
+def _cross_entropy(d: Draw) -> Example:
     d.axes(1, "an axis, the classes")
-    return [d.normal(*d.shape), np.asarray(d.rng.integers(0, d.shape[-1], d.shape[:-1]))], {}
+    return [d.normal(*d.shape), d.classes(d.shape[-1], d.shape[:-1])], {}
 
 
-def _linear_cross_entropy(d: _Draw) -> Example:
+def _linear_cross_entropy(d: Draw) -> Example:
     d.axes(1, "an axis, the features")
-    return [d.normal(*d.shape), d.normal(3, d.shape[-1]), np.asarray(d.rng.integers(0, 3, d.shape[:-1]))], {}
+    return [d.normal(*d.shape), d.normal(3, d.shape[-1]), d.classes(3, d.shape[:-1])], {}
 
 
-def _attention(d: _Draw) -> Example:
+def _attention(d: Draw) -> Example:
     d.axes(2, "two axes, tokens and features")
     return [d.normal(*d.shape) for _ in range(3)], {"causal": True}
 
 
-def _packed_attention(d: _Draw) -> Example:
+def _packed_attention(d: Draw) -> Example:
     d.axes(2, "two axes, tokens and what one matrix made of each")
     for heads, shared in ((2, 2), (2, 1), (1, 1)):  # (H + 2 K) D numbers a token
         if d.shape[-1] % (heads + 2 * shared) == 0:
@@ -172,69 +130,69 @@ def _packed_attention(d: _Draw) -> Example:
     raise AssertionError
 
 
-def _rope(d: _Draw) -> Example:
+def _rope(d: Draw) -> Example:
     d.axes(2, "two axes, tokens and features")
     d.fits(d.shape[-1] % 2 == 0, "an even number of features, two a pair")
     return [d.normal(*d.shape)], {}
 
 
-def _where(d: _Draw) -> Example:
+def _where(d: Draw) -> Example:
     return [d.mask(*d.shape), d.normal(*d.shape), d.normal(*d.shape[-1:])], {}
 
 
-def _masked_fill(d: _Draw) -> Example:
+def _masked_fill(d: Draw) -> Example:
     return [d.normal(*d.shape), d.mask(*d.shape)], {"value": -9.0}
 
 
-def _triangle(d: _Draw) -> Example:
+def _triangle(d: Draw) -> Example:
     return [d.normal(*d.axes(2, "two axes, rows and columns"))], {}
 
 
-def _getitem(d: _Draw) -> Example:
+def _getitem(d: Draw) -> Example:
     n = d.axes(1, "an axis")[0]
     return [d.normal(*d.shape)], {"index": np.array([n - 1, 0, n - 1])}
 
 
-def _picked(*, values: bool) -> Callable[[_Draw], Example]:
+def _picked(*, values: bool) -> Callable[[Draw], Example]:
     """One array, three positions a row of which two are the same, and for a scatter the values that go there."""
 
-    def draw(d: _Draw) -> Example:
+    def draw(d: Draw) -> Example:
         shape = (*d.axes(1, "an axis")[:-1], 3)
-        indices = np.asarray(d.rng.integers(0, d.shape[-1], shape))
-        indices[..., -1] = indices[..., 0]
+        order = np.argsort(d.rng.random(d.shape), axis=-1)  # of each row, in which all positions differ
+        indices = np.take(order, (0, 1 % d.shape[-1], 0), axis=-1)
         return [d.normal(*d.shape), indices, *([d.normal(*shape)] if values else [])], {"axis": -1}
 
     return draw
 
 
-def _concat(d: _Draw) -> Example:
+def _concat(d: Draw) -> Example:
     shape = d.axes(1, "an axis")
     return [d.normal(*shape), d.normal(1, *shape[1:])], {"axis": 0}
 
 
-def _squeeze(d: _Draw) -> Example:
+def _squeeze(d: Draw) -> Example:
     return [d.normal(*(d.shape if 1 in d.shape else (1, *d.shape)))], {}
 
 
-def _broadcast_to(d: _Draw) -> Example:
+def _broadcast_to(d: Draw) -> Example:
     return [d.normal(*d.shape)], {"shape": (3, *d.shape)}
 
 
-def _pad(d: _Draw) -> Example:
+def _pad(d: Draw) -> Example:
     return [d.normal(*d.axes(1, "an axis"))], {"width": 1}
 
 
-def _std(d: _Draw) -> Example:
+def _std(d: Draw) -> Example:
     d.axes(1, "an axis")
     d.fits(d.shape[-1] > 1, "two entries a row, or there is no spread")
     return [d.normal(*d.shape)], {"axis": -1}
 
 
-def _dropout(d: _Draw) -> Example:
+def _dropout(d: Draw) -> Example:
     return [d.normal(*d.shape)], {"p": 0.5, "seed": d.seed}
 
 
-EXAMPLES: dict[str, Callable[[_Draw], Example]] = {
+EXAMPLES: dict[str, Callable[[Draw], Example]] = {
     "abs": _apart(),
     "add": _two,
     "astype": _one(dtype=np.float64),  # to float32 y would move in steps, and no slope could be measured

@@ -1,23 +1,18 @@
 """The map: a block of a GPT whose boxes lead to the pages of their ops, and a table of all ops."""
 
 from collections.abc import Callable
-from os import PathLike
-from pathlib import Path
 from typing import NamedTuple
 
-from nanograd.cost import equations
-from nanograd.cost import cost as cost_of
+from nanograd.cost import cost, equations
 from nanograd.op import OPS
 from nanograd.player.drawing import clean
 from nanograd.player.shell import document, resource
 from nanograd.study.families import about, families
 from nanograd.study.formula import parse, to_mathml
-from nanograd.study.page import page
 from nanograd.study.prose import inline
 from nanograd.study.tables import rows
 
 Link = Callable[[str], str]
-HOME = "map.html"
 
 
 class Row(NamedTuple):
@@ -78,24 +73,15 @@ def map_page() -> str:
     body = f"""<a class="skip" href="#ops">Skip the drawing</a>
 <header>
 <h1>Study a backward pass by hand</h1>
-<p>A GPT is {len(set(_drawn()))} of these {len(OPS)} ops. Choose one: its derivation, checked line by line; its numbers, mistakes and cost; and
-a drill for your pencil. Forward runs down, backward up.</p>
+<p>A GPT is {len(set(_drawn()))} of these {len(OPS)} ops. Choose one: its derivation, checked line by line; its numbers,
+mistakes and cost; and a drill for your pencil. Forward runs down, backward up.</p>
 </header>
 <main class="map">
 <section class="card" aria-labelledby="block-h"><h2 id="block-h">A GPT</h2>{drawing(_file)}</section>
-<section class="card" id="ops" tabindex="-1" aria-labelledby="ops-h"><h2 id="ops-h">All {len(OPS)} ops</h2>{table(_file)}</section>
+<section class="card" id="ops" tabindex="-1" aria-labelledby="ops-h"><h2 id="ops-h">All {len(OPS)} ops</h2>
+{table(_file)}</section>
 </main>"""
     return document("Study a backward pass by hand", body, style=resource(__package__, "study.css"))
-
-
-def write(folder: str | PathLike[str]) -> list[Path]:
-    """Write the map and the page of every op into a folder; return the files, the map first."""
-    home = Path(folder)
-    home.mkdir(parents=True, exist_ok=True)
-    texts = {HOME: map_page(), **{_file(name): page(name) for name in sorted(OPS)}}
-    for name, text in texts.items():
-        (home / name).write_text(text, encoding="utf-8", newline="\n")
-    return [home / name for name in texts]
 
 
 def table(link: Link) -> str:
@@ -104,12 +90,12 @@ def table(link: Link) -> str:
     for family, names in families().items():
         body = []
         for name in names:
-            forward, row = equations(OPS[name].pair.forward), cost_of(OPS[name])
+            forward, row = equations(OPS[name].pair.forward), cost(OPS[name])
             equation = _math(forward[-1]) if forward else ""
             gradients = "<br>".join(_math(each) for each in row.gradients)
             body.append([f'<a href="{clean(link(name))}"><code>{clean(name)}</code></a>', equation, gradients])
-        head = ["op", "forward", "backward"]
-        parts.append(f'<h3 class="family">{inline(about(family))}</h3>{rows(about(family), head, body, "ops", titled=False)}')
+        parts.append(f'<h3 class="family">{inline(about(family))}</h3>')
+        parts.append(rows(about(family), ["op", "forward", "backward"], body, "ops", titled=False))
     return "".join(parts)
 
 
@@ -164,10 +150,8 @@ def _boxes(row: Row, y: float, height: int, link: Link) -> list[str]:
             if len(row.boxes) == 1
             else f'<text class="name"{size} x="{x + width / 2:g}" y="{base:g}" text-anchor="middle">{clean(name)}</text>'
         )
-        drawn.append(
-            f'<a href="{clean(link(name))}"><g><rect class="box" x="{x:g}" y="{y:g}" width="{width:g}" height="{height}" rx="6"/>'
-            f"{label}</g></a>"
-        )
+        box = f'<rect class="box" x="{x:g}" y="{y:g}" width="{width:g}" height="{height}" rx="6"/>'
+        drawn.append(f'<a href="{clean(link(name))}"><g>{box}{label}</g></a>')
     return drawn
 
 

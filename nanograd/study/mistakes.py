@@ -62,10 +62,13 @@ def mistakes(worked: Worked) -> list[Mistake]:
     return found if any(each.hides and each.name not in DULL for each in found) else [*found, _unweighed(worked)]
 
 
-def blind_spot(found: Sequence[Mistake]) -> Mistake:
-    """Return, of an op's mistakes, a wrong backward that a uniform cotangent lets pass."""
+def blind_spot(found: Sequence[Mistake]) -> Mistake | None:
+    """Return, of an op's mistakes, a wrong backward that a uniform cotangent lets pass.
+
+    There is none where every gradient is 0 whatever dy is, as that of the softmax of a single number.
+    """
     hidden = [each for each in found if each.hides]
-    return next((each for each in hidden if each.name not in DULL), hidden[0])
+    return next((each for each in hidden if each.name not in DULL), hidden[0] if hidden else None)
 
 
 def _named(drill: Drill) -> list[Mistake]:
@@ -144,7 +147,9 @@ class _Right:
         return self._compare(backward, 0), self._compare(backward, 1)
 
     def _compare(self, backward: Callable[..., Any], which: int) -> Compared | None:
-        subject = Subject((self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64))
+        subject = Subject(
+            (self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64)
+        )
         dy, right = self.cotangents[which], self.right[which]
         try:
             with np.errstate(all="ignore"):

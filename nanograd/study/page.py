@@ -7,8 +7,8 @@ from nanograd.op import OPS
 from nanograd.player.drawing import clean
 from nanograd.player.shell import document, resource
 from nanograd.study import evidence, sections
+from nanograd.study.facts import facts
 from nanograd.study.paper import paper
-from nanograd.study.steps import steps
 from nanograd.study.worked import work
 
 
@@ -29,14 +29,16 @@ def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0) -> st
     order = sorted(OPS)
     at = order.index(name)
     around = [f'<a href="map.html">Map of all {len(OPS)} ops</a>']
-    around += [f'<a href="{each}.html" rel="{rel}">{arrow} {each}</a>' for each, rel, arrow in _near(order, at)]
+    around += [f'<a href="{each}.html" rel="prev">← {each}</a>' for each in order[max(at - 1, 0) : at]]
+    around += [f'<a href="{each}.html" rel="next">{each} →</a>' for each in order[at + 1 : at + 2]]
+    contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
 <p class="crumbs">{" · ".join(around)}</p>
 <h1><code>{clean(name)}</code>, backward by hand</h1>
 </header>
 <div class="page">
-<nav class="contents" aria-label="Contents"><ol>{"".join(f'<li><a href="#{p.id}">{p.title}</a></li>' for p in parts)}</ol></nav>
+<nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
 {body_of(parts)}
 </main>
@@ -47,18 +49,17 @@ def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0) -> st
 
 def parts_of(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bool = False) -> list[Section]:
     """Return the sections of an op; printed, as one of many in a book: with its name in every id, and without controls."""
-    worked = work(name, shape, seed)
-    lines = steps(worked, seed)
-    place = f"{name}-" if printed else ""
+    known = facts(name, shape, seed)
+    worked, place = known.worked, f"{name}-" if printed else ""
     return [
         Section(f"{place}{id}", title, text)
         for id, title, text in (
-            ("forward", "Forward", sections.forward(worked)),
-            ("derivation", "Derivation", sections.the_derivation(worked, lines)),
-            ("example", "Worked example", sections.example(worked, lines, place)),
+            ("forward", "Forward", sections.forward(known)),
+            ("derivation", "Derivation", sections.the_derivation(known)),
+            ("example", "Worked example", sections.example(known, printed=printed)),
             ("jacobian", "Jacobian and shortcut", evidence.jacobian(worked)),
             ("differences", "Finite differences", evidence.differences(worked)),
-            ("mistakes", "Mistakes", evidence.the_mistakes(worked)),
+            ("mistakes", "Mistakes", evidence.the_mistakes(name, known.mistakes)),
             ("cost", "Cost, and what is saved", evidence.the_cost(worked)),
             ("code", "Code", evidence.the_code(worked)),
             ("paper", "Paper drill", paper(work(name, shape, seed + 1), place, printed=printed)),
@@ -69,12 +70,7 @@ def parts_of(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bo
 def body_of(parts: Sequence[Section], level: int = 2) -> str:
     """Return sections as HTML."""
     return "\n".join(
-        f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h"><h{level} id="{part.id}-h">{part.title}</h{level}>'
-        f"{part.body}</section>"
+        f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h">'
+        f'<h{level} id="{part.id}-h">{part.title}</h{level}>{part.body}</section>'
         for part in parts
     )
-
-
-def _near(order: Sequence[str], at: int) -> list[tuple[str, str, str]]:
-    near = [(order[at - 1], "prev", "←")] if at else []
-    return near + ([(order[at + 1], "next", "→")] if at + 1 < len(order) else [])

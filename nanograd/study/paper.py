@@ -3,6 +3,7 @@
 import numpy as np
 
 from nanograd.player.drawing import clean
+from nanograd.study.prose import code
 from nanograd.study.tables import index, table
 from nanograd.study.worked import Worked
 
@@ -16,10 +17,10 @@ def paper(worked: Worked, place: str, *, printed: bool = False) -> str:
     """
     i = worked.wanted[0]
     name, right = f"d{worked.names[i]}", worked.gradients[i]
-    given = "".join(
-        table(each, a) for each, a in zip(worked.names, worked.arrays, strict=True) if a is not None
+    given = "".join(table(each, a) for each, a in zip(worked.names, worked.arrays, strict=True) if a is not None)
+    options = ", ".join(
+        f"{key} = {value!r}" for key, value in worked.options.items() if not isinstance(value, np.ndarray)
     )
-    options = ", ".join(f"{key} = {value!r}" for key, value in worked.options.items() if not isinstance(value, np.ndarray))
     said = f"<p>With {clean(options)}.</p>" if options else ""
     solution = f'<div class="flow">{table("y", worked.y)}{"".join(_gradients(worked))}</div>'
     if printed:
@@ -27,8 +28,8 @@ def paper(worked: Worked, place: str, *, printed: bool = False) -> str:
     else:
         answer = f"<details><summary>Show the solution</summary>{solution}</details>"
     return (
-        f'<p>Other numbers, the same op. Work out <code>{clean(name)}</code> with a pencil, from <code>dy</code> back through '
-        f"the lines above{'' if printed else '; type each entry, two digits are enough'}.</p>{said}"
+        f"<p>Other numbers, the same op. Work out {code(name)} with a pencil, from {code('dy')} back through all lines"
+        f"{'' if printed else '; type each entry, two digits are enough'}.</p>{said}"
         f'<div class="flow">{given}{table("dy", worked.dy)}</div>'
         f'<div class="paper" data-tolerance="{CLOSE * _largest(right):.6g}">{_empty(name, right, printed)}'
         + ("" if printed else _controls(place))

@@ -4,7 +4,12 @@ import re
 
 from nanograd.player.drawing import clean
 
-INDEX = re.compile(r"\b([A-Za-z]{1,2})_([a-z]|\d)\b")  # x_i and dy_j, no names such as n_heads
+INDEX = re.compile(r"\b([A-Za-z]{1,2})_([a-z]{1,2}|\d)\b")  # x_i and dy_j, no names such as n_heads
+
+
+def code(text: object) -> str:
+    """Return a few words of code."""
+    return f"<code>{clean(str(text))}</code>"
 
 
 def inline(text: str) -> str:

@@ -1,4 +1,4 @@
-// Two things the page cannot do alone: light up the numbers that a number was made of, and grade the paper drill.
+// What the page cannot do alone: light up the numbers that a number was made of, and grade the paper drill.
 "use strict";
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -87,5 +87,14 @@
       if (event.key === "Enter" && event.target.tagName === "INPUT") grade(paper);
     });
   });
+  // What scrolls is a stop of the Tab key, so that the arrow keys reach its end; what does not scroll is none.
+  const regions = all("[role=region]");
+  const mark = () => {
+    const scrolls = regions.map((region) => region.scrollWidth > region.clientWidth);
+    regions.forEach((region, i) => (scrolls[i] ? region.setAttribute("tabindex", "0") : region.removeAttribute("tabindex")));
+  };
+  addEventListener("resize", mark);
+  mark();
+
   addEventListener("beforeprint", () => all("details").forEach((each) => (each.open = true)));
 })();

@@ -14,33 +14,36 @@ CELLS = 96  # of one array that are shown
 def table(
     name: str,
     a: np.ndarray,
-    note: str = "",
     *,
     key: str = "",
     attributes: Callable[[int], str] = lambda flat: "",
     cell: Callable[[int], str] | None = None,
 ) -> str:
-    """Return an array as a table, one for each matrix of a stack.
+    """Return an array as a table, one for each matrix of a stack; of a large one the first rows of the first matrices.
 
-    note is HTML that follows the name. With a key, the script finds the cell of flat index i as the i-th of its tables;
-    attributes(i) is what else that cell carries, and cell(i) what stands in it in place of the number.
+    With a key, the script finds the cell of flat index i as the i-th of its tables; attributes(i) is what else that cell
+    carries, and cell(i) what stands in it in place of the number.
     """
     a = np.asarray(a)
+    if not a.size:
+        return f'<div class="array"><p><b>{clean(name)}</b> <span class="of">{a.shape}</span> is empty</p></div>'
     stack = a.reshape((-1, *(a.shape[-2:] if a.ndim > 1 else (1, a.size))))
     columns = stack.shape[2]
-    if not a.size:
-        return f'<div class="array"><p class="scalar"><b>{clean(name)}</b> <span class="of">{a.shape}</span> is empty</p></div>'
-    shown = max(1, CELLS // max(1, stack[0].size))
+    shown, height = max(1, CELLS // stack[0].size), max(1, CELLS // columns)
     parts = []
-    for k, matrix in enumerate(stack[:shown]):
+    for k, matrix in enumerate(stack[:shown, :height]):
         place = ", ".join(map(str, np.unravel_index(k, a.shape[:-2]))) if a.ndim > 2 else ""
-        caption = f"{clean(name)}{f'[{place}]' if place else ''} <span class=\"of\">{clean(str(a.shape))}</span>"
+        caption = f'{clean(name)}{f"[{place}]" if place else ""} <span class="of">{clean(str(a.shape))}</span>'
         start = matrix.size * k
         cells = [cell(start + i) if cell else entry(v) for i, v in enumerate(matrix.reshape(-1).tolist())]
         tags = [f"<td{attributes(start + i)}>{text}</td>" for i, text in enumerate(cells)]
-        parts.append(_matrix(f"{caption} {note}".rstrip(), tags, columns, key))
-    rest = len(stack) - shown
-    more = f'<p class="range">… and {rest} more of {clean(str(stack.shape[1:]))}</p>' if rest > 0 else ""
+        parts.append(_matrix(caption, tags, columns, key))
+    rest = []
+    if stack.shape[1] > height:
+        rest.append(f"{stack.shape[1] - height} more rows")
+    if len(stack) > shown:
+        rest.append(f"{len(stack) - shown} more of {clean(str(stack.shape[1:]))}")
+    more = f'<p class="range">… and {", ".join(rest)}</p>' if rest else ""
     stacked = f'<div class="stack">{"".join(parts)}</div>' if len(parts) > 1 else parts[0]
     return f'<div class="array">{stacked}{more}</div>'
 
@@ -52,6 +55,8 @@ def entry(value: Any) -> str:
 
 def error(value: float) -> str:
     """Write how far something is off: two digits, and powers of ten only where it is small."""
+    if value == np.inf:
+        return "not finite"
     return f"{value:.2g}" if value == 0 or value >= 1e-3 else f"{value:.1e}"
 
 
@@ -80,4 +85,6 @@ def _matrix(caption: str, cells: list[str], columns: int, key: str) -> str:
         for i in range(len(cells) // columns)
     )
     of = f' data-of="{clean(key)}"' if key else ""
-    return f"<table{of}><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        f"<table{of}><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )

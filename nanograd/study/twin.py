@@ -41,13 +41,8 @@ class Checked(NamedTuple):
 
 def lines(name: str) -> dict[int, str]:
     """Return the numbered lines of an op's forward and backward, as printed, by number."""
-    pair = OPS[name].pair
-    found = {}
-    for function in (pair.forward, pair.backward):
-        for line in (inspect.getdoc(function) or "").splitlines():
-            if match := EQUATION.match(line):
-                found[int(match.group(2))] = match.group(1)
-    return found
+    printed = [line for function in OPS[name].pair for line in (inspect.getdoc(function) or "").splitlines()]
+    return {int(found[2]): found[1] for line in printed if (found := EQUATION.match(line))}
 
 
 def given(name: str, number: int) -> dict[str, str]:
@@ -68,7 +63,7 @@ def given(name: str, number: int) -> dict[str, str]:
 
 def evaluate(name: str, arrays: Any, options: Mapping[str, Any], dy: np.ndarray) -> dict[str, Any]:
     """Return the value of every line of an op by its twin's name, and its inputs and dy, in float64."""
-    sheet = Sheet(name, list(arrays), options, np.asarray(dy))
+    sheet = Sheet(name, list(arrays), options, np.asarray(dy, np.float64))
     inputs = ("xs",) if sheet.op.variadic else sheet.op.arrays
     names = [each for number in sorted(sheet.twins) for each in split(sheet.twins[number].name)]
     with np.errstate(all="ignore"):
@@ -118,18 +113,24 @@ def check_line(sheet: Sheet, number: int, text: str = "") -> Checked | None:
 
 
 def _neighbours(sheet: Sheet, twin: Twin) -> tuple[list[str], str]:
-    """Return the expressions that a line must equal, and in words what the first of them is."""
+    """Return the expressions that a line must equal, and in words what they are."""
+    codes, said = _first_neighbours(sheet, twin)
+    more = [each for each in twin.also if "backward" not in parse(each)[1]]
+    return [*codes, *twin.also], "; also ".join([said, *more])
+
+
+def _first_neighbours(sheet: Sheet, twin: Twin) -> tuple[list[str], str]:
+    """Return what a line is compared with before all others, and what that is in words."""
     inputs = sheet.op.arrays
     if twin.against is not None:
-        return [twin.against, *twin.also], _in_words(sheet, twin.against)
+        return [twin.against], _in_words(sheet, twin.against)
     if twin.name in ("y", "loss"):
-        return ["result()", *twin.also], "what the op computes"
+        return ["result()"], "what the op computes"
     of = twin.name.removeprefix("d")
     if of in inputs:
-        first = [f"gradient({of!r})", f"backward({of!r})"]
-        return [*first, *twin.also], "finite differences of the op, and its own backward"
+        return [f"gradient({of!r})", f"backward({of!r})"], "finite differences of the op, and its own backward"
     if of in sheet.lines:
-        return [f"by({of!r})", *twin.also], f"finite differences by {of} of the lines after ({sheet.lines[of]})"
+        return [f"by({of!r})"], f"finite differences by {of} of the lines after ({sheet.lines[of]})"
     raise ValueError(f"{sheet.op.name}: the twin {twin.name} says nothing of what it must equal: give it `against`")
 
 

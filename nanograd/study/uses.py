@@ -5,6 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from nanograd.study.facts import Step
+from nanograd.study.sheet import Sheet, parse, split
+from nanograd.study.tables import CELLS
+from nanograd.study.twins import GIVEN
+from nanograd.study.worked import Worked
+
 Uses = dict[str, list[int]]  # flat indices of the cells used, by the name of their array
 
 
@@ -26,6 +32,46 @@ def uses(evaluate: Callable[[Mapping[str, Any]], Any], scope: Mapping[str, Any],
                 changed |= _changed(evaluate, {**scope, name: planted}, value)
             for entry in np.nonzero(changed)[0]:
                 found[entry].setdefault(name, []).append(cell)
+    return found
+
+
+def made_of(worked: Worked, step: Step) -> dict[str, list[Uses]]:
+    """Return, for each value that a line makes, the cells that its entries were made of, one line back.
+
+    Nothing where they are too many to be shown.
+    """
+    code, names = step.twin.code, split(step.twin.name)
+    sheet = Sheet(worked.op.name, list(worked.arrays), worked.options, worked.dy)
+    known = _read(worked.op.name, code, sheet)
+    operands = dict(zip(worked.names, worked.arrays, strict=True)) if "xs" in known else {}
+    arrays = {each: a for each, a in (known | operands).items() if isinstance(a, np.ndarray) and a.size}
+    size = max((np.size(value) for value in step.values.values()), default=0)
+    if sum(a.size for a in arrays.values()) > 3 * CELLS or size > CELLS:
+        return {}
+
+    def again(planted: Mapping[str, Any]) -> Any:
+        replaced = {each: planted.get(each, value) for each, value in known.items()}
+        if operands:
+            replaced["xs"] = tuple(planted[each] for each in operands)
+        got = sheet.moved(**replaced).compute(code)
+        parts = got if len(names) > 1 else (got,)
+        return [a for part in parts for a in (part if isinstance(part, tuple) else (part,))]
+
+    def only(which: int) -> Callable[[Mapping[str, Any]], Any]:
+        return lambda planted: again(planted)[which]
+
+    return {name: uses(only(which), arrays, list(arrays)) for which, name in enumerate(step.values)}
+
+
+def _read(name: str, code: str, sheet: Sheet) -> dict[str, Any]:
+    """Return what an expression reads that stands on the page; what the prose defines is looked through."""
+    found: dict[str, Any] = {}
+    for each in sorted(parse(code)[1]):
+        said = GIVEN.get(name, {}).get(each)
+        if each in sheet.lines or each in sheet.op.arrays or each in ("dy", "xs"):
+            found[each] = sheet[each]
+        elif said is not None and each not in parse(said)[1]:  # else an option made ready: `axes = axes or …`
+            found |= _read(name, said, sheet)
     return found
 
 

@@ -49,7 +49,8 @@ def work(name: str, shape: tuple[int, ...] | None = None, seed: int = 0) -> Work
 def work_on(name: str, arrays: list[Any], options: dict[str, Any], seed: int = 0) -> Worked:
     """Run an op on these arrays, with a random cotangent of two decimals, which is short to read."""
     op = OPS[name]
-    arrays = [*arrays, *[None] * (0 if op.variadic else len(op.arrays) - len(arrays))]
+    arrays = [None if a is None else np.asarray(a) for a in arrays]
+    arrays += [None] * (0 if op.variadic else len(op.arrays) - len(arrays))
     for each in arrays:
         if each is not None and each.size > MOST:
             raise ValueError(
@@ -58,7 +59,7 @@ def work_on(name: str, arrays: list[Any], options: dict[str, Any], seed: int = 0
             )
     needs = op.differentiable(arrays)
     y, saved = op.save(op.pair, arrays, needs, options)
-    dy = np.asarray(np.random.default_rng((seed, 1)).standard_normal(y.shape).round(2)).astype(y.dtype)
+    dy = np.asarray(np.random.default_rng((seed, 1)).standard_normal(y.shape).round(2) + 0.0).astype(y.dtype)
     dxs = op.pull(op.pair.backward, dy.copy(), saved, needs)
     gradients = tuple(None if dx is None else np.asarray(dx) for dx in dxs)
     return Worked(op, input_names(op, len(arrays)), tuple(arrays), options, needs, y, saved, dy, gradients)

@@ -14,7 +14,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
         2: Twin(
             "y",
-            "np.sqrt((c ** 2).sum(axis=axis, keepdims=keepdims) / (n - ddof))",
+            "np.sqrt((c**2).sum(axis=axis, keepdims=keepdims) / (n - ddof))",
             "The root of the mean square distance: a spread in the unit of x.",
         ),
         3: Twin(
@@ -38,7 +38,7 @@ TWINS: dict[str, dict[int, Twin]] = {
     "norm": {
         1: Twin(
             "y",
-            "np.sqrt((x ** 2).sum(axis=axis, keepdims=keepdims))",
+            "np.sqrt((x**2).sum(axis=axis, keepdims=keepdims))",
             "Pythagoras, in as many directions as there are entries.",
         ),
         2: Twin(
@@ -54,7 +54,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "prod": {
-        1: Twin("y", "x.prod(axis=axis, keepdims=keepdims)", "The definition."),
+        1: Twin("y", "x.prod(axis=axis, keepdims=keepdims)", "Every entry is a factor of exactly one product."),
         2: Twin(
             "dy_dx",
             "others(x, axis)",
@@ -68,7 +68,11 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "logsumexp": {
-        1: Twin("y", "np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))", "The definition."),
+        1: Twin(
+            "y",
+            "np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))",
+            "Leave the logarithms by exp, add, and come back by ln.",
+        ),
         2: Twin(
             "p",
             "np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)",
@@ -78,7 +82,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         3: Twin("dx", "spread(dy, x.shape, axis) * p", "Weigh (2) by the dy of the sum that x_i went into."),
     },
     "cumsum": {
-        1: Twin("y", "np.cumsum(x, axis=axis)", "The definition: each entry is the sum so far."),
+        1: Twin("y", "np.cumsum(x, axis=axis)", "Each entry is the sum of all x so far, its own included."),
         2: Twin(
             "dx",
             "np.flip(np.cumsum(np.flip(dy, axis), axis=axis), axis)",

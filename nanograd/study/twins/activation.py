@@ -6,7 +6,7 @@ GIVEN = {"gelu_tanh": {"t": "np.tanh(u)"}}
 
 TWINS: dict[str, dict[int, Twin]] = {
     "relu": {
-        1: Twin("y", "np.maximum(x, 0)", "The definition."),
+        1: Twin("y", "np.maximum(x, 0)", "What is negative is cut off at 0; what is positive passes as it is."),
         2: Twin("dx", "dy * (x > 0)", "Right of zero y is x itself, of slope 1; left of it y is 0 whatever x does."),
     },
     "gelu": {
@@ -32,20 +32,20 @@ TWINS: dict[str, dict[int, Twin]] = {
     "gelu_tanh": {
         1: Twin(
             "u",
-            "np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)",
+            "np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)",
             "A cubic whose tanh comes near to erf(x/√2): the first factor is the slope of that at 0.",
             "np.polyval([0.044715 * np.sqrt(2 / np.pi), 0, np.sqrt(2 / np.pi), 0], x)",
         ),
         2: Twin("y", "0.5 * x * (1 + np.tanh(u))", "gelu, with tanh u in the place of erf(x/√2)."),
         3: Twin(
             "du_dx",
-            "np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x ** 2)",
+            "np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)",
             "The slope of x is 1 and that of x³ is 3 x².",
             "slope('u', 'x')",
         ),
         4: Twin(
             "dt_du",
-            "1 - t ** 2",
+            "1 - t**2",
             "The slope of tanh, in terms of its own value, as tanh_backward derives it.",
             "slope('t', 'u')",
         ),

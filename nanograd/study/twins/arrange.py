@@ -8,6 +8,9 @@ GIVEN = {
         "before": "np.broadcast_to(width, (x.ndim, 2))[:, 0]",
         "inside": "tuple(slice(b, b + n) for b, n in zip(before, x.shape))",
     },
+    "repeat": {"r": "repeats"},
+    "flip": {"n": "x.size"},
+    "roll": {"n": "x.size"},
     "take_along_axis": _SIZE,
     "scatter_add": _SIZE,
     "scatter": {

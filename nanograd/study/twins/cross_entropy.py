@@ -29,7 +29,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
         2: Twin(
             "l",
-            "s - (q * z).sum(axis=-1, keepdims=True) + λ * s ** 2",
+            "s - (q * z).sum(axis=-1, keepdims=True) + λ * s**2",
             "ln p_k is z_k - s, so -Σ q_k ln p_k is s - Σ q_k z_k, as the q_k add up to one; λ s² pulls s towards 0.",
             "-(q * np.log(p)).sum(axis=-1, keepdims=True) + λ * np.log(np.exp(z).sum(axis=-1, keepdims=True)) ** 2",
         ),

@@ -6,7 +6,11 @@ GIVEN = {"clip": {"low": "-np.inf if low is None else low", "high": "np.inf if h
 
 TWINS: dict[str, dict[int, Twin]] = {
     "maximum": {
-        1: Twin("y", "np.maximum(a, b)", "The definition; the smaller operand is copied to the shape of the larger."),
+        1: Twin(
+            "y",
+            "np.maximum(a, b)",
+            "Of each pair the larger wins; the smaller operand is copied to the shape of the larger first.",
+        ),
         2: Twin(
             "da",
             "U(dy * (a > b), a.shape)",
@@ -19,7 +23,11 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "minimum": {
-        1: Twin("y", "np.minimum(a, b)", "The definition; the smaller operand is copied to the shape of the larger."),
+        1: Twin(
+            "y",
+            "np.minimum(a, b)",
+            "Of each pair the smaller wins; the smaller array is copied to the shape of the larger first.",
+        ),
         2: Twin(
             "da",
             "U(dy * (a < b), a.shape)",
@@ -44,7 +52,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "abs": {
-        1: Twin("y", "np.abs(x)", "The definition."),
+        1: Twin("y", "np.abs(x)", "The distance from zero, on whichever side x lies."),
         2: Twin("dx", "dy * np.sign(x)", "Right of zero y is x, of slope 1; left of it y is -x, of slope -1."),
     },
 }

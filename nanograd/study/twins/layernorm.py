@@ -13,7 +13,7 @@ GIVEN = {
         "n_j": "n[..., :, None]",  # pairs of features of one token, (…, j, i)
         "n_i": "n[..., None, :]",
         "dn_j": "dn[..., :, None]",
-        "scale": "r[..., None]",
+        "r_token": "r[..., None]",
     }
 }
 
@@ -51,14 +51,14 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
         8: Twin(
             "dr",
-            "-(r ** 2) * n / C",
+            "-(r**2) * n / C",
             "r is a power -½ of the variance, whose slope is 2 (x_i - ⟨x⟩) / C: together -r³ (x_i - ⟨x⟩) / C, "
             "and (x_i - ⟨x⟩) r is n_i.",
             "slope_of_sum('r', 'x')",
         ),
         9: Twin(
             "dn_dx",
-            "scale * (same - 1 / C - n_j * n_i / C)",
+            "r_token * (same - 1 / C - n_j * n_i / C)",
             "The product rule on (2): x_j moves by 1[i = j], the mean by (7), and (x_j - ⟨x⟩) times (8) is -r n_j n_i / C.",
             "jacobian('n', 'x')",
         ),

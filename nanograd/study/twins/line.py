@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Twin(NamedTuple):
     """The NumPy twin of one printed line.
 
-    name: what later lines call the value; "q, k, v" where a line makes several.
+    name: what later lines call the value; "q, k, v" where a line makes several, "varied" where it sets two sides equal.
     code: the line as one expression over the op's arrays, its options, `dy`, the words of `study/words.py` and what other
         lines are called. Where a line sets two sides equal, without a name for either, it is the side with the algebra.
     why: the reason of the step.
@@ -20,3 +20,8 @@ class Twin(NamedTuple):
     why: str
     against: str | None = None
     also: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """Return the line in NumPy as it is shown beside the printed one: `y = np.exp(x)`, or `2 * y * δy == δx`."""
+        return f"{self.code} == {self.against}" if self.name == "varied" else f"{self.name} = {self.code}"

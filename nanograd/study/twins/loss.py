@@ -14,7 +14,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         1: Twin("e", "x - target", "How far off each entry is, with its sign.", "-(target - x)"),
         2: Twin(
             "y",
-            "total(e ** 2) / n",
+            "total(e**2) / n",
             "Squares count an error up as much as one down, and a large one more than two small ones.",
         ),
         3: Twin(

@@ -8,7 +8,7 @@ GIVEN = {"mean": _N, "var": _N, "max": _TIES, "min": _TIES}
 
 TWINS: dict[str, dict[int, Twin]] = {
     "sum": {
-        1: Twin("y", "x.sum(axis=axis, keepdims=keepdims)", "The definition: every entry goes into exactly one sum."),
+        1: Twin("y", "x.sum(axis=axis, keepdims=keepdims)", "Every entry goes into exactly one sum."),
         2: Twin(
             "dx",
             "np.ones(x.shape) * spread(dy, x.shape, axis)",
@@ -16,7 +16,11 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "mean": {
-        1: Twin("y", "x.sum(axis=axis, keepdims=keepdims) / n", "The definition: the sum, over how many there are."),
+        1: Twin(
+            "y",
+            "x.sum(axis=axis, keepdims=keepdims) / n",
+            "The sum is shared out evenly among the n entries that made it.",
+        ),
         2: Twin(
             "dx",
             "np.ones(x.shape) * spread(dy, x.shape, axis) / n",
@@ -31,7 +35,9 @@ TWINS: dict[str, dict[int, Twin]] = {
             "x - spread(x.sum(axis=axis), x.shape, axis) / n",
         ),
         2: Twin(
-            "y", "(c ** 2).sum(axis=axis, keepdims=keepdims) / (n - ddof)", "The mean square distance, the definition."
+            "y",
+            "(c**2).sum(axis=axis, keepdims=keepdims) / (n - ddof)",
+            "The mean of the squared distances: far ones count most, and the sign is gone.",
         ),
         3: Twin(
             "dc",
@@ -46,7 +52,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "max": {
-        1: Twin("y", "x.max(axis=axis, keepdims=keepdims)", "The definition."),
+        1: Twin("y", "x.max(axis=axis, keepdims=keepdims)", "Of all entries along the axis only the largest is seen."),
         2: Twin(
             "dx",
             "spread(dy, x.shape, axis) * (x == spread(y, x.shape, axis)) / m",
@@ -54,7 +60,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "min": {
-        1: Twin("y", "x.min(axis=axis, keepdims=keepdims)", "The definition."),
+        1: Twin("y", "x.min(axis=axis, keepdims=keepdims)", "Of all entries along the axis only the smallest is seen."),
         2: Twin(
             "dx",
             "spread(dy, x.shape, axis) * (x == spread(y, x.shape, axis)) / m",

@@ -11,7 +11,7 @@ GIVEN = {
         "n_j": "n[..., :, None]",  # pairs of features of one token, (…, j, i)
         "n_i": "n[..., None, :]",
         "dn_j": "dn[..., :, None]",
-        "scale": "r[..., None]",
+        "r_token": "r[..., None]",
     }
 }
 
@@ -19,7 +19,7 @@ TWINS: dict[str, dict[int, Twin]] = {
     "rmsnorm": {
         1: Twin(
             "r",
-            "1 / np.sqrt((x ** 2).mean(axis=-1, keepdims=True) + eps)",
+            "1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)",
             "The root of the mean square is a token's typical size; eps keeps a token of zeros from dividing by 0.",
             "(np.linalg.norm(x, axis=-1, keepdims=True) ** 2 / C + eps) ** -0.5",
         ),
@@ -36,13 +36,13 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
         6: Twin(
             "dr_dx",
-            "-(r ** 2) * n / C",
+            "-(r**2) * n / C",
             "r is a power -½ of the mean square, whose slope is 2 x_i / C: together -r³ x_i / C, and x_i r is n_i.",
             "slope_of_sum('r', 'x')",
         ),
         7: Twin(
             "dn_dx",
-            "scale * (same - n_j * n_i / C)",
+            "r_token * (same - n_j * n_i / C)",
             "The product rule on (2): x_j moves by 1[i = j] and is scaled by r, and x_j times (6) is -r n_j n_i / C.",
             "jacobian('n', 'x')",
         ),

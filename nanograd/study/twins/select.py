@@ -7,7 +7,11 @@ GIVEN = {"tril": _PLACES, "triu": _PLACES}
 
 TWINS: dict[str, dict[int, Twin]] = {
     "where": {
-        1: Twin("y", "np.where(condition, a, b)", "The definition; all three are copied to one shape first."),
+        1: Twin(
+            "y",
+            "np.where(condition, a, b)",
+            "Each entry comes from one of two places; all three arrays are copied to one shape first.",
+        ),
         2: Twin(
             "da",
             "U(np.where(condition, dy, 0), a.shape)",
@@ -20,7 +24,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         ),
     },
     "masked_fill": {
-        1: Twin("y", "np.where(mask, value, x)", "The definition."),
+        1: Twin("y", "np.where(mask, value, x)", "Paint the masked entries over with one value."),
         2: Twin("dx", "np.where(mask, 0, dy)", "Under the mask y is a constant, beside it y is x, of slope 1."),
     },
     "tril": {

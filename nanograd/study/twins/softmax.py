@@ -4,12 +4,15 @@ from nanograd.study.twins.line import Twin
 
 _ROWS = {  # j and i count along `axis`: the pairs of a row lie on two axes of their own, (…, j, i)
     "same": "np.eye(x.shape[axis])",
-    "y_j": "np.moveaxis(y, axis, -1)[..., :, None]",
     "y_i": "np.moveaxis(y, axis, -1)[..., None, :]",
     "dy_j": "np.moveaxis(dy, axis, -1)[..., :, None]",
 }
 GIVEN = {
-    "softmax": {**_ROWS, "counts": "np.True_ if mask is None else mask"},
+    "softmax": {
+        **_ROWS,
+        "y_j": "np.moveaxis(y, axis, -1)[..., :, None]",
+        "counts": "np.True_ if mask is None else mask",
+    },
     "log_softmax": {**_ROWS, "p": "np.exp(y)", "p_i": "np.exp(y_i)"},
 }
 

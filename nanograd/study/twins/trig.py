@@ -6,11 +6,11 @@ GIVEN = {"sigmoid": {"e": "np.exp(-x)"}}
 
 TWINS: dict[str, dict[int, Twin]] = {
     "sin": {
-        1: Twin("y", "np.sin(x)", "The definition: the height of a point that went x along the unit circle."),
+        1: Twin("y", "np.sin(x)", "The height of a point that went the way x along the unit circle."),
         2: Twin("dx", "dy * np.cos(x)", "How fast the height grows is how far the point lies to the right, cos x."),
     },
     "cos": {
-        1: Twin("y", "np.cos(x)", "The definition: how far right a point lies that went x along the unit circle."),
+        1: Twin("y", "np.cos(x)", "How far to the right a point lies that went the way x along the unit circle."),
         2: Twin(
             "dx", "-dy * np.sin(x)", "The higher the point stands, the faster it moves to the left, hence the minus."
         ),
@@ -19,7 +19,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         1: Twin(
             "y",
             "np.sinh(x) / np.cosh(x)",
-            "The definition, as a quotient whose two parts are each other's slope.",
+            "A quotient whose top and bottom are each other's slope, which makes the quotient rule easy.",
             also=("np.tanh(x)",),
         ),
         2: Twin(
@@ -27,12 +27,16 @@ TWINS: dict[str, dict[int, Twin]] = {
             "(np.cosh(x) ** 2 - np.sinh(x) ** 2) / np.cosh(x) ** 2",
             "Slope of the top times the bottom, less the reverse, over the bottom squared; then divide term by term.",
             "slope('y', 'x')",
-            ("1 - y ** 2",),
+            ("1 - y**2",),
         ),
-        3: Twin("dx", "dy * (1 - y ** 2)", "Weigh (2) by dy, in the form that needs only y."),
+        3: Twin("dx", "dy * (1 - y**2)", "Weigh (2) by dy, in the form that needs only y."),
     },
     "sigmoid": {
-        1: Twin("y", "1 / (1 + np.exp(-x))", "The definition."),
+        1: Twin(
+            "y",
+            "1 / (1 + np.exp(-x))",
+            "Far to the left exp(-x) is huge and y near 0, far to the right it is nothing and y near 1.",
+        ),
         2: Twin(
             "dy_dx",
             "e / (1 + e) ** 2",
