@@ -253,18 +253,15 @@ def overfit(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Finding:
     """
     before = {name: p.data for name, p in model.named_parameters()}  # no copies: the optimizer makes arrays of its own
     optimizer = AdamW(model.named_parameters(), 0.2 / model.config.d_model, beta1=0.7, beta2=0.99, weight_decay=0.0)
-    floor = undecided(ids, targets)
-    first = bound = math.nan
-    for steps in range(OVERFIT_STEPS + 1):
-        scored = model.loss(ids, targets)
-        loss = float(scored.item())
-        if steps == 0:
-            first, bound = loss, floor + OVERFIT_SHARE * (loss - floor)
-        if loss <= bound or steps == OVERFIT_STEPS:
-            break
+    floor, steps, scored = undecided(ids, targets), 0, model.loss(ids, targets)
+    first = loss = float(scored.item())
+    bound = floor + OVERFIT_SHARE * (first - floor)
+    while steps < OVERFIT_STEPS and not loss <= bound:
         scored.backward()
         optimizer.step()
         optimizer.zero_grad()
+        steps, scored = steps + 1, model.loss(ids, targets)
+        loss = float(scored.item())
     del optimizer  # which keeps the parameters for as long as it lives
     for name, p in model.named_parameters():
         p.data, p.grad_buffer = before[name], None
