@@ -2,8 +2,9 @@
 
 from nanograd.op import OPS
 from nanograd.player.shell import document, resource
+from nanograd.study.block import drawing
 from nanograd.study.families import about, families
-from nanograd.study.map import drawing, table
+from nanograd.study.map import table
 from nanograd.study.page import body_of, parts_of
 from nanograd.study.prose import inline
 
