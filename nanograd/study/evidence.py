@@ -36,7 +36,8 @@ def jacobian(worked: Worked) -> str:
     )
     if worked.y.size == x.size > 1:
         n = (TOKENS * FEATURES) ** 2
-        said += f" For {TOKENS} tokens of {FEATURES} features it would have {n:.1e}: {4 * n / 1e12:.1f} TB in float32."
+        size = f"{n:.1e} entries, {4 * n / 1e12:.1f} TB in float32"
+        said += f" For {TOKENS} tokens of {FEATURES} features it would have {size}."
     cut = dense[:SIDE, :SIDE]
     over = f", its first {SIDE} rows and columns" if cut.size < dense.size else ""
     heat = heatmap(
