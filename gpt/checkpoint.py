@@ -50,9 +50,10 @@ class Checkpoint:
     position: Position
     tensors: dict[str, np.ndarray]
 
-    def model(self) -> GPT:
-        """Return the model, with the weights of the checkpoint."""
-        return GPT(self.model_config).load_state_dict(self._part("model."))
+    def model(self, model: GPT | None = None) -> GPT:
+        """Return the model, with the weights of the checkpoint; one of that shape, where given, is used for it."""
+        model = GPT(self.model_config) if model is None else model
+        return model.load_state_dict(self._part("model."))
 
     def load_optimizer(self, optimizer: AdamW) -> None:
         """Put the optimizer where it was."""

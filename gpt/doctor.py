@@ -247,16 +247,24 @@ def update_ratios(
 
 
 def overfit(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Finding:
-    """Train a fresh model on one small batch: whatever can learn at all learns it by heart. The weights are moved."""
-    optimizer = AdamW(model.named_parameters(), 0.3 / model.config.d_model, beta2=0.99, weight_decay=0.0)
-    first = loss = loss_of(model, ids, targets)
-    floor = undecided(ids, targets)
-    steps, bound = 0, floor + OVERFIT_SHARE * (first - floor)
+    """Train a fresh model on one small batch: whatever can learn at all learns it by heart. The weights are put back.
+
+    The averages are shorter than in training: at GPT-2's size 8 updates do, against 10 at lr 0.3 / C and beta1 0.9.
+    """
+    before = {name: p.data for name, p in model.named_parameters()}  # no copies: the optimizer makes arrays of its own
+    optimizer = AdamW(model.named_parameters(), 0.2 / model.config.d_model, beta1=0.7, beta2=0.99, weight_decay=0.0)
+    floor, steps, scored = undecided(ids, targets), 0, model.loss(ids, targets)
+    first = loss = float(scored.item())
+    bound = floor + OVERFIT_SHARE * (first - floor)
     while steps < OVERFIT_STEPS and not loss <= bound:
-        model.loss(ids, targets).backward()
+        scored.backward()
         optimizer.step()
         optimizer.zero_grad()
-        steps, loss = steps + 1, loss_of(model, ids, targets)
+        steps, scored = steps + 1, model.loss(ids, targets)
+        loss = float(scored.item())
+    del optimizer  # which keeps the parameters for as long as it lives
+    for name, p in model.named_parameters():
+        p.data, p.grad_buffer = before[name], None
     number = f"{first:.3g} to {loss:.3g} in {steps}"
     if loss <= bound:
         return Finding(OK, "overfit a batch", number, f"updates: {ids.size} tokens can be learned by heart")

@@ -39,7 +39,9 @@ class GPT(Module):
                 continue  # gains stay 1, biases 0
             writes = name.endswith(("attn.out_proj.weight", "mlp.down.weight"))
             std = 0.02 / math.sqrt(2 * self.config.n_layers) if writes else 0.02
-            p.copy_(rng.standard_normal(p.shape, dtype=np.float32) * std)
+            drawn = rng.standard_normal(p.shape, dtype=np.float32)
+            drawn *= std
+            p.copy_(drawn)
 
     def forward(self, ids: np.ndarray, targets: np.ndarray | None = None, *, reduction: str = "mean") -> Tensor:
         """Return the logits (B, T, V) of the token after each of ids (B, T), or, given targets (B, T), their loss."""

@@ -1,4 +1,4 @@
-"""python -m nanograd: the calculus as a table, gradcheck, mutation testing and drills from the command line."""
+"""python -m nanograd: the calculus as a table, gradcheck, mutation testing, studies and drills from the command line."""
 
 import ast
 import importlib.util
@@ -19,6 +19,7 @@ HELP = """usage: python -m nanograd COMMAND …
   gradcheck OP SHAPE … [option=value]  check an op's backward:          gradcheck softmax 3,5 axis=-1
   gradcheck FILE.py:OP SHAPE …         check an op, a pair or a function of your own: gradcheck my.py:my_op 2,3
   mutants [OP …]                       plant small mistakes in every backward, and count how many the Cases catch
+  study [OP]                           an op's derivation, checked line by line, as a page or text: study --help
   drill [COMMAND] [NAME]               write a backward yourself, and be told what is wrong with it: drill --help
 
 SHAPE is sizes with commas (3,5), or "()" for a number, or int:SHAPE:N for integers below N.
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
-    commands = {"ops": ops, "gradcheck": check, "mutants": mutants, "drill": drill}
+    commands = {"ops": ops, "gradcheck": check, "mutants": mutants, "study": study, "drill": drill}
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -96,6 +97,13 @@ def mutants(arguments: list[str]) -> int:
     print(f"{'all':<22} {total:>8} {caught:>8} {equivalent:>11} {total - caught - equivalent:>9}")
     print(f"mutation score: {caught / max(1, total - equivalent):.1%} of those that are not equivalent")
     return 0 if caught + equivalent == total else 1
+
+
+def study(arguments: list[str]) -> int:
+    """Write the study of an op, the map, or the book."""
+    from nanograd.study import command
+
+    return command.main(arguments)
 
 
 def drill(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.cases import CASES
+from nanograd.cases.case import Case
 from nanograd.op import OPS, Op
 from nanograd.tape import arrays_in
 
@@ -77,9 +78,9 @@ class Cost:
     place: str
 
 
-def cost(op: Op) -> Cost:
-    """Run the readable pair of an op on its first Case, in float32, and count."""
-    case = CASES[op.name][0]
+def cost(op: Op, case: Case | None = None) -> Cost:
+    """Run the readable pair of an op on a Case, by default its first, in float32, and count."""
+    case = case or CASES[op.name][0]
     arrays = [a.astype(np.float32) if a is not None and a.dtype.kind == "f" else a for a in case.arrays()]
     counted = [a.view(Counter) if a is not None and a.dtype.kind == "f" else a for a in arrays]
     if not op.variadic:

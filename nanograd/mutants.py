@@ -247,6 +247,14 @@ def score(op: Op, pair: Pair, name: str) -> Score:
     return result
 
 
+def catching_case(op: Op, mutant: Callable[..., Any]) -> str:
+    """Return the label of the first Case that shows that a mutant of the readable backward is wrong, or nothing."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = (case.label for case in CASES[op.name] if _is_caught(op, mutant, _trials(op, op.pair, [case])))
+        return next(found, "")
+
+
 def scores(names: list[str] | None = None) -> Iterator[Score]:
     """Score the readable pair of each op, and the fast one where there is one."""
     for name in names or sorted(OPS):

@@ -10,7 +10,7 @@ from nanograd.ops.reduce import Axis, spread
 
 
 def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
-    """Measure the spread around the mean in the unit of x; ddof=1 divides by n - 1 (Bessel).
+    """Measure the spread around the mean ⟨x⟩ of n entries, in the unit of x; ddof=1 divides by n - 1 (Bessel).
     c = x - ⟨x⟩                                            (1)
     y = √(Σ c² / (n - ddof))                               (2)
     """

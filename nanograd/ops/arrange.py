@@ -53,7 +53,7 @@ repeat = Op(repeat_forward, repeat_backward)
 
 
 def flip_forward(x: np.ndarray, *, axis: int | tuple[int, ...] | None = None) -> tuple[np.ndarray, Any]:
-    """Reverse the order along axes; None reverses them all.
+    """Reverse the order along axes, of n entries each; None reverses them all.
     y[i] = x[n - 1 - i]                                    (1)
     """
     return np.flip(x, axis), axis
@@ -72,7 +72,7 @@ flip = Op(flip_forward, flip_backward)
 
 
 def roll_forward(x: np.ndarray, *, shift: Any, axis: Any = None) -> tuple[np.ndarray, Any]:
-    """Move entries along axes; what leaves at the end enters at the start, as numpy.roll.
+    """Move the n entries of an axis on; what leaves at the end enters at the start, as numpy.roll.
     y[(i + shift) mod n] = x[i]                            (1)
     """
     return np.roll(x, shift, axis), (shift, axis)
@@ -93,7 +93,7 @@ roll = Op(roll_forward, roll_backward)
 def take_along_axis_forward(x: np.ndarray, indices: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
     """Pick entries along an axis by an array of positions, as numpy.take_along_axis; PyTorch calls it gather.
     y[…, j, …] = x[…, indices[…, j, …], …]                 (1)
-    Apart from `axis`, the shapes of x and indices must agree.
+    Apart from `axis`, the shapes of x and indices must agree. Negative positions count from the end.
     """
     axis = _check_along("take_along_axis", x.shape, indices, axis)
     return np.take_along_axis(x, indices, axis), (x.shape, indices, axis)

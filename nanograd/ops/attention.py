@@ -65,7 +65,8 @@ def attention_forward(
     """Attend (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 
     q (…, T, D), k (…, S, D), v (…, S, E) → (…, T, E). mask is boolean, broadcast to (…, T, S), True where a query may
-    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D unless given. dropout, drawn by `seed`, acts on P.
+    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D unless given. dropout, drawn by `seed`, multiplies P
+    by z, which is 0 or 1/(1 - dropout).
     q may have more heads than k and v: q (…, G·H, T, D) and k (…, H, S, D) share each key head among G neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 

@@ -65,7 +65,7 @@ mean = Op(mean_forward, mean_backward, floating=True)
 
 
 def var_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
-    """Measure the spread around the mean; ddof=1 divides by n - 1 (Bessel).
+    """Measure the spread around the mean ⟨x⟩ of the n entries that `axis` reduces; ddof=1 divides by n - 1 (Bessel).
     c = x - ⟨x⟩                                            (1)
     y = Σ c² / (n - ddof)                                  (2)
     """

@@ -1,13 +1,11 @@
 """The page: a section a step, with every number in a table, so that it reads without script too."""
 
-import base64
-import hashlib
 import inspect
-from importlib import resources
 
 from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.player.drawing import clean, drawings
 from nanograd.player.rows import Played
+from nanograd.player.shell import document, resource
 from nanograd.tape import Node
 from nanograd.tensor import Tensor
 from nanograd.trace import Arrival, Summary, Target
@@ -31,11 +29,6 @@ CONTROLS = """<nav aria-label="Steps" class="controls" hidden>
 
 def render(played: Played, title: str, appendix: str) -> str:
     """Return the whole page."""
-    style, script = (resources.files(__package__).joinpath(f"tape.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    style, script = f"\n{style}", f"\n{script}"
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
-    )
     loss = played.nodes[-1].record.y
     summary = (
         f"{len(played.nodes)} ops, {len(played.leaves)} leaves that require grad, loss {number(loss.mean)}. "
@@ -43,18 +36,7 @@ def render(played: Played, title: str, appendix: str) -> str:
     )
     graphs = "\n".join(drawings(played))
     steps = "\n".join([_start(played), *(_step(played, node) for node in played.steps), _end(played)])
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{clean(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-<a class="skip" href="#steps">Skip the drawing</a>
+    body = f"""<a class="skip" href="#steps">Skip the drawing</a>
 <header>
 <h1>{clean(title)}</h1>
 <p>{summary}</p>
@@ -69,11 +51,8 @@ def render(played: Played, title: str, appendix: str) -> str:
 {steps}
 </div>
 </main>
-{appendix}
-<script>{script}</script>
-</body>
-</html>
-"""
+{appendix}"""
+    return document(title, body, style=resource(__package__, "tape.css"), script=resource(__package__, "tape.js"))
 
 
 def number(value: float) -> str:
@@ -213,7 +192,3 @@ def _name(played: Played, target: Target) -> str:
     if isinstance(target, Tensor) or target not in played.step:
         return name
     return f'<a href="#step={played.step[target]}">{name}</a>'
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -56,11 +56,14 @@ def test_a_healthy_model_is_ok() -> None:
         doctor.independence(model, IDS),
         doctor.gradient_norms(model, IDS, TARGETS),
         doctor.dead_units(model, IDS),
+        doctor.overfit(model, IDS, TARGETS),
     ]
     for name, p in model.named_parameters():  # these leave nothing behind
         assert p.grad is None
         np.testing.assert_array_equal(p.data, before[name])
-    findings += [doctor.overfit(gpt(), IDS, TARGETS), update(2e-3)]
+        assert not p.kept
+        assert p.grad_buffer is None
+    findings.append(update(2e-3))
     assert [finding.verdict for finding in findings] == ["ok"] * 10, findings
     assert len({finding.check for finding in findings}) == 10
 

@@ -42,7 +42,7 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert said.startswith("usage: python -m nanograd")
-    assert all(command in said for command in ("ops", "gradcheck", "mutants"))
+    assert all(command in said for command in ("ops", "gradcheck", "mutants", "study", "drill"))
 
 
 def test_ops(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_gradcheck_of_a_file(mine: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 WRONG = [
-    ("frobnicate", "nanograd: unknown command frobnicate; there are ops, gradcheck, mutants, drill"),
+    ("frobnicate", "nanograd: unknown command frobnicate; there are ops, gradcheck, mutants, study, drill"),
     ("gradcheck", "nanograd gradcheck: name an op and its shapes, as in: gradcheck softmax 3,5 axis=-1; ops are "),
     ("gradcheck softmix 3", "nanograd gradcheck: there is no op softmix; ops are "),
     ("gradcheck softmax", "nanograd gradcheck: give softmax a shape for each of its 1 inputs, such as 3,5"),

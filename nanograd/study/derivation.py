@@ -1,0 +1,107 @@
+"""The derivation of an op, as its docstrings print it: the numbered lines, and the prose around them."""
+
+import difflib
+import inspect
+from typing import NamedTuple
+
+from nanograd.cost import EQUATION
+from nanograd.op import OPS
+from nanograd.study.formula import Formula, parse, to_text
+from nanograd.study.notation.tree import Infix, List, Phrase, Words
+
+SEPARATOR = "\n\n"  # between the paragraphs of a lead
+
+
+class Line(NamedTuple):
+    """One numbered line; `text` + `tail` is what is printed.
+
+    lead is the prose between the previous numbered line and this one, its paragraphs separated by a blank line; the lead
+    of (1) leaves out the first sentence of the forward, which `summary` returns. formula is `text` read into a tree, and
+    tail what follows it in words: ", by (1)". `whole` is the tree of both.
+    """
+
+    number: int
+    text: str
+    lead: str
+    backward: bool
+    formula: Formula
+    tail: str
+
+    @property
+    def whole(self) -> Formula:
+        """Return the tree of the whole printed line, its tail too."""
+        return parse(self.text + self.tail)
+
+
+class Prose(NamedTuple):
+    """What stands after the last numbered line of the forward, and of the backward, without its check."""
+
+    forward: str
+    backward: str
+
+
+def derivation(name: str) -> tuple[Line, ...]:
+    """Return the numbered lines of an op: the forward's, then the backward's. ValueError where there is no such op."""
+    return (*_read(_docstring(name, False), backward=False)[0], *_read(_docstring(name, True), backward=True)[0])
+
+
+def summary(name: str) -> str:
+    """Return the first line of the forward's docstring: what the op does."""
+    return _docstring(name, False).splitlines()[0]
+
+
+def remarks(name: str) -> Prose:
+    """Return the prose after the numbered lines: what masks, kinks and errors do."""
+    forward, backward = (_read(_docstring(name, side), backward=side)[1] for side in (False, True))
+    return Prose(forward, backward.partition("Check: ")[0].strip())
+
+
+def check_sentence(name: str) -> str:
+    """Return the sentence after “Check:” with that word: what a reader can see without a pencil."""
+    _, check, sentence = _docstring(name, True).partition("Check: ")
+    return _paragraphs((check + sentence).splitlines())
+
+
+def _docstring(name: str, backward: bool) -> str:
+    if name not in OPS:
+        near = difflib.get_close_matches(name, OPS, 1)
+        raise ValueError(
+            f"there is no op {name}; {f'did you mean {near[0]}?' if near else 'ops are ' + ', '.join(OPS)}"
+        )
+    return inspect.getdoc(OPS[name].pair[backward]) or ""
+
+
+def _read(docstring: str, backward: bool) -> tuple[list[Line], str]:
+    """Return the numbered lines of a docstring, and the prose after the last."""
+    lines: list[Line] = []
+    prose: list[str] = []
+    for i, printed in enumerate(docstring.splitlines()):
+        if found := EQUATION.match(printed):
+            text, tail = _split(parse(found[1]))
+            lines.append(Line(int(found[2]), text, _paragraphs(prose), backward, parse(text), tail))
+            prose = []
+        elif i or backward:
+            prose.append(printed)
+    return lines, _paragraphs(prose)
+
+
+def _split(whole: Formula) -> tuple[str, str]:
+    """Cut a line before the first of its clauses that begins with a word."""
+    if isinstance(whole, List):
+        for i, item in enumerate(whole.items[1:]):
+            if _begins_with_a_word(item):
+                text = to_text(whole)
+                tail = whole.commas[i] + to_text(List(whole.items[i + 1 :], whole.commas[i + 1 :]))
+                return text.removesuffix(tail), tail
+    return to_text(whole), ""
+
+
+def _begins_with_a_word(clause: Formula) -> bool:
+    first = clause.operands[0] if isinstance(clause, Infix) else clause
+    first = first.parts[0] if isinstance(first, Phrase) else first
+    return isinstance(first, Words)
+
+
+def _paragraphs(lines: list[str]) -> str:
+    """Join lines to paragraphs, at each blank line a new one."""
+    return SEPARATOR.join(" ".join(part.split()) for part in "\n".join(lines).split(SEPARATOR) if part.strip())

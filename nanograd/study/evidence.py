@@ -1,0 +1,210 @@
+"""The second half of an op's page: Jacobian, finite differences, mistakes, cost and code."""
+
+import numpy as np
+
+from nanograd.cases.case import Make, case, exactly, none
+from nanograd.cost import cost
+from nanograd.differences import finite_differences
+from nanograd.drills import DRILLS
+from nanograd.player.drawing import clean
+from nanograd.player.heat import heatmap
+from nanograd.study import curve
+from nanograd.study.code import listing
+from nanograd.study.mistakes import RIGHT, Compared, Mistake, blind_spot
+from nanograd.study.prose import code, inline
+from nanograd.study.saving import Saved, saved_by
+from nanograd.study.tables import error, index, rows, table
+from nanograd.study.worked import Worked
+
+SIDE = 16  # rows and columns of a Jacobian that are shown
+TOKENS, FEATURES = 2048, 512  # of a training step, for a sense of size
+
+
+def jacobian(worked: Worked) -> str:
+    """Show the whole matrix of slopes beside what backward does without it."""
+    i = worked.wanted[0]
+    name, x, right = worked.names[i], worked.arrays[i], worked.gradients[i]
+    dense = np.zeros((worked.y.size, x.size))
+    subject = worked.subject()
+    back = subject.run(subject.inputs)[1]
+    for row, basis in zip(dense, np.eye(worked.y.size), strict=True):
+        row[...] = np.asarray(back(basis.reshape(worked.y.shape))[i]).reshape(-1)
+    product = (worked.dy.reshape(-1) @ dense).reshape(x.shape)
+    said = (
+        f"y has {worked.y.size} numbers and {name} has {x.size}, so their slopes are a matrix of {dense.size}, of which "
+        f"{np.count_nonzero(dense == 0)} are 0. Backward never makes it: it needs only dy times it, {x.size} numbers."
+    )
+    if worked.y.size == x.size > 1:
+        n = (TOKENS * FEATURES) ** 2
+        size = f"{n:.1e} entries, {4 * n / 1e12:.1f} TB in float32"
+        said += f" For {TOKENS} tokens of {FEATURES} features it would have {size}."
+    cut = dense[:SIDE, :SIDE]
+    over = f", its first {SIDE} rows and columns" if cut.size < dense.size else ""
+    heat = heatmap(
+        f"dy/d{name}: row = entry of y, column = entry of {name}{over}",
+        cut,
+        [f"y{index(worked.y.shape, k)}" for k in range(len(cut))],
+        [f"{name}{index(x.shape, k)}" for k in range(cut.shape[1])],
+    )
+    off = float(np.abs(product - right).max(initial=0))
+    both = table(f"dy · (dy/d{name})", product) + table(f"d{name} by backward", right)
+    check = f'<p class="check"><span aria-hidden="true">✓</span> they differ by {error(off)}</p>'
+    return f'<p>{clean(said)}</p><div class="beside">{heat}<div>{both}{check}</div></div>'
+
+
+def differences(worked: Worked) -> str:
+    """Show analytic, numeric and error of each gradient, and the error over the step size for the first."""
+    subject = worked.subject()
+    parts = []
+    for i in worked.wanted:
+        x, right, name = subject.inputs[i], worked.gradients[i], worked.names[i]
+        numeric = finite_differences(lambda: np.vdot(worked.dy, subject.value(subject.inputs)), x)
+        maps = [("analytic", right), ("numeric", numeric), ("error", right - numeric)]
+        parts.append(f'<div class="maps">{"".join(_map(f"d{name}, {what}", a) for what, a in maps)}</div>')
+    steps = curve.step_errors(worked, worked.wanted[0])
+    name = clean(worked.names[worked.wanted[0]])
+    return (
+        "<p>Analytic is what backward says; numeric are slopes of ⟨dy, y⟩ by central differences at three steps, "
+        "extrapolated to step 0 (Richardson), which know nothing of the derivation.</p>"
+        f"{''.join(parts)}<h3>The V-curve of d{name}</h3><p>{clean(curve.said(steps))}</p>"
+        f'<div class="beside">{curve.svg(steps)}{curve.table(steps)}</div>'
+    )
+
+
+def _map(caption: str, a: np.ndarray) -> str:
+    flat = a.reshape(-1, a.shape[-1]) if a.ndim else a.reshape(1, 1)
+    names = [index(a.shape[:-1], k).strip("[]") or "0" for k in range(len(flat))]
+    return heatmap(caption, flat, names, [str(j) for j in range(flat.shape[1])])
+
+
+def the_mistakes(name: str, found: list[Mistake]) -> str:
+    """List the mistakes of an op with their numbers, and show one that a uniform cotangent does not see."""
+    body = [
+        [
+            clean(each.name),
+            inline(each.wrong),
+            f'<code class="was">{clean(_flat(each.change[0]))}</code> → {code(_flat(each.change[1]) or "nothing")}',
+            _seen(each.uniform),
+            _seen(each.random),
+            clean(each.caught),
+        ]
+        for each in found
+    ]
+    head = ["mistake", "what is wrong", "the code, right → wrong", "error, dy = 1", "error, random dy", "caught by"]
+    own = ""
+    if name in DRILLS:
+        own = f" They are the drill's; try your own: {code(f'python -m nanograd drill start {name}')}."
+    return (
+        "<p>Wrong backwards of this op, planted and run when this page was made. An error is the largest difference from "
+        f"finite differences, relative to the largest slope or to 1; up to {RIGHT:g} counts as none.{own}</p>"
+        f"{rows('Mistakes, and what sees them', head, body, 'mistakes')}"
+        f"<h3>The blind spot: why dy must be random</h3>{_blind(blind_spot(found))}"
+    )
+
+
+def _flat(lines: str) -> str:
+    return "; ".join(line.strip() for line in lines.splitlines())
+
+
+def _seen(compared: Compared | None) -> str:
+    if compared is None:
+        return "raises"
+    if compared.error == np.inf:
+        return "wrong shape, or not finite"
+    return f"{code(error(compared.error))} {'seen' if compared.error > RIGHT else '<b>unseen</b>'}"
+
+
+def _blind(spot: Mistake | None) -> str:
+    """Show a wrong backward that passes with dy = 1, and fails with a random dy, number by number."""
+    if spot is None:
+        return "<p>This example is too small to show one: its gradient is 0 whatever dy is.</p>"
+    uniform, random = spot.uniform, spot.random
+    assert uniform is not None
+    assert random is not None
+    worst = max(
+        (i for i, right in enumerate(random.right) if right is not None),
+        key=lambda i: float(np.abs(random.got[i] - random.right[i]).max(initial=0)),
+    )
+    name = f"d{spot.names[worst]}" if worst < len(spot.names) else "dx"
+    return (
+        f"<p><b>{clean(spot.name)}</b>: {inline(spot.wrong)}. The code has {code(_flat(spot.change[1]))} where "
+        f"{code(_flat(spot.change[0]))} is right.</p>"
+        f"{_tested('A test with dy = 1, as y.sum() makes it', name, worst, uniform)}"
+        f"{_tested('The same test with a random dy', name, worst, random)}"
+    )
+
+
+def _tested(title: str, name: str, which: int, compared: Compared) -> str:
+    """Show what a test saw of one gradient, and its verdict."""
+    passes = compared.error <= RIGHT
+    kind, sign, verdict = (
+        ("fooled", "⚠", "passes, though the backward is wrong") if passes else ("caught", "✓", "fails, as it should")
+    )
+    tables = (
+        table("dy", compared.dy)
+        + table(f"{name}, finite differences", _readable(compared.right[which]))
+        + table(f"{name}, the wrong backward", _readable(compared.got[which]))
+    )
+    return (
+        f'<div class="{kind}"><h4>{title}</h4><div class="flow">{tables}</div><p class="verdict">'
+        f'<span aria-hidden="true">{sign}</span> largest error {error(compared.error)}: the test {verdict}.</p></div>'
+    )
+
+
+def _readable(a: np.ndarray) -> np.ndarray:
+    """Return numbers without the noise of rounding: the error beside them tells of it."""
+    return np.round(np.asarray(a, np.float64), 9)
+
+
+def the_cost(worked: Worked) -> str:
+    """Tell FLOPs and bytes at the example, and what is saved for which statement."""
+    makes: list[Make] = [none() if a is None else exactly(a) for a in worked.arrays]
+    counted = cost(worked.op, case("the example", *makes, **worked.options))
+    arrays, y = 4 * sum(np.size(a) for a in worked.arrays if a is not None), 4 * worked.y.size
+    gradients = 4 * sum(worked.arrays[i].size for i in worked.wanted)
+    body = [
+        [which, str(flops), str(read), str(written), f"{flops / max(1, read + written):.2g}"]
+        for which, flops, read, written in (
+            ("forward", counted.forward, arrays, y),
+            ("backward", counted.backward, y + counted.saved, gradients),
+        )
+    ]
+    kept = saved_by(worked)
+    lines = [[code(each.name), _what(each), clean(each.source), _used(each)] for each in kept]
+    lost = [
+        code(name)
+        for name, a in zip(worked.names, worked.arrays, strict=True)
+        if a is not None and not any(np.may_share_memory(a, b) for each in kept for b in each.arrays)
+    ]
+    free = f"<p>Backward needs no {', '.join(lost)}: the op does not keep it alive.</p>" if lost else ""
+    head = ["", "FLOPs", "bytes read", "bytes written", "FLOPs a byte"]
+    why = ["saved", "what", "whose memory", "because backward computes"]
+    price = rows("Cost at the example, in float32", head, body, "cost")
+    saves = rows("What forward saves", why, lines, "saved") if kept else "<p>Forward saves nothing.</p>"
+    return f"{price}{saves}{free}"
+
+
+def _what(each: Saved) -> str:
+    if isinstance(each.value, np.ndarray):
+        return f"{code(each.value.shape)}, {each.bytes} bytes"
+    if each.arrays:
+        return f"{len(each.arrays)} arrays, {each.bytes} bytes"
+    text = repr(each.value)
+    return code(text if len(text) < 40 else text[:39] + "…")
+
+
+def _used(each: Saved) -> str:
+    return "<br>".join(map(code, each.used)) or "nothing at this example"
+
+
+def the_code(worked: Worked) -> str:
+    """Return the readable pair, and the fast one beside it."""
+    op = worked.op
+    readable = "".join(map(listing, op.pair))
+    if op.fast is None:
+        return f'<p>There is one pair: nothing faster earned its place.</p><div class="code">{readable}</div>'
+    fast = "".join(map(listing, op.fast))
+    return (
+        "<p>The readable pair is the specification; the fast pair gives the same numbers, and tests hold it to that.</p>"
+        f'<div class="pairs"><div><h3>Readable</h3>{readable}</div><div><h3>Fast</h3>{fast}</div></div>'
+    )

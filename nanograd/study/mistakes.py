@@ -1,0 +1,193 @@
+"""Named mistakes of an op: by how much each is wrong, whether a uniform cotangent sees it, and which test catches it."""
+
+import ast
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nanograd.differences import TOLERANCE, finite_differences
+from nanograd.drills import DRILLS
+from nanograd.drills.drill import Drill, plant
+from nanograd.drills.grade import grade
+from nanograd.mutants import catching_case, mutants
+from nanograd.study.worked import Worked
+from nanograd.subject import Subject
+
+RIGHT = TOLERANCE[np.dtype(np.float64)]  # an error of at most so much is none
+DULL = ("1 % too much", "a mean for each", "all zeros", "a sign", "a changed number", "dy passed on")  # of any op
+RETURNED = (
+    (" * 0", "all zeros", "nothing goes back"),
+    ("1.01", "1 % too much", "every entry is 1 % too large"),
+    ("np.full_like", "a mean for each", "every entry gets the mean of the right ones"),
+    ("-", "a sign", "every entry has the wrong sign"),
+)
+SHOWN = 3  # of either kind, seen and not seen by a uniform cotangent, where nobody has named the mistakes of an op
+
+
+class Compared(NamedTuple):
+    """Gradients of a backward beside finite differences, for one cotangent; a wrong shape has an infinite error."""
+
+    dy: np.ndarray
+    got: tuple[Any, ...]
+    right: tuple[Any, ...]
+    error: float  # the largest of all inputs, relative to the largest entry or to 1
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong backward, and what became of it."""
+
+    name: str
+    wrong: str
+    change: tuple[str, str]  # the code, before and after
+    names: tuple[str, ...]  # of the arrays
+    uniform: Compared | None  # None where it raised
+    random: Compared | None
+    caught: str  # which test catches it
+
+    @property
+    def hides(self) -> bool:
+        """Tell whether a test with dy = 1 passes, and one with a random dy does not."""
+        return bool(self.uniform and self.random and self.uniform.error <= RIGHT < self.random.error)
+
+
+def mistakes(worked: Worked) -> list[Mistake]:
+    """List the mistakes of an op that its drill names, or else those that its code allows and that tell most."""
+    drill = DRILLS.get(worked.op.name)
+    found = _named(drill) if drill else _planted(worked)
+    return found if any(each.hides and each.name not in DULL for each in found) else [*found, _unweighed(worked)]
+
+
+def blind_spot(found: Sequence[Mistake]) -> Mistake | None:
+    """Return, of an op's mistakes, a wrong backward that a uniform cotangent lets pass.
+
+    There is none where every gradient is 0 whatever dy is, as that of the softmax of a single number.
+    """
+    hidden = [each for each in found if each.hides]
+    return next((each for each in hidden if each.name not in DULL), hidden[0] if hidden else None)
+
+
+def _named(drill: Drill) -> list[Mistake]:
+    """List the mutants of a drill, tried on the drill's first inputs."""
+    case = drill.cases[0]
+    right = _Right((drill.forward, drill.backward), case.arrays(), case.options)
+    found = []
+    for mutant in drill.mutants:
+        backward = plant(drill, mutant)
+        caught = f"drill, {grade(drill, backward).failed}"
+        change = (mutant.old, mutant.new)
+        found.append(Mistake(mutant.name, mutant.wrong, change, drill.arrays, *right.both(backward), caught))
+    return found
+
+
+def _planted(worked: Worked) -> list[Mistake]:
+    """List mutants that the code of a backward allows and that give wrong numbers, each outcome once."""
+    right = _Right(worked.op.pair, worked.arrays, worked.options)
+    found: list[tuple[Mistake, Callable[..., Any]]] = []
+    outcomes = set()
+    for text, backward in mutants(worked.op.pair.backward):
+        uniform, random = right.both(backward)
+        if uniform is None or random is None or not RIGHT < random.error < math.inf:
+            continue
+        outcome = b"".join(np.asarray(dx, np.float64).round(9).tobytes() for dx in random.got if dx is not None)
+        if outcome not in outcomes:
+            outcomes.add(outcome)
+            name, wrong, change = describe(text)
+            found.append((Mistake(name, wrong, change, worked.names, uniform, random, ""), backward))
+    found.sort(key=lambda each: each[0].name in DULL)
+    hidden = [each for each in found if each[0].hides][:SHOWN]
+    seen = [each for each in found if not each[0].hides][:SHOWN]
+    return [replace(each, caught=_case(worked, backward)) for each, backward in (*hidden, *seen)]
+
+
+def _case(worked: Worked, backward: Callable[..., Any]) -> str:
+    label = catching_case(worked.op, backward)
+    return f"gradcheck, Case “{label}”" if label else "no Case"
+
+
+def _unweighed(worked: Worked) -> Mistake:
+    """Return the mistake that every op allows: to pull back ones, whatever dy is."""
+    op, right = worked.op, _Right(worked.op.pair, worked.arrays, worked.options)
+
+    def alone(dy: np.ndarray, saved: Any) -> Any:
+        return op.pair.backward(np.ones_like(dy), saved)
+
+    def told(dy: np.ndarray, saved: Any, needs: Any) -> Any:
+        return op.pair.backward(np.ones_like(dy), saved, needs)
+
+    backward = told if op.tells_backward else alone
+    wrong = "slopes must be weighed by dy, what each y is worth; this adds them up as they are"
+    change = ("dy", "np.ones_like(dy)")
+    return Mistake("dy forgotten", wrong, change, worked.names, *right.both(backward), _case(worked, backward))
+
+
+class _Right:
+    """Finite differences of a forward for two cotangents, to hold backwards against."""
+
+    def __init__(self, pair: tuple[Any, Any], arrays: Sequence[Any], options: dict[str, Any]) -> None:
+        self.forward, self.arrays, self.options = pair[0], arrays, options
+        subject = Subject((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
+        self.needs = subject.needs
+        y = subject.value(subject.inputs)
+        self.cotangents = [np.ones(y.shape), np.asarray(np.random.default_rng(1).standard_normal(y.shape).round(2))]
+        slopes = [
+            finite_differences(lambda: subject.value(subject.inputs), x) if need else None
+            for x, need in zip(subject.inputs, subject.needs, strict=True)
+        ]
+        self.right = [
+            tuple(None if s is None else np.tensordot(dy, s, axes=dy.ndim) for s in slopes) for dy in self.cotangents
+        ]
+
+    def both(self, backward: Callable[..., Any]) -> tuple[Compared | None, Compared | None]:
+        """Compare a backward for dy = 1 and for a random dy."""
+        return self._compare(backward, 0), self._compare(backward, 1)
+
+    def _compare(self, backward: Callable[..., Any], which: int) -> Compared | None:
+        subject = Subject(
+            (self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64)
+        )
+        dy, right = self.cotangents[which], self.right[which]
+        try:
+            with np.errstate(all="ignore"):
+                got = tuple(subject.run(subject.inputs)[1](dy.copy()))
+                error = max((_error(a, b) for a, b in zip(got, right, strict=True) if b is not None), default=0.0)
+        except Exception:  # whatever a mutant raises
+            return None
+        return Compared(dy, got, right, error)
+
+
+def _error(got: Any, right: np.ndarray) -> float:
+    if got is None or np.shape(got) != right.shape:
+        return math.inf
+    error = float(np.abs(got - right).max(initial=0)) / max(1.0, float(np.abs(right).max(initial=0)))
+    return error if math.isfinite(error) else math.inf
+
+
+def describe(text: str) -> tuple[str, str, tuple[str, str]]:
+    """Name a mutant of the code, from the text that tells of it: its name, what is wrong, the code before and after."""
+    before, _, after = text.partition(" in ")[0].partition(" → ")
+    if before.startswith("return"):
+        short = ast.unparse(_WithoutNone().visit(ast.parse(after)))
+        for sign, name, wrong in RETURNED:
+            if sign in short:
+                return name, wrong, (before, short)
+        return "dy passed on", "dy goes back as if the op did nothing", (before, short)
+    change = (before, after)
+    if before == f"-{after}":
+        return "a sign", "the minus is lost", change
+    if after in before:
+        return "left out", "a part of the expression is missing", change
+    if before.replace(".", "").isdigit():
+        return "a changed number", "the number is another", change
+    return "another operation", "the operation, its order or its axis is another", change
+
+
+class _WithoutNone(ast.NodeTransformer):
+    """Leave out what a mutant keeps for the sake of None: `None if dx is None else dx * 0` is told as `dx * 0`."""
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        return node.orelse if isinstance(node.body, ast.Constant) and node.body.value is None else node

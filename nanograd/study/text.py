@@ -1,0 +1,150 @@
+"""A study as plain text of 80 columns, as a terminal shows it at the far end of any connection."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from nanograd.op import OPS
+from nanograd.study.derivation import derivation, summary
+from nanograd.study.facts import Facts, Step
+
+WIDTH = 80
+SHOWN = 64  # numbers of one array; of a larger one the corners
+
+
+def to_text_page(facts: Facts) -> str:
+    """Write a study; no line is longer than 80 columns."""
+    blocks = [
+        *_heading(facts),
+        "FORWARD",
+        *_side(facts, backward=False),
+        "BACKWARD",
+        *_side(facts, backward=True),
+        "WORKED EXAMPLE",
+        *_example(facts),
+        "COST",
+        *_cost(facts),
+        "MISTAKES",
+        *_mistakes(facts),
+        "CODE",
+        "\n".join(f"  {name:<34} {place}" for name, place in facts.places.items()),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def list_of_ops() -> str:
+    """Write the ops with their last equation, and how to go on."""
+    lines = []
+    for name in sorted(OPS):
+        forward = [line for line in derivation(name) if not line.backward]
+        lines += [f"{name:<21} {_short(forward[-1].text if forward else summary(name), WIDTH - 22)}"]
+    lines += ["", f"{len(OPS)} ops. Study one with: python -m nanograd study softmax --format text"]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(facts: Facts) -> Iterator[str]:
+    yield fill(facts.call, hanging="    ")
+    yield fill(facts.summary)
+
+
+def _side(facts: Facts, backward: bool) -> Iterator[str]:
+    for step in facts.steps:
+        if step.line.backward is backward:
+            yield from (fill(part, "  ") for part in step.line.lead.split("\n\n") if part)
+            yield _step(step)
+    yield from (fill(part, "  ") for part in facts.remarks[backward].split("\n\n") if part)
+    if backward:
+        yield fill(facts.check, "  ")
+
+
+def _step(step: Step) -> str:
+    """Write a numbered line, its reason, its NumPy twin, and how the two sides compare."""
+    number = f"({step.line.number})"
+    mark = "✗" if not step.right else "✓" if step.checked else "·"
+    return "\n".join(
+        [
+            fill(f"{number:<5} {step.line.text}{step.line.tail}", "  ", "          "),
+            fill(f"why   {step.twin.why}", "        ", "              "),
+            fill(f"numpy {step.twin.name} = {step.twin.code}", "        ", "              "),
+            *(fill(f"with  {name} = {code}", "        ", "              ") for name, code in step.given.items()),
+            fill(f"{mark} {step.verdict}", "        ", "          "),
+        ]
+    )
+
+
+def _example(facts: Facts) -> Iterator[str]:
+    worked = facts.worked
+    options = "".join(f", {name}={value!r}" for name, value in worked.options.items())
+    yield fill(f"seed {facts.seed}{options}; the numbers below are those of the NumPy twins", "  ")
+    for name, array in zip(worked.names, worked.arrays, strict=True):
+        if array is not None:
+            yield show(name, array)
+    yield from _values(facts, backward=False)
+    yield show("dy, the slope of the loss by y: here random", worked.dy)
+    yield from _values(facts, backward=True)
+
+
+def _values(facts: Facts, backward: bool) -> Iterator[str]:
+    for step in facts.steps:
+        if step.line.backward is backward:
+            yield from (show(f"{name} ({step.line.number})", value) for name, value in step.values.items())
+
+
+def show(name: str, value: Any) -> str:
+    """Write an array below its name and shape."""
+    array = np.asarray(value)
+    array = array + 0.0 if array.dtype.kind == "f" else array  # which makes 0 of -0
+    text = np.array2string(
+        array, max_line_width=WIDTH - 4, precision=4, suppress_small=True, threshold=SHOWN, edgeitems=2
+    )
+    return f"{fill(f'{name}   {array.shape}', '  ', '    ')}\n{textwrap.indent(text, '    ')}"
+
+
+def _cost(facts: Facts) -> Iterator[str]:
+    cost = facts.cost
+    yield fill(
+        f"On {cost.shapes}, in float32: {cost.forward} FLOPs forward, {cost.backward} backward; between the two it keeps "
+        f"{cost.saved} bytes.",
+        "  ",
+    )
+
+
+def _mistakes(facts: Facts) -> Iterator[str]:
+    for mistake in facts.mistakes:
+        lines = [fill(f"✗ {mistake.name}: {mistake.wrong}", "  ", "    ")]
+        lines.append(fill(f"{_code(mistake.change[0])} → {_code(mistake.change[1])}", "    ", "      "))
+        if mistake.uniform and mistake.random:
+            blind = "; a test with y.sum() passes" if mistake.hides else ""
+            lines.append(
+                fill(
+                    f"error {mistake.random.error:.1e} with a random dy, {mistake.uniform.error:.1e} with dy = 1{blind}",
+                    "    ",
+                    "      ",
+                )
+            )
+        lines.append(fill(f"caught by {mistake.caught}", "    ", "      "))
+        yield "\n".join(lines)
+
+
+def _code(code: str) -> str:
+    return " ".join(code.split())
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def fill(text: str, first: str = "", hanging: str | None = None) -> str:
+    """Break a paragraph into lines; a word that is longer than a line is cut."""
+    lines = textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=first if hanging is None else hanging,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )
+    return "\n".join(lines)

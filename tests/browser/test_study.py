@@ -1,0 +1,216 @@
+"""The study pages in a real browser: from disk, by keyboard, narrow, zoomed, dark, on paper, and without script."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nanograd.player.page import number
+from nanograd.study.book import book
+from nanograd.study.map import map_page
+from nanograd.study.page import page as study
+from nanograd.study.worked import work
+
+pytestmark = pytest.mark.browser
+KINDS = ("softmax", "layernorm", "attention", "concat", "map", "book")
+NARROW = [
+    {"viewport": {"width": 375, "height": 700}},
+    {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},  # 1280 wide at 200 %
+    {"viewport": {"width": 320, "height": 500}},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write one page of each kind, in a folder whose name is a nuisance in an address."""
+    home = tmp_path_factory.mktemp("study") / "pages #1 ½"
+    home.mkdir()
+    for kind in KINDS:
+        text = {"map": map_page, "book": lambda: book(["mul", "softmax"])}.get(kind, lambda name=kind: study(name))()
+        (home / f"{kind}.html").write_text(text, encoding="utf-8")
+    return home
+
+
+@pytest.fixture
+def opened(quietly: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    """Return a function that opens a page by its kind."""
+    return lambda kind, fragment="", **options: quietly((folder / f"{kind}.html").as_uri() + fragment, **options)
+
+
+def lit(page: Any, of: str) -> list[str]:
+    texts: list[str] = page.locator(f"[data-of={of}] td.lit").all_inner_texts()
+    return texts
+
+
+def test_a_cell_lights_up_what_it_was_made_of(opened: Any) -> None:
+    page, worked = opened("softmax"), work("softmax", (2, 4))
+    row = [number(v) for v in worked.y[1]], [number(v) for v in worked.dy[1]]
+    page.locator("[data-of=dx] tbody td").nth(6).click()
+    assert (lit(page, "y"), lit(page, "dy")) == row  # the whole of its own row, as the sum in (3) runs over it
+    assert lit(page, "x") == []
+    said = page.locator(".readout").inner_text()
+    assert said.startswith(f"dx[1, 2] = {number(worked.gradients[0][1, 2])}, made of")
+    assert f"y[1, 0] = {row[0][0]}" in said
+    assert page.locator(".picked").all_inner_texts() == [number(worked.gradients[0][1, 2])]
+
+
+def test_the_keyboard_alone_reaches_every_cell(opened: Any) -> None:
+    page = opened("layernorm")
+    page.locator("[data-of=dx] tbody td").first.focus()
+    seen = []
+    for key in ("", *["ArrowRight"] * 7):  # over the end of the first row into the second
+        if key:
+            page.keyboard.press(key)
+        seen.append(page.evaluate("document.activeElement.textContent"))
+    assert seen == [number(v) for v in work("layernorm", (2, 4)).gradients[0].reshape(-1)]
+    page.keyboard.press("ArrowUp")
+    assert page.locator(".readout").inner_text().startswith("dx[0, 3]")
+    outline = "getComputedStyle(document.activeElement)"
+    assert page.evaluate(f"{outline}.outlineStyle") == "solid"
+    assert page.evaluate(f"parseFloat({outline}.outlineWidth)") >= 3
+    page.locator("[data-of=dbias] tbody td").nth(2).click()
+    assert page.locator(".readout").inner_text().startswith("dbias[2] = ")
+    page.locator("[data-of=dx] tbody td").first.focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('[data-of=dx]')") is None  # a table is one stop
+
+
+def test_only_what_scrolls_is_a_stop(opened: Any) -> None:
+    stops = "[...document.querySelectorAll('[role=region][tabindex]')].map((e) => e.scrollWidth > e.clientWidth)"
+    wide = opened("layernorm").evaluate(stops)
+    assert wide == [True] * len(wide)
+    assert len(wide) <= 4  # the listings of code
+    narrow = opened("layernorm", viewport={"width": 375, "height": 700})
+    assert len(narrow.evaluate(stops)) > 10
+    region = narrow.locator("#mistakes .wide").first
+    region.focus()
+    narrow.keyboard.press("ArrowRight")
+    narrow.wait_for_function("document.querySelector('#mistakes .wide').scrollLeft > 0")
+    assert opened("layernorm", java_script_enabled=False).locator("[role=region]:not([tabindex])").count() == 0
+
+
+def test_tables_of_a_stack_are_one_array(opened: Any) -> None:
+    page = opened("softmax")
+    cell = page.locator("[data-of=dy_dx] tbody td").nth(16 + 4 + 2)  # dy_dx[1, 1, 2]
+    cell.click()
+    worked = work("softmax", (2, 4))
+    assert lit(page, "y") == [number(worked.y[1, 1]), number(worked.y[1, 2])]
+    assert page.locator(".readout").inner_text().startswith("dy_dx[1, 1, 2] = ")
+
+
+def test_the_paper_drill_is_graded(opened: Any) -> None:
+    page, right = opened("softmax"), work("softmax", (2, 4), 1).gradients[0].reshape(-1)
+    fields = page.locator(".paper input")
+    assert fields.count() == 8
+    status = page.locator(".grade [role=status]")
+    page.get_by_role("button", name="Check").click()
+    assert status.inner_text() == "0 of 8 right. 8 still empty."
+    for i, value in enumerate(right):
+        fields.nth(i).fill(f"{value:.4f}".replace("-", "−"))
+    fields.nth(0).fill(f"{right[0] + 0.2:.3f}".replace(".", ","))
+    fields.nth(1).fill("one half")
+    fields.nth(1).press("Enter")
+    assert status.inner_text() == "6 of 8 right. 0 still empty."
+    assert page.locator(".paper td span").all_inner_texts() == ["✗", "✗", *"✓✓✓✓✓✓"]
+    assert [fields.nth(i).get_attribute("aria-invalid") for i in (0, 7)] == ["true", "false"]
+    for i in (0, 1):
+        fields.nth(i).fill(f"{right[i]:.4f}")
+    fields.nth(1).press("Enter")
+    assert status.inner_text() == "8 of 8 right. All right: this is the gradient."
+
+
+def test_the_solution_can_be_shown(opened: Any) -> None:
+    page = opened("softmax", java_script_enabled=False)
+    solution = page.locator("#paper details .array").last
+    assert not solution.is_visible()
+    page.locator("summary").click()
+    assert solution.is_visible()
+    assert number(work("softmax", (2, 4), 1).gradients[0][0, 0]) in solution.inner_text()
+
+
+def test_boxes_of_the_map_lead_to_pages(opened: Any) -> None:
+    page = opened("map")
+    page.locator("svg a", has_text="softmax").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/softmax.html")
+    assert page.locator("h1").inner_text() == "softmax, backward by hand"
+    page.get_by_role("link", name="Map of all 71 ops").click()
+    page.wait_for_url("**/map.html")
+    page.locator("table.ops a", has_text=re.compile("^concat$")).click()
+    page.wait_for_url("**/concat.html")
+    page.go_back()
+    assert page.locator("h1").inner_text() == "Study a backward pass by hand"
+
+
+def test_links_into_a_page_and_back(opened: Any) -> None:
+    page = opened("softmax", "#mistakes")
+    assert 0 <= page.locator("#mistakes").bounding_box()["y"] < 100
+    page.locator(".contents a", has_text="Code").click()
+    assert page.url.endswith("#code")
+    page.go_back()
+    assert page.url.endswith("#mistakes")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", NARROW, ids=["375 px", "200 %", "320 px"])
+def test_no_page_scrolls_sideways(opened: Any, options: dict[str, Any], kind: str) -> None:
+    page = opened(kind, **options)
+    assert page.evaluate("document.documentElement.scrollWidth") <= options["viewport"]["width"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(opened: Any, poor_contrast: Any, kind: str, scheme: str) -> None:
+    page = opened(kind, color_scheme=scheme)
+    if cells := page.locator("td[data-uses]").all():
+        cells[-1].click()
+        page.locator(".paper input").first.fill("99")
+        page.get_by_role("button", name="Check").click()
+    assert poor_contrast(page) == []
+
+
+def test_without_script_every_number_is_there(opened: Any) -> None:
+    page, worked = opened("softmax", java_script_enabled=False), work("softmax", (2, 4))
+    text = page.locator("#example").inner_text()
+    for a in (worked.arrays[0], worked.y, worked.dy, worked.gradients[0]):
+        assert all(number(v) in text for v in np.asarray(a).reshape(-1))
+    assert not page.locator(".readout").is_visible()
+    assert not page.locator(".grade").is_visible()
+    assert not page.locator(".live").is_visible()
+
+
+def test_forced_colours(opened: Any) -> None:
+    page = opened("softmax", forced_colors="active")
+    page.locator("[data-of=dx] tbody td").first.click()
+    style = "getComputedStyle(document.querySelector('{}')).outlineStyle"
+    assert page.evaluate(style.format(".picked")) == "solid"
+    assert page.evaluate(style.format(".lit")) == "dashed"
+    words = page.locator("#mistakes td b").all_inner_texts()
+    assert words == ["unseen"]  # said in words
+
+
+def test_nothing_moves(opened: Any) -> None:
+    page = opened("softmax", reduced_motion="reduce")
+    moving = "[...document.querySelectorAll('*')].filter((e) => getComputedStyle(e).transitionDuration !== '0s').length"
+    assert page.evaluate(moving) == 0
+
+
+def test_on_paper_all_is_dark_on_light(opened: Any, poor_contrast: Any) -> None:
+    page = opened("book", color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 34, 48)"
+    assert poor_contrast(page) == []
+    assert page.locator("h4", has_text="Solution").first.is_visible()
+    assert page.locator("#softmax").evaluate("(e) => getComputedStyle(e).breakBefore") == "page"
+    assert len(page.pdf(format="A4")) > 50_000
+
+
+def test_printing_opens_the_solution(opened: Any) -> None:
+    page = opened("softmax")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator("#paper details .array").last.is_visible()
+    assert not page.locator(".contents").is_visible()

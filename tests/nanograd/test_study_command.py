@@ -1,0 +1,142 @@
+"""python -m nanograd study, run in this process: its flags, its files, and what is wrong with a call."""
+
+from pathlib import Path
+
+import pytest
+
+from nanograd.__main__ import main
+from nanograd.op import OPS
+from nanograd.study import command
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page say what it was asked for."""
+    monkeypatch.setattr(command, "_page", lambda *asked: f"page of {asked} ½\n")
+
+
+def study(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["study", *arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file", "asked"),
+    [
+        (["softmax"], "softmax.html", ("softmax", False, None, 0)),
+        (["softmax", "--shape", "3,5", "--seed", "7"], "softmax.html", ("softmax", False, (3, 5), 7)),
+        (["sum", "--shape", "()"], "sum.html", ("sum", False, (), 0)),
+        (["--book"], "book.html", (None, True, None, 0)),
+        (["exp", "--out", "mine.html"], "mine.html", ("exp", False, None, 0)),
+    ],
+)
+def test_a_page_is_a_file(
+    arguments: list[str], file: str, asked: object, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = study(capsys, *arguments)
+    assert (code, out, err) == (0, "", f"{file} is written, 0 kB\n")
+    assert (here / file).read_bytes().decode("utf-8") == f"page of {asked} ½\n"
+    assert [path.name for path in here.iterdir()] == [file]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"), [([], "study"), (["--out", "my pages"], "my pages"), (["--out", "."], ".")]
+)
+def test_the_map_brings_the_pages_that_it_leads_to(
+    arguments: list[str], folder: str, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = study(capsys, *arguments)
+    assert (code, out, err) == (
+        0,
+        "",
+        f"{Path(folder, 'map.html')} is written, and the pages of {len(OPS)} ops beside it\n",
+    )
+    assert {path.name for path in (here / folder).iterdir()} == {"map.html", *(f"{name}.html" for name in OPS)}
+    assert (here / folder / "map.html").read_text(encoding="utf-8") == "page of (None, False, None, 0) ½\n"
+    assert (here / folder / "exp.html").read_text(encoding="utf-8") == "page of ('exp', False, None, 0) ½\n"
+
+
+def test_a_dash_prints(here: Path, pages: None, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = study(capsys, "exp", "--out", "-")
+    assert (code, out, err) == (0, "page of ('exp', False, None, 0) ½\n", "")
+    assert not list(here.iterdir())
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    here: Path, pages: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "exp.html").write_text("what was there", encoding="utf-8")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    code, _, err = study(capsys, "exp")
+    assert code == 2
+    assert "No space left on device" in err
+    assert (here / "exp.html").read_text(encoding="utf-8") == "what was there"
+    assert [path.name for path in here.iterdir()] == ["exp.html"]
+
+
+def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "old.json").write_text("what was there", encoding="utf-8")
+    assert study(capsys, "--format", "json", "--out", "old.json")[0] == 2
+    assert (here / "old.json").read_text(encoding="utf-8") == "what was there"
+
+
+# What is wrong with a call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sofmax"], "nanograd study: there is no op sofmax; did you mean softmax?"),
+        (["zzz"], "nanograd study: there is no op zzz; ops are abs, add,"),
+        (["softmax", "--shpae", "2,4"], "unrecognized arguments: --shpae 2,4; did you mean --shape?"),
+        (["softmax", "--zzz"], "unrecognized arguments: --zzz; see study --help"),
+        (["softmax", "--form", "text"], "unrecognized arguments: --form text; did you mean --format?"),
+        (["softmax", "exp"], "unrecognized arguments: exp; see study --help"),
+        (["softmax", "--format", "pdf"], "argument --format: invalid choice: 'pdf'"),
+        (["softmax", "--shape", "2x4"], "a shape is sizes with commas, such as 2,4, or () for a number; got '2x4'"),
+        (["softmax", "--shape", ""], "a shape is sizes with commas, such as 2,4, or () for a number; got ''"),
+        (["softmax", "--shape=-1,4"], "a shape is sizes with commas"),
+        (["softmax", "--seed=-1"], "a seed is an integer from 0 on; got '-1'"),
+        (["softmax", "--seed", "1.5"], "a seed is an integer from 0 on; got '1.5'"),
+        (["softmax", "--book"], "--book is of all ops: leave out softmax, or leave out --book"),
+        (["--shape", "2,4"], "--shape and --seed are of one op's example: name an op"),
+        (["--book", "--seed", "3"], "--shape and --seed are of one op's example: name an op"),
+        (["--format", "latex"], "latex is of one op or of all: name an op, or add --book; there are abs, add,"),
+        (
+            ["--out", "map.html"],
+            "the map comes with the page of every op, so --out names a folder for them; got map.html",
+        ),
+        (["exp", "--out", "missing/exp.html"], "there is no folder"),
+        (["exp", "--out", "."], "is a folder; give the name of a file in it"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    arguments: list[str], said: str, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = study(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not list(here.iterdir())
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = study(capsys, "--help")
+    assert code == 0
+    assert all(flag in out for flag in ("--format", "--shape", "--seed", "--out", "--book"))
+    main([])
+    assert "study [OP]" in capsys.readouterr().out
