@@ -19,7 +19,7 @@ LONGEST = 300
 # From the cellar up. Modules of one floor do not know each other; a package stands for all of its modules, which may
 # import one another in an order without cycles. A new module gets its place here.
 FLOORS = (
-    ("nanograd.memory", "nanograd.blas", "nanograd.seeds"),
+    ("nanograd.memory", "nanograd.blas", "nanograd.seeds", "nanograd.files"),
     ("nanograd.threads",),
     ("nanograd.op",),
     ("nanograd.ops",),

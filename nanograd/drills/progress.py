@@ -1,9 +1,10 @@
 """What a learner has done so far: a small JSON file beside the drills."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from nanograd.files import write_text
 
 FILE = "progress.json"
 
@@ -37,6 +38,4 @@ def read(folder: Path) -> dict[str, Record]:
 def write(folder: Path, records: dict[str, Record]) -> None:
     """Keep the records: the file is replaced at once, or stays as it was."""
     text = json.dumps({name: asdict(record) for name, record in records.items()}, indent=1)
-    temporary = folder / f".{FILE}.{os.getpid()}"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, folder / FILE)
+    write_text(folder / FILE, text + "\n")

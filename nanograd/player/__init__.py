@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 
 from nanograd.debug import observing
+from nanograd.files import write_text
 from nanograd.player.page import render
 from nanograd.player.rows import Played
 from nanograd.tape import pull
@@ -46,5 +46,5 @@ def graph(
     leaves.update({leaf: name for name, leaf in (names or {}).items() if leaf in leaves})
     page = render(Played(nodes, leaves), title, appendix)
     if path is not None:
-        Path(path).write_text(page, encoding="utf-8", newline="\n")
+        write_text(path, page)
     return page

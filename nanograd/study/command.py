@@ -1,15 +1,13 @@
 """python -m nanograd study: an op's derivation, checked, with its numbers, as a page, text, LaTeX or JSON."""
 
 import argparse
-import contextlib
 import difflib
-import os
 import re
-import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nanograd.files import write_text
 from nanograd.op import OPS
 
 DESCRIPTION = """Study the backward pass of an op: every line of its derivation with its check, a worked
@@ -162,17 +160,7 @@ def write_whole(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing to replace
         path.write_text(text, encoding="utf-8", newline="\n")
         return
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the error that brought us here is the one to report
-            os.unlink(temporary)
-        raise
+    write_text(path, text)
 
 
 def shape(text: str) -> tuple[int, ...]:
