@@ -66,7 +66,7 @@ def write_all(out: str) -> None:
         raise ValueError(f"the map comes with the page of every op, so --out names a folder for them; got {out}")
     folder.mkdir(exist_ok=True)
     for name in (None, *sorted(OPS)):
-        write_whole(folder / f"{name or 'map'}.html", _page(name, False, None, 0))
+        write_whole(folder / f"{name or 'map'}.html", _page(name, linked=True))
     print(f"{folder / 'map.html'} is written, and the pages of {len(OPS)} ops beside it", file=sys.stderr)
 
 
@@ -116,11 +116,13 @@ def build(name: str | None, book: bool, format: str, shape: tuple[int, ...] | No
     return f"\n{'=' * 80}\n\n".join(map(to_text_page, studies)), right
 
 
-def _page(name: str | None, book: bool, shape: tuple[int, ...] | None, seed: int) -> str:
+def _page(
+    name: str | None, book: bool = False, shape: tuple[int, ...] | None = None, seed: int = 0, *, linked: bool = False
+) -> str:
     if name is not None:
         from nanograd.study.page import page
 
-        return page(name, seed=seed) if shape is None else page(name, shape, seed)
+        return page(name, (2, 4) if shape is None else shape, seed, linked=linked)
     if book:
         from nanograd.study.book import book as whole
 

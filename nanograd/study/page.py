@@ -20,21 +20,21 @@ class Section(NamedTuple):
     body: str
 
 
-def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0) -> str:
+def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0, *, linked: bool = True) -> str:
     """Return the page of an op, with an example of this shape, the same to the byte for the same call.
+
+    linked: it leads to the map and to its neighbours, which lie beside it; else it says how they are made.
 
     Raises ValueError where there is no such op, or it cannot take the shape.
     """
     parts = parts_of(name, shape, seed)
-    order = sorted(OPS)
-    at = order.index(name)
-    around = [f'<a href="map.html">Map of all {len(OPS)} ops</a>']
-    around += [f'<a href="{each}.html" rel="prev">← {each}</a>' for each in order[max(at - 1, 0) : at]]
-    around += [f'<a href="{each}.html" rel="next">{each} →</a>' for each in order[at + 1 : at + 2]]
     contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
+    crumbs = (
+        _around(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
+    )
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
-<p class="crumbs">{" · ".join(around)}</p>
+<p class="crumbs">{crumbs}</p>
 <h1><code>{clean(name)}</code>, backward by hand</h1>
 </header>
 <div class="page">
@@ -45,6 +45,16 @@ def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0) -> st
 </div>"""
     style = resource(__package__, "study.css")
     return document(f"{name}: backward by hand", body, style=style, script=resource(__package__, "study.js"))
+
+
+def _around(name: str) -> str:
+    """Return the links to the map and to the ops before and after this one."""
+    order = sorted(OPS)
+    at = order.index(name)
+    around = [f'<a href="map.html">Map of all {len(OPS)} ops</a>']
+    around += [f'<a href="{each}.html" rel="prev">← {each}</a>' for each in order[max(at - 1, 0) : at]]
+    around += [f'<a href="{each}.html" rel="next">{each} →</a>' for each in order[at + 1 : at + 2]]
+    return " · ".join(around)
 
 
 def parts_of(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bool = False) -> list[Section]:

@@ -7,6 +7,7 @@ import pytest
 from nanograd.__main__ import main
 from nanograd.op import OPS
 from nanograd.study import command
+from nanograd.study.page import page
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a page say what it was asked for."""
-    monkeypatch.setattr(command, "_page", lambda *asked: f"page of {asked} ½\n")
+    monkeypatch.setattr(command, "_page", lambda *asked, **options: f"page of {asked} {options or ''}½\n")
 
 
 def study(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -62,8 +63,16 @@ def test_the_map_brings_the_pages_that_it_leads_to(
         f"{Path(folder, 'map.html')} is written, and the pages of {len(OPS)} ops beside it\n",
     )
     assert {path.name for path in (here / folder).iterdir()} == {"map.html", *(f"{name}.html" for name in OPS)}
-    assert (here / folder / "map.html").read_text(encoding="utf-8") == "page of (None, False, None, 0) ½\n"
-    assert (here / folder / "exp.html").read_text(encoding="utf-8") == "page of ('exp', False, None, 0) ½\n"
+    assert (here / folder / "map.html").read_text(encoding="utf-8") == "page of (None,) {'linked': True}½\n"
+    assert (here / folder / "exp.html").read_text(encoding="utf-8") == "page of ('exp',) {'linked': True}½\n"
+
+
+def test_a_page_on_its_own_leads_nowhere(here: Path) -> None:
+    assert main(["study", "softmax"]) == 0
+    alone = (here / "softmax.html").read_text(encoding="utf-8")
+    assert "python -m nanograd study" in alone
+    assert '.html"' not in alone
+    assert 'href="map.html"' in page("softmax")
 
 
 def test_a_dash_prints(here: Path, pages: None, capsys: pytest.CaptureFixture[str]) -> None:
