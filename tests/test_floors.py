@@ -46,6 +46,7 @@ FLOORS = (
     ("gpt.attention", "gpt.mlp"),
     ("gpt.block",),
     ("gpt.model",),
+    ("gpt.decoder",),
     ("gpt.checkpoint", "gpt.generate", "gpt.train"),
     ("gpt.estimate",),
     ("gpt.run", "gpt.doctor"),
