@@ -12,14 +12,26 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Self
 
+NORMS = ("layernorm", "rmsnorm")
+POSITIONS = ("learned", "rope")
+MLPS = ("plain", "gated")
+ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "silu")
 SAMPLINGS = ("random", "epochs")
 
 
 def option(
-    default: Any, text: str, *, least: float | None = None, most: float | None = None, below: float | None = None
+    default: Any,
+    text: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    among: tuple[str, ...] = (),
 ) -> Any:
-    """Declare a field: its default, its help, and the range it must lie in: from least, to most or below."""
-    return dataclasses.field(default=default, metadata={"help": text, "least": least, "most": most, "below": below})
+    """Declare a field: its default, its help, the range it must lie in, or the words it must be among."""
+    rules = {"least": least, "most": most, "above": above, "below": below, "among": among}
+    return dataclasses.field(default=default, metadata={"help": text, **rules})
 
 
 def field_types(config: type) -> dict[str, tuple[type, bool]]:
@@ -46,15 +58,21 @@ class Config:
             if type(value) is not kind:
                 raise ValueError(f"{name} must be {kind.__name__}{' or none' if optional else ''}, got {value!r}")
             rules: Any = self.__dataclass_fields__[name].metadata
-            least, most, below = rules["least"], rules["most"], rules["below"]
+            least, most, above, below = rules["least"], rules["most"], rules["above"], rules["below"]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be finite, got {value}")
             if least is not None and value < least:
                 raise ValueError(f"{name} must be at least {least:g}, got {value}")
+            if above is not None and value <= above:
+                raise ValueError(f"{name} must be above {above:g}, got {value}")
             if below is not None and value >= below:
                 raise ValueError(f"{name} must be below {below:g}, got {value}")
             if most is not None and value > most:
                 raise ValueError(f"{name} must be at most {most:g}, got {value}")
+            if rules["among"] and value not in rules["among"]:
+                *first, last = rules["among"]
+                near = nearest(str(value), list(rules["among"]))
+                raise ValueError(f"{name} must be {', '.join(first)} or {last}, got {value!r}{near}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON's types."""
@@ -78,24 +96,70 @@ def nearest(word: str, known: list[str]) -> str:
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """The shape of a GPT."""
+    """The shape of a GPT. The defaults make GPT-2's block; see `gpt.block` for those that came after it."""
 
     vocab_size: int = option(1024, "number of tokens in the vocabulary", least=1)
     context_length: int = option(128, "how many tokens the model sees at once", least=1)
     d_model: int = option(128, "features of a token", least=1)
     n_layers: int = option(4, "blocks", least=1)
-    n_heads: int = option(4, "attention heads; d_model must be divisible by it", least=1)
-    d_ff: int | None = option(None, "features inside the MLP; 4·d_model if none", least=1)
+    n_heads: int = option(4, "attention heads; d_model must be divisible by it unless head_dim is given", least=1)
+    d_ff: int | None = option(
+        None, "features inside the MLP; if none, 4·d_model, of a gated one 8/3·d_model up to a multiple of 8", least=1
+    )
     dropout: float = option(0.0, "share of features dropped while training", least=0, below=1)
     bias: bool = option(True, "biases in linear maps and normalisations")
+    norm: str = option("layernorm", "layernorm, or rmsnorm, which neither centres nor shifts", among=NORMS)
+    norm_eps: float = option(1e-5, "what normalisations add to a variance, or a mean square", above=0)
+    position: str = option(
+        "learned", "learned: a table of positions; rope: queries and keys are turned", among=POSITIONS
+    )
+    rope_theta: float = option(10000.0, "base of rope's wavelengths: the longest is about 2π times it", above=0)
+    mlp: str = option("plain", "plain: widen, bend, narrow; gated: what is bent weighs a second widening", among=MLPS)
+    activation: str | None = option(
+        None, "gelu_tanh, gelu, relu or silu; if none, gelu_tanh, and silu in a gated MLP (SwiGLU)", among=ACTIVATIONS
+    )
+    n_kv_heads: int | None = option(None, "key and value heads, shared by groups of n_heads; n_heads if none", least=1)
+    head_dim: int | None = option(None, "features of a head; d_model / n_heads if none", least=1)
+    qk_norm: bool = option(False, "normalise the queries and keys of each head by rmsnorm")
+    tie_head: bool = option(True, "read the next token off the token table; else off a table of the head's own")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.d_model % self.n_heads:
+        if self.head_dim is None and self.d_model % self.n_heads:
             raise ValueError(
                 f"d_model must be divisible by n_heads, got d_model={self.d_model} and n_heads={self.n_heads}; "
                 f"try n_heads={_divisor_near(self.d_model, self.n_heads)}"
             )
+        if self.n_heads % self.kv_heads:
+            raise ValueError(
+                f"n_heads must be divisible by n_kv_heads, got n_heads={self.n_heads} and n_kv_heads={self.n_kv_heads}; "
+                f"try n_kv_heads={_divisor_near(self.n_heads, self.kv_heads)}"
+            )
+        if self.position == "rope" and self.head_size % 2:
+            raise ValueError(
+                f"position=rope turns pairs of features: a head must have an even number of them, got {self.head_size}; "
+                f"try head_dim={self.head_size + 1}"
+            )
+
+    @property
+    def head_size(self) -> int:
+        """Features of a head, D."""
+        return self.head_dim or self.d_model // self.n_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Key heads, and as many value heads."""
+        return self.n_kv_heads or self.n_heads
+
+    @property
+    def mlp_size(self) -> int:
+        """Features inside the MLP: the default of a gated one has as many weights in three matrices as 4·d_model in two."""
+        return self.d_ff or (-(-self.d_model * 8 // 24) * 8 if self.mlp == "gated" else 4 * self.d_model)
+
+    @property
+    def bend(self) -> str:
+        """Name of the MLP's activation."""
+        return self.activation or ("silu" if self.mlp == "gated" else "gelu_tanh")
 
 
 def _divisor_near(d_model: int, n_heads: int) -> int:
@@ -112,7 +176,9 @@ class TrainConfig(Config):
     )
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)
-    sampling: str = option("random", "random windows, or epochs: each window once, in a new order every time round")
+    sampling: str = option(
+        "random", "random windows, or epochs: each window once, in a new order every time round", among=SAMPLINGS
+    )
     stride: int | None = option(
         None, "tokens from one window to the next; if none, 1 at random and context_length in epochs", least=1
     )
@@ -133,11 +199,6 @@ class TrainConfig(Config):
     eval_every: int = option(100, "updates between evaluations; the last one is always evaluated", least=1)
     eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
     save_every: int = option(100, "updates between checkpoints; the last one is always saved", least=1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampling not in SAMPLINGS:
-            raise ValueError(f"sampling must be {' or '.join(SAMPLINGS)}, got {self.sampling!r}")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from nanograd.debug import AnomalyError, observing
 from nanograd.nn import count_parameters
 from nanograd.op import MODE, Observer, Op, no_grad
 from nanograd.optim import AdamW, clip_grad_norm
+from nanograd.tensor import Tensor
 
 OK, LOOK, BAD = "ok", "look", "bad"
 
@@ -122,18 +123,17 @@ def tied_weights(model: GPT) -> Finding:
 
 
 def causality(model: GPT, ids: np.ndarray) -> Finding:
-    """Pull the logits of all tokens before a cut back to the embeddings: those after the cut must get exactly 0.
-
-    The position table's gradient is that of the embeddings themselves, since one text uses each position once.
-    """
+    """Pull the logits of all tokens before a cut back to the embeddings: those after the cut must get exactly 0."""
     T = ids.shape[1]
-    logits = model(ids[:1])  # (1, T, V)
+    with no_grad():
+        x = Tensor(model.embed(ids[:1]).data, requires_grad=True)  # (1, T, C)
+    logits = nanograd.linear(model.transform(x), model.head_weight)  # (1, T, V)
     rng = np.random.default_rng(0)
     leaks = []
     for cut in sorted({1, *np.linspace(1, T - 1, CAUSAL_CUTS, dtype=int).tolist()} - {0, T}):
         dy = np.zeros_like(logits.data)
         dy[:, :cut] = rng.standard_normal(dy[:, :cut].shape)
-        dx = nanograd.grad(logits, model.pos_emb.weight, dy, retain_graph=True)  # (context, C)
+        dx = nanograd.grad(logits, x, dy, retain_graph=True)[0]  # (T, C)
         later = np.abs(dx[cut:T]).max(axis=1)
         if later.any():
             t = cut + int(np.flatnonzero(later)[0])

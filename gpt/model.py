@@ -6,27 +6,36 @@ import numpy as np
 
 from gpt.block import Block
 from gpt.config import ModelConfig
+from gpt.norm import make_norm
 from nanograd import ops
-from nanograd.nn import Dropout, Embedding, LayerNorm, Module
+from nanograd.nn import Dropout, Embedding, Linear, Module, Parameter
 from nanograd.tensor import Tensor
 
 
 class GPT(Module):
-    """The language model of Radford et al. 2019 (GPT-2), which see for the sizes.
+    """The language model of Radford et al. 2019 (GPT-2), which see for the sizes, or a later one: the config says.
 
     Token and position embeddings are added; n_layers blocks follow, a last normalisation, and a head that is the token
-    table itself (tied, Press and Wolf 2017, arXiv:1608.05859).
+    table itself (tied, Press and Wolf 2017, arXiv:1608.05859). With position=rope there is no table of positions, since
+    attention turns queries and keys; with tie_head off the head has a table of its own.
     """
 
     def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None) -> None:
         rng = rng or np.random.default_rng()
         self.config = config
         self.tok_emb = Embedding(config.vocab_size, config.d_model, rng=rng)
-        self.pos_emb = Embedding(config.context_length, config.d_model, rng=rng)
+        learned = config.position == "learned"
+        self.pos_emb = Embedding(config.context_length, config.d_model, rng=rng) if learned else None
         self.dropout = Dropout(config.dropout)
         self.blocks = [Block(config, rng) for _ in range(config.n_layers)]
-        self.norm = LayerNorm(config.d_model, bias=config.bias)
+        self.norm = make_norm(config)
+        self.head = None if config.tie_head else Linear(config.d_model, config.vocab_size, bias=False, rng=rng)
         self._initialise(rng)
+
+    @property
+    def head_weight(self) -> Parameter:
+        """The table (V, C) that the head reads: a row for each token, with which features are compared."""
+        return self.tok_emb.weight if self.head is None else self.head.weight
 
     def _initialise(self, rng: np.random.Generator) -> None:
         """Draw every matrix from N(0, 0.02²), and those that write to the residual stream 1/√(2·n_layers) smaller.
@@ -45,21 +54,30 @@ class GPT(Module):
 
     def forward(self, ids: np.ndarray, targets: np.ndarray | None = None, *, reduction: str = "mean") -> Tensor:
         """Return the logits (B, T, V) of the token after each of ids (B, T), or, given targets (B, T), their loss."""
-        x, head = self.hidden(ids), self.tok_emb.weight
+        x, head = self.hidden(ids), self.head_weight
         if targets is None:
             return ops.linear(x, head)
         return ops.linear_cross_entropy(x, head, targets, reduction=reduction)  # the logits are never there at once
 
     def hidden(self, ids: np.ndarray) -> Tensor:
         """Return the features (B, T, C) that the head reads."""
+        return self.transform(self.embed(ids))
+
+    def embed(self, ids: np.ndarray) -> Tensor:
+        """Return what the first block reads of ids (B, T): features (B, T, C)."""
         ids = np.asarray(ids)
         if ids.ndim != 2:
             raise ValueError(f"GPT: ids must be (batch, time), got shape {ids.shape}")
         T = ids.shape[1]
         if T > self.config.context_length:
             raise ValueError(f"GPT: {T} tokens are more than context_length={self.config.context_length}")
-        x = self.tok_emb(ids) + self.pos_emb(np.arange(T))  # (B, T, C) + (T, C): without it "cat sat" = "sat cat"
-        x = self.dropout(x)
+        x = self.tok_emb(ids)  # (B, T, C)
+        if self.pos_emb is not None:
+            x = x + self.pos_emb(np.arange(T))  # + (T, C): without it "cat sat" = "sat cat"
+        return self.dropout(x)
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Run the blocks and the last normalisation on features x (B, T, C)."""
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

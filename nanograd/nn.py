@@ -218,6 +218,17 @@ class LayerNorm(Module):
         return ops.layernorm(x, self.weight, self.bias, eps=self.eps)  # (…, d) → (…, d)
 
 
+class RMSNorm(Module):
+    """Bring each token's d features to mean square 1, then scale them: nothing is centred, nothing shifted."""
+
+    def __init__(self, d: int, *, eps: float = 1e-5) -> None:
+        self.weight = Parameter(np.ones(d, np.float32))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.rmsnorm(x, self.weight, eps=self.eps)  # (…, d) → (…, d)
+
+
 class Dropout(Module):
     """Drop each entry with probability p while training; do nothing in evaluation."""
 

@@ -43,7 +43,7 @@ FLOORS = (
     ("gpt.pieces",),
     ("gpt.encode",),
     ("gpt.prepare",),
-    ("gpt.attention", "gpt.mlp"),
+    ("gpt.attention", "gpt.mlp", "gpt.norm"),
     ("gpt.block",),
     ("gpt.model",),
     ("gpt.decoder",),

@@ -15,7 +15,12 @@ def rope_tables(positions: np.ndarray, d: int, base: float, dtype: np.dtype) -> 
 
 
 def rope_forward(
-    x: np.ndarray, *, base: float = 10000.0, positions: np.ndarray | None = None, interleaved: bool = False
+    x: np.ndarray,
+    *,
+    base: float = 10000.0,
+    positions: np.ndarray | None = None,
+    interleaved: bool = False,
+    turned: int | None = None,
 ) -> tuple[np.ndarray, Any]:
     """Turn pairs of features by an angle that grows with position (Su et al. 2021, arXiv:2104.09864, eq. 15).
 
@@ -24,14 +29,21 @@ def rope_forward(
     y_a = a cos θ - b sin θ                                (1)
     y_b = a sin θ + b cos θ                                (2)
     A product of two turned vectors depends on the difference of their positions only.
+
+    Where x (…, H, T, D) holds heads of which only the first `turned` are to be turned (queries and keys, but not values),
+    the rest pass as they are. y lies in memory as x does, so that heads which are a view of (…, T, H, D) stay one.
     """
     if x.ndim < 2 or x.shape[-1] % 2:
         raise ValueError(f"rope: x must be (…, T, D) with D even, got {x.shape}")
     positions = np.arange(x.shape[-2]) if positions is None else np.asarray(positions)
     if positions.shape[-1:] != x.shape[-2:-1]:
         raise ValueError(f"rope: positions must be one for each of {x.shape[-2]} tokens, got shape {positions.shape}")
+    if turned is not None and (x.ndim < 3 or not 0 <= turned <= x.shape[-3]):
+        raise ValueError(
+            f"rope: turned must be how many of x's heads (…, H, T, D) are turned, got {turned} for {x.shape}"
+        )
     cos, sin = rope_tables(positions, x.shape[-1], base, x.dtype)
-    return _turn(x, cos, sin, interleaved), (cos, sin, interleaved)  # (1), (2)
+    return _turn(x, cos, sin, interleaved, turned), (cos, sin, interleaved, turned)  # (1), (2)
 
 
 def rope_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -42,19 +54,24 @@ def rope_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     which is the turn by -θ: a rotation is undone by its transpose.
     Check: dx is as long as dy.
     """
-    cos, sin, interleaved = saved
-    return (_turn(dy, cos, -sin, interleaved),)  # (3), (4)
+    cos, sin, interleaved, turned = saved
+    return (_turn(dy, cos, -sin, interleaved, turned),)  # (3), (4)
 
 
 rope = Op(rope_forward, rope_backward, floating=True)
 
 
-def _turn(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool) -> np.ndarray:
-    """Turn every pair of x by the angle whose cosine and sine are given: (1), (2)."""
+def _turn(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool, turned: int | None) -> np.ndarray:
+    """Turn every pair of x, or of its first `turned` heads, by the angle whose cosine and sine are given: (1), (2)."""
+    y = np.empty_like(x)
+    if turned is not None:
+        y[..., turned:, :, :] = x[..., turned:, :, :]
+        x, out = x[..., :turned, :, :], y[..., :turned, :, :]
+    else:
+        out = y
     half = x.shape[-1] // 2
     first, second = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
     a, b = x[..., first], x[..., second]
-    y = np.empty(x.shape, x.dtype)
-    y[..., first] = a * cos - b * sin
-    y[..., second] = a * sin + b * cos
+    out[..., first] = a * cos - b * sin
+    out[..., second] = a * sin + b * cos
     return y
