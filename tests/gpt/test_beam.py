@@ -128,6 +128,11 @@ def test_it_stops_when_nothing_better_can_come() -> None:
     found = beam_search(gpt(), [1], beams=1, max_new_tokens=50, length_penalty=0, stop_id=0)
     assert found[0].ids == []
     assert Table.steps == 1
+    # Of two beams the second counts as well: after two steps [] (0.36) and [1] (0.3·0.36 = 0.108) are done, and 2 1 goes
+    # on with 0.306. It ends with 0.306·0.36 = 0.110, after which nothing has more than 0.306·0.34 = 0.104.
+    found = beam_search(gpt(), [1], beams=2, max_new_tokens=50, length_penalty=0, stop_id=0)
+    assert [beam.ids for beam in found] == [[], [2, 1]]
+    assert Table.steps == 3
     # At 1 what goes on may still end at ln 0.34 / 50 a token, so it does go on.
     beam_search(gpt(), [1], beams=1, max_new_tokens=50, length_penalty=1, stop_id=0)
     assert Table.steps > 1

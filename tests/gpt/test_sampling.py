@@ -89,25 +89,6 @@ def test_float32_logits_are_taken_as_they_are_and_not_changed() -> None:
     np.testing.assert_array_equal(logits, before)
 
 
-@settings(deadline=None)
-@given(
-    st.lists(st.floats(-50, 50), min_size=1, max_size=8),
-    st.floats(0.05, 5),
-    st.none() | st.integers(1, 10),
-    st.none() | st.floats(0, 1),
-)
-def test_it_is_a_distribution_that_keeps_the_likeliest(
-    logits: list[float], temperature: float, top_k: int | None, top_p: float | None
-) -> None:
-    z = np.array(logits)
-    p = next_token_probabilities(z, temperature=temperature, top_k=top_k, top_p=top_p)
-    assert p.shape == z.shape
-    assert (p >= 0).all()
-    assert abs(p.sum() - 1) < 1e-12
-    assert p[z.argmax()] == p.max() > 0
-    assert np.count_nonzero(p) <= (top_k or len(z))
-
-
 # Min-p
 
 
@@ -205,7 +186,12 @@ def test_top_p_looks_as_far_as_it_must() -> None:
     for kept in (1, HEAD - 1, HEAD, HEAD + 1, 8 * HEAD, 8 * HEAD + 1, V - 1):
         p = next_token_probabilities(np.zeros(V), top_p=(kept - 0.5) / V)  # of equals, the first
         np.testing.assert_array_equal(np.flatnonzero(p), np.arange(kept))
-    z = np.random.default_rng(0).permutation(V) / V
+    z = np.random.default_rng(0).permutation(V) / V  # without equals
+    for top_p in (0.05, 0.15, 0.2, 0.5, 0.95):
+        p = np.sort(np.exp(z) / np.exp(z).sum())[::-1]
+        kept = int(np.count_nonzero(p.cumsum() < top_p)) + 1
+        assert np.count_nonzero(next_token_probabilities(z, top_p=top_p)) == kept
+        assert (kept < HEAD) == (top_p < 0.2)
     order = np.argsort(-z)
     np.testing.assert_array_equal(likeliest(z, 10), order[:10])
     np.testing.assert_array_equal(np.flatnonzero(next_token_probabilities(z, top_k=300)), np.sort(order[:300]))
@@ -234,7 +220,9 @@ def test_log_probabilities_of_rows() -> None:
 # What holds for all
 
 
-LOGITS = st.lists(st.floats(-50, 50) | st.integers(-2, 2).map(float), min_size=1, max_size=12).map(np.array)
+# Eighths: of two that differ by less than rounding, neither needs to be the likelier.
+EIGHTHS = st.integers(-400, 400) | st.integers(-2, 2)
+LOGITS = st.lists(EIGHTHS.map(lambda n: n / 8), min_size=1, max_size=12).map(np.array)
 
 
 @settings(deadline=None)
@@ -255,6 +243,8 @@ def test_whatever_is_asked_it_is_a_distribution(
     assert (p >= 0).all()
     assert abs(p.sum() - 1) < 1e-12
     assert np.count_nonzero(p) <= top_k
+    if not seen:
+        assert p[z.argmax()] == p.max()
 
 
 @settings(deadline=None)
@@ -264,7 +254,7 @@ def test_who_has_the_greater_logit_is_not_less_likely(
 ) -> None:
     p = next_token_probabilities(z, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     order = np.argsort(-z, kind="stable")
-    assert (np.diff(p[order]) <= 0).all()
+    assert (np.diff(p[order]) <= 1e-15).all()
 
 
 @settings(deadline=None)
