@@ -46,6 +46,7 @@ FLOORS = (
     ("gpt.attention", "gpt.mlp", "gpt.norm"),
     ("gpt.block",),
     ("gpt.model",),
+    ("gpt.layers",),
     ("gpt.decoder",),
     ("gpt.checkpoint", "gpt.generate", "gpt.train"),
     ("gpt.estimate",),
