@@ -46,6 +46,7 @@ FLOORS = (
     ("gpt.attention", "gpt.mlp", "gpt.norm"),
     ("gpt.block",),
     ("gpt.model",),
+    ("gpt.layers",),
     ("gpt.decoder", "gpt.sampling"),
     ("gpt.checkpoint", "gpt.generate", "gpt.beam", "gpt.score", "gpt.train"),
     ("gpt.estimate",),

@@ -6,10 +6,27 @@ import pytest
 from gpt.config import ModelConfig
 from gpt.decoder import Decoder
 from gpt.model import GPT
+from nanograd import ops
 from nanograd.op import MODE, no_grad
 
 SHAPE = {"vocab_size": 17, "context_length": 12, "d_model": 16, "n_layers": 3, "n_heads": 4}
-KINDS = {"gpt2": {}, "no bias": {"bias": False}}
+LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False, "n_kv_heads": 2, "tie_head": False}
+KINDS: dict[str, dict[str, object]] = {
+    "gpt2": {},
+    "no bias": {"bias": False},
+    "rmsnorm": {"norm": "rmsnorm"},
+    "rope": {"position": "rope", "rope_theta": 100.0},
+    "gated": {"mlp": "gated"},
+    "gated relu": {"mlp": "gated", "activation": "relu"},
+    "gelu": {"activation": "gelu"},
+    "shared keys": {"n_kv_heads": 2},
+    "one key": {"n_kv_heads": 1},
+    "wide heads": {"head_dim": 6},
+    "qk_norm": {"qk_norm": True},
+    "own head": {"tie_head": False},
+    "llama": LLAMA,
+    "qwen": {**LLAMA, "qk_norm": True, "head_dim": 6, "norm_eps": 1e-3},
+}
 
 
 def make(kind: str, dtype: type = np.float64, **changes: object) -> GPT:
@@ -85,6 +102,43 @@ def test_learned_positions_drop_the_older_half_of_each_row_that_is_full(context:
             close(logits[b], full(model, np.array([row]))[0, -1])
 
 
+def banded(model: GPT, ids: np.ndarray, context: int) -> np.ndarray:
+    """Return the logits (B, T, V) of a forward in which every token of every block sees the last `context` only."""
+    T = ids.shape[1]
+    with no_grad():
+        x = model.tok_emb(ids)
+        for block in model.blocks:
+            x = block(x, ~np.tri(T, k=-context, dtype=bool))  # and causal besides
+        return ops.linear(model.norm(x), model.head_weight).data
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].get("position") == "rope"])
+@pytest.mark.parametrize("context", [1, 3, 12])
+def test_rope_slides_over_the_last_tokens(kind: str, context: int) -> None:
+    model, ids = make(kind, context_length=context), random_ids(2, 40)
+    lengths = np.array([min(3, context), 1])
+    decoder = Decoder(model, 2)
+    logits = decoder.prefill(ids[:, 3 - lengths[0] : 3], lengths)
+    due = [banded(model, ids[b : b + 1, 3 - n :], context)[0] for b, n in enumerate(lengths)]
+    for t in range(3, 40):
+        for b, n in enumerate(lengths):
+            close(logits[b], due[b][t - 4 + n])
+        logits = decoder.step(ids[:, t])
+
+
+def test_rope_goes_on_sliding_after_rows_changed_places() -> None:
+    model, ids = make("rope", context_length=5), random_ids(2, 20)
+    decoder = Decoder(model, 2)
+    decoder.prefill(ids[:, :4])
+    for t in range(4, 9):
+        decoder.step(ids[:, t])
+    decoder.reorder(np.array([1, 0]))
+    crossed = np.concatenate((ids[::-1, :9], ids[:, 9:]), axis=1)
+    due = banded(model, crossed, 5)
+    for t in range(9, 20):
+        close(decoder.step(ids[:, t]), due[:, t])
+
+
 def test_of_a_long_prompt_the_end_is_read() -> None:
     model, ids = make("gpt2"), random_ids(1, 30)
     close(Decoder(model).prefill(ids), full(model, ids[:, -12:])[:, -1])
@@ -129,11 +183,11 @@ def test_it_reads_the_models_own_weights_and_records_nothing() -> None:
         (lambda d: d.prefill(np.zeros((2, 0), int)), r"got shape \(2, 0\)"),
         (lambda d: d.prefill(np.zeros((2, 3), int), np.array([0, 3])), r"one from 1 to 3 for each row, got \[0, 3\]"),
         (lambda d: d.prefill(np.zeros((2, 3), int), np.array([4, 3])), r"one from 1 to 3 for each row, got \[4, 3\]"),
-        (lambda d: d.prefill(np.zeros((2, 9), int)), "9 tokens are more than the cache's capacity of 4"),
+        (lambda d: d.prefill(np.zeros((2, 9), int)), "9 tokens are more than the Decoder's capacity=4"),
         (lambda d: d.step(np.zeros(3, int)), r"step: ids must be \(2,\), one for each row, got shape \(3,\)"),
         (
             lambda d: [d.step(np.zeros(2, int)) for _ in range(5)],
-            "cache is full; make the Decoder with a capacity above 4",
+            "cache is full; make the Decoder with more than capacity=4",
         ),
         (lambda d: d.reorder(np.zeros(1, int)), r"reorder: rows must be \(2,\), one for each row, got shape \(1,\)"),
     ],

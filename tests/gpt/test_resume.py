@@ -29,6 +29,8 @@ TINY = (
 )
 SETTINGS = {
     "plain": "--tokenizer char --eval-every 7 --lr 0.02 --min-lr 1",  # rising, so that the best step comes early
+    "modern": "--tokenizer char --norm rmsnorm --position rope --mlp gated --no-bias --n-kv-heads 1 --qk-norm --shards 2 "
+    "--no-tie-head --dropout 0.1 --eval-every 9",
     "dropout": "--vocab-size 270 --dropout 0.2 --grad-accum-steps 2 --shards 2 --eval-every 9 --no-bias",
 }
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
