@@ -42,7 +42,7 @@ def generate_samples(
 
 def _steps(
     model: GPT, prompt: list[int], config: SampleConfig, stop_id: int | None, going: set[int], waiting: list[deque[int]]
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Draw a token for each sample that is going, and leave it where it waits; those that end leave `going`."""
     n, T = len(waiting), model.config.context_length
     seen = [set(prompt) for _ in range(n)]
