@@ -6,15 +6,18 @@ memory gives them is how fast text can be written. A product of one row and a ma
 all threads of the BLAS (28 of 29.4 GB/s on two cores), as long as no copy of a matrix is made.
 """
 
+import contextlib
 import math
 
 import numpy as np
 
 from gpt.attention import MultiHeadAttention
-from gpt.layers import angles, linear, mlp, norm, normalise, place, product, think, turn
+from gpt.layers import angles, attend, linear, mlp, norm, normalise, place, product, think, turn
 from gpt.model import GPT
 from nanograd import ops
+from nanograd.blas import one_thread
 from nanograd.ops.packed_attention import split_heads
+from nanograd.threads import WORTH
 
 Hidden = np.ndarray | None  # (B, 1, 1, S), added to scores: -∞ where a row may not look; None where it may everywhere
 
@@ -44,6 +47,7 @@ class Decoder:
         self.window = np.zeros((batch_size, self.capacity), np.intp)  # the ids in the columns
         self.starts = np.zeros(batch_size, np.intp)  # the first column that is a row's own
         self.length = 0  # columns written, those whose place was taken included
+        self.small = config.d_model * config.mlp_size < WORTH  # a product on several threads gains nothing
 
     def prefill(self, ids: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Forget all, read prompts ids (B, T) and return the logits (B, V) of the token after each.
@@ -78,7 +82,10 @@ class Decoder:
             raise ValueError(f"step: the cache is full; make the Decoder with more than capacity={self.capacity}")
         if self.length == self.context_length and self.model.pos_emb is not None:
             return self._begin_again(ids)
-        logits = self._step(ids, self.length % self.capacity, min(self.length + 1, self.capacity))
+        if not all(0 <= id < self.model.config.vocab_size for id in ids.tolist()):
+            raise ValueError(f"step: ids must lie in [0, {self.model.config.vocab_size}), got {ids.tolist()}")
+        with one_thread() if self.small else contextlib.nullcontext():
+            logits = self._step(ids, self.length % self.capacity, min(self.length + 1, self.capacity))
         self.window[:, self.length % self.capacity] = ids
         self.length += 1
         return logits
@@ -115,7 +122,7 @@ class Decoder:
             if block is model.blocks[-1]:
                 y, x = ops.attention(q[:, :, -1:], k, v, mask).reshape(len(x), 1, -1), x[:, -1:]  # T is 1 from here on
             else:
-                y = ops.packed_attention(qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True)
+                y = attend(q, k, v, mask)  # (B, T, H D)
             x = x + linear(attn.out_proj, y)  # (B, T, C)
             x += mlp(block.mlp, norm(block.norm2, x))
         return ops.linear(norm(model.norm, x[:, -1]), model.head_weight.data)
@@ -123,7 +130,7 @@ class Decoder:
     def _step(self, ids: np.ndarray, column: int, seen: int) -> np.ndarray:
         """Run the model on one token of each row, ids (B,), that looks at `seen` columns; write its own into `column`."""
         model, hidden, turned = self.model, self._hidden(seen), None
-        x = ops.embedding(model.tok_emb.weight.data, ids)  # (B, C)
+        x = model.tok_emb.weight.data[ids]  # (B, C)
         if model.pos_emb is not None:
             x += model.pos_emb.weight.data[self.length - self.starts]
         else:

@@ -139,6 +139,20 @@ def test_rope_goes_on_sliding_after_rows_changed_places() -> None:
         close(decoder.step(ids[:, t]), due[:, t])
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_large_models_and_long_prompts_go_over_threads_to_the_same_result(kind: str) -> None:
+    model, ids = make(kind, context_length=300, d_model=256, n_heads=8, d_ff=1024), random_ids(2, 300)
+    lengths = np.array([297, 200])
+    decoder = Decoder(model, 2)
+    assert not decoder.small
+    due = [full(model, ids[b : b + 1, 297 - n :])[0] for b, n in enumerate(lengths)]
+    logits = decoder.prefill(ids[:, :297], lengths)
+    for t in range(297, 300):
+        for b, n in enumerate(lengths):
+            close(logits[b], due[b][t - 298 + n])
+        logits = decoder.step(ids[:, t])
+
+
 def test_of_a_long_prompt_the_end_is_read() -> None:
     model, ids = make("gpt2"), random_ids(1, 30)
     close(Decoder(model).prefill(ids), full(model, ids[:, -12:])[:, -1])
@@ -185,6 +199,9 @@ def test_it_reads_the_models_own_weights_and_records_nothing() -> None:
         (lambda d: d.prefill(np.zeros((2, 3), int), np.array([4, 3])), r"one from 1 to 3 for each row, got \[4, 3\]"),
         (lambda d: d.prefill(np.zeros((2, 9), int)), "9 tokens are more than the Decoder's capacity=4"),
         (lambda d: d.step(np.zeros(3, int)), r"step: ids must be \(2,\), one for each row, got shape \(3,\)"),
+        (lambda d: d.step(np.array([0, 17])), r"step: ids must lie in \[0, 17\), got \[0, 17\]"),
+        (lambda d: d.step(np.array([-1, 0])), r"step: ids must lie in \[0, 17\), got \[-1, 0\]"),
+        (lambda d: d.prefill(np.full((2, 2), 17)), r"embedding: ids must lie in \[0, 17\)"),
         (
             lambda d: [d.step(np.zeros(2, int)) for _ in range(5)],
             "cache is full; make the Decoder with more than capacity=4",
