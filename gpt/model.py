@@ -33,7 +33,8 @@ class GPT(Module):
         self.blocks = [Block(config, rng) for _ in range(config.n_layers)]
         self.norm = make_norm(config)
         self.head = None if config.tie_head else Linear(config.d_model, config.vocab_size, bias=False, rng=rng)
-        self._initialise(rng)
+        if not isinstance(rng, _Zeros):
+            self._initialise(rng)
 
     @property
     def head_weight(self) -> Parameter:
@@ -54,7 +55,9 @@ class GPT(Module):
         malformed, holds NaN or infinity, or means something that is not modelled here.
         """
         pretrained = path if isinstance(path, Pretrained) else load_pretrained(path)
-        model = cls.undrawn(pretrained.model_config).astype(dtype)
+        model = cls.undrawn(pretrained.model_config)
+        if np.dtype(dtype) != np.float32:
+            model.astype(dtype)
         pretrained.tensors.copy_into(model.state_dict())
         return model.eval()
 

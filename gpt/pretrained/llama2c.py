@@ -101,7 +101,7 @@ def _halves(stored: Stored, head_size: int) -> Stored:
         pairs = stored.read().reshape(-1, head_size // 2, 2, stored.shape[1])  # (heads, D/2, 2, C)
         return pairs.swapaxes(1, 2).reshape(stored.shape)
 
-    return replace(stored, read=read)
+    return replace(stored, read=read, rows=None)
 
 
 def read_tokenizer(path: Path, vocab_size: int) -> ScoredTokenizer:

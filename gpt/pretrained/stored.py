@@ -15,6 +15,7 @@ import numpy as np
 
 from gpt.safetensors import Entry, map_tensor
 
+BLOCK = 1 << 22  # bytes that are read at a time, of a tensor whose rows can be read alone
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 
@@ -22,13 +23,14 @@ FLOATS = ("F16", "BF16", "F32", "F64")
 class Stored:
     """One tensor in a file: `where` names it in errors, `read` gives its numbers, as a view of the file if it can.
 
-    dtype is called as in safetensors.
+    dtype is called as in safetensors. `rows`, where a part can be read alone, gives the rows from one to another.
     """
 
     where: str
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]
     dtype: str = "F32"
+    rows: Callable[[int, int], np.ndarray] | None = None
 
 
 class Link(NamedTuple):
@@ -53,12 +55,7 @@ class Weights(Mapping[str, np.ndarray]):
         self.stored = stored
 
     def __getitem__(self, name: str) -> np.ndarray:
-        stored = self.stored[name]
-        array = stored.read()
-        if not _finite(array):
-            kind = "NaN" if np.isnan(array.min()) else "infinity"
-            raise ValueError(f"{stored.where}: holds {kind}: the weights are lost or damaged; download them again")
-        return array
+        return _checked(self.stored[name].read(), self.stored[name])
 
     def copy_into(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Fill arrays, which must be ours by name and shape, with the weights, one after the other.
@@ -67,18 +64,37 @@ class Weights(Mapping[str, np.ndarray]):
         """
         assert arrays.keys() == self.stored.keys(), arrays.keys() ^ self.stored.keys()
         for name, array in arrays.items():
-            weights = self[name]
-            assert array.shape == weights.shape, (name, array.shape, weights.shape)
-            with np.errstate(over="ignore"):
-                array[...] = weights
-            if weights.dtype.itemsize > array.dtype.itemsize and not _finite(array):
-                raise ValueError(f"{self.stored[name].where}: holds {weights.dtype} too large for {array.dtype}")
+            stored = self.stored[name]
+            assert array.shape == stored.shape, (name, array.shape, stored.shape)
+            if stored.rows is None:
+                _copy(array, self[name], stored)
+                continue
+            step = max(1, BLOCK // max(1, array[:1].nbytes))
+            for begin in range(0, len(array), step):
+                part = array[begin : begin + step]
+                _copy(part, _checked(stored.rows(begin, begin + len(part)), stored), stored)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.stored)
 
     def __len__(self) -> int:
         return len(self.stored)
+
+
+def _copy(array: np.ndarray, weights: np.ndarray, stored: Stored) -> None:
+    with np.errstate(over="ignore"):
+        array[...] = weights
+    if weights.dtype.itemsize > array.dtype.itemsize and not _finite(array):
+        raise ValueError(f"{stored.where}: holds {weights.dtype} too large for {array.dtype}")
+
+
+def _checked(array: np.ndarray, stored: Stored) -> np.ndarray:
+    if not _finite(array):
+        kind = "NaN" if np.isnan(array.min()) else "infinity"
+        raise ValueError(
+            f"{stored.where}: holds {kind}: the weights are lost or damaged; take them from the source again"
+        )
+    return array
 
 
 def _finite(array: np.ndarray) -> bool:
@@ -88,8 +104,16 @@ def _finite(array: np.ndarray) -> bool:
 
 def from_safetensors(path: Path, entries: Mapping[str, Entry]) -> dict[str, Stored]:
     """Return the tensors that the header of a file tells of."""
+
+    def rows(entry: Entry, begin: int, end: int) -> np.ndarray:
+        row = (entry.end - entry.begin) // entry.shape[0]  # bytes
+        shape = (end - begin, *entry.shape[1:])
+        return map_tensor(path, Entry(entry.dtype, shape, entry.begin + begin * row, entry.begin + end * row))
+
     return {
-        name: Stored(f"{path}: {shown(name)}", entry.shape, partial(map_tensor, path, entry), entry.dtype)
+        name: Stored(
+            f"{path}: {shown(name)}", entry.shape, partial(map_tensor, path, entry), entry.dtype, partial(rows, entry)
+        )
         for name, entry in entries.items()
     }
 
@@ -137,6 +161,8 @@ def connect(
 
 def _joined(parts: list[Stored], link: Link) -> Stored:
     """Return one of our tensors as its parts give it."""
+    if len(parts) == 1 and not link.transposed:
+        return parts[0]
     shape = (sum(shape[0] for shape in link.shapes), *link.shapes[0][1:])
 
     def read() -> np.ndarray:

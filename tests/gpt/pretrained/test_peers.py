@@ -129,7 +129,6 @@ def test_a_model_of_ours_is_the_same_in_transformers(
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(text)["input_ids"] == tokenizer.encode(text)
 
 
-@pytest.mark.slow
 def test_the_124m_shape(transformers: Any, tmp_path: Path) -> None:
     import torch
 
