@@ -16,7 +16,7 @@ def read_config(settings: Settings) -> ModelConfig:
     settings.only("scale_attn_weights", True)
     settings.only("scale_attn_by_inverse_layer_idx", False)
     settings.only("reorder_and_upcast_attn", False)
-    dropouts = {settings.get(key, 0.1) for key in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
+    dropouts = {settings.share(key, 0.1) for key in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
     dropout = dropouts.pop() if len(dropouts) == 1 else 0.0  # we have one for all three; only training sees it
     width = settings.whole("n_embd")
     return ModelConfig(

@@ -17,6 +17,7 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from gpt.pretrained import llama
+from gpt.pretrained.settings import read_bounded
 from gpt.pretrained.stored import Stored, Weights, connect, raw
 from gpt.tokenizer import ScoredTokenizer
 
@@ -106,8 +107,7 @@ def _halves(stored: Stored, head_size: int) -> Stored:
 
 def read_tokenizer(path: Path, vocab_size: int) -> ScoredTokenizer:
     """Read a tokenizer.bin: the longest length, then of each token its score, its length and its bytes."""
-    with open(path, "rb") as file:
-        data = file.read(LARGEST + 1)
+    data = read_bounded(path, LARGEST)
     scores: list[float] = []
     pieces: list[str] = []
     at = 4

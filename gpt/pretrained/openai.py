@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gpt.config import ModelConfig
 from gpt.pretrained import gpt2
-from gpt.pretrained.settings import Settings
+from gpt.pretrained.settings import Settings, read_bounded
 from gpt.pretrained.stored import Stored, Weights, connect, raw, shown
 
 LARGEST = 1 << 24  # bytes of an index; that of GPT-2 has 5,000
@@ -44,8 +44,7 @@ def open_checkpoint(index: Path) -> tuple[ModelConfig, Weights]:
 
 def read_index(index: Path) -> dict[str, Stored]:
     """Return the tensors that an index tells of; their numbers are read from the data file beside it."""
-    with open(index, "rb") as file:
-        table = file.read(LARGEST + 1)
+    table = read_bounded(index, LARGEST)
     data = index.with_suffix(".data-00000-of-00001")
     length = data.stat().st_size
     found = {}
@@ -74,7 +73,7 @@ def read_index(index: Path) -> dict[str, Stored]:
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield keys and values of a LevelDB table, in order."""
-    if len(data) > LARGEST or len(data) < 48 or struct.unpack_from("<Q", data, len(data) - 8)[0] != _MAGIC:
+    if len(data) < 48 or struct.unpack_from("<Q", data, len(data) - 8)[0] != _MAGIC:
         raise ValueError("it does not end in the magic number of a table")
     at = len(data) - 48
     for _ in range(2):  # where the metaindex is, which says nothing, and then the index

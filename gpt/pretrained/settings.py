@@ -81,6 +81,13 @@ class Settings:
             raise self.error(key, "must be a number greater than 0", value)
         return float(value)
 
+    def share(self, key: str, default: float) -> float:
+        """Return a number from 0 to less than 1."""
+        value = self.get(key, default)
+        if type(value) not in (int, float) or not 0 <= value < 1:
+            raise self.error(key, "must be a number from 0 to less than 1", value)
+        return float(value)
+
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false."""
         value = self.get(key, default)
@@ -117,13 +124,18 @@ class Settings:
         return ValueError(f"{self.path}: {shown(key)} {rule}, found {shown(repr(value))}")
 
 
+def read_bounded(path: Path, largest: int) -> bytes:
+    """Return the bytes of a file; ValueError, before they are read, where there are more than `largest`."""
+    size = path.stat().st_size
+    if size > largest:
+        raise ValueError(f"{path}: it must have at most {largest:,} bytes, found {size:,}")
+    return path.read_bytes()
+
+
 def read_json(path: Path, largest: int = LARGEST) -> Mapping[str, Any]:
     """Return the object that a JSON file of bounded size holds; ValueError names the file and what is wrong with it."""
-    with open(path, "rb") as file:
-        data = file.read(largest + 1)
+    data = read_bounded(path, largest)
     try:
-        if len(data) > largest:
-            raise ValueError(f"it must have at most {largest:,} bytes")
         fields = parse_json(data)
         if not isinstance(fields, dict):
             raise ValueError(f"it must be a JSON object, found {type(fields).__name__}")
