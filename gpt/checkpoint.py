@@ -1,7 +1,8 @@
 """A checkpoint is one safetensors file: the model, the optimizer, and how to go on.
 
 Tensors are named `model.*`, `adamw.m.*` and `adamw.v.*`. The metadata holds, as JSON, the configs, the tokenizer and the
-position in the run, and a SHA-256 over everything, so that a damaged file is recognised.
+position in the run, and a SHA-256 over everything, so that a damaged file is recognised. Weights that others trained
+(`python -m gpt import`) are a checkpoint too, at step 0 and without an optimizer.
 """
 
 import hashlib

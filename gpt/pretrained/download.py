@@ -71,7 +71,8 @@ def _fetch_file(url: str, path: Path, out: TextIO) -> None:
             came = part.exists() and part.stat().st_size > before
             attempts = 0 if came else attempts + 1
             if attempts >= ATTEMPTS:
-                reason = error.reason if isinstance(error, urllib.error.URLError) else error
+                unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
+                reason = error.reason if unreachable else error
                 raise OSError(f"{url}: {reason}; what came is kept, the same command goes on from there") from None
     os.replace(part, path)
 
