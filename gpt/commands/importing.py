@@ -12,6 +12,7 @@ from gpt.estimate import count, gigabytes
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS, fetch, instructions
+from gpt.pretrained.files import find_weights
 
 DESCRIPTION = """Make a checkpoint of weights that others trained; sample, eval and info then open it.
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"--download fetches {', '.join(MODELS)}, got {given.path}")
     if given.download:
         fetch(given.path, path)
-    elif given.path in MODELS and not path.exists():
+    elif given.path in MODELS and not holds_weights(path):
         print(instructions(given.path, path), file=sys.stderr)
         return 1
     folder = Path("runs") / (path.resolve().stem or "imported") if given.out is None else Path(given.out)
@@ -46,6 +47,15 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"out: {folder} is there already and not empty; choose another --out")
     convert(path, given.tokenizer, folder)
     return 0
+
+
+def holds_weights(path: Path) -> bool:
+    """Tell whether there is something to import at a path."""
+    try:
+        find_weights(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def convert(path: Path, tokenizer: str | None, folder: Path) -> None:

@@ -35,9 +35,9 @@ def instructions(name: str, folder: Path) -> str:
     """Return, for people, which files to download from where, and where to put them."""
     return "\n".join(
         (
-            f"gpt import: there is no folder {folder} here. Download these {len(FILES)} files into a new folder {folder}:",
+            f"gpt import: the weights of {name} are not here. Download these files into the folder {folder.resolve()}:",
             *(f"  {url_of(name, file)}" for file in FILES),
-            f"and run `python -m gpt import {folder}` again; or let it fetch them: python -m gpt import {name} --download",
+            f"and run `python -m gpt import {name}` again; or let it fetch them: python -m gpt import {name} --download",
         )
     )
 
@@ -48,9 +48,13 @@ def fetch(name: str, folder: Path, *, hub: str = HUB, out: TextIO | None = None)
     Run again, it goes on where it stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for file in FILES:
-        if not (folder / file).exists():
-            _fetch_file(url_of(name, file, hub), folder / file, out or sys.stdout)
+    try:
+        for file in FILES:
+            if not (folder / file).exists():
+                _fetch_file(url_of(name, file, hub), folder / file, out or sys.stdout)
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _fetch_file(url: str, path: Path, out: TextIO) -> None:
@@ -63,16 +67,15 @@ def _fetch_file(url: str, path: Path, out: TextIO) -> None:
             _fetch_part(url, part, Progress(path.name, out))
             break
         except (HTTPException, OSError) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code != 416 and error.code < 500:
+            if isinstance(error, urllib.error.HTTPError):
                 error.close()
-                raise OSError(
-                    f"{url}: the server says {error.code} {error.reason}; is the address still right?"
-                ) from None
+                if error.code < 500:
+                    said = f"the server says {error.code} {error.reason}"
+                    raise OSError(f"{url}: {said}; is the address still right?") from None
             came = part.exists() and part.stat().st_size > before
             attempts = 0 if came else attempts + 1
             if attempts >= ATTEMPTS:
-                unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
-                reason = error.reason if unreachable else error
+                reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
                 raise OSError(f"{url}: {reason}; what came is kept, the same command goes on from there") from None
     os.replace(part, path)
 
@@ -101,7 +104,7 @@ def _fetch_part(url: str, part: Path, progress: "Progress") -> None:
             have = 0
         if total is None:
             raise OSError("the server does not say how long the file is, so it could not be checked")
-        while block := response.read(BLOCK):
+        while have <= total and (block := response.read(BLOCK)):
             file.write(block)
             have += len(block)
             progress.show(have, total)

@@ -3,6 +3,7 @@
 import http.server
 import io
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,17 +137,18 @@ def test_a_file_of_unknown_length_is_refused(server: Server, tmp_path: Path) -> 
     assert not (tmp_path / "config.json").exists()
 
 
-def test_without_a_network(tmp_path: Path, server: Server) -> None:
-    hub = server.hub
-    server.shutdown()
-    server.server_close()
+def test_without_a_network(tmp_path: Path) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        hub = f"http://127.0.0.1:{unheard.getsockname()[1]}"
     with pytest.raises(OSError, match=r"config.json: .*; what came is kept"):
-        fetch("gpt2", tmp_path, hub=hub, out=io.StringIO())
+        fetch("gpt2", tmp_path / "gpt2", hub=hub, out=io.StringIO())
+    assert not (tmp_path / "gpt2").exists()
 
 
 def test_instructions_name_every_file_and_its_place(tmp_path: Path) -> None:
     text = instructions("gpt2-medium", Path("gpt2-medium"))
     for name in FILES:
         assert f"  https://huggingface.co/openai-community/gpt2-medium/resolve/main/{name}\n" in text
-    assert "into a new folder gpt2-medium:" in text
+    assert f"into the folder {Path('gpt2-medium').resolve()}:\n" in text
     assert "python -m gpt import gpt2-medium --download" in text
