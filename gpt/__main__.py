@@ -11,6 +11,7 @@ from gpt.config import nearest
 COMMANDS = {
     "train": "train a model on a text",
     "sample": "write text with a trained model",
+    "score": "how likely a text is to a model, token by token",
     "eval": "measure a trained model's loss on a text",
     "clean": "make clean text of files and folders, HTML too",
     "data": "turn texts into tokens once, for training at any size",

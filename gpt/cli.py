@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -51,7 +52,7 @@ def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) 
                 )
             else:
                 group.add_argument(
-                    flag, type=_reader(kind, optional), default=argparse.SUPPRESS, help=help_text, metavar=_unit(kind)
+                    flag, type=reader(kind, optional), default=argparse.SUPPRESS, help=help_text, metavar=_unit(kind)
                 )
 
 
@@ -70,18 +71,23 @@ def _unit(kind: type) -> str:
     return {int: "N", float: "X"}.get(kind, "TEXT")
 
 
-def _reader(kind: type, optional: bool) -> Any:
-    """Return the function that reads a flag's value; "none" is None where that is allowed."""
+def reader(kind: type, optional: bool = False, least: int | None = None) -> Any:
+    """Return the function that reads a flag's value; "none" is None where that is allowed.
+
+    Given `least`, a value must be finite, and at least that.
+    """
 
     def read(text: str) -> Any:
         if optional and text.lower() == "none":
             return None
         try:
-            return kind(text)
+            value = kind(text)
+            if least is None or least <= value < math.inf:
+                return value
         except ValueError:
-            wanted = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
-            raise argparse.ArgumentTypeError(
-                f"must be {wanted}{' or none' if optional else ''}, got {text!r}"
-            ) from None
+            pass
+        wanted = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+        wanted += f" from {least}" if least is not None else ""
+        raise argparse.ArgumentTypeError(f"must be {wanted}{' or none' if optional else ''}, got {text!r}")
 
     return read

@@ -211,4 +211,10 @@ class SampleConfig(Config):
     top_p: float | None = option(
         None, "draw from the likeliest tokens that together reach this probability", least=0, most=1
     )
+    min_p: float | None = option(
+        None, "draw from the tokens at least this many times as likely as the likeliest", least=0, most=1
+    )
+    repetition_penalty: float | None = option(
+        None, "make tokens that were there before less likely; 1 does nothing, 1.2 is usual", least=1
+    )
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)

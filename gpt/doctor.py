@@ -29,7 +29,7 @@ OK, LOOK, BAD = "ok", "look", "bad"
 MISS = 0.1, 0.25  # of ln V: how far a first loss may be off before it is looked at, and before it is bad
 CAUSAL_CUTS = 6  # places at which a text is cut in two
 OVERFIT_STEPS, OVERFIT_SHARE = 60, 0.1  # updates, and the share of the first loss that they must come down to
-SILENT = 1e-4  # a GELU that gives no more than this for any token says nothing to the layer behind it
+SILENT = 1e-4  # a unit that gives no more than this for any token says nothing to the layer behind it
 SPREAD = 100.0  # between the gradient norms of two blocks
 SMALL, LARGE, TOO_LARGE = 1e-6, 0.1, 0.5  # updates, as a share of the weights they move
 
@@ -87,18 +87,17 @@ def initial_loss(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Finding:
 
 def init_scale(model: GPT) -> Finding:
     """Compare every tensor of a fresh model with how it should be drawn: see `GPT._initialise`."""
-    wrong = []
+    wrong, small = [], 0.02 / math.sqrt(2 * model.config.n_layers)
     for name, p in model.named_parameters():
         due, found, slack = 0.02, float(p.data.std()), 0.05 + 4 / math.sqrt(2 * p.size)
         if name.endswith(("attn.out_proj.weight", "mlp.down.weight")):
-            due /= math.sqrt(2 * model.config.n_layers)
+            due = small
         if p.ndim < 2:
             due, slack = float(name.endswith("weight")), 0.0
             found = float(p.data[np.argmax(np.abs(p.data - due))])
         if not abs(found - due) <= slack * due:
             wrong.append(f"{name} {found:.3g} for {due:.3g}")
     if not wrong:
-        small = 0.02 / math.sqrt(2 * model.config.n_layers)
         return Finding(
             OK, "init scale", f"0.02 and {small:.2g}", "matrices, and those that write to the stream; gains 1, biases 0"
         )
@@ -108,7 +107,7 @@ def init_scale(model: GPT) -> Finding:
 
 
 def tied_weights(model: GPT) -> Finding:
-    """Count the weights: the head is the token table, and nothing has two names."""
+    """Count the weights: the head is the token table unless the config gives it its own, and nothing has two names."""
     found, due = count_parameters(model.parameters()), count(model.config)
     number = f"{found:,} weights"
     named = list(model.named_parameters())
@@ -116,7 +115,8 @@ def tied_weights(model: GPT) -> Finding:
         if np.may_share_memory(p.data, q.data):
             return Finding(BAD, "tied weights", number, f"{a} and {b} share numbers, which every update moves twice")
     if found == due:
-        return Finding(OK, "tied weights", number, "the head is the token table, counted and moved once")
+        head = "is the token table" if model.config.tie_head else "has its own table, as tie_head says"
+        return Finding(OK, "tied weights", number, f"the head {head}; each is counted and moved once")
     table = model.config.vocab_size * model.config.d_model
     why = "the head has a table of its own, not the tokens'" if found - due == table else "compare gpt.estimate.count"
     return Finding(BAD, "tied weights", number, f"{found - due:+,} against the {due:,} of this shape: {why}")
@@ -186,16 +186,16 @@ def gradient_norms(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Finding:
 
 
 class Silent(Observer):
-    """Count the GELUs of each block that give about 0 for every token."""
+    """Count the units of each block's MLP that give `down` about 0 for every token."""
 
     def __init__(self) -> None:
         self.layers: dict[str, float] = {}
         self.units = 0
 
     def recorded(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Any) -> None:
-        if op.name == "gelu_tanh":
-            silent = np.abs(y).reshape(-1, y.shape[-1]).max(axis=0) < SILENT
-            self.layers[MODE.get().scope[1]] = float(silent.sum())  # of GPT, blocks.i, mlp
+        if op.name == "linear" and (scope := MODE.get().scope)[2:] == ("mlp", "down"):  # of GPT, blocks.i, mlp, down
+            silent = np.abs(arrays[0]).reshape(-1, arrays[0].shape[-1]).max(axis=0) < SILENT
+            self.layers[scope[1]] = float(silent.sum())
             self.units += silent.size
 
 
@@ -208,7 +208,7 @@ def dead_units(model: GPT, ids: np.ndarray) -> Finding:
     dead = int(sum(seen.layers.values()))
     number = f"{dead:,} of {seen.units:,}"
     if not dead:
-        return Finding(OK, "dead units", number, f"each GELU speaks for some of {ids.size:,} tokens", seen.layers)
+        return Finding(OK, "dead units", number, f"each speaks for some of {ids.size:,} tokens", seen.layers)
     worst = max(seen.layers, key=seen.layers.__getitem__)
     share = seen.layers[worst] * len(seen.layers) / seen.units
     meaning = f"about 0 for all of {ids.size:,} tokens, {share:.0%} of {worst}: was lr too high?"

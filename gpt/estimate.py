@@ -19,28 +19,65 @@ def count(config: ModelConfig) -> int:
     >>> count(ModelConfig(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12))  # GPT-2 small
     124439808
     """
-    d, ff, bias = config.d_model, config.d_ff or 4 * config.d_model, int(config.bias)
-    attention = d * 3 * d + d * d + bias * 4 * d
-    mlp = 2 * d * ff + bias * (ff + d)
-    norms = 2 * (1 + bias) * d
-    embeddings = (config.vocab_size + config.context_length) * d
-    return embeddings + config.n_layers * (attention + mlp + norms) + (1 + bias) * d
+    d, ff, bias = config.d_model, config.mlp_size, int(config.bias)
+    D, heads, rows = head_rows(config)
+    attention = (d + bias) * rows + heads * D * d + bias * d + 2 * D * config.qk_norm
+    wide = 2 if config.mlp == "gated" else 1
+    mlp = wide * (d + bias) * ff + (ff + bias) * d
+    norm = d * (1 + bias) if config.norm == "layernorm" else d
+    tables = 1 if config.tie_head else 2
+    embeddings = (tables * config.vocab_size + config.context_length * (config.position == "learned")) * d
+    return embeddings + config.n_layers * (attention + mlp + 2 * norm) + norm
+
+
+def head_rows(config: ModelConfig) -> tuple[int, int, int]:
+    """Return the features of a head, the number of query heads, and the rows of w_qkv: (H + 2 K) D."""
+    D, H, K = config.head_size, config.n_heads, config.kv_heads
+    return D, H, (H + 2 * K) * D
+
+
+def forward_flops(config: ModelConfig, tokens: int | None = None) -> int:
+    """Return the floating-point operations of a token's forward, as the mean over a text of `tokens`, or a full context.
+
+    2 for every weight of a matrix that a feature passes, and for every token seen, itself among them, 2 a feature of a
+    head for the score and 2 for the answer. A training step takes three times as many: backward pulls each product back
+    to both its factors. Lookups, norms and bends are not counted.
+    """
+    d, T = config.d_model, tokens or config.context_length
+    D, H, rows = head_rows(config)
+    mlp = (3 if config.mlp == "gated" else 2) * d * config.mlp_size
+    attention = d * (rows + H * D) + (T + 1) * H * D  # (T + 1) / 2 tokens are seen, and 2 products made with each
+    return 2 * (config.n_layers * (attention + mlp) + config.vocab_size * d)
+
+
+BENDS = {  # arrays of d_ff features that a bend keeps for backward beside its result, and needs for a moment
+    "gelu_tanh": (1.0, 2),
+    "gelu": (2.0, 8),  # erf is computed in steps
+    "silu": (2.0, 4),
+    "relu": (0.25, 2),  # a byte a feature
+}
 
 
 def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> int:
     """Return about how many bytes training takes at its peak, in float32: within a quarter of what was measured.
 
     Parameters are kept four times (themselves, gradient, two averages of AdamW), and where there are shards, each adds a
-    gradient of its own. Of each token a block keeps what its backward needs: 8 arrays of d_model features around
-    attention and the norms, 2 of d_ff, and with dropout also which features were kept; attention probabilities and logits
-    are never there at once. On top comes the largest of what is needed for a moment, by the backward of the MLP or of
-    attention, and by the head: a chunk of logits a shard, and the gradient of its table
-    once more a shard, or twice.
+    gradient of its own. Of each token a block keeps what its backward needs: 4 arrays of d_model features around the
+    norms, what attention reads and writes, and what the MLP's bend reads and writes; with dropout also which features
+    were kept; attention probabilities and logits are never there at once. On top comes the largest of what is needed for
+    a moment, by the backward of the MLP or of attention, and by the head: a chunk of logits a shard, and the gradient of
+    its table once more a shard, or twice.
     """
-    d, ff, vocabulary = config.d_model, config.d_ff or 4 * config.d_model, config.vocab_size
-    drawn = int(config.dropout > 0)
-    block = (8 + 2 * drawn) * d + 2 * ff
-    moment = max(2 * d + 2 * ff, 8 * d)
+    d, ff, vocabulary = config.d_model, config.mlp_size, config.vocab_size
+    D, H, rows = head_rows(config)
+    block = 4 * d + rows + H * D + (2 * d if config.dropout else 0)
+    block += (rows + H * D) // 2 if config.qk_norm else 0  # queries and keys before their gain
+    block += 2 * H * D if config.kv_heads < H else 0  # keys and values, repeated for the queries that share them
+    kept, working = BENDS[config.bend]
+    if config.mlp == "gated":
+        kept, working = (3.0, 3) if config.bend == "silu" else (kept + 2, working + 1)  # swiglu is one op
+    block += round((1 + kept) * ff)
+    moment = 2 * d + max(working * ff, (4 if config.qk_norm else 2) * rows)
     tokens = batch_size * config.context_length
     copies = 4 + (shards if shards > 1 else 0)
     logits = min(tokens * vocabulary, shards * max(LOGITS, vocabulary))

@@ -1,70 +1,140 @@
-"""Write text: turn logits into the next token, again and again."""
+"""Write text: from the model's logits a token, with it new logits, again and again; and of the tokens whole characters."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from gpt.config import SampleConfig
+from gpt.decoder import Decoder
 from gpt.model import GPT
-from nanograd.op import no_grad
-from nanograd.ops.softmax import softmax_array
+from gpt.sampling import draw, next_token_probabilities
+from gpt.tokenizer import Tokenizer
 from nanograd.seeds import SAMPLE, generator
 
 
-def next_token_probabilities(
-    logits: np.ndarray, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
-) -> np.ndarray:
-    """Turn the logits (V,) of the next token into the probabilities (V,) it is drawn with.
-
-    temperature divides the logits; 0 puts all probability on the first largest. top_k keeps the k likeliest tokens (Fan
-    et al. 2018, arXiv:1805.04833), top_p the fewest likeliest that together reach p (Holtzman et al. 2020,
-    arXiv:1904.09751); at least one is always kept.
-
-    >>> next_token_probabilities(np.log([0.5, 0.3, 0.2]), top_k=2).round(3)
-    array([0.625, 0.375, 0.   ])
-    """
-    logits = logits.astype(np.float64)
-    if np.isnan(logits).any() or np.isposinf(logits).any():
-        raise ValueError("generate: the model's logits are not finite, its weights are lost; use an earlier checkpoint")
-    if temperature == 0:
-        p = np.zeros_like(logits)
-        p[logits.argmax()] = 1
-        return p
-    order = np.argsort(-logits, kind="stable")  # likeliest first, ties by id
-    keep = np.ones(len(logits), bool)
-    if top_k is not None:
-        keep[top_k:] = False
-    p = softmax_array((logits[order] - logits.max()) / temperature)
-    if top_p is not None:
-        p[~keep] = 0
-        p /= p.sum()
-        keep[1:] &= p.cumsum()[:-1] < top_p
-    p[~keep] = 0
-    p /= p.sum()
-    result = np.empty_like(p)
-    result[order] = p
-    return result
-
-
 def generate(model: GPT, ids: Iterable[int], config: SampleConfig, *, stop_id: int | None = None) -> Iterator[int]:
-    """Yield up to max_new_tokens ids that continue `ids`, until stop_id comes. The model sees its last context_length.
+    """Yield up to max_new_tokens ids that continue `ids`, until stop_id comes, which is not yielded.
 
-    The n-th token is drawn from (seed, n): the same seed gives the same text.
+    The n-th token is drawn from (seed, n): the same seed gives the same text. Of a prompt longer than the context the
+    model sees the end. ValueError where there is nothing to continue, or the weights are lost.
     """
-    context = list(ids)
-    if not context:
+    return generate_samples(model, ids, config, 1, stop_id=stop_id)[0]
+
+
+def generate_samples(
+    model: GPT, ids: Iterable[int], config: SampleConfig, n: int, *, stop_id: int | None = None
+) -> list[Iterator[int]]:
+    """Return n iterators, each over the ids of its own continuation of `ids`; they are written side by side in a batch.
+
+    The one that is asked for a token it does not have lets all take a step, and the others find theirs waiting. One that
+    is closed, or let go, is not written on. Sample s draws its t-th token from (seed, t, s), and (seed, t, 0) is
+    (seed, t): the first is what `generate` gives, as far as a batch's logits round like those of one row.
+    """
+    prompt = list(ids)
+    if not prompt:
         raise ValueError("generate: needs at least one token to continue")
-    was_training = model.training
-    model.eval()
+    going = set(range(n))
+    waiting: list[deque[int]] = [deque() for _ in range(n)]
+    steps = _steps(model, prompt, config, stop_id, going, waiting)
+    return [_sample(row, steps, going, waiting) for row in range(n)]
+
+
+def _steps(
+    model: GPT, prompt: list[int], config: SampleConfig, stop_id: int | None, going: set[int], waiting: list[deque[int]]
+) -> Iterator[bool]:
+    """Draw a token for each sample that is going, and leave it where it waits; those that end leave `going`."""
+    n, T = len(waiting), model.config.context_length
+    seen = [set(prompt) for _ in range(n)]
+    tokens = np.array(prompt[-1:] * n)
+    for t in range(config.max_new_tokens):
+        if t == 0:
+            decoder = Decoder(model, n, min(len(prompt) + config.max_new_tokens, T))
+            logits = decoder.prefill(np.tile(prompt, (n, 1)))  # (n, V)
+        else:
+            logits = decoder.step(tokens)
+        for row in sorted(going):
+            p = next_token_probabilities(
+                logits[row],
+                temperature=config.temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
+                min_p=config.min_p,
+                repetition_penalty=config.repetition_penalty,
+                seen=seen[row],
+            )
+            tokens[row] = token = draw(p, generator(config.seed, SAMPLE, t, row).random())
+            seen[row].add(token)
+            if token == stop_id:
+                going.discard(row)
+            else:
+                waiting[row].append(token)
+        yield True
+
+
+def _sample(row: int, steps: Iterator[bool], going: set[int], waiting: list[deque[int]]) -> Iterator[int]:
+    """Yield the ids of one sample, and let all take a step where none waits."""
     try:
-        for n in range(config.max_new_tokens):
-            with no_grad():
-                logits = model(np.array([context[-model.config.context_length :]])).data[0, -1]
-            p = next_token_probabilities(logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
-            chosen = int(generator(config.seed, SAMPLE, n).choice(len(p), p=p))
-            if chosen == stop_id:
-                return
-            context.append(chosen)
-            yield chosen
+        while True:
+            while not waiting[row]:
+                if row not in going or not next(steps, False):
+                    return
+            yield waiting[row].popleft()
     finally:
-        model.train(was_training)  # a sample in the middle of a run must not leave its dropout off
+        going.discard(row)
+
+
+def write(
+    model: GPT, tokenizer: Tokenizer, ids: Iterable[int], config: SampleConfig, *, n: int = 1, stop: Sequence[str] = ()
+) -> list[Iterator[str]]:
+    """Return n texts that continue `ids`, each an iterator over its pieces: whole characters, as soon as they are sure.
+
+    A text ends at an end of text, and before the first of the strings in `stop`, of which nothing is given out. A table
+    may have more rows than the vocabulary has tokens; an id from there stands for nothing and is left out.
+    """
+    samples = generate_samples(model, ids, config, n, stop_id=tokenizer.eot_id)
+    return [until_stop(tokenizer.decode_stream(id for id in new if id in tokenizer.vocab), stop) for new in samples]
+
+
+def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
+    """Yield a text that comes in pieces, until the first of the strings in `stop` is complete; it is cut off.
+
+    What may still become one is held back, so that none shows, also where it comes spread over several pieces.
+
+    >>> list(until_stop(["one\\n", "two\\n", "\\n", "three"], ["\\n\\n"]))
+    ['one', '\\ntwo']
+    """
+    if not all(stop):
+        raise ValueError("stop: must not be empty, as every text begins with that; leave it out")
+    held = ""
+    for piece in pieces:
+        held += piece
+        if found := [(held.index(s) + len(s), -len(s)) for s in stop if s in held]:
+            end, minus = min(found)  # the one complete first; of those that end there, the longest
+            held = held[: end + minus]
+            break
+        sure = len(held) - max((_overlap(held, s) for s in stop), default=0)
+        if sure:
+            yield held[:sure]
+            held = held[sure:]
+    if held:
+        yield held
+
+
+def _overlap(text: str, s: str) -> int:
+    """Return how many characters at the end of the text may be the beginning of s."""
+    return next(n for n in range(min(len(text), len(s) - 1), -1, -1) if text.endswith(s[:n]))
+
+
+def start_ids(tokenizer: Tokenizer) -> list[int]:
+    """Return what a text starts from where there is no prompt.
+
+    A new line, which a model has seen before most beginnings; an end of text, which one that learned from a single text
+    never saw, only where the tokenizer has no new line; and failing both its first token.
+    """
+    try:
+        if ids := tokenizer.encode("\n"):
+            return ids
+    except ValueError:  # a character tokenizer whose text had only one line
+        pass
+    return [min(tokenizer.vocab) if tokenizer.eot_id is None else tokenizer.eot_id]

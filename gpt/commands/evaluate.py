@@ -1,6 +1,5 @@
 """python -m gpt eval: measure a trained model's loss on a text."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from gpt.checkpoint import find_checkpoint, load_checkpoint
 from gpt.cli import Parser
 from gpt.data import Tokens
 from gpt.run import VAL_TOKENS, run_tokens
+from gpt.score import Score
 from gpt.text import read_text
 from gpt.train import evaluate
 from nanograd.parallel import choose_shards
@@ -20,7 +20,8 @@ DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted
     python -m gpt eval runs/mine                  the run's own validation text
     python -m gpt eval runs/mine --data FILE      any text
 
-loss is in nats a token, perplexity its exponential; bits a byte compares models with different tokenizers.
+loss is in nats a token, perplexity its exponential; bits a byte compares models with different tokenizers. The windows
+follow one another, as in training; python -m gpt score lets them overlap, so that each token has context.
 """
 
 
@@ -47,8 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     loss = evaluate(checkpoint.model(), tokens, given.batch_size, shards=shards)
     blocks = (tokens[i : i + BLOCK].tolist() for i in range(1, len(tokens), BLOCK))
     n_bytes = sum(len(checkpoint.tokenizer.decode_bytes(ids)) for ids in blocks)
+    score = Score(len(tokens) - 1, n_bytes, -loss * (len(tokens) - 1))
     name = "validation text" if given.data is None else Path(given.data).name
-    print(f"{name}: {len(tokens) - 1:,} tokens, {n_bytes:,} bytes")
-    bits = loss * (len(tokens) - 1) / n_bytes / math.log(2)
-    print(f"loss {loss:.4f}  perplexity {math.exp(min(loss, 700)):.2f}  bits a byte {bits:.3f}")
+    print(f"{name}: {score.tokens:,} tokens, {score.bytes:,} bytes\n{score}")
     return 0

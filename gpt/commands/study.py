@@ -14,7 +14,7 @@ from gpt.tokenizer import Tokenizer
 from nanograd import graph, no_grad, trace
 from nanograd.debug import observing
 from nanograd.op import Observer, Op
-from nanograd.ops.attention import attention_forward
+from nanograd.ops.attention import attention_forward, share_heads
 from nanograd.ops.packed_attention import split_heads
 from nanograd.ops.softmax import softmax_array
 from nanograd.player.drawing import clean
@@ -107,8 +107,10 @@ class Watcher(Observer):
 def attention_maps(qkv: np.ndarray, dy: np.ndarray, options: dict[str, Any]) -> dict[str, np.ndarray]:
     """Make P, dP and dS (H, T, T) of one sequence, as the readable pair of `attention` does, whose numbers these are."""
     n_heads = options["n_heads"]
-    q, k, v = split_heads(qkv, n_heads, n_heads)
+    n_kv_heads = options.get("n_kv_heads") or n_heads
+    q, k, v = split_heads(qkv, n_heads, n_kv_heads)
     _, (_, _, _, p, *_) = attention_forward(q, k, v, causal=options["causal"])  # (2)
+    v = share_heads(v, n_heads // n_kv_heads)
     dp = split_heads(dy, n_heads)[0] @ np.swapaxes(v, -1, -2)  # (5)
     ds = p * (dp - (p * dp).sum(axis=-1, keepdims=True))  # (6)
     return {"P": p[0], "dP": dp[0], "dS": ds[0]}

@@ -13,13 +13,13 @@ from typing import Any
 from gpt.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
 from gpt.cli import Parser, add_flags, take
 from gpt.commands.profile import STEPS, profile_training, step_count
-from gpt.commands.sample import write
 from gpt.commands.training_data import TrainingData, open_prepared, read_texts
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.data import Tokens, check_length, count_windows, window_stride
 from gpt.dataset import is_prepared
 from gpt.estimate import check_memory, count, duration, gigabytes, step_seconds
 from gpt.files import write_text
+from gpt.generate import start_ids, write
 from gpt.model import GPT
 from gpt.run import SAMPLE, Interrupted, Run, truncate_metrics
 from gpt.tokenizer import Tokenizer
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         run.progress.end_line()
     print(f"\nsaved in {run.folder}\n")
-    write_sample(run, train_tokens)
+    write_sample(run)
     print(f'\nMore of it: python -m gpt sample {run.folder} --prompt "…"')
     return 0
 
@@ -208,15 +208,12 @@ def stop_between_steps(run: Run) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def write_sample(run: Run, tokens: Tokens) -> None:
+def write_sample(run: Run) -> None:
     """Write some text with the run's best model, to the terminal and to sample.txt."""
     model = load_checkpoint(find_checkpoint(run.folder)).model()
-    try:
-        start = run.tokenizer.encode("\n")
-    except ValueError:  # a character tokenizer whose text had only one line
-        start = tokens[:1].tolist()
     pieces = []
-    for piece in write(model, run.tokenizer, start, SampleConfig()):
+    (text,) = write(model, run.tokenizer, start_ids(run.tokenizer), SampleConfig())
+    for piece in text:
         print(piece, end="", flush=True)
         pieces.append(piece)
     print()

@@ -30,8 +30,8 @@ def rope_forward(
     y_b = a sin θ + b cos θ                                (2)
     A product of two turned vectors depends on the difference of their positions only.
 
-    Where x (…, H, T, D) holds heads of which only the first `turned` are to be turned (queries and keys, but not values),
-    the rest pass as they are. y lies in memory as x does, so that heads which are a view of (…, T, H, D) stay one.
+    Of heads x (…, H, T, D) only the first `turned` are turned, where that is given (queries and keys, but not values): in
+    the others θ is 0. y lies in memory as x does, so that heads which are a view of (…, T, H, D) stay one.
     """
     if x.ndim < 2 or x.shape[-1] % 2:
         raise ValueError(f"rope: x must be (…, T, D) with D even, got {x.shape}")

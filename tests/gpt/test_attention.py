@@ -1,6 +1,7 @@
 """MultiHeadAttention: one head by hand, then many heads against a loop over heads."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,14 +26,29 @@ def draw(*shape: int, seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+def turn(x: np.ndarray, theta: float) -> np.ndarray:
+    """Turn x (T, D) as complex numbers, whose real parts are its first half: by position · theta^(-2i/D)."""
+    T, D = x.shape
+    z = x[:, : D // 2] + 1j * x[:, D // 2 :]
+    z = z * np.exp(1j * np.outer(np.arange(T), theta ** (-2 * np.arange(D // 2) / D)))
+    return np.concatenate([z.real, z.imag], axis=1)
+
+
 def by_head(attn: MultiHeadAttention, x: np.ndarray, sees: np.ndarray) -> np.ndarray:
     """Compute x (T, C) → (T, C) one head after the other; sees (T, T) is True where row t may look at column s."""
-    C, D = x.shape[1], x.shape[1] // attn.n_heads
+    H, K, D = attn.n_heads, attn.n_kv_heads, attn.head_dim
     weights = attn.state_dict()
     w, b = weights["w_qkv.weight"], weights["w_qkv.bias"]
     found = []
-    for h in range(attn.n_heads):
-        q, k, v = (x @ w[at : at + D].T + b[at : at + D] for at in (h * D, C + h * D, 2 * C + h * D))
+    for h in range(H):
+        shared = h // (H // K)  # neighbouring query heads share a key head
+        rows = (h * D, (H + shared) * D, (H + K + shared) * D)
+        q, k, v = (x @ w[at : at + D].T + b[at : at + D] for at in rows)
+        if attn.q_norm is not None:
+            q = q / np.sqrt((q**2).mean(axis=1, keepdims=True) + 1e-5) * weights["q_norm.weight"]
+            k = k / np.sqrt((k**2).mean(axis=1, keepdims=True) + 1e-5) * weights["k_norm.weight"]
+        if attn.rope_theta is not None:
+            q, k = turn(q, attn.rope_theta), turn(k, attn.rope_theta)
         p = np.where(sees, np.exp(q @ k.T / math.sqrt(D)), 0)
         found.append(p / p.sum(axis=1, keepdims=True) @ v)
     return np.concatenate(found, axis=1) @ weights["out_proj.weight"].T + weights["out_proj.bias"]
@@ -58,10 +74,23 @@ def test_one_head_of_one_feature_by_hand() -> None:
     np.testing.assert_allclose(attn(x).data, [[[35], [38]]], rtol=1e-6)
 
 
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "one key head": {"n_kv_heads": 1},
+    "wide heads": {"head_dim": 8},
+    "rope": {"head_dim": 4, "rope_theta": 50.0},
+    "qk_norm": {"qk_norm": True},
+    "all": {"n_kv_heads": 1, "head_dim": 4, "rope_theta": 50.0, "qk_norm": True},
+}
+EVERY_KIND = pytest.mark.parametrize("options", KINDS.values(), ids=list(KINDS))
+
+
+@EVERY_KIND
 @pytest.mark.parametrize("causal", [True, False])
-def test_heads_are_computed_as_if_one_after_the_other(causal: bool) -> None:
-    attn, x = small(causal=causal), draw(2, 5, 6)
-    sees = np.tri(5, dtype=bool) if causal else np.ones((5, 5), bool)
+@pytest.mark.parametrize("T", [5, 70])  # of which attention keeps P, or works in blocks
+def test_heads_are_computed_as_if_one_after_the_other(T: int, causal: bool, options: dict[str, Any]) -> None:
+    attn, x = small(causal=causal, **options), draw(2, T, 6)
+    sees = np.tri(T, dtype=bool) if causal else np.ones((T, T), bool)
     expected = [by_head(attn, each, sees) for each in x]
     np.testing.assert_allclose(attn(Tensor(x)).data, expected, rtol=1e-12, atol=1e-12)
 
@@ -103,10 +132,12 @@ def test_a_token_that_sees_nothing_gets_the_bias_of_out_proj() -> None:
     assert np.abs(y[2] - bias).max() > 1e-3
 
 
-def test_gradients_of_the_input_and_of_all_parameters() -> None:
-    attn = small()
+@EVERY_KIND
+def test_gradients_of_the_input_and_of_all_parameters(options: dict[str, Any]) -> None:
+    attn = small(**options)
     names = [name for name, _ in attn.named_parameters()]
-    assert names == ["w_qkv.weight", "w_qkv.bias", "out_proj.weight", "out_proj.bias"]
+    norms = ["q_norm.weight", "k_norm.weight"] if "qk_norm" in options else []
+    assert names == ["w_qkv.weight", "w_qkv.bias", *norms, "out_proj.weight", "out_proj.bias"]
 
     def function(x: Tensor, *weights: Tensor) -> Tensor:
         for name, weight in zip(names, weights, strict=True):
@@ -150,6 +181,81 @@ def test_dropout_acts_while_training_on_probabilities_and_on_the_output() -> Non
     factors, counts = np.unique(np.round(answers, 6), return_counts=True)
     np.testing.assert_array_equal(factors, [0, 4])  # 2 by the probabilities and 2 by the output
     assert 0.15 < counts[1] / counts.sum() < 0.35
+
+
+# What came after
+
+
+def test_a_shared_key_head_is_one_that_is_repeated() -> None:
+    shared, full = small(n_kv_heads=1, head_dim=4, rope_theta=50.0), small(head_dim=4, rope_theta=50.0)
+    w, b = (shared.state_dict()[name] for name in ("w_qkv.weight", "w_qkv.bias"))
+    repeated = [0, 1, 2, 2, 3, 3]  # of the heads in w: two of queries, one of keys, one of values
+    full.load_state_dict(
+        shared.state_dict()
+        | {"w_qkv.weight": w.reshape(4, 4, 6)[repeated].reshape(24, 6), "w_qkv.bias": b.reshape(4, 4)[repeated].ravel()}
+    )
+    x, dy = draw(2, 5, 6), draw(2, 5, 6, seed=4)
+    y, expected = shared(Tensor(x)), full(Tensor(x))
+    np.testing.assert_allclose(y.data, expected.data, rtol=1e-12)
+    y.backward(dy)
+    expected.backward(dy)
+    assert shared.w_qkv.weight.grad is not None
+    assert full.w_qkv.weight.grad is not None
+    dw = full.w_qkv.weight.grad.reshape(6, 4, 6)  # the gradient of what is repeated is the sum of its copies'
+    added = np.stack([dw[0], dw[1], dw[2] + dw[3], dw[4] + dw[5]]).reshape(16, 6)
+    np.testing.assert_allclose(shared.w_qkv.weight.grad, added, rtol=1e-9, atol=1e-12)
+
+
+def test_rope_by_hand() -> None:
+    attn = MultiHeadAttention(2, 1, bias=False, rope_theta=10000.0)
+    attn.w_qkv.weight.copy_(np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [0, 1]]))  # q = k = v = x
+    attn.out_proj.weight.copy_(np.eye(2))
+    x = np.array([[[2.0, 0.0], [2.0, 0.0]]])
+    x[0, 0, 0] = 1.0
+    # The one pair of features is turned by one radian a token. Token 1, (2, 0), meets (1, 0) one token behind it: the
+    # score is 2 · 1 · cos 1 / √2, and with itself 2 · 2 / √2.
+    near, own = math.exp(2 * math.cos(1) / math.sqrt(2)), math.exp(4 / math.sqrt(2))
+    np.testing.assert_allclose(attn(Tensor(x)).data[0, 1], [(near + 2 * own) / (near + own), 0], rtol=1e-6, atol=1e-7)
+
+
+def scores_of(attn: MultiHeadAttention, x: np.ndarray) -> np.ndarray:
+    """Return the scores (H, T, T) that attention makes of x (T, C)."""
+    H, D = attn.n_heads, attn.head_dim
+    heads = attn.place(attn.w_qkv(Tensor(x[None]))).data[0].reshape(len(x), -1, D).swapaxes(0, 1)
+    return heads[:H] @ heads[H : 2 * H].swapaxes(1, 2)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_with_rope_a_score_depends_on_what_two_tokens_are_and_on_how_far_apart(qk_norm: bool) -> None:
+    attn, x = small(head_dim=4, rope_theta=50.0, qk_norm=qk_norm), draw(4, 6)
+    start = draw(3, 6, seed=5)
+    alone, later = scores_of(attn, x), scores_of(attn, np.concatenate([start, x]))[:, 3:, 3:]
+    np.testing.assert_allclose(later, alone, rtol=1e-9, atol=1e-12)
+    apart = scores_of(attn, np.concatenate([x[:2], start, x[2:]]))[:, [0, 1, 5, 6]][..., [0, 1, 5, 6]]
+    np.testing.assert_allclose(apart[:, :2, :2], alone[:, :2, :2], rtol=1e-9, atol=1e-12)
+    assert np.abs(apart[:, 2:, :2] - alone[:, 2:, :2]).min() > 1e-4
+
+
+def test_with_qk_norm_no_score_outgrows_the_gains() -> None:
+    attn, x = small(qk_norm=True, bias=False), draw(2, 5, 6)
+    before = attn(Tensor(x)).data
+    attn.w_qkv.weight.data[:12] *= 1e4  # queries and keys
+    np.testing.assert_allclose(attn(Tensor(x)).data, before, rtol=1e-3)  # all but eps
+    assert attn.q_norm is not None
+    attn.q_norm.weight.data *= 2
+    assert np.abs(attn(Tensor(x)).data - before).max() > 1e-2
+
+
+def test_values_are_neither_normalised_nor_turned() -> None:
+    attn, x = small(head_dim=4, rope_theta=50.0, qk_norm=True), draw(1, 5, 6)
+    heads = attn.place(Tensor(x @ attn.w_qkv.weight.data.T)).data
+    np.testing.assert_array_equal(heads[..., 16:], x @ attn.w_qkv.weight.data[16:].T)
+    assert np.abs(heads[:, 1:, :16] - x[:, 1:] @ attn.w_qkv.weight.data[:16].T).min() > 1e-6
+
+
+def test_n_heads_must_be_divisible_by_n_kv_heads() -> None:
+    with pytest.raises(ValueError, match="n_heads must be divisible by n_kv_heads, got n_heads=4 and n_kv_heads=3"):
+        MultiHeadAttention(8, 4, n_kv_heads=3)
 
 
 def test_d_model_must_be_divisible() -> None:

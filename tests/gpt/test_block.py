@@ -1,5 +1,6 @@
 """Block and MLP: the equations written out, and the stream that passes straight through."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,13 +9,22 @@ import pytest
 import nanograd as ng
 from gpt.block import Block
 from gpt.config import ModelConfig
-from gpt.mlp import MLP
+from gpt.mlp import MLP, GatedMLP
 from nanograd.gradcheck import compare, finite_differences
 from nanograd.op import no_grad
 from nanograd.seeds import DROPOUT, seeds
 from nanograd.tensor import Tensor
 
 CONFIG = ModelConfig(d_model=4, n_heads=2, d_ff=5)
+MODERN = dataclasses.replace(CONFIG, norm="rmsnorm", norm_eps=1e-3, position="rope", mlp="gated", bias=False)
+KINDS = {
+    "gpt2": CONFIG,
+    "modern": MODERN,
+    "qk_norm, shared keys": dataclasses.replace(MODERN, qk_norm=True, n_kv_heads=1, head_dim=6),
+    "gated by gelu, biases": dataclasses.replace(CONFIG, mlp="gated", activation="gelu"),
+    "relu": dataclasses.replace(CONFIG, activation="relu", norm="rmsnorm"),
+}
+EVERY_KIND = pytest.mark.parametrize("config", KINDS.values(), ids=list(KINDS))
 
 
 def small(config: ModelConfig = CONFIG) -> Block:
@@ -39,6 +49,25 @@ def test_mlp_by_hand() -> None:
     assert mlp(Tensor([[[1.0]]])).item() == pytest.approx(14.408283, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("activation", "bent"),
+    [
+        ("relu", (1, 3)),
+        ("silu", (0.731059, 2.857722)),  # 1 / (1 + e⁻¹), 3 / (1 + e⁻³)
+        ("gelu", (0.841345, 2.995950)),  # Φ(1), 3 Φ(3)
+        ("gelu_tanh", (0.841192, 2.996363)),
+    ],
+)
+def test_an_mlp_bends_by_name(activation: str, bent: tuple[float, float]) -> None:
+    plain, gated = MLP(1, 2, activation=activation, bias=False), GatedMLP(1, 2, activation=activation, bias=False)
+    plain.load_state_dict({"up.weight": np.array([[1], [3]]), "down.weight": np.array([[10, 1]])})
+    assert plain(Tensor([[[1.0]]])).item() == pytest.approx(10 * bent[0] + bent[1], rel=1e-5)
+    gated.load_state_dict(
+        {"gate.weight": np.array([[1], [3]]), "up.weight": np.array([[2], [-2]]), "down.weight": np.array([[10, 1]])}
+    )
+    assert gated(Tensor([[[1.0]]])).item() == pytest.approx(20 * bent[0] - 2 * bent[1], rel=1e-5)
+
+
 def test_a_block_normalises_before_each_half_and_adds_both() -> None:
     block, x = small(), Tensor(draw(2, 3, 4))
 
@@ -56,8 +85,23 @@ def test_a_block_normalises_before_each_half_and_adds_both() -> None:
     np.testing.assert_allclose(block(x).data, expected, rtol=1e-12)
 
 
-def test_halves_that_write_nothing_leave_the_stream_and_its_gradient_as_they_are() -> None:
-    block = small()
+def test_a_modern_block_written_out() -> None:
+    block, x = small(MODERN), Tensor(draw(2, 3, 4))
+
+    def norm(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-3) * weight
+
+    w = block.state_dict()
+    half = x.data + block.attn(Tensor(norm(x.data, w["norm1.weight"]))).data
+    h = norm(half, w["norm2.weight"])
+    gate = h @ w["mlp.gate.weight"].T
+    expected = half + (gate / (1 + np.exp(-gate)) * (h @ w["mlp.up.weight"].T)) @ w["mlp.down.weight"].T
+    np.testing.assert_allclose(block(x).data, expected, rtol=1e-12)
+
+
+@EVERY_KIND
+def test_halves_that_write_nothing_leave_the_stream_and_its_gradient_as_they_are(config: ModelConfig) -> None:
+    block = small(config)
     for name, p in block.named_parameters():
         if "out_proj" in name or "down" in name:
             p.copy_(0)
@@ -68,8 +112,9 @@ def test_halves_that_write_nothing_leave_the_stream_and_its_gradient_as_they_are
     np.testing.assert_array_equal(x.grad, dy)
 
 
-def test_gradients_of_the_input_and_of_all_parameters() -> None:
-    block, x, u = small(), draw(1, 3, 4), np.random.default_rng(5).standard_normal((1, 3, 4))
+@EVERY_KIND
+def test_gradients_of_the_input_and_of_all_parameters(config: ModelConfig) -> None:
+    block, x, u = small(config), draw(1, 3, 4), np.random.default_rng(5).standard_normal((1, 3, 4))
 
     @no_grad()
     def loss() -> float:
@@ -94,6 +139,22 @@ def test_names_and_shapes() -> None:
     assert {name: p.shape for name, p in Block(CONFIG).named_parameters()} == shapes
     bare = Block(ModelConfig(d_model=4, n_heads=2, d_ff=5, bias=False))
     assert {name for name, _ in bare.named_parameters()} == {name for name in shapes if name.endswith("weight")}
+
+
+def test_names_and_shapes_of_a_modern_block() -> None:
+    shapes = {
+        "norm1.weight": (4,), "attn.w_qkv.weight": ((2 + 1 + 1) * 6, 4), "attn.q_norm.weight": (6,),
+        "attn.k_norm.weight": (6,), "attn.out_proj.weight": (4, 12), "norm2.weight": (4,),
+        "mlp.gate.weight": (5, 4), "mlp.up.weight": (5, 4), "mlp.down.weight": (4, 5),
+    }  # fmt: skip
+    block = Block(KINDS["qk_norm, shared keys"])
+    assert {name: p.shape for name, p in block.named_parameters()} == shapes
+
+
+def test_a_gated_mlp_has_as_many_weights_as_a_plain_one() -> None:
+    for d_model, d_ff in ((3, 8), (12, 32), (128, 344), (768, 2048)):  # 8/3 · d_model, up to a multiple of 8
+        assert ModelConfig(d_model=d_model, n_heads=1, mlp="gated").mlp_size == d_ff
+    assert ModelConfig(mlp="gated", d_ff=7).mlp_size == 7
 
 
 def test_d_ff_is_four_times_d_model_unless_given() -> None:
@@ -121,9 +182,10 @@ def test_dropout_acts_on_both_halves_and_only_while_training() -> None:
         np.testing.assert_array_equal(block(x).data, y)
 
 
-def test_float32_stays_float32() -> None:
+@EVERY_KIND
+def test_float32_stays_float32(config: ModelConfig) -> None:
     x = Tensor(draw(2, 3, 4).astype(np.float32), requires_grad=True)
-    y = Block(CONFIG)(x)
+    y = Block(config)(x)
     ng.sum(y * y).backward()
     assert y.dtype == np.float32
     assert x.grad is not None

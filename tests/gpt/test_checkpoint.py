@@ -88,6 +88,18 @@ def test_it_is_one_safetensors_file_with_names_and_json(tmp_path: Path) -> None:
     assert json.loads(metadata["position"])["step"] == 2
 
 
+def test_a_checkpoint_from_before_a_field_was_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff", "dropout", "bias")
+    monkeypatch.setattr(ModelConfig, "to_dict", lambda self: {name: getattr(self, name) for name in fields})
+    save(tmp_path / LAST)
+    monkeypatch.undo()
+    assert len(json.loads(load_file(tmp_path / LAST)[1]["model_config"])) == len(fields)
+    checkpoint = load_checkpoint(tmp_path / LAST)
+    assert checkpoint.model_config == MODEL
+    ids = np.array([[0, 2], [1, 1]])
+    np.testing.assert_array_equal(checkpoint.model()(ids).data, trained()[0](ids).data)
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path: Path, saved: bytes) -> None:
     save(tmp_path / LAST)
     assert (tmp_path / LAST).read_bytes() == saved

@@ -117,15 +117,15 @@ def test_help_shows_phrases_and_defaults(capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_command_all_are_listed(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert all(
-        f"  {name} " in text for name in ("train", "sample", "eval", "tokenizer", "info", "plot", "study", "doctor")
-    )
+    promised = ("train", "sample", "score", "eval", "tokenizer", "info", "plot", "study", "doctor")
+    assert all(f"  {name} " in text for name in promised)
     assert "python -m gpt train" in text
 
 
 FIELDS = {
     "train": (TrainConfig, ModelConfig),
     "sample": (SampleConfig,),
+    "score": (),
     "eval": (),
     "clean": (),
     "data": (),

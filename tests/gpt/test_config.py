@@ -31,6 +31,27 @@ CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleCon
             {"d_model": 100, "n_heads": 6},
             "d_model must be divisible by n_heads, got d_model=100 and n_heads=6; try n_heads=5",
         ),
+        (ModelConfig, {"norm": "rmsnrom"}, r"norm must be layernorm or rmsnorm, got 'rmsnrom'; did you mean rmsnorm\?"),
+        (ModelConfig, {"position": "alibi"}, "position must be learned or rope, got 'alibi'"),
+        (ModelConfig, {"mlp": "Gated"}, r"mlp must be plain or gated, got 'Gated'; did you mean gated\?"),
+        (
+            ModelConfig,
+            {"activation": "gelu_new"},
+            r"activation must be gelu_tanh, gelu, relu or silu, got 'gelu_new'; did you mean gelu_tanh\?",
+        ),
+        (ModelConfig, {"norm_eps": 0}, r"norm_eps must be above 0, got 0\.0"),
+        (ModelConfig, {"rope_theta": -1}, r"rope_theta must be above 0, got -1\.0"),
+        (
+            ModelConfig,
+            {"n_heads": 8, "n_kv_heads": 3},
+            "n_heads must be divisible by n_kv_heads, got n_heads=8 and n_kv_heads=3; try n_kv_heads=2",
+        ),
+        (ModelConfig, {"n_kv_heads": 8}, "n_heads must be divisible by n_kv_heads, .*; try n_kv_heads=4"),
+        (
+            ModelConfig,
+            {"position": "rope", "d_model": 12},
+            "position=rope turns pairs of features: a head must have an even number of them, got 3; try head_dim=4",
+        ),
         (TrainConfig, {"lr": math.nan}, "lr must be finite, got nan"),
         (TrainConfig, {"lr": math.inf}, "lr must be finite, got inf"),
         (TrainConfig, {"lr": -1}, r"lr must be at least 0, got -1\.0"),
@@ -68,6 +89,23 @@ def test_an_int_becomes_a_float_where_one_is_wanted() -> None:
     assert (config.lr, config.grad_clip) == (1.0, 2.0)
     assert type(config.lr) is type(config.grad_clip) is float
     assert config == TrainConfig(lr=1.0, grad_clip=2.0)
+
+
+def test_what_is_left_out_follows_from_the_rest() -> None:
+    def shape(config: ModelConfig) -> tuple[int, int, int, str]:
+        return config.head_size, config.kv_heads, config.mlp_size, config.bend
+
+    assert shape(ModelConfig(d_model=12, n_heads=4)) == (3, 4, 48, "gelu_tanh")
+    assert shape(ModelConfig(d_model=12, n_heads=4, mlp="gated", n_kv_heads=2)) == (3, 2, 32, "silu")
+    given = ModelConfig(d_model=10, n_heads=4, head_dim=6, position="rope", mlp="gated", d_ff=7, activation="relu")
+    assert shape(given) == (6, 4, 7, "relu")  # with head_dim, d_model need not be divisible
+
+
+def test_a_config_of_before_is_that_of_gpt2() -> None:
+    old = {"vocab_size": 65, "context_length": 16, "d_model": 32, "n_layers": 2, "n_heads": 4, "d_ff": None}
+    config = ModelConfig.from_dict({**old, "dropout": 0.0, "bias": True})
+    assert config == ModelConfig(vocab_size=65, context_length=16, d_model=32, n_layers=2)
+    assert (config.norm, config.position, config.mlp, config.tie_head) == ("layernorm", "learned", "plain", True)
 
 
 def test_the_suggested_number_of_heads_divides() -> None:

@@ -1,5 +1,6 @@
 """Tests of gpt/doctor.py and its command: each sickness is planted, and named."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -44,8 +45,14 @@ def update(lr: float, model: GPT | None = None) -> Finding:
 # A healthy model
 
 
-def test_a_healthy_model_is_ok() -> None:
-    model = gpt()
+MODERN = dataclasses.replace(
+    CONFIG, norm="rmsnorm", position="rope", mlp="gated", bias=False, n_kv_heads=1, qk_norm=True, tie_head=False
+)
+
+
+@pytest.mark.parametrize("config", [CONFIG, MODERN])
+def test_a_healthy_model_is_ok(config: ModelConfig) -> None:
+    model = gpt(config)
     before = {name: a.copy() for name, a in model.state_dict().items()}
     findings = [
         doctor.finite(model, IDS, TARGETS),
@@ -63,7 +70,7 @@ def test_a_healthy_model_is_ok() -> None:
         np.testing.assert_array_equal(p.data, before[name])
         assert not p.kept
         assert p.grad_buffer is None
-    findings.append(update(2e-3))
+    findings.append(update(2e-3, model))
     assert [finding.verdict for finding in findings] == ["ok"] * 10, findings
     assert len({finding.check for finding in findings}) == 10
 
@@ -164,6 +171,11 @@ def test_several_tensors_that_start_otherwise_are_counted() -> None:
 # Tied weights
 
 
+def test_a_head_of_its_own_is_as_it_should_be_where_the_config_says_so() -> None:
+    assert "the head has its own table" in doctor.tied_weights(gpt(MODERN)).meaning
+    assert "the head is the token table" in doctor.tied_weights(gpt()).meaning
+
+
 def test_a_head_of_its_own_is_counted_twice() -> None:
     model = gpt()
     model.head = Parameter(model.tok_emb.weight.data.copy())
@@ -249,6 +261,20 @@ def test_units_that_are_silent_for_all_tokens_are_counted(dead: int, verdict: st
     found = doctor.dead_units(model, IDS)
     assert (found.verdict, found.number) == (verdict, f"{dead} of 384")
     assert found.layers == {"blocks.0": 0, "blocks.1": 0, "blocks.2": dead}
+
+
+@pytest.mark.parametrize("activation", ["silu", "relu", "gelu_tanh"])
+def test_a_unit_of_a_gated_mlp_is_silent_where_its_gate_is_shut(activation: str) -> None:
+    model = gpt(dataclasses.replace(CONFIG, mlp="gated", d_ff=128, activation=activation))
+    model.blocks[2].mlp.gate.bias.data[:5] = -30
+    found = doctor.dead_units(model, IDS)
+    assert (found.verdict, found.number, found.layers["blocks.2"]) == ("look", "5 of 384", 5)
+
+
+def test_a_block_without_its_mask_leaks_with_rope_too() -> None:
+    model = gpt(MODERN)
+    model.blocks[1].attn.causal = False
+    assert doctor.causality(model, IDS).verdict == "bad"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Tests of gpt/estimate.py: parameters counted by hand, memory measured, and the way out where it would not do."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import gpt
 from gpt import estimate
 from gpt.config import ModelConfig, TrainConfig
-from gpt.estimate import available_memory, check_memory, count, duration, gigabytes, training_memory
+from gpt.estimate import available_memory, check_memory, count, duration, forward_flops, gigabytes, training_memory
 from gpt.model import GPT
 from nanograd.nn import count_parameters
 
@@ -40,6 +41,36 @@ def test_the_count_is_that_of_the_model(
     assert count(config) == count_parameters(GPT(config).parameters())
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("tie_head", [True, False])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"norm": "rmsnorm"},
+        {"position": "rope", "head_dim": 8},
+        {"mlp": "gated"},
+        {"n_kv_heads": 1, "qk_norm": True},
+        {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "d_ff": 5, "n_kv_heads": 1, "qk_norm": True},
+    ],
+)
+def test_the_count_is_that_of_every_kind_of_model(parts: dict[str, Any], tie_head: bool, bias: bool) -> None:
+    config = ModelConfig(
+        vocab_size=11, context_length=5, d_model=12, n_layers=3, n_heads=2, bias=bias, tie_head=tie_head, **parts
+    )
+    assert count(config) == count_parameters(GPT(config).parameters())
+
+
+def test_operations_of_a_token_by_hand() -> None:
+    config = ModelConfig(vocab_size=5, context_length=3, d_model=2, n_layers=1, n_heads=1, d_ff=4)
+    weights = 2 * 6 + 2 * 2 + 2 * 4 + 4 * 2 + 5 * 2  # w_qkv, out_proj, up, down, head
+    seen = 2 * 2 * 2  # of three tokens 1, 2 and 3 are seen: 2 in the mean, with 2 features to score and 2 to answer
+    assert forward_flops(config) == 2 * (weights + seen)
+    assert forward_flops(config, 1) == 2 * (weights + 4)
+    modern = dataclasses.replace(config, mlp="gated", n_heads=2, n_kv_heads=1, head_dim=4, position="rope")
+    weights = 2 * 4 * (2 + 2) + 8 * 2 + 3 * 2 * 4 + 5 * 2
+    assert forward_flops(modern) == 2 * (weights + 2 * 2 * 8)
+
+
 MEASURE = """
 import json, re, sys
 import numpy as np
@@ -59,17 +90,24 @@ print(peak() - before)
 """
 
 
+MEDIUM = ModelConfig(vocab_size=1024, context_length=128, d_model=256, n_layers=4, n_heads=4)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize(
     ("config", "batch_size"),
     [
-        (ModelConfig(vocab_size=1024, context_length=128, d_model=256, n_layers=4, n_heads=4), 16),
+        (MEDIUM, 16),
         (ModelConfig(vocab_size=1024, context_length=128, d_model=128, n_layers=4, n_heads=4, dropout=0.2), 16),
         (ModelConfig(vocab_size=8192, context_length=64, d_model=256, n_layers=2, n_heads=4), 16),  # most is the head
         (ModelConfig(vocab_size=300, context_length=512, d_model=128, n_layers=6, n_heads=8), 4),  # attention
         (ModelConfig(vocab_size=16000, context_length=32, d_model=384, n_layers=3, n_heads=6), 2),  # parameters
+        (dataclasses.replace(MEDIUM, norm="rmsnorm", position="rope", mlp="gated", bias=False), 16),
+        (dataclasses.replace(MEDIUM, position="rope", mlp="gated", n_kv_heads=1, qk_norm=True, tie_head=False), 16),
+        (dataclasses.replace(MEDIUM, activation="gelu"), 16),
+        (dataclasses.replace(MEDIUM, mlp="gated", activation="relu", head_dim=128), 16),
     ],
 )
 def test_the_memory_told_is_that_measured_to_a_quarter(config: ModelConfig, batch_size: int, shards: int) -> None:

@@ -1,25 +1,32 @@
-"""Writing text: the distribution by hand, then the loop around it."""
+"""Writing text: the loop around the distribution, several texts at once, stop strings, whole characters."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt.beam import beam_search
 from gpt.config import ModelConfig, SampleConfig
-from gpt.generate import generate, next_token_probabilities
+from gpt.generate import generate, generate_samples, start_ids, until_stop
+from gpt.generate import write as write_texts
 from gpt.model import GPT
+from gpt.sampling import next_token_probabilities
+from gpt.score import token_log_probabilities
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from nanograd.tensor import Tensor
+from nanograd.debug import observing
+from nanograd.op import Observer, no_grad
+from nanograd.seeds import SAMPLE, generator
 
-HALF = np.log([0.5, 0.25, 0.15, 0.1])
 CONFIG = ModelConfig(vocab_size=12, context_length=6, d_model=8, n_layers=2, n_heads=2)
 
 
-def gpt() -> GPT:
+def gpt(**kind: Any) -> GPT:
     """Return a model that is less sure of nothing than a fresh one: its logits differ."""
-    model = GPT(CONFIG, np.random.default_rng(0))
+    model = GPT(dataclasses.replace(CONFIG, **kind), np.random.default_rng(0))
     model.tok_emb.weight.copy_(model.tok_emb.weight.data * 50)
     return model
 
@@ -28,105 +35,27 @@ def write(model: GPT, ids: Iterable[int], stop_id: int | None = None, **options:
     return list(generate(model, ids, SampleConfig(**options), stop_id=stop_id))  # type: ignore[arg-type]
 
 
-def watch(model: GPT, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], Tensor]]:
-    """Return the list to which each call of the model will add its ids and its logits."""
-    seen: list[tuple[list[int], Tensor]] = []
-    forward = model.forward
+class FullForward:
+    """A decoder without a cache: the model's own forward over all that it sees, for every token."""
 
-    def watched(ids: np.ndarray) -> Tensor:
-        seen.append((ids[0].tolist(), forward(ids)))
-        return seen[-1][1]
+    calls = 0
 
-    monkeypatch.setattr(model, "forward", watched)
-    return seen
+    def __init__(self, model: GPT, batch_size: int, capacity: int) -> None:
+        self.model = model
 
+    def prefill(self, ids: np.ndarray) -> np.ndarray:
+        FullForward.calls += 1
+        self.ids = ids[:, -self.model.config.context_length :]
+        with no_grad():
+            return self.model(self.ids).data[:, -1]
 
-# The distribution
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        T = self.model.config.context_length
+        kept = self.ids[:, -(T // 2) :] if self.ids.shape[1] == T else self.ids  # full: the older half is dropped
+        return self.prefill(np.concatenate((kept, ids[:, None]), axis=1))
 
-
-def test_the_model_itself_at_temperature_one() -> None:
-    np.testing.assert_allclose(next_token_probabilities(HALF), [0.5, 0.25, 0.15, 0.1], rtol=1e-12)
-    np.testing.assert_allclose(next_token_probabilities(HALF + 700), [0.5, 0.25, 0.15, 0.1], rtol=1e-12)
-
-
-def test_temperature_takes_probabilities_to_a_power() -> None:
-    # At ½ they are squared: 0.25, 0.0625, 0.0225, 0.01 of 0.345.
-    expected = np.array([0.25, 0.0625, 0.0225, 0.01]) / 0.345
-    np.testing.assert_allclose(next_token_probabilities(HALF, temperature=0.5), expected, rtol=1e-12)
-    assert next_token_probabilities(HALF, temperature=100.0).max() < 0.26  # nearly even
-    np.testing.assert_allclose(next_token_probabilities(HALF, temperature=0.01), [1, 0, 0, 0], atol=1e-12)
-
-
-def test_temperature_zero_takes_the_first_largest() -> None:
-    np.testing.assert_array_equal(next_token_probabilities(HALF[::-1], temperature=0), [0, 0, 0, 1])
-    np.testing.assert_array_equal(next_token_probabilities(np.array([1.0, 3, 3]), temperature=0), [0, 1, 0])
-
-
-def test_top_k_keeps_the_k_likeliest() -> None:
-    np.testing.assert_allclose(next_token_probabilities(HALF, top_k=2), [2 / 3, 1 / 3, 0, 0], rtol=1e-12)
-    np.testing.assert_allclose(next_token_probabilities(HALF[::-1], top_k=2), [0, 0, 1 / 3, 2 / 3], rtol=1e-12)
-    np.testing.assert_array_equal(next_token_probabilities(HALF, top_k=1), [1, 0, 0, 0])
-    for k in (4, 100):
-        np.testing.assert_allclose(next_token_probabilities(HALF, top_k=k), [0.5, 0.25, 0.15, 0.1], rtol=1e-12)
-    np.testing.assert_allclose(next_token_probabilities(np.zeros(3), top_k=2), [0.5, 0.5, 0])  # of equals, the first
-
-
-@pytest.mark.parametrize(
-    ("p", "expected"),
-    [
-        (0.0, [1, 0, 0, 0]),  # one always stays
-        (0.4, [1, 0, 0, 0]),
-        (0.6, [2 / 3, 1 / 3, 0, 0]),  # 0.5 is not enough, 0.75 is
-        (0.8, [0.5 / 0.9, 0.25 / 0.9, 0.15 / 0.9, 0]),
-        (0.95, [0.5, 0.25, 0.15, 0.1]),
-        (1.0, [0.5, 0.25, 0.15, 0.1]),
-    ],
-)
-def test_top_p_keeps_the_fewest_that_reach_p(p: float, expected: list[float]) -> None:
-    np.testing.assert_allclose(next_token_probabilities(HALF, top_p=p), expected, rtol=1e-12)
-    order = [2, 0, 3, 1]
-    np.testing.assert_allclose(next_token_probabilities(HALF[order], top_p=p), np.array(expected)[order], rtol=1e-12)
-
-
-def test_what_reaches_p_exactly_is_enough() -> None:
-    even = np.zeros(4)  # powers of two, which floats hold: ½ is reached by two of ¼
-    np.testing.assert_array_equal(next_token_probabilities(even, top_p=0.5), [0.5, 0.5, 0, 0])
-    np.testing.assert_allclose(next_token_probabilities(even, top_p=0.51), [1 / 3, 1 / 3, 1 / 3, 0])
-
-
-def test_temperature_comes_first_then_top_k_then_top_p() -> None:
-    # Squared, the three likeliest are 0.25, 0.0625, 0.0225 of 0.335: 0.746, 0.187, 0.067. Two reach 0.9, one does not.
-    p = next_token_probabilities(HALF, temperature=0.5, top_k=3, top_p=0.9)
-    np.testing.assert_allclose(p, [0.8, 0.2, 0, 0], rtol=1e-12)
-    # 0.5 of the two that top_k leaves is 2/3: enough for 0.6, though it is not enough of all four.
-    np.testing.assert_array_equal(next_token_probabilities(HALF, top_k=2, top_p=0.6), [1, 0, 0, 0])
-
-
-def test_float32_logits_are_taken_as_they_are_and_not_changed() -> None:
-    logits = HALF.astype(np.float32)
-    before = logits.copy()
-    p = next_token_probabilities(logits, temperature=0.5, top_k=2, top_p=0.9)
-    assert p.dtype == np.float64
-    np.testing.assert_array_equal(logits, before)
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.floats(-50, 50), min_size=1, max_size=8),
-    st.floats(0.05, 5),
-    st.none() | st.integers(1, 10),
-    st.none() | st.floats(0, 1),
-)
-def test_it_is_a_distribution_that_keeps_the_likeliest(
-    logits: list[float], temperature: float, top_k: int | None, top_p: float | None
-) -> None:
-    z = np.array(logits)
-    p = next_token_probabilities(z, temperature=temperature, top_k=top_k, top_p=top_p)
-    assert p.shape == z.shape
-    assert (p >= 0).all()
-    assert abs(p.sum() - 1) < 1e-12
-    assert p[z.argmax()] == p.max() > 0
-    assert np.count_nonzero(p) <= (top_k or len(z))
+    def reorder(self, rows: np.ndarray) -> None:
+        self.ids = self.ids[rows]
 
 
 # The loop
@@ -165,16 +94,37 @@ def test_each_token_has_a_draw_of_its_own() -> None:
     assert write(model, [3], max_new_tokens=120, seed=1)[1:] != drawn[:-1]
 
 
-def test_the_model_sees_its_last_context_length_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_longer_prompt_the_model_sees_the_last_part() -> None:
     model, long = gpt(), [7, 7, 7, 0, 1, 2, 3, 4, 5]
+    assert write(model, long, max_new_tokens=8, temperature=0.0) == write(
+        model, long[-6:], max_new_tokens=8, temperature=0.0
+    )
 
-    def greedy(ids: list[int]) -> list[int]:
-        return write(model, ids, max_new_tokens=8, temperature=0.0)
 
-    assert greedy(long) == greedy(long[-6:])
-    seen = watch(model, monkeypatch)
-    text = [3, 4, 5, *greedy([3, 4, 5])]
-    assert [ids for ids, _ in seen] == [text[max(0, n - 6) : n] for n in range(3, 11)]
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", [{}, {"norm": "rmsnorm", "mlp": "gated", "n_kv_heads": 1, "tie_head": False}])
+@pytest.mark.parametrize("prompt", [[3], [3, 4, 5, 6, 7, 8]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0.0},
+        {"temperature": 2.0},
+        {"temperature": 3.0, "top_k": 5, "top_p": 0.9, "min_p": 0.05, "repetition_penalty": 1.2},
+    ],
+)
+def test_with_and_without_a_cache_the_text_is_the_same(
+    n: int, kind: dict[str, Any], prompt: list[int], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = gpt(**kind).astype(np.float64)
+    config = SampleConfig(max_new_tokens=20, seed=3, **options)  # three times the context
+
+    def texts() -> list[list[int]]:
+        return [list(ids) for ids in generate_samples(model, prompt, config, n)]
+
+    cached = texts()
+    assert [len(ids) for ids in cached] == [20] * n
+    monkeypatch.setattr("gpt.generate.Decoder", FullForward)
+    assert texts() == cached
 
 
 def test_stop_id_ends_the_text_and_is_not_part_of_it() -> None:
@@ -189,21 +139,42 @@ def test_stop_id_ends_the_text_and_is_not_part_of_it() -> None:
 
 
 def test_ids_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = gpt()
-    seen = watch(model, monkeypatch)
-    stream = generate(model, iter([1, 2]), SampleConfig(max_new_tokens=5))
+    FullForward.calls = 0
+    monkeypatch.setattr("gpt.generate.Decoder", FullForward)
+    stream = generate(gpt(), iter([1, 2]), SampleConfig(max_new_tokens=5))
     for n in (1, 2):
         next(stream)
-        assert len(seen) == n
+        assert FullForward.calls == n
+    assert len(list(stream)) == 3
+    assert FullForward.calls == 5  # the last token is not read: nothing comes after it
 
 
-def test_nothing_is_recorded_and_dropout_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_is_off() -> None:
     dropped = ModelConfig(vocab_size=12, context_length=6, d_model=8, n_layers=2, n_heads=2, dropout=0.5)
     model = GPT(dropped).load_state_dict(gpt().state_dict()).train()
-    seen = watch(model, monkeypatch)
     new = write(model, [1, 2], max_new_tokens=8, temperature=0.0)
     assert new == write(gpt(), [1, 2], max_new_tokens=8, temperature=0.0)
-    assert not any(logits.requires_grad for _, logits in seen)
+
+
+class Nodes(Observer):
+    """Count the Nodes that are made."""
+
+    n = 0
+
+    def recorded(self, op: object, arrays: object, options: object, y: object, saved: object, node: object) -> None:
+        self.n += node is not None
+
+
+def test_no_gradient_is_recorded() -> None:
+    model = gpt()
+    with observing(nodes := Nodes()):
+        write(model, [1, 2], max_new_tokens=8)  # past the context, too
+        beam_search(model, [1, 2], beams=2, max_new_tokens=8)
+        token_log_probabilities(model, list(range(9)))
+        assert nodes.n == 0
+        model(np.array([[1, 2]]))  # which records: the observer would have seen it
+    assert nodes.n > 10
+    assert all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -222,7 +193,143 @@ def test_an_empty_prompt_is_refused() -> None:
         write(gpt(), [])
 
 
+# Several at once
+
+
+def samples(model: GPT, n: int, stop_id: int | None = None, **options: object) -> list[list[int]]:
+    config = SampleConfig(**options)  # type: ignore[arg-type]
+    return [list(ids) for ids in generate_samples(model, [1, 2], config, n, stop_id=stop_id)]
+
+
+def test_the_first_of_several_is_the_one_alone() -> None:
+    model = gpt()
+    many = samples(model, 4, max_new_tokens=20, temperature=2.0, seed=5)
+    assert many[0] == write(model, [1, 2], max_new_tokens=20, temperature=2.0, seed=5)
+    assert many[:2] == samples(model, 2, max_new_tokens=20, temperature=2.0, seed=5)
+    assert len({tuple(ids) for ids in many}) == 4
+    greedy = samples(model, 3, max_new_tokens=5, temperature=0.0)
+    assert greedy[0] == greedy[1] == greedy[2]
+
+
+def test_each_sample_draws_from_a_place_of_its_own() -> None:
+    model = gpt()
+    model.tok_emb.weight.copy_(0)  # all 12 are equally likely: the token is where the number falls
+    for row, ids in enumerate(samples(model, 3, max_new_tokens=6, seed=9)):
+        draws = [generator(9, SAMPLE, t, row).random() for t in range(6)]
+        assert ids == [int(u * 12) for u in draws]
+    assert generator(9, SAMPLE, 4, 0).random() == generator(9, SAMPLE, 4).random()  # as before there were several
+
+
+def test_each_sample_ends_where_it_does_alone() -> None:
+    model = gpt()
+    whole = samples(model, 5, max_new_tokens=20, temperature=2.0, seed=1)
+    for stop in range(12):
+        expected = [ids[: ids.index(stop)] if stop in ids else ids for ids in whole]
+        assert samples(model, 5, stop_id=stop, max_new_tokens=20, temperature=2.0, seed=1) == expected
+
+
+def test_samples_may_be_read_in_any_order() -> None:
+    model, config = gpt(), SampleConfig(max_new_tokens=12, temperature=2.0)
+    expected = samples(model, 3, max_new_tokens=12, temperature=2.0)
+    streams = generate_samples(model, [1, 2], config, 3)
+    taken: list[list[int]] = [[], [], []]
+    for row in [2, 2, 0, 1, 1, 1, 1, 0, 2] + [0] * 20:
+        taken[row] += [id for id in [next(streams[row], -1)] if id >= 0]
+    for row in (1, 2):
+        taken[row] += streams[row]
+    assert taken == expected
+
+
+def test_samples_let_go_are_not_written_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    FullForward.calls = 0
+    monkeypatch.setattr("gpt.generate.Decoder", FullForward)
+    drawn: list[float] = []
+    monkeypatch.setattr("gpt.generate.draw", lambda p, u: drawn.append(u) or int(p.argmax()))
+    first, second = generate_samples(gpt(), [1, 2], SampleConfig(max_new_tokens=9), 2)
+    next(first)
+    next(second)
+    del second
+    assert len(list(first)) == 8
+    assert len(drawn) == 2 + 8
+    assert FullForward.calls == 9
+
+
+def test_the_penalty_counts_the_prompt_and_what_was_written() -> None:
+    model = gpt()
+    model.tok_emb.weight.copy_(0)
+    logits = np.linspace(5, 4, 12)  # of which the greatest is taken, until each has been divided by 10
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gpt.generate.Decoder.prefill", lambda self, ids: logits[None])
+        patch.setattr("gpt.generate.Decoder.step", lambda self, ids: logits[None])
+        new = write(model, [0, 2], max_new_tokens=10, temperature=0.0, repetition_penalty=10.0)
+    assert new == [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+
+
+# Stop strings
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stop", "expected"),
+    [
+        (["a", "b"], [], ["a", "b"]),
+        (["ab", "cd"], ["c"], ["ab"]),
+        (["one E", "N", "D two"], ["END"], ["one "]),  # over three tokens; of it nothing shows
+        (["one E", "N", "G two"], ["END"], ["one ", "ENG two"]),  # it was not one after all
+        (["EN", "D"], ["END"], []),
+        (["aaab"], ["aab"], ["a"]),
+        (["a", "a", "a", "b"], ["aab"], ["a"]),
+        (["abc"], ["bc", "abc"], []),  # both end at once: the longer
+        (["abcd"], ["abcd", "b"], ["a"]),  # b is complete first
+        (["x", "EN"], ["END"], ["x", "EN"]),  # the text ends on its own
+        (["é", "😀", "e"], ["😀"], ["é"]),
+    ],
+)
+def test_a_text_stops_before_the_string(pieces: list[str], stop: list[str], expected: list[str]) -> None:
+    assert list(until_stop(pieces, stop)) == expected
+
+
+def test_nothing_is_read_after_a_stop() -> None:
+    def pieces() -> Iterator[str]:
+        yield "abc"
+        raise AssertionError("read ahead")
+
+    assert list(until_stop(pieces(), ["c"])) == ["ab"]
+    with pytest.raises(ValueError, match="stop: must not be empty"):
+        list(until_stop(["a"], ["b", ""]))
+
+
+@settings(deadline=None)
+@given(st.text("ab", max_size=12), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), st.data())
+def test_how_a_text_is_cut_into_tokens_does_not_matter(text: str, stop: list[str], data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    # By hand: the first prefix that ends with a stop string, without the longest such string.
+    prefixes = [text[:n] for n in range(len(text) + 1) if any(text[:n].endswith(s) for s in stop)]
+    expected = text
+    if prefixes:
+        expected = prefixes[0].removesuffix(max((s for s in stop if prefixes[0].endswith(s)), key=len))
+    assert "".join(until_stop(pieces, stop)) == expected
+
+
 # Text
+
+
+def test_several_texts_each_with_its_own_end() -> None:
+    tokenizer = CharTokenizer("abcdefghijkl")
+    model, config = gpt(), SampleConfig(max_new_tokens=20, temperature=2.0, seed=1)
+    whole = ["".join(text) for text in write_texts(model, tokenizer, [1, 2], config, n=4)]
+    assert {len(text) for text in whole} == {20}
+    stop = [whole[0][3:5], "k"]
+    ended = ["".join(text) for text in write_texts(model, tokenizer, [1, 2], config, n=4, stop=stop)]
+    assert ended == ["".join(until_stop([text], stop)) for text in whole]
+    assert ended[0] == whole[0][:3] or "k" in whole[0][:5]
+
+
+def test_a_text_without_a_prompt_starts_from_a_new_line() -> None:
+    assert start_ids(CharTokenizer("\t\na")) == [1]
+    bytes_only = BPETokenizer.train("", 257)
+    assert start_ids(bytes_only) == [10]
+    assert start_ids(CharTokenizer("ab")) == [0]
 
 
 def test_half_a_character_waits_for_its_other_half() -> None:
@@ -258,8 +365,3 @@ def test_text_comes_as_soon_as_its_ids_do() -> None:
     stream = tokenizer.decode_stream(ids())
     assert next(stream) == "a"
     assert next(stream) == "b"
-
-
-def test_lost_weights_are_named() -> None:
-    with pytest.raises(ValueError, match="logits are not finite, its weights are lost; use an earlier checkpoint"):
-        next_token_probabilities(np.array([0.0, np.nan]))

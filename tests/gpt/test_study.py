@@ -46,6 +46,19 @@ def test_maps_are_what_attention_pulls_back() -> None:
     np.testing.assert_allclose(np.swapaxes(maps["P"], -1, -2) @ heads[0], dv[0], atol=1e-15)  # type: ignore[index]
 
 
+def test_query_heads_that_share_a_key_head_have_maps_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    qkv, dy = (
+        rng.standard_normal((1, 3, 8)),
+        rng.standard_normal((1, 3, 4)),
+    )  # two query heads, one of keys, one of values
+    repeated = qkv.reshape(1, 3, 4, 2)[:, :, [0, 1, 2, 2, 3, 3]].reshape(1, 3, 12)
+    maps = attention_maps(qkv, dy, {"n_heads": 2, "n_kv_heads": 1, "causal": True})
+    for name, expected in attention_maps(repeated, dy, {"n_heads": 2, "causal": True}).items():
+        assert expected.shape == (2, 3, 3)
+        np.testing.assert_allclose(maps[name], expected, rtol=1e-12)
+
+
 def test_layers_come_in_their_order() -> None:
     config = ModelConfig(vocab_size=5, context_length=4, d_model=4, n_layers=3, n_heads=2)
     watcher = Watcher()

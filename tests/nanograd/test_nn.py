@@ -5,7 +5,7 @@ import pytest
 
 import nanograd as ng
 from nanograd.gradcheck import gradcheck
-from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, count_parameters
+from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, count_parameters
 from nanograd.seeds import DROPOUT, seeds
 from nanograd.tensor import Tensor
 
@@ -186,6 +186,17 @@ def test_embedding_by_hand() -> None:
     assert table.weight.grad is not None
     assert table.weight.grad.tolist() == [[2, 20], [0, 0], [5, 50]]  # id 2 was used twice
     assert Embedding(100, 100, rng=np.random.default_rng(0)).weight.data.std() == pytest.approx(1, rel=0.03)
+
+
+def test_rmsnorm_by_hand() -> None:
+    norm = RMSNorm(2, eps=0.0)
+    # The mean square of 1 and 7 is 25.
+    np.testing.assert_allclose(norm(Tensor([[1.0, 7.0]])).data, [[0.2, 1.4]], rtol=1e-6)
+    norm.weight.copy_(np.array([10, 20]))
+    np.testing.assert_allclose(norm(Tensor([[1.0, 7.0]])).data, [[2, 28]], rtol=1e-6)
+    norm.eps = 75.0  # √(25 + 75) = 10
+    np.testing.assert_allclose(norm(Tensor([[1.0, 7.0]])).data, [[1, 14]], rtol=1e-6)
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
 
 
 def test_layernorm_by_hand() -> None:

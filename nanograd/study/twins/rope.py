@@ -6,7 +6,8 @@ GIVEN = {
     "rope": {
         "D": "x.shape[-1]",
         "positions": "np.arange(x.shape[-2]) if positions is None else positions",
-        "θ": "np.asarray(positions)[..., None] * base ** (-2 * np.arange(D // 2) / D)",
+        "turns": "1 if turned is None else (np.arange(x.shape[-3]) < turned)[:, None, None]",
+        "θ": "turns * np.asarray(positions)[..., None] * base ** (-2 * np.arange(D // 2) / D)",
         "first": "slice(0, None, 2) if interleaved else slice(D // 2)",
         "second": "slice(1, None, 2) if interleaved else slice(D // 2, None)",
         "a": "x[..., first]",

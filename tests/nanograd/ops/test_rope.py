@@ -35,6 +35,24 @@ def test_only_the_distance_counts() -> None:
     np.testing.assert_allclose(near, far)
 
 
+def test_heads_from_turned_on_pass_as_they_are() -> None:
+    x = np.random.default_rng(1).standard_normal((2, 5, 3, 4))
+    y = ng.rope(x, turned=3)
+    np.testing.assert_array_equal(y[:, :3], ng.rope(x[:, :3]))
+    np.testing.assert_array_equal(y[:, 3:], x[:, 3:])
+    assert np.abs(y[:, :3, 1:] - x[:, :3, 1:]).min() > 1e-6  # position 0 is not turned
+
+
+def test_what_is_turned_lies_in_memory_as_it_did() -> None:
+    packed = np.random.default_rng(1).standard_normal((2, 3, 5, 4))  # (B, T, heads, D), as one matrix makes them
+    leaf = Tensor(packed, requires_grad=True)
+    y = ng.rope(leaf.swapaxes(1, 2), turned=3).swapaxes(1, 2)
+    assert y.data.flags.c_contiguous  # reshaping it to (B, T, heads · D) is a view
+    y.backward(np.random.default_rng(2).standard_normal(packed.shape))
+    assert leaf.grad is not None
+    assert leaf.grad.flags.c_contiguous
+
+
 def test_lengths_stay() -> None:
     np.testing.assert_allclose(np.linalg.norm(ng.rope(Q), axis=-1), np.linalg.norm(Q, axis=-1))
 
@@ -50,6 +68,13 @@ def test_angles_are_exact_in_float32_too() -> None:
     [
         (np.ones((2, 3)), {}, r"x must be \(…, T, D\) with D even, got \(2, 3\)"),
         (np.ones(4), {}, r"x must be \(…, T, D\) with D even, got \(4,\)"),
+        (
+            np.ones((2, 4)),
+            {"turned": 1},
+            r"turned must be how many of x's heads \(…, H, T, D\) are turned, got 1 for \(2, 4\)",
+        ),
+        (np.ones((2, 1, 4)), {"turned": 3}, r"turned must be .* got 3 for \(2, 1, 4\)"),
+        (np.ones((2, 1, 4)), {"turned": -1}, r"turned must be .* got -1 for \(2, 1, 4\)"),
         (np.ones((2, 4)), {"positions": [1]}, r"positions must be one for each of 2 tokens, got shape \(1,\)"),
     ],
 )

@@ -1,0 +1,106 @@
+"""Train GPT-2's block and the one that came after it on the same text, with as many parameters, and compare.
+
+    python examples/modern_block.py [TEXT] [--seeds 1 2 3] [--steps 600] [--plot examples/img/modern.png]
+
+The later block is that of Llama: rmsnorm for layernorm, positions turned into queries and keys (RoPE) for a table of
+them, a gated MLP (SwiGLU) for a plain one, and no biases. Its d_ff is chosen so that both models have as many parameters.
+TEXT is a file; without it, Python's own documentation is the text. Runs go to runs/modern; --plot needs matplotlib.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from gpt.__main__ import main as gpt
+from gpt.config import ModelConfig
+from gpt.estimate import count
+from gpt.run import read_metrics
+
+GPT2 = ModelConfig(vocab_size=1024, context_length=64, d_model=128, n_layers=4, n_heads=4)
+MODERN = dataclasses.replace(GPT2, norm="rmsnorm", position="rope", mlp="gated", bias=False)
+TRAINING = "--batch-size 16 --lr 2e-3 --min-lr 2e-4 --warmup-steps 100 --eval-every 50 --eval-batches 40"
+
+Curve = dict[int, float]  # validation loss by step
+
+
+def as_large(config: ModelConfig, parameters: int) -> ModelConfig:
+    """Return the config with the d_ff, a multiple of 8, that comes nearest to so many parameters."""
+    sizes = [dataclasses.replace(config, d_ff=d_ff) for d_ff in range(8, 8 * config.d_model, 8)]
+    return min(sizes, key=lambda each: abs(count(each) - parameters))
+
+
+def flags(config: ModelConfig) -> list[str]:
+    """Write a config as flags of `gpt train`; what is at its default is left out."""
+    default, words = ModelConfig().to_dict(), []
+    for name, value in config.to_dict().items():
+        flag = name.replace("_", "-")
+        if value != default[name]:
+            words += (
+                [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+            )
+    return words
+
+
+def train(config: ModelConfig, folder: Path, text: str | None, steps: int, seed: int) -> Curve:
+    """Train one model, and return its validation losses."""
+    words = ["train", *flags(config), *TRAINING.split(), "--max-steps", str(steps), "--seed", str(seed)]
+    if code := gpt([*words, "--out", str(folder), *(["--data", text] if text else [])]):
+        sys.exit(code)
+    return {r.step: r.val_loss for r in read_metrics(folder) if r.val_loss is not None}
+
+
+def plot(curves: dict[str, list[Curve]], path: Path) -> None:
+    """Draw the mean over the seeds of each model's curve, and between which losses the seeds lie."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        sys.exit("--plot needs matplotlib; install it with: pip install 'nanograd-gpt[plot]'")
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for (name, runs), color in zip(curves.items(), ("#4477aa", "#ee6677"), strict=True):
+        steps = list(runs[0])
+        losses = np.array([[run[step] for step in steps] for run in runs])  # (seeds, evaluations)
+        axes.plot(steps, losses.mean(axis=0), color=color, label=f"{name}: {losses[:, -1].mean():.3f}")
+        axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.25, linewidth=0)
+    axes.set(xlabel="step", ylabel="validation loss (nats a token)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
+    print(f"drawn: {path}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", nargs="?", help="a text (default: Python's documentation)")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[1, 2, 3], help="one pair of runs each (default: 1 2 3)"
+    )
+    parser.add_argument("--steps", type=int, default=600, help="updates of a run (default: 600)")
+    parser.add_argument("--plot", type=Path, help="picture to draw")
+    parser.add_argument("--out", type=Path, default=Path("runs/modern"), help="folder of the runs")
+    given = parser.parse_args()
+    models = {"GPT-2 block": GPT2, "modern block": as_large(MODERN, count(GPT2))}
+    curves: dict[str, list[Curve]] = {name: [] for name in models}
+    seconds = dict.fromkeys(models, 0.0)
+    for seed in given.seeds:
+        for name, config in models.items():
+            began = time.perf_counter()
+            folder = given.out / f"{name.split()[0].lower()}-{seed}"
+            curves[name].append(train(config, folder, given.text, given.steps, seed))
+            seconds[name] += time.perf_counter() - began
+    for name, config in models.items():
+        last = [run[given.steps] for run in curves[name]]
+        print(
+            f"{name:<12} {count(config):,} parameters: validation loss {np.mean(last):.4f} "
+            f"({', '.join(f'{loss:.4f}' for loss in last)}), {seconds[name] / len(last):.0f} s a run"
+        )
+    if given.plot:
+        plot(curves, given.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""python -m gpt score: how likely a text is to a model, token by token."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+
+from gpt.checkpoint import find_checkpoint, load_checkpoint
+from gpt.cli import Parser, reader
+from gpt.generate import start_ids
+from gpt.score import Score, token_log_probabilities
+from gpt.text import read_text
+
+DESCRIPTION = """Say how likely a text is to a model: ln p of each token, given all before it that the model can see.
+
+    python -m gpt score runs/mine "To be, or not to be"     a line for each token, then all together
+    python -m gpt score runs/mine --file FILE               all together, of a UTF-8 text
+
+The first token is predicted from what a text without a prompt starts from. A text longer than the context is read in
+windows that overlap, so that each token has context; a small --stride gives it more, and takes longer.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt score", description=DESCRIPTION)
+    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; - reads it from standard input")
+    parser.add_argument("--file", metavar="FILE", help="a UTF-8 text to score instead")
+    parser.add_argument(
+        "--stride",
+        metavar="N",
+        type=reader(int, least=1),
+        help="tokens from one window to the next (default: half the context)",
+    )
+    parser.add_argument("--json", action="store_true", help="write a JSON object a line: the tokens, then all together")
+    given = parser.parse(arguments)
+    if (given.text is None) == (given.file is None):
+        parser.error('give either a text, as in: score RUN "a text", or --file FILE')
+    checkpoint = load_checkpoint(find_checkpoint(given.run))
+    tokenizer = checkpoint.tokenizer
+    if given.file is not None:
+        text = read_text(given.file)
+    else:
+        text = sys.stdin.buffer.read().decode("utf-8") if given.text == "-" else given.text
+    try:
+        ids = tokenizer.encode_data(text)
+    except ValueError as error:
+        raise ValueError(f"text: {error}") from None
+    if not ids:
+        raise ValueError("text: must not be empty; give at least one character")
+    log_p = token_log_probabilities(checkpoint.model(), start_ids(tokenizer)[-1:] + ids, stride=given.stride)
+    tokens = [tokenizer.decode_bytes([id]) for id in ids]
+    score = Score(len(ids), sum(map(len, tokens)), float(log_p.sum()))
+    if given.json:
+        for id, token, value in zip(ids, tokens, log_p.tolist(), strict=True):
+            print(json.dumps({"id": id, "token": token.decode("utf-8", "replace"), "log_probability": value}))
+        print(
+            json.dumps(
+                {
+                    "tokens": score.tokens,
+                    "bytes": score.bytes,
+                    "log_probability": score.log_probability,
+                    "loss": score.loss,
+                    "perplexity": score.perplexity,
+                    "bits_per_byte": score.bits_per_byte,
+                }
+            )
+        )
+        return 0
+    if given.file is None:
+        print("    ln p         p  token")
+        for token, value in zip(tokens, log_p.tolist(), strict=True):
+            print(f"{value:8.3f}  {math.exp(value):8.3%}  {token.decode('utf-8', 'backslashreplace')!r}")
+    print(f"{score.tokens:,} tokens, {score.bytes:,} bytes: ln p {score.log_probability:,.3f}\n{score}")
+    return 0

@@ -1,0 +1,126 @@
+"""The layers of a model on plain arrays: nothing is recorded, and what only training needs is left out.
+
+For many tokens, the forwards of the ops: linear, norm, mlp, place, attend. For one token of each row, where an op spends
+more on asking what it was given than on computing, the same by hand: product, normalise, think, turn.
+"""
+
+import numpy as np
+
+from gpt.attention import MultiHeadAttention
+from gpt.mlp import MLP, GatedMLP
+from nanograd import ops
+from nanograd.nn import LayerNorm, Linear, RMSNorm
+from nanograd.ops.activation import CUBIC, SLOPE
+from nanograd.ops.rope import rope_tables
+from nanograd.threads import available_threads, each
+
+
+def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
+    """Map features (…, in) to (…, out)."""
+    return ops.linear(x, layer.weight.data, None if layer.bias is None else layer.bias.data)
+
+
+def norm(layer: LayerNorm | RMSNorm, x: np.ndarray) -> np.ndarray:
+    """Normalise features (…, C)."""
+    if isinstance(layer, RMSNorm):
+        return ops.rmsnorm(x, layer.weight.data, eps=layer.eps)
+    return ops.layernorm(x, layer.weight.data, None if layer.bias is None else layer.bias.data, eps=layer.eps)
+
+
+def mlp(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
+    """Widen, bend, narrow: (…, C) to (…, C)."""
+    if isinstance(layer, MLP):
+        return linear(layer.down, layer.bend(linear(layer.up, x)))
+    gate, value = linear(layer.gate, x), linear(layer.up, x)
+    return linear(layer.down, ops.swiglu(gate, value) if layer.bend is ops.silu else layer.bend(gate) * value)
+
+
+def place(layer: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
+    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and turn them by their position."""
+    H, K = layer.n_heads, layer.n_kv_heads
+    heads = qkv.reshape(*qkv.shape[:-1], H + 2 * K, layer.head_dim).swapaxes(-3, -2)  # (B, H + 2 K, T, D)
+    if layer.q_norm is not None and layer.k_norm is not None:
+        heads[:, :H] = norm(layer.q_norm, heads[:, :H])
+        heads[:, H : H + K] = norm(layer.k_norm, heads[:, H : H + K])
+    if layer.rope_theta is not None:
+        heads = ops.rope(heads, base=layer.rope_theta, turned=H + K)
+    return heads.swapaxes(-3, -2).reshape(qkv.shape)
+
+
+def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Let every token look at itself and those before it: q (B, H, T, D), k and v (B, K, T, D) → (B, T, H D).
+
+    Each thread takes a part of the heads: 512 tokens of 12 heads of 64 features take 5.4 ms, on one thread 9.0.
+    """
+    B, H, T, D = q.shape
+    K = k.shape[1]
+    y = np.empty((B, T, H, D), q.dtype)
+
+    def part(heads: np.ndarray) -> None:
+        kv = slice(heads[0], heads[-1] + 1)
+        of_q = slice(kv.start * H // K, kv.stop * H // K)
+        seen = ops.attention(q[:, of_q], k[:, kv], v[:, kv], mask, causal=True)  # (B, …, T, D)
+        y[:, :, of_q] = seen.swapaxes(1, 2)
+
+    parts = np.array_split(np.arange(K), min(K, available_threads()))
+    each(part, parts, [B * len(heads) * H // K * T * T for heads in parts])
+    return y.reshape(B, T, H * D)
+
+
+def product(layer: Linear, x: np.ndarray) -> np.ndarray:
+    """Map the features of a few rows, x (B, in)."""
+    y = x @ layer.weight.data.T
+    if layer.bias is not None:
+        y += layer.bias.data
+    return y
+
+
+def normalise(layer: LayerNorm | RMSNorm, x: np.ndarray) -> np.ndarray:
+    """Normalise a few rows x (…, C)."""
+    C = x.shape[-1]
+    n = x - np.add.reduce(x, axis=-1, keepdims=True) / C if isinstance(layer, LayerNorm) else x
+    n = n / np.sqrt(np.vecdot(n, n)[..., None] / C + layer.eps)
+    n *= layer.weight.data
+    if isinstance(layer, LayerNorm) and layer.bias is not None:
+        n += layer.bias.data
+    return n
+
+
+def think(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
+    """Run the MLP on a few rows x (B, C)."""
+    u = product(layer.up, x)  # (B, d_ff)
+    if isinstance(layer, GatedMLP):
+        u *= layer.bend(product(layer.gate, x))
+    else:
+        u = gelu_tanh(u) if layer.bend is ops.gelu_tanh else layer.bend(u)
+    return product(layer.down, u)
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """Bend a few rows, as nanograd.ops.activation does in blocks: 10 µs less for 512 features."""
+    u = x * x
+    u += 1 / CUBIC
+    u *= x
+    u *= SLOPE * CUBIC
+    np.tanh(u, out=u)
+    u += 1
+    u *= x
+    u *= 0.5
+    return u
+
+
+def angles(position: int, d: int, base: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cosines and sines (D/2,) by which rope turns a head of d features at one position."""
+    cos, sin = rope_tables(np.array([position]), d, base, dtype)
+    return cos[0], sin[0]
+
+
+def turn(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
+    """Turn heads (…, D) in place, as rope does: (a, b) becomes (a cos - b sin, a sin + b cos)."""
+    half = len(cos)
+    a, b = heads[..., :half], heads[..., half:]
+    a_sin = a * sin
+    a *= cos
+    a -= b * sin
+    b *= cos
+    b += a_sin
