@@ -42,7 +42,7 @@ def generate_samples(
 
 def _steps(
     model: GPT, prompt: list[int], config: SampleConfig, stop_id: int | None, going: set[int], waiting: list[deque[int]]
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Draw a token for each sample that is going, and leave it where it waits; those that end leave `going`."""
     n, T = len(waiting), model.config.context_length
     seen = [set(prompt) for _ in range(n)]
@@ -69,15 +69,15 @@ def _steps(
                 going.discard(row)
             else:
                 waiting[row].append(token)
-        yield
+        yield True
 
 
-def _sample(row: int, steps: Iterator[None], going: set[int], waiting: list[deque[int]]) -> Iterator[int]:
+def _sample(row: int, steps: Iterator[bool], going: set[int], waiting: list[deque[int]]) -> Iterator[int]:
     """Yield the ids of one sample, and let all take a step where none waits."""
     try:
         while True:
             while not waiting[row]:
-                if row not in going or next(steps, StopIteration) is StopIteration:
+                if row not in going or not next(steps, False):
                     return
             yield waiting[row].popleft()
     finally:

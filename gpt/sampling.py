@@ -173,7 +173,7 @@ def _finite(logits: np.ndarray) -> np.ndarray:
     """Return logits (…, V) in float64; ValueError where there is NaN or ∞, or where a whole row is -∞."""
     z = logits.astype(np.float64)
     if not np.isfinite(z.max(axis=-1)).all():  # NaN and ∞ come out as the largest
-        raise ValueError("generate: the model's logits are not finite, its weights are lost; use an earlier checkpoint")
+        raise ValueError("the model's logits are not finite, its weights are lost; use an earlier checkpoint")
     return z
 
 

@@ -10,8 +10,8 @@ from gpt.model import GPT
 from gpt.sampling import log_softmax
 from nanograd.op import no_grad
 
-LOGITS = 1 << 24  # numbers that a batch of windows may make: 64 MB
-BLOCK = 1 << 20  # numbers that become probabilities at a time
+TOKENS = 4096  # that the model reads in a batch of windows
+LOGITS = 1 << 20  # logits there are at a time: 4 MB, and 8 MB of probabilities, where those of a GPT-2 window are 206
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,13 @@ def token_log_probabilities(model: GPT, ids: Sequence[int] | np.ndarray, *, stri
     model.eval()
     try:
         found = np.empty(len(ids) - 1)
-        for windows in _batches(len(ids) - 1, T, stride, max(1, LOGITS // (T * model.config.vocab_size))):
+        for windows in _batches(len(ids) - 1, T, stride, max(1, TOKENS // T)):
             batch = np.zeros((len(windows), max(stop - start for start, _, stop in windows)), np.int64)
             for row, (start, _, stop) in zip(batch, windows, strict=True):
                 row[: stop - start] = ids[start:stop]  # what stands behind them changes nothing before it
-            for z, (start, first, stop) in zip(model(batch).data, windows, strict=True):  # (T, V)
-                found[first:stop] = _of_targets(z[first - start : stop - start], ids[first + 1 : stop + 1])
+            for x, (start, first, stop) in zip(model.hidden(batch).data, windows, strict=True):  # (T, C)
+                x, targets = x[first - start : stop - start], ids[first + 1 : stop + 1]
+                found[first:stop] = _of_targets(x, model.head_weight.data, targets)
         return found
     finally:
         model.train(was_training)
@@ -82,11 +83,11 @@ def _batches(n: int, T: int, stride: int, size: int) -> Iterator[list[tuple[int,
         yield windows[i : i + size]
 
 
-def _of_targets(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return ln p (N,) of targets (N,) under logits (N, V), in blocks: float64 of all would be twice their memory."""
+def _of_targets(x: np.ndarray, head: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return ln p (N,) of targets (N,), given the features x (N, C) that the head (V, C) reads; some rows at a time."""
     found = np.empty(len(targets))
-    rows = max(1, BLOCK // logits.shape[1])
+    rows = max(1, LOGITS // len(head))
     for i in range(0, len(targets), rows):
-        log_p = log_softmax(logits[i : i + rows])
+        log_p = log_softmax(x[i : i + rows] @ head.T)  # (rows, V)
         found[i : i + rows] = np.take_along_axis(log_p, targets[i : i + rows, None], axis=1)[:, 0]
     return found

@@ -39,7 +39,7 @@ FLOORS = (
     ("nanograd.__main__",),
     ("gpt.config", "gpt.files", "gpt.workers", "gpt.text", "gpt.html"),
     ("gpt.tokenizer", "gpt.data", "gpt.safetensors", "gpt.cli", "gpt.clean"),
-    ("gpt.dataset",),
+    ("gpt.dataset", "gpt.pretrained"),
     ("gpt.pieces",),
     ("gpt.encode",),
     ("gpt.prepare",),

@@ -17,7 +17,10 @@ def main(arguments: Sequence[str]) -> int:
     model, position = checkpoint.model_config, checkpoint.position
     data = checkpoint.train_config.data or "the documentation of Python"
     print(f"{checkpoint.path}: {gigabytes(checkpoint.path.stat().st_size)}, step {position.step}")
-    print(f"trained on {data} (sha256 {position.text_sha256[:16]}…) for {duration(position.elapsed_s)}")
+    if position.source:
+        print(f"imported from {position.source}")
+    else:
+        print(f"trained on {data} (sha256 {position.text_sha256[:16]}…) for {duration(position.elapsed_s)}")
     if position.val_loss is not None:
         print(f"validation loss {position.val_loss:.4f}")
     print(f"tokenizer: {checkpoint.tokenizer.kind}, {checkpoint.tokenizer.vocab_size:,} tokens")

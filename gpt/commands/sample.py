@@ -64,6 +64,8 @@ def check_flags(given: argparse.Namespace) -> None:
     """Raise ValueError where flags exclude each other, before the checkpoint is read."""
     if not all(given.stop):
         raise ValueError("stop: must not be empty, as every text begins with that; leave it out")
+    if given.interactive and given.prompt:
+        raise ValueError("--interactive asks for the prompts; leave --prompt away")
     if given.beams is None:
         if given.length_penalty is not None:
             raise ValueError("--length-penalty compares the texts that a search finds; give --beams too")

@@ -1,6 +1,8 @@
 """Writing text: the loop around the distribution, several texts at once, stop strings, whole characters."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +24,9 @@ from nanograd.seeds import SAMPLE, generator
 CONFIG = ModelConfig(vocab_size=12, context_length=6, d_model=8, n_layers=2, n_heads=2)
 
 
-def gpt() -> GPT:
+def gpt(**kind: Any) -> GPT:
     """Return a model that is less sure of nothing than a fresh one: its logits differ."""
-    model = GPT(CONFIG, np.random.default_rng(0))
+    model = GPT(dataclasses.replace(CONFIG, **kind), np.random.default_rng(0))
     model.tok_emb.weight.copy_(model.tok_emb.weight.data * 50)
     return model
 
@@ -100,6 +102,7 @@ def test_of_a_longer_prompt_the_model_sees_the_last_part() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", [{}, {"norm": "rmsnorm", "mlp": "gated", "n_kv_heads": 1, "tie_head": False}])
 @pytest.mark.parametrize("prompt", [[3], [3, 4, 5, 6, 7, 8]])
 @pytest.mark.parametrize(
     "options",
@@ -110,10 +113,10 @@ def test_of_a_longer_prompt_the_model_sees_the_last_part() -> None:
     ],
 )
 def test_with_and_without_a_cache_the_text_is_the_same(
-    n: int, prompt: list[int], options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    n: int, kind: dict[str, Any], prompt: list[int], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = gpt().astype(np.float64)
-    config = SampleConfig(max_new_tokens=20, seed=3, **options)  # type: ignore[arg-type] # three times the context
+    model = gpt(**kind).astype(np.float64)
+    config = SampleConfig(max_new_tokens=20, seed=3, **options)  # three times the context
 
     def texts() -> list[list[int]]:
         return [list(ids) for ids in generate_samples(model, prompt, config, n)]

@@ -89,7 +89,7 @@ def die_in_step(step: int, arguments: list[str]) -> None:
 def no_sample() -> Iterator[None]:
     """Leave out the text that a run writes at its end: it takes longer than the runs here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpt.commands.train.write_sample", lambda run, tokens: None)
+        patch.setattr("gpt.commands.train.write_sample", lambda run: None)
         yield
 
 

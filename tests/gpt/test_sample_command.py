@@ -101,7 +101,9 @@ def test_beams_give_the_likeliest_and_say_how_likely(checkpoint: str, capsys: Ou
     stopped = run(capsys, *words, "--beams", "5", "-n", "5", "--stop", "b")
     ended = re.findall(r"=== . of 5: ln p \S+ of (\d) tokens, score \S+ ===\nab([^=]*)\n", stopped)
     assert len(ended) == 5
-    assert all("b" not in text and int(n) == len(text) + (len(text) < 6) for n, text in ended)  # b is counted, not shown
+    assert all(
+        "b" not in text and int(n) == len(text) + (len(text) < 6) for n, text in ended
+    )  # b is counted, not shown
     assert {len(text) == 6 for _, text in ended} == {True, False}
 
 
@@ -116,6 +118,7 @@ def test_beams_give_the_likeliest_and_say_how_likely(checkpoint: str, capsys: Ou
             ["--beams", "2", "--interactive"],
             "--beams and --interactive exclude each other; give the text to go on from",
         ),
+        (["--interactive", "--prompt", "a"], "--interactive asks for the prompts; leave --prompt away"),
         (["--length-penalty", "1"], "--length-penalty compares the texts that a search finds; give --beams too"),
         (["-n", "0"], "argument -n/--samples: must be a whole number from 1, got '0'"),
         (["--beams", "x"], "argument --beams: must be a whole number from 1, got 'x'"),

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ from gpt.train import evaluate, make_optimizer
 T, V = 6, 11
 
 
-def gpt(vocab_size: int = V) -> GPT:
-    model = GPT(ModelConfig(vocab_size=vocab_size, context_length=T, d_model=8, n_layers=2, n_heads=2))
+def gpt(vocab_size: int = V, **kind: Any) -> GPT:
+    model = GPT(ModelConfig(vocab_size=vocab_size, context_length=T, d_model=8, n_layers=2, n_heads=2, **kind))
     rng = np.random.default_rng(0)
     for p in model.parameters():
         p.copy_(0.5 * rng.standard_normal(p.shape))
@@ -44,8 +45,11 @@ def test_what_a_score_comes_to() -> None:
     assert str(s) == "loss 1.3863  perplexity 4.00  bits a byte 1.333"
 
 
-def test_a_text_as_long_as_the_context_is_the_models_loss() -> None:
-    model, ids = gpt(), [3, 1, 4, 1, 5, 9, 2]
+@pytest.mark.parametrize(
+    "kind", [{}, {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "tie_head": False}], ids=["gpt2", "llama"]
+)
+def test_a_text_as_long_as_the_context_is_the_models_loss(kind: dict[str, Any]) -> None:
+    model, ids = gpt(**kind), [3, 1, 4, 1, 5, 9, 2]
     log_p = token_log_probabilities(model, ids)
     assert log_p.shape == (6,)
     np.testing.assert_allclose(log_p, [alone(model, ids[:n], ids[n]) for n in range(1, 7)], rtol=1e-9)
@@ -81,8 +85,8 @@ def test_windows_side_by_side_are_those_of_eval() -> None:
 def test_batches_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = gpt(), np.random.default_rng(0).integers(0, V, 50)
     expected = token_log_probabilities(model, ids, stride=2)
-    monkeypatch.setattr(score, "LOGITS", 3 * T * V)
-    monkeypatch.setattr(score, "BLOCK", 4 * V)
+    monkeypatch.setattr(score, "TOKENS", 3 * T)
+    monkeypatch.setattr(score, "LOGITS", 4 * V)
     np.testing.assert_allclose(token_log_probabilities(model, ids, stride=2), expected, rtol=1e-12)
 
 
