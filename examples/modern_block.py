@@ -69,7 +69,7 @@ def plot(curves: dict[str, list[Curve]], path: Path) -> None:
     axes.set(xlabel="step", ylabel="validation loss (nats a token)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=90)
     print(f"drawn: {path}")
 
 

@@ -11,7 +11,7 @@ import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd.gradcheck import finite_differences
-from nanograd.nn import count_parameters
+from nanograd.nn import LayerNorm, RMSNorm, count_parameters
 from nanograd.op import no_grad
 from nanograd.optim import AdamW, clip_grad_norm
 from nanograd.seeds import DROPOUT, seeds
@@ -117,6 +117,15 @@ def test_a_head_of_its_own_shares_the_gradient_of_a_tied_one() -> None:
     both = gradient(own.tok_emb.weight) + gradient(own.head.weight)
     np.testing.assert_allclose(gradient(tied.tok_emb.weight), both, rtol=1e-12, atol=1e-16)
     assert min(np.abs(gradient(p)).max() for p in (own.tok_emb.weight, own.head.weight)) > 1e-3
+
+
+@pytest.mark.parametrize("norm", ["layernorm", "rmsnorm"])
+def test_numbers_of_the_config_reach_all_that_need_them(norm: str) -> None:
+    model = gpt(dataclasses.replace(MODERN, norm=norm, norm_eps=0.5, rope_theta=7.0, qk_norm=True))
+    norms = [module for module in model.modules() if isinstance(module, (LayerNorm, RMSNorm))]
+    assert [each.eps for each in norms] == [0.5] * (1 + 2 * 4)
+    assert [isinstance(each, LayerNorm) for each in norms].count(True) == 5 * (norm == "layernorm")
+    assert [block.attn.rope_theta for block in model.blocks] == [7.0, 7.0]
 
 
 # What a token may know

@@ -1,5 +1,6 @@
 """examples/modern_block.py: the two models it compares are of one size, and trained alike."""
 
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -46,6 +47,8 @@ def test_two_short_runs(
     monkeypatch.setattr(example, "TRAINING", "--batch-size 1 --eval-every 2 --eval-batches 1 --vocab-size 270")
     out = tmp_path / "runs"
     words = [str(text), "--seeds", "5", "--steps", "2", "--out", str(out)]
+    for name, config in (("GPT2", example.GPT2), ("MODERN", example.MODERN)):
+        monkeypatch.setattr(example, name, dataclasses.replace(config, d_model=16, n_layers=1, context_length=16))
     monkeypatch.setattr(sys, "argv", ["modern_block.py", *words])
     example.main()
     lines = capsys.readouterr().out.splitlines()[-2:]
