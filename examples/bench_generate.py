@@ -234,8 +234,9 @@ def serve(side: str, weights: str) -> None:
     """Answer questions, one a line, until the lines end."""
     made = {"ours": make_ours, "transformers": make_transformers}[side](weights)
     for line in sys.stdin:
-        answers = {"turn": partial(turn, made), "bounds": bounds, "small": small}
-        print(json.dumps(answers[line.strip()]()), flush=True)
+        question = line.strip()
+        answer = bounds() if question == "bounds" else small() if question == "small" else turn(made)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

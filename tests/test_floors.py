@@ -51,6 +51,7 @@ FLOORS = (
     ("gpt.checkpoint", "gpt.generate", "gpt.beam", "gpt.score", "gpt.train"),
     ("gpt.estimate",),
     ("gpt.run", "gpt.doctor"),
+    ("gpt.doctor_cache",),
     ("gpt.commands",),
     ("gpt",),
     ("gpt.__main__",),
