@@ -4,7 +4,7 @@
 
 Both sides have the same random weights, a cache of keys and values, and a process of their own; their logits must agree.
 A token needs every matrix once (the token table as the head), so that reading 1 GB on all cores says how fast it can be at
-best; a prompt is bound by matrix products. Needs, for the comparison: pip install torch transformers
+best; a prompt is bound by matrix products. Needs, for the comparison: pip install 'nanograd-gpt[hf]'
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     compared = not given.no_transformers
     if compared and not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
-        print("no comparison: pip install torch transformers")
+        print("no comparison: pip install 'nanograd-gpt[hf]'")
         compared = False
     figures = measure(given.rounds, compared)
     print(
@@ -156,8 +157,11 @@ def make_ours(weights: str) -> Side:
 def make_transformers(weights: str) -> Side:
     """Make the peer's side with our weights; its layers are the other way round: (in, out)."""
     import torch
+    import transformers
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    warnings.simplefilter("ignore", FutureWarning)
+    transformers.logging.set_verbosity_error()
     torch.set_num_threads(cores())
     torch.set_grad_enabled(False)
     model = GPT2LMHeadModel(GPT2Config()).eval()
