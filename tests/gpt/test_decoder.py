@@ -169,6 +169,14 @@ def test_rows_go_on_from_other_rows() -> None:
         close(logits[b], full(model, text)[0, -1])
 
 
+def test_rows_that_changed_places_are_read_again_where_they_went() -> None:
+    model, ids = make("gpt2", context_length=6), random_ids(2, 9)
+    decoder = Decoder(model, 2)
+    decoder.prefill(ids[:, :6])
+    decoder.reorder(np.array([1, 0]))
+    close(decoder.step(ids[:, 6]), full(model, np.column_stack((ids[::-1, 3:6], ids[:, 6])))[:, -1])
+
+
 def test_a_second_prompt_forgets_the_first() -> None:
     model, ids = make("gpt2"), random_ids(2, 6)
     decoder = Decoder(model)
