@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gpt.config import ModelConfig
-from gpt.pretrained.settings import Settings
+from gpt.pretrained.settings import Settings, model_config
 from gpt.pretrained.stored import Link
 
 PREFIX = "transformer."  # of all but lm_head, or of none
@@ -19,7 +19,8 @@ def read_config(settings: Settings) -> ModelConfig:
     dropouts = {settings.share(key, 0.1) for key in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
     dropout = dropouts.pop() if len(dropouts) == 1 else 0.0  # we have one for all three; only training sees it
     width = settings.whole("n_embd")
-    return ModelConfig(
+    return model_config(
+        settings.path,
         vocab_size=settings.whole("vocab_size"),
         context_length=settings.whole("n_positions"),
         d_model=width,

@@ -6,7 +6,7 @@ Names and RoPE's layout (the two halves of a head turn together) are theirs in a
 from collections.abc import Iterator, Mapping
 
 from gpt.config import ModelConfig
-from gpt.pretrained.settings import Settings
+from gpt.pretrained.settings import Settings, model_config
 from gpt.pretrained.stored import Link
 
 PREFIX = "model."
@@ -37,7 +37,8 @@ def read_config(settings: Settings) -> ModelConfig:
     if not isinstance(layer_types, list) or any(each != "full_attention" for each in layer_types):
         raise settings.error("layer_types", "must be full_attention in every layer", layer_types)
     head_dim = settings.whole("head_dim", 128 if kind == "qwen3" else max(width // heads, 1))
-    return ModelConfig(
+    return model_config(
+        settings.path,
         vocab_size=settings.whole("vocab_size"),
         context_length=context,
         d_model=width,

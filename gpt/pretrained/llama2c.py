@@ -17,7 +17,7 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from gpt.pretrained import llama
-from gpt.pretrained.settings import read_bounded
+from gpt.pretrained.settings import model_config, read_bounded
 from gpt.pretrained.stored import Stored, Weights, connect, raw
 from gpt.tokenizer import ScoredTokenizer
 
@@ -41,7 +41,8 @@ def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
     wrong = [name for name, size in sizes.items() if size < 1]
     if wrong or sizes["dim"] % sizes["n_heads"] or sizes["n_heads"] % sizes["n_kv_heads"]:
         raise ValueError(f"{path}: is no .bin of llama2.c: its header would say {sizes}")
-    config = ModelConfig(
+    config = model_config(
+        path,
         vocab_size=sizes["vocab_size"],
         context_length=sizes["seq_len"],
         d_model=sizes["dim"],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gpt.config import ModelConfig
 from gpt.pretrained import gpt2
-from gpt.pretrained.settings import Settings, read_bounded
+from gpt.pretrained.settings import Settings, model_config, read_bounded
 from gpt.pretrained.stored import Stored, Weights, connect, raw, shown
 
 LARGEST = 1 << 24  # bytes of an index; that of GPT-2 has 5,000
@@ -28,7 +28,8 @@ Fields = dict[int, list[int | bytes]]
 def open_checkpoint(index: Path) -> tuple[ModelConfig, Weights]:
     """Return the shape and the tensors of a checkpoint; ValueError where its files are malformed or do not fit."""
     settings = Settings(index.with_name("hparams.json"))
-    config = ModelConfig(
+    config = model_config(
+        settings.path,
         vocab_size=settings.whole("n_vocab"),
         context_length=settings.whole("n_ctx"),
         d_model=settings.whole("n_embd"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt.config import ModelConfig
 from gpt.pretrained.stored import shown
 from gpt.tokenizer.base import parse_json
 
@@ -122,6 +123,14 @@ class Settings:
     def error(self, key: str, rule: str, value: Any) -> ValueError:
         """Return the ValueError that says a key's rule and what came."""
         return ValueError(f"{self.path}: {shown(key)} {rule}, found {shown(repr(value))}")
+
+
+def model_config(path: Path, **values: Any) -> ModelConfig:
+    """Return the ModelConfig of these values; ValueError names the file that said them."""
+    try:
+        return ModelConfig(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_bounded(path: Path, largest: int) -> bytes:

@@ -54,7 +54,7 @@ CONFIGS = {  # the sizes of GPT-2 have 12, 16, 20 and 25 heads of 64 features, a
     "gpt2-large": gpt2(3, 5, 2, activation_function="gelu", n_inner=17),
     "gpt2-xl": gpt2(4, 5, 2, tie_word_embeddings=False),
     "llama": llama(LlamaConfig, num_key_value_heads=2, head_dim=4, rms_norm_eps=1e-3),
-    "llama-tied": llama(LlamaConfig, num_key_value_heads=3, tie_word_embeddings=True, rope_parameters=ROPE),
+    "llama-tied": llama(LlamaConfig, num_key_value_heads=3, head_dim=6, tie_word_embeddings=True, rope_parameters=ROPE),
     "llama-bias": llama(LlamaConfig, num_key_value_heads=1, attention_bias=True, mlp_bias=True),
     "qwen3": llama(Qwen3Config, num_key_value_heads=2, head_dim=6),
 }
