@@ -3,6 +3,7 @@
     python examples/bench.py [SHAPE …] [--steps N] [--json FILE] [--no-torch]
     python examples/bench.py --ops                           every fast pair against its readable one
     python examples/bench.py tokenizer [--data FOLDER]       the tokenizer against tiktoken and Hugging Face's
+    python examples/bench.py generate                        writing text, against Hugging Face's transformers
     python examples/bench.py --scaling [--plot FILE.png]     how the cost grows with context, width and vocabulary
 
 A full step is forward, backward, clip and AdamW, in float32. The two sides have the same weights and batches and take
@@ -168,6 +169,10 @@ def main() -> None:
         from bench_tokenizer import main as tokenizer
 
         sys.exit(tokenizer(sys.argv[2:]))
+    if sys.argv[1:2] == ["generate"]:
+        from bench_generate import main as generate
+
+        sys.exit(generate(sys.argv[2:]))
     given = parser.parse_args()
     for name in given.shapes:
         if name not in SHAPES:

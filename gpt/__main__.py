@@ -16,12 +16,14 @@ COMMANDS = {
     "clean": "make clean text of files and folders, HTML too",
     "data": "turn texts into tokens once, for training at any size",
     "tokenizer": "train a tokenizer, turn text into ids and back",
+    "import": "make a checkpoint of weights that others trained: GPT-2, Llama, llama2.c",
+    "export": "write a model as Hugging Face's transformers opens it",
     "info": "show what a checkpoint holds",
     "study": "play one training example and its backward, step by step, on a page",
     "plot": "draw a run's loss curves",
     "doctor": "examine a model: is it sound, and does it learn",
 }
-MODULES = {"eval": "evaluate"}
+MODULES = {"eval": "evaluate", "import": "importing"}
 PACKAGES = ("numpy", "regex")
 
 HELP = (

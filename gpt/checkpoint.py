@@ -1,7 +1,8 @@
 """A checkpoint is one safetensors file: the model, the optimizer, and how to go on.
 
 Tensors are named `model.*`, `adamw.m.*` and `adamw.v.*`. The metadata holds, as JSON, the configs, the tokenizer and the
-position in the run, and a SHA-256 over everything, so that a damaged file is recognised.
+position in the run, and a SHA-256 over everything, so that a damaged file is recognised. Weights that others trained
+(`python -m gpt import`) are a checkpoint too, at step 0 and without an optimizer.
 """
 
 import hashlib
@@ -37,6 +38,7 @@ class Position:
     dataset: str = ""  # where the prepared folder is, if the run has no token files of its own
     tokens_sha256: dict[str, str] = field(default_factory=dict)  # of those files, or of the folder's manifest.json
     machine: dict[str, Any] = field(default_factory=blas.description)
+    source: str = ""  # where the weights come from, if others trained them
 
 
 @dataclass
@@ -52,28 +54,39 @@ class Checkpoint:
 
     def model(self, model: GPT | None = None) -> GPT:
         """Return the model, with the weights of the checkpoint; one of that shape, where given, is used for it."""
-        model = GPT(self.model_config) if model is None else model
-        return model.load_state_dict(self._part("model."))
+        model = GPT.undrawn(self.model_config) if model is None else model
+        return model.load_state_dict(self.part("model."))
 
     def load_optimizer(self, optimizer: AdamW) -> None:
-        """Put the optimizer where it was."""
-        optimizer.load_state_dict(self._part("adamw."), self.position.step)
+        """Put the optimizer where it was; ValueError where the file has none, as of weights that were imported."""
+        self.check_resumable()
+        optimizer.load_state_dict(self.part("adamw."), self.position.step)
 
-    def _part(self, prefix: str) -> dict[str, np.ndarray]:
+    def check_resumable(self) -> None:
+        """Raise ValueError for imported weights: there is no run to go on with."""
+        if self.position.source:
+            raise ValueError(
+                f"{self.path} was imported from {self.position.source}: it has no optimizer and no text to go on with; "
+                "`sample`, `eval --data` and `info` open it, and `python -m gpt train` begins a run of its own"
+            )
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return the tensors whose names begin with `prefix`, without it: `model.`, say."""
         return {name.removeprefix(prefix): a for name, a in self.tensors.items() if name.startswith(prefix)}
 
 
 def save_checkpoint(
     path: str | os.PathLike[str],
     model: GPT,
-    optimizer: AdamW,
+    optimizer: AdamW | None,
     train_config: TrainConfig,
     tokenizer: Tokenizer,
     position: Position,
 ) -> None:
-    """Write everything, or leave the file that was there as it was."""
+    """Write everything, or leave the file that was there as it was. Imported weights have no optimizer."""
     tensors = {f"model.{name}": a for name, a in model.state_dict().items()}
-    tensors |= {f"adamw.{name}": a for name, a in optimizer.state_dict().items()}
+    if optimizer is not None:
+        tensors |= {f"adamw.{name}": a for name, a in optimizer.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "model_config": json.dumps(model.config.to_dict()),

@@ -50,6 +50,15 @@ def forward_flops(config: ModelConfig, tokens: int | None = None) -> int:
     return 2 * (config.n_layers * (attention + mlp) + config.vocab_size * d)
 
 
+def cache_memory(config: ModelConfig, tokens: int = 1, itemsize: int = 4) -> int:
+    """Return the bytes of the keys and values that generation keeps of so many tokens, in float32 unless told otherwise.
+
+    >>> cache_memory(ModelConfig(d_model=768, n_layers=12, n_heads=12))  # GPT-2 small: 12 · 2 · 768 · 4
+    73728
+    """
+    return tokens * config.n_layers * 2 * config.kv_heads * config.head_size * itemsize
+
+
 BENDS = {  # arrays of d_ff features that a bend keeps for backward beside its result, and needs for a moment
     "gelu_tanh": (1.0, 2),
     "gelu": (2.0, 8),  # erf is computed in steps

@@ -1,12 +1,15 @@
 """GPT: a decoder-only transformer, from token ids to the logits of the next token."""
 
 import math
+import os
+from typing import Any, Self
 
 import numpy as np
 
 from gpt.block import Block
 from gpt.config import ModelConfig
 from gpt.norm import make_norm
+from gpt.pretrained import Pretrained, load_pretrained
 from nanograd import ops
 from nanograd.nn import Dropout, Embedding, Linear, Module, Parameter
 from nanograd.tensor import Tensor
@@ -30,12 +33,33 @@ class GPT(Module):
         self.blocks = [Block(config, rng) for _ in range(config.n_layers)]
         self.norm = make_norm(config)
         self.head = None if config.tie_head else Linear(config.d_model, config.vocab_size, bias=False, rng=rng)
-        self._initialise(rng)
+        if not isinstance(rng, _Zeros):
+            self._initialise(rng)
 
     @property
     def head_weight(self) -> Parameter:
         """The table (V, C) that the head reads: a row for each token, with which features are compared."""
         return self.tok_emb.weight if self.head is None else self.head.weight
+
+    @classmethod
+    def undrawn(cls, config: ModelConfig) -> Self:
+        """Return a model whose matrices are zero: one that is loaded at once need not be drawn, which takes longer."""
+        return cls(config, _Zeros())
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str] | Pretrained, *, dtype: Any = np.float32) -> Self:
+        """Return a model that others trained, in evaluation mode: a folder or file that `load_pretrained` opens.
+
+        Weights are read one at a time from the mapped file and widened, or narrowed, to dtype: so little more memory is
+        needed than the model takes. Raises OSError or ValueError, with nothing loaded, where a file is missing,
+        malformed, holds NaN or infinity, or means something that is not modelled here.
+        """
+        pretrained = path if isinstance(path, Pretrained) else load_pretrained(path)
+        model = cls.undrawn(pretrained.model_config)
+        if np.dtype(dtype) != np.float32:
+            model.astype(dtype)
+        pretrained.tensors.copy_into(model.state_dict())
+        return model.eval()
 
     def _initialise(self, rng: np.random.Generator) -> None:
         """Draw every matrix from N(0, 0.02²), and those that write to the residual stream 1/√(2·n_layers) smaller.
@@ -85,3 +109,13 @@ class GPT(Module):
     def loss(self, ids: np.ndarray, targets: np.ndarray, *, reduction: str = "mean") -> Tensor:
         """Return the cross-entropy, in nats a token, of targets (B, T); targets of -100 do not count."""
         return self(ids, np.asarray(targets), reduction=reduction)
+
+
+class _Zeros(np.random.Generator):
+    """Give zeros for what would be drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        return np.zeros(size if size is not None else (), dtype)

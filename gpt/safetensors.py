@@ -123,6 +123,17 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[st
         return _read_header(file, path)
 
 
+def map_tensor(path: str | os.PathLike[str], entry: Entry) -> np.ndarray:
+    """Return one tensor whose Entry `read_header` gave, as a read-only view of the file that is unmapped with it.
+
+    So a file larger than memory can be read tensor by tensor. BF16 is widened, in memory of its own.
+    """
+    if entry.begin == entry.end:  # nothing can be mapped
+        return np.empty(entry.shape, np.float32 if entry.dtype == "BF16" else DTYPES[entry.dtype])
+    raw = np.memmap(path, np.uint8, "r", entry.begin, (entry.end - entry.begin,)).view(np.ndarray)
+    return _decode(raw, entry)
+
+
 def _describe(
     tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str]
 ) -> dict[str, object]:

@@ -15,6 +15,7 @@ from gpt.cli import Parser
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data import Tokens, random_batch
 from gpt.doctor import BAD, LOOK, Finding
+from gpt.doctor_cache import cached_generation
 from gpt.estimate import check_memory, count
 from gpt.model import GPT
 from gpt.run import TRAIN_TOKENS, run_tokens
@@ -125,6 +126,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
         return
     yield doctor.causality(model, ids)
     yield doctor.independence(model, ids[:2])
+    yield cached_generation(model, ids[:2])
     if patient.step:
         yield doctor.trained_loss(model, ids, targets)
     yield doctor.gradient_norms(model, ids, targets)

@@ -125,6 +125,7 @@ def resume(given: argparse.Namespace) -> tuple[Run, Tokens, Tokens | None]:
     if given.out is not None:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
     checkpoint = load_checkpoint(find_checkpoint(given.resume, LAST))
+    checkpoint.check_resumable()
     folder, position = checkpoint.path.parent, checkpoint.position
     config = changed_config(checkpoint, given)
     if position.step >= config.max_steps:

@@ -11,7 +11,8 @@
 - `vocabulary.py`    what must be so in a vocabulary and its merges
 - `bpe.py`           the tokenizer that joins them
 
-and the formats that others use: `openai.py`, `tiktoken.py`, `huggingface.py`, among which `load.py` chooses.
+and what others use: `openai.py`, `tiktoken.py`, `huggingface.py`, formats among which `load.py` chooses, and `scored.py`,
+llama2.c's tokenizer.
 """
 
 from gpt.tokenizer.base import Tokenizer
@@ -20,6 +21,7 @@ from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.huggingface import to_huggingface
 from gpt.tokenizer.load import load_tokenizer, tokenizer_from_dict
 from gpt.tokenizer.pretokens import EOT, PATTERNS
+from gpt.tokenizer.scored import ScoredTokenizer
 from gpt.tokenizer.trainer import train_bpe
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "PATTERNS",
     "BPETokenizer",
     "CharTokenizer",
+    "ScoredTokenizer",
     "Tokenizer",
     "load_tokenizer",
     "to_huggingface",

@@ -12,9 +12,14 @@ from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.huggingface import from_huggingface
 from gpt.tokenizer.openai import from_openai
+from gpt.tokenizer.scored import ScoredTokenizer
 from gpt.tokenizer.tiktoken import from_tiktoken
 
-KINDS: dict[str, type[BPETokenizer] | type[CharTokenizer]] = {"bpe": BPETokenizer, "char": CharTokenizer}
+KINDS: dict[str, type[BPETokenizer] | type[CharTokenizer] | type[ScoredTokenizer]] = {
+    "bpe": BPETokenizer,
+    "char": CharTokenizer,
+    "scored": ScoredTokenizer,
+}
 TWINS = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # OpenAI's names, and Hugging Face's for the same
 _RANKS = re.compile(rb"\s*[A-Za-z0-9+/]+=* \d+\s*[\r\n]")
 

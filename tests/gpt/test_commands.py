@@ -230,11 +230,26 @@ def test_info_accounts_for_every_parameter(run: Path, capsys: Output) -> None:
     assert re.fullmatch(rf".*best\.safetensors: \d+ kB, step {step}", lines[0])
     assert f"sha256 {text_sha256(TEXT)[:16]}…" in lines[1]
     assert "tokenizer: char, 23 tokens" in lines
-    total = int(re.search(r"([\d,]+) parameters", shown).group(1).replace(",", ""))  # type: ignore[union-attr]
-    parts = re.findall(r"^  (\S+) +([\d,]+) +([\d.]+)%$", shown, re.MULTILINE)
-    assert {name for name, _, _ in parts} == {"tok_emb", "pos_emb", "norm1", "attn", "norm2", "mlp", "norm"}
-    assert sum(int(size.replace(",", "")) for _, size, _ in parts) == total
-    assert sum(float(share) for _, _, share in parts) == pytest.approx(100, abs=0.5)
+    rows = re.findall(r"^(\S+(?: \S+)?) +([\d,]+) +([\d.]+)% +(\d+) kB$", shown, re.MULTILINE)
+    blocks = {f"blocks {part}" for part in ("norm1", "attn", "norm2", "mlp")}
+    assert {name for name, *_ in rows} == {"tok_emb", "pos_emb", *blocks, "norm", "all"}
+    *parts, (_, total, share, _) = rows
+    assert sum(int(size.replace(",", "")) for _, size, *_ in parts) == int(total.replace(",", ""))
+    assert sum(float(share) for _, _, share, _ in parts) == pytest.approx(100, abs=0.5)
+    assert share == "100.0"
+
+
+def test_info_says_what_a_token_costs(run: Path, capsys: Output) -> None:
+    """TINY: 23 tokens in the vocabulary, context 8, d_model 16, one block; batches of 2."""
+    assert main(["info", str(run)]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    step = load_checkpoint(run / BEST).position.step
+    assert f"has seen {step * 2 * 8:,} tokens in {step * 2:,} windows" in lines
+    # the matrices of the block, 2 products with 4½ tokens in the mean, and the head
+    forward = 2 * (12 * 16 * 16 + 2 * 4.5 * 16 + 23 * 16)
+    assert f"forward {forward / 1e3:.3g} kFLOP a token, of a full context of 8" in lines
+    assert f"training {3 * forward / 1e3:.3g} kFLOP a token, forward and backward" in lines
+    assert "cache 0 kB a token, 1 kB when full" in lines  # 2 · 16 · 4 bytes, and 8 times that
 
 
 def test_plot_draws_one_run_or_several(run: Path, tmp_path: Path, capsys: Output) -> None:

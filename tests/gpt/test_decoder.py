@@ -56,7 +56,7 @@ def close(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-12) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
-@pytest.mark.parametrize("prompt", [1, 5, 12])
+@pytest.mark.parametrize("prompt", [1, 2, 5, 12])
 def test_every_position_is_that_of_the_full_forward(kind: str, dtype: type, tolerance: float, prompt: int) -> None:
     model, ids = make(kind, dtype), random_ids(2, 12)
     due = full(model, ids)
@@ -169,6 +169,14 @@ def test_rows_go_on_from_other_rows() -> None:
         close(logits[b], full(model, text)[0, -1])
 
 
+def test_rows_that_changed_places_are_read_again_where_they_went() -> None:
+    model, ids = make("gpt2", context_length=6), random_ids(2, 9)
+    decoder = Decoder(model, 2)
+    decoder.prefill(ids[:, :6])
+    decoder.reorder(np.array([1, 0]))
+    close(decoder.step(ids[:, 6]), full(model, np.column_stack((ids[::-1, 3:6], ids[:, 6])))[:, -1])
+
+
 def test_a_second_prompt_forgets_the_first() -> None:
     model, ids = make("gpt2"), random_ids(2, 6)
     decoder = Decoder(model)
@@ -201,6 +209,7 @@ def test_it_reads_the_models_own_weights_and_records_nothing() -> None:
         (lambda d: d.step(np.zeros(3, int)), r"step: ids must be \(2,\), one for each row, got shape \(3,\)"),
         (lambda d: d.step(np.array([0, 17])), r"step: ids must lie in \[0, 17\), got \[0, 17\]"),
         (lambda d: d.step(np.array([-1, 0])), r"step: ids must lie in \[0, 17\), got \[-1, 0\]"),
+        (lambda d: d.prefill(np.full((2, 1), 17)), r"step: ids must lie in \[0, 17\), got \[17, 17\]"),
         (lambda d: d.prefill(np.full((2, 2), 17)), r"embedding: ids must lie in \[0, 17\)"),
         (
             lambda d: [d.step(np.zeros(2, int)) for _ in range(5)],

@@ -15,7 +15,9 @@ from gpt.__main__ import main
 from gpt.checkpoint import LAST, load_checkpoint, save_checkpoint
 from gpt.commands.doctor import table
 from gpt.config import ModelConfig, TrainConfig
+from gpt.decoder import Decoder
 from gpt.doctor import Finding
+from gpt.doctor_cache import cached_generation
 from gpt.model import GPT
 from gpt.run import TRAIN_TOKENS
 from gpt.train import make_optimizer
@@ -61,6 +63,7 @@ def test_a_healthy_model_is_ok(config: ModelConfig) -> None:
         doctor.tied_weights(model),
         doctor.causality(model, IDS),
         doctor.independence(model, IDS),
+        cached_generation(model, IDS[:2]),
         doctor.gradient_norms(model, IDS, TARGETS),
         doctor.dead_units(model, IDS),
         doctor.overfit(model, IDS, TARGETS),
@@ -71,8 +74,8 @@ def test_a_healthy_model_is_ok(config: ModelConfig) -> None:
         assert not p.kept
         assert p.grad_buffer is None
     findings.append(update(2e-3, model))
-    assert [finding.verdict for finding in findings] == ["ok"] * 10, findings
-    assert len({finding.check for finding in findings}) == 10
+    assert [finding.verdict for finding in findings] == ["ok"] * 11, findings
+    assert len({finding.check for finding in findings}) == 11
 
 
 @pytest.mark.parametrize(
@@ -89,8 +92,8 @@ def test_odd_shapes_are_not_ill(shape: dict[str, Any]) -> None:
     targets = np.roll(ids, -1, axis=1)
     model = gpt(config)
     findings = [doctor.initial_loss(model, ids, targets), doctor.init_scale(model), doctor.tied_weights(model)]
-    findings += [doctor.causality(model, ids), doctor.independence(model, ids)]
-    assert [finding.verdict for finding in findings] == ["ok"] * 5, findings
+    findings += [doctor.causality(model, ids), doctor.independence(model, ids), cached_generation(model, ids[:2])]
+    assert [finding.verdict for finding in findings] == ["ok"] * 6, findings
 
 
 # Numbers that are none
@@ -228,6 +231,41 @@ def test_texts_that_see_each_other_are_found(monkeypatch: Patch) -> None:
     assert (found.verdict, "see each other" in found.meaning) == ("bad", True)
 
 
+# What is written
+
+
+@pytest.mark.parametrize("T", [1, 2, 3, 16])
+def test_what_is_written_is_what_the_model_says(T: int) -> None:
+    for config in (CONFIG, MODERN):
+        assert cached_generation(gpt(config), IDS[:2, :T]).verdict == "ok"
+
+
+def test_a_block_that_the_decoder_does_not_follow_is_found(monkeypatch: Patch) -> None:
+    model = gpt()
+    block = model.blocks[1]
+    monkeypatch.setattr(block, "forward", lambda x: x + block.mlp(block.norm2(x)))
+    found = cached_generation(model, IDS[:2])
+    assert (found.verdict, "gpt.decoder must follow gpt.block" in found.meaning) == ("bad", True)
+
+
+@pytest.mark.parametrize(("config", "place"), [(CONFIG, "after 11 tokens"), (MODERN, "after 12 tokens")])
+def test_a_cache_that_is_wrong_from_one_token_on_is_placed(config: ModelConfig, place: str, monkeypatch: Patch) -> None:
+    model, step = gpt(config), Decoder.step
+
+    def spoiled(self: Decoder, ids: np.ndarray) -> np.ndarray:
+        logits = step(self, ids)
+        return logits + 1 if self.length == int(place.split()[1]) else logits
+
+    monkeypatch.setattr(Decoder, "step", spoiled)
+    found = cached_generation(model, IDS[:2])
+    assert (found.verdict, place in found.meaning) == ("bad", True)
+
+
+def test_padding_that_is_looked_at_is_found(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(Decoder, "_hidden", lambda self, seen: None)
+    assert cached_generation(gpt(), IDS[:2]).verdict == "bad"
+
+
 # What moves
 
 
@@ -345,7 +383,16 @@ def diagnosis(capsys: Output) -> dict[str, str]:
     return {line[6:22].strip(): line[:5].strip() for line in lines if line[:5].strip() in ("ok", "look", "bad")}
 
 
-CHECKS = ["finite numbers", "initial loss", "init scale", "tied weights", "overfit a batch", "causality", "batch"]
+CHECKS = [
+    "finite numbers",
+    "initial loss",
+    "init scale",
+    "tied weights",
+    "overfit a batch",
+    "causality",
+    "batch",
+    "generation",
+]
 MOVES = ["gradient norms", "dead units", "update:weight"]
 
 
@@ -355,11 +402,11 @@ def test_a_run_is_examined_and_left_as_it_was(run: Path, capsys: Output) -> None
     text = capsys.readouterr().out
     assert text.startswith(f"patient   {run / LAST} at step 40, on its training text\n")
     lines = text.splitlines()
-    assert [line[6:22].strip() for line in lines[1:12]] == [*CHECKS, "loss now", *MOVES]
-    assert {line[:5].strip() for line in lines[1:12]} == {"ok"}
-    assert lines[13].split() == ["layer", "gradient", "norms", "dead", "units", "update:weight"]
-    assert [line.split()[0] for line in lines[14:19]] == ["tok_emb", "pos_emb", "blocks.0", "blocks.1", "norm"]
-    assert lines[-1] == "nothing bad in 11 checks"
+    assert [line[6:22].strip() for line in lines[1:13]] == [*CHECKS, "loss now", *MOVES]
+    assert {line[:5].strip() for line in lines[1:13]} == {"ok"}
+    assert lines[14].split() == ["layer", "gradient", "norms", "dead", "units", "update:weight"]
+    assert [line.split()[0] for line in lines[15:20]] == ["tok_emb", "pos_emb", "blocks.0", "blocks.1", "norm"]
+    assert lines[-1] == "nothing bad in 12 checks"
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 

@@ -1,0 +1,250 @@
+"""Time writing text: GPT-2's smallest shape beside Hugging Face's transformers, taking turns in one run; and a small model.
+
+    python examples/bench.py generate [--rounds N] [--no-transformers] [--json FILE]
+
+Both sides have the same random weights, a cache of keys and values, and a process of their own; their logits must agree.
+A token needs every matrix once (the token table as the head), so that reading 1 GB on all cores says how fast it can be at
+best; a prompt is bound by matrix products. Needs, for the comparison: pip install 'nanograd-gpt[hf]'
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from bench_worker import cores, matmul_peak
+
+from gpt.config import ModelConfig, SampleConfig
+from gpt.decoder import Decoder
+from gpt.estimate import forward_flops
+from gpt.generate import generate
+from gpt.model import GPT
+from gpt.safetensors import load_file, save_file
+from nanograd import blas, threads
+
+GPT2 = ModelConfig(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12)
+SMALL = ModelConfig(vocab_size=65, context_length=64, d_model=128, n_layers=4, n_heads=4)
+PROMPT, NEW, LONG = 32, 32, 512  # tokens before those that are timed, timed in a turn, and of the prompt that is timed
+PAUSE = 0.05  # seconds between turns: the other side's threads stop spinning
+AGREE = 1e-3  # most that two logits may differ: it is the same mathematics
+ASKED = {"beside transformers": 1.5, "share of bandwidth": 0.7, "share of peak": 0.6, "small, tokens/s": 2000.0}
+
+Side = tuple[Callable[[np.ndarray], np.ndarray], Callable[[int], np.ndarray]]  # prompt (T,) and step, to logits (V,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures; return 1 if one misses what was asked of it."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
+    parser.add_argument("--no-transformers", action="store_true", help="measure ours alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    given = parser.parse_args(argv)
+    compared = not given.no_transformers
+    if compared and not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
+        print("no comparison: pip install 'nanograd-gpt[hf]'")
+        compared = False
+    figures = measure(given.rounds, compared)
+    print(
+        "\n".join(f"{name:<24}{value if isinstance(value, str) else f'{value:.4g}'}" for name, value in figures.items())
+    )
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    missed = [name for name, least in ASKED.items() if name in figures and not figures[name] >= least]
+    for name in missed:
+        print(f"MISSED: {name}, asked: {ASKED[name]:g}")
+    return int(bool(missed))
+
+
+def measure(rounds: int, compared: bool) -> dict[str, Any]:
+    """Let the sides take turns; return what was measured."""
+    turns: dict[str, list[dict[str, Any]]] = {}
+    bounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = str(Path(folder) / "weights.safetensors")
+        sides = {"ours": start("ours", weights)}  # it saves the weights
+        if compared:
+            sides["transformers"] = start("transformers", weights)
+        for _ in range(rounds):
+            bounds.append(ask(sides["ours"], "bounds"))
+            for name, process in sides.items():
+                time.sleep(PAUSE)
+                turns.setdefault(name, []).append(ask(process, "turn"))
+        small = ask(sides["ours"], "small")
+        for process in sides.values():
+            process.communicate()  # closes its input, at which it ends
+    bandwidth, peak = (median(each[name] for each in bounds) for name in ("bandwidth", "peak"))
+    figures: dict[str, Any] = {
+        "cores": cores(), "numpy": np.__version__, "kernel": blas.kernel(), "bandwidth, GB/s": bandwidth / 1e9,
+        "matmul peak, GFLOP/s": peak / 1e9,
+    }  # fmt: skip
+    speeds = {}
+    for name, each in turns.items():
+        speeds[name] = 1 / median(turn["seconds"] for turn in each)
+        prompt = median(turn["prompt"] for turn in each)
+        figures[f"{name}, tokens/s"] = speeds[name]
+        figures[f"{name}, prompt tokens/s"] = LONG / prompt
+        if name == "ours":
+            figures["share of bandwidth"] = speeds[name] * matrix_bytes(GPT2) / bandwidth
+            figures["share of peak"] = prompt_flops(GPT2, LONG) / prompt / peak
+    if compared:
+        pairs = zip(turns["ours"], turns["transformers"], strict=True)
+        figures["beside transformers"] = median(b["seconds"] / a["seconds"] for a, b in pairs)
+        logits = [np.array(turns[name][0]["logits"]) for name in turns]
+        if not (difference := float(np.abs(logits[0] - logits[1]).max())) <= AGREE:
+            raise SystemExit(f"bench: logits must agree to {AGREE:g}, they differ by {difference:.2g}")
+        figures["logits differ by"] = difference
+    return figures | {"small, tokens/s": small["temperature"], "small, greedy tokens/s": small["greedy"]}
+
+
+def matrix_bytes(config: ModelConfig) -> int:
+    """Return the bytes, in float32, of the matrices that a token must read."""
+    d = config.d_model
+    return 4 * (config.n_layers * (4 * d * d + 2 * d * config.mlp_size) + config.vocab_size * d)
+
+
+def prompt_flops(config: ModelConfig, tokens: int) -> int:
+    """Return the operations of a prompt in matrix products; the head is needed of its last token only."""
+    head = 2 * config.vocab_size * config.d_model
+    return tokens * (forward_flops(config, tokens) - head) + head
+
+
+# The two sides, each in a process of its own
+
+
+def start(side: str, weights: str) -> subprocess.Popen[str]:
+    """Start a side, and wait until it is ready."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    process = subprocess.Popen(
+        [sys.executable, __file__, side, weights], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        encoding="utf-8", env=plain,
+    )  # fmt: skip
+    ask(process, "turn")  # the first is slower
+    return process
+
+
+def ask(process: subprocess.Popen[str], question: str) -> dict[str, Any]:
+    """Send one line, and wait for the answer."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(question + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise SystemExit(f"bench: a side ended with exit code {process.wait()}; see above")
+    result: dict[str, Any] = json.loads(answer)
+    return result
+
+
+def make_ours(weights: str) -> Side:
+    """Make our side, and save its weights for the other."""
+    model = GPT(GPT2, np.random.default_rng(0))
+    save_file(model.state_dict(), weights)
+    decoder = Decoder(model)
+    return lambda ids: decoder.prefill(ids[None])[0], lambda id: decoder.step(np.array([id]))[0]
+
+
+def make_transformers(weights: str) -> Side:
+    """Make the peer's side with our weights; its layers are the other way round: (in, out)."""
+    import torch
+    import transformers
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    warnings.simplefilter("ignore", FutureWarning)
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(cores())
+    torch.set_grad_enabled(False)
+    model = GPT2LMHeadModel(GPT2Config()).eval()
+    ours, _ = load_file(weights)
+    names = {"tok_emb": "wte", "pos_emb": "wpe", "blocks": "h", "norm": "ln_f", "norm1": "ln_1", "norm2": "ln_2"}
+    names |= {"w_qkv": "c_attn", "out_proj": "c_proj", "up": "c_fc", "down": "c_proj"}
+    state = {}
+    for name, array in ours.items():
+        words = [names.get(word, word) for word in name.split(".")]
+        turned = array.T if words[-2].startswith("c_") and array.ndim == 2 else array
+        state[".".join(["transformer", *words])] = torch.from_numpy(turned.copy())
+    state["lm_head.weight"] = state["transformer.wte.weight"]
+    model.load_state_dict(state)
+    kept: list[Any] = [None]
+
+    def read(ids: list[int]) -> np.ndarray:
+        out = model(torch.tensor([ids]), past_key_values=kept[0], use_cache=True, logits_to_keep=1)
+        kept[0] = out.past_key_values
+        return np.asarray(out.logits[0, -1])
+
+    def prompt(ids: np.ndarray) -> np.ndarray:
+        kept[0] = None
+        return read(ids.tolist())
+
+    return prompt, lambda id: read([id])
+
+
+def turn(side: Side) -> dict[str, Any]:
+    """Time a long prompt, and the tokens that follow a short one, the likeliest each time."""
+    prompt, step = side
+    ids = np.random.default_rng(0).integers(0, GPT2.vocab_size, LONG)
+    prompt(ids[:PROMPT])
+    began = time.perf_counter()
+    prompt(ids)
+    took = time.perf_counter() - began
+    logits = prompt(ids[:PROMPT])
+    began = time.perf_counter()
+    for _ in range(NEW):
+        logits = step(int(logits.argmax()))
+    return {"prompt": took, "seconds": (time.perf_counter() - began) / NEW, "logits": logits[:1000].tolist()}
+
+
+def bounds() -> dict[str, float]:
+    """Measure what bounds the two: bytes a second that all cores read of 1 GB, and operations of a square product."""
+    parts = np.array_split(np.ones(250_000_000, np.float32), cores())
+    tasks = [
+        partial(np.matmul, part[: len(part) // 1000 * 1000].reshape(-1, 1000), np.ones(1000, np.float32))
+        for part in parts
+    ]
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        threads.run(tasks)
+        took.append(time.perf_counter() - began)
+    return {"bandwidth": 1e9 / min(took), "peak": matmul_peak()}
+
+
+def small() -> dict[str, float]:
+    """Return the tokens a second of a small model, sampling included."""
+    model, speeds = GPT(SMALL, np.random.default_rng(0)).eval(), {}
+    n = SMALL.context_length - 1
+    for name, temperature in (("greedy", 0.0), ("temperature", 0.8)):
+        took = []
+        for _ in range(20):
+            began = time.perf_counter()
+            for _ in generate(model, [0], SampleConfig(max_new_tokens=n, temperature=temperature)):
+                pass
+            took.append((time.perf_counter() - began) / n)
+        speeds[name] = 1 / median(took)
+    return speeds
+
+
+def serve(side: str, weights: str) -> None:
+    """Answer questions, one a line, until the lines end."""
+    made = {"ours": make_ours, "transformers": make_transformers}[side](weights)
+    for line in sys.stdin:
+        question = line.strip()
+        answer = bounds() if question == "bounds" else small() if question == "small" else turn(made)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["ours"], ["transformers"]):
+        serve(*sys.argv[1:])
+    else:
+        sys.exit(main())

@@ -1,0 +1,32 @@
+"""python -m gpt export: write a model as Hugging Face's transformers opens it."""
+
+from collections.abc import Sequence
+
+from gpt.checkpoint import find_checkpoint, load_checkpoint
+from gpt.cli import Parser
+from gpt.estimate import gigabytes
+from gpt.pretrained.export import export, layout
+
+DESCRIPTION = """Write a model as Hugging Face's transformers opens it: config.json, model.safetensors, tokenizer files.
+
+    python -m gpt export runs/mine -o exported
+
+then, in Python: AutoModelForCausalLM.from_pretrained("exported"). Models with GPT-2's block go as gpt2, those with
+rmsnorm, rope and a gated MLP as llama (qwen3 with qk_norm). Of tokenizers, byte-level BPE can be written.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="python -m gpt export", description=DESCRIPTION)
+    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to make")
+    given = parser.parse(arguments)
+    checkpoint = load_checkpoint(find_checkpoint(given.run))
+    files = export(given.out, checkpoint.model_config, checkpoint.part("model."), checkpoint.tokenizer)
+    print(f"{checkpoint.path} as {layout(checkpoint.model_config)}:")
+    for file in files:
+        print(f"  {file}  {gigabytes(file.stat().st_size)}")
+    if not any(file.name == "tokenizer.json" for file in files):
+        kind = checkpoint.tokenizer.kind
+        print(f"without a tokenizer: Hugging Face's format has none like ours of kind {kind}; feed ids that ours makes")
+    return 0

@@ -1,0 +1,145 @@
+"""Say which files GPT-2 consists of, and fetch them where there is a network.
+
+A file comes under a temporary name and gets its own when it is complete: what was cut off is taken up again where it
+ended. Only sizes are checked, against what the server says. Weights that arrive damaged all the same are noticed when
+they are loaded, if their header, shapes or numbers are impossible; nothing more is promised.
+"""
+
+import os
+import re
+import sys
+import urllib.error
+import urllib.request
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import TextIO
+
+HUB = "https://huggingface.co"
+MODELS = {name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")}
+FILES = ("config.json", "vocab.json", "merges.txt", "model.safetensors")
+BLOCK = 1 << 20  # bytes read at a time
+ATTEMPTS = 3  # that may bring nothing, before a file is given up
+TIMEOUT = 30  # seconds without a byte
+
+
+class _CutOffError(OSError):
+    """The connection ended early; what came is kept."""
+
+
+def url_of(name: str, file: str, hub: str = HUB) -> str:
+    """Return where a file of a model is."""
+    return f"{hub}/{MODELS[name]}/resolve/main/{file}"
+
+
+def instructions(name: str, folder: Path) -> str:
+    """Return, for people, which files to download from where, and where to put them."""
+    return "\n".join(
+        (
+            f"gpt import: the weights of {name} are not here. Download these files into the folder {folder.resolve()}:",
+            *(f"  {url_of(name, file)}" for file in FILES),
+            f"and run `python -m gpt import {name}` again; or let it fetch them: python -m gpt import {name} --download",
+        )
+    )
+
+
+def fetch(name: str, folder: Path, *, hub: str = HUB, out: TextIO | None = None) -> None:
+    """Download the files of a model that `folder` does not have yet; OSError where one cannot be had.
+
+    Run again, it goes on where it stopped.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for file in FILES:
+            if not (folder / file).exists():
+                _fetch_file(url_of(name, file, hub), folder / file, out or sys.stdout)
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _fetch_file(url: str, path: Path, out: TextIO) -> None:
+    """Download one file, in as many attempts as bring something."""
+    part = path.with_name(f".{path.name}.part")
+    attempts = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _fetch_part(url, part, Progress(path.name, out))
+            break
+        except (HTTPException, OSError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+                if error.code < 500:
+                    said = f"the server says {error.code} {error.reason}"
+                    raise OSError(f"{url}: {said}; is the address still right?") from None
+            came = part.exists() and part.stat().st_size > before
+            attempts = 0 if came else attempts + 1
+            if attempts >= ATTEMPTS:
+                reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+                raise OSError(f"{url}: {reason}; what came is kept, the same command goes on from there") from None
+    os.replace(part, path)
+
+
+def _fetch_part(url: str, part: Path, progress: "Progress") -> None:
+    """Append what is missing to `part`; return when it is complete."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "nanograd-gpt", "Accept-Encoding": "identity"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # there is nothing after what we have: it is complete, or another file's
+            with error:
+                said = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+            if said and int(said[1]) == have:
+                return
+            part.unlink()
+            raise _CutOffError("the part that was kept does not fit the file") from None
+        raise
+    with response, open(part, "ab") as file:
+        total = _total(response, have)
+        if response.status != 206:
+            file.truncate(0)  # the server sends the whole again
+            have = 0
+        if total is None:
+            raise OSError("the server does not say how long the file is, so it could not be checked")
+        while have <= total and (block := response.read(BLOCK)):
+            file.write(block)
+            have += len(block)
+            progress.show(have, total)
+        file.flush()
+        os.fsync(file.fileno())
+    progress.end()
+    if have > total:
+        part.unlink()
+        raise _CutOffError(f"{have:,} bytes came where {total:,} were announced")
+    if have < total:
+        raise _CutOffError(f"cut off at {have:,} of {total:,} bytes")
+
+
+def _total(response: HTTPResponse, have: int) -> int | None:
+    """Return the length of the whole file, as the server says it."""
+    if response.status == 206:
+        said = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        return int(said[2]) if said and int(said[1]) == have else None
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+class Progress:
+    """Show how much of a file came: a live line on a terminal, one line at the end elsewhere."""
+
+    def __init__(self, name: str, out: TextIO) -> None:
+        self.name, self.out = name, out
+        self.line = ""
+
+    def show(self, have: int, total: int) -> None:
+        self.line = f"{self.name:<18} {have / 1e6:,.1f} of {total / 1e6:,.1f} MB"
+        if self.out.isatty():
+            self.out.write(f"\r{self.line}")
+            self.out.flush()
+
+    def end(self) -> None:
+        if self.line:
+            self.out.write("\n" if self.out.isatty() else f"{self.line}\n")

@@ -1,0 +1,127 @@
+"""Read the .bin checkpoints of llama2.c (version 0): a header of seven numbers, then all weights, tensor upon tensor.
+
+Each kind of tensor comes for all layers at once. Two things differ from Hugging Face's: RoPE turns the neighbours
+(2j, 2j+1) of a head, where the halves (j, j + D/2) are turned here, so rows of wq and wk are put in another order; and a
+negative vocabulary says that the head has a table of its own.
+
+Source: https://github.com/karpathy/llama2.c, run.c (memory_map_weights, build_tokenizer) and export.py
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from gpt.config import ModelConfig
+from gpt.pretrained import llama
+from gpt.pretrained.settings import model_config, read_bounded
+from gpt.pretrained.stored import Stored, Weights, connect, raw
+from gpt.tokenizer import ScoredTokenizer
+
+TOKENIZER = "tokenizer.bin"
+LARGEST = 1 << 26  # bytes of a tokenizer.bin; that of Llama 2 has 434,000
+_NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len")
+_VERSIONED = 0x616B3432  # "ak42", with which the later versions begin
+
+
+def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
+    """Return the shape and the tensors of a file; ValueError where its length is not what its header says."""
+    length = path.stat().st_size
+    with open(path, "rb") as file:
+        header = file.read(28)
+    if len(header) < 28:
+        raise ValueError(f"{path}: a .bin of llama2.c begins with 28 bytes of header, found {len(header)}")
+    if struct.unpack_from("<I", header)[0] == _VERSIONED:
+        raise ValueError(f"{path}: is of a later version of llama2.c's format; export it with --version 0")
+    sizes = dict(zip(_NAMES, struct.unpack("<7i", header), strict=True))
+    untied, sizes["vocab_size"] = sizes["vocab_size"] < 0, abs(sizes["vocab_size"])
+    wrong = [name for name, size in sizes.items() if size < 1]
+    if wrong or sizes["dim"] % sizes["n_heads"] or sizes["n_heads"] % sizes["n_kv_heads"]:
+        raise ValueError(f"{path}: is no .bin of llama2.c: its header would say {sizes}")
+    config = model_config(
+        path,
+        vocab_size=sizes["vocab_size"],
+        context_length=sizes["seq_len"],
+        d_model=sizes["dim"],
+        n_layers=sizes["n_layers"],
+        n_heads=sizes["n_heads"],
+        d_ff=sizes["hidden_dim"],
+        bias=False,
+        norm="rmsnorm",
+        position="rope",
+        mlp="gated",
+        n_kv_heads=sizes["n_kv_heads"],
+        tie_head=not untied,
+    )
+    if 4 * config.n_layers > length:
+        raise ValueError(f"{path}: has {length} bytes, too few for the {config.n_layers} layers of its header")
+    found: dict[str, Stored] = {}
+    offset = 28
+    for name, shape in _layout(config):
+        found[name] = raw(path, name, shape, offset)
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            found[name] = _halves(found[name], config.head_size)
+        offset += 4 * prod(shape)
+    if offset != length:
+        raise ValueError(f"{path}: has {length} bytes, where its header asks for {offset}; is it cut off?")
+    return config, connect(str(path), found, list(llama.links(config)), spare="freq_.*")
+
+
+def _layout(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the tensors in the order of the file, by Hugging Face's names."""
+    C, V, F, D = config.d_model, config.vocab_size, config.mlp_size, config.head_size
+    K = config.kv_heads * D
+    yield "embed_tokens.weight", (V, C)
+    each_layer: tuple[tuple[str, tuple[int, ...]], ...] = (
+        ("input_layernorm", (C,)),
+        ("self_attn.q_proj", (C, C)),
+        ("self_attn.k_proj", (K, C)),
+        ("self_attn.v_proj", (K, C)),
+        ("self_attn.o_proj", (C, C)),
+        ("post_attention_layernorm", (C,)),
+        ("mlp.gate_proj", (F, C)),  # w1
+        ("mlp.down_proj", (C, F)),  # w2
+        ("mlp.up_proj", (F, C)),  # w3
+    )
+    for name, shape in each_layer:
+        for i in range(config.n_layers):
+            yield f"layers.{i}.{name}.weight", shape
+    yield "norm.weight", (C,)
+    for part in ("real", "imag"):  # tables of RoPE, which are computed here
+        yield f"freq_{part}", (config.context_length, D // 2)
+    if not config.tie_head:
+        yield "lm_head.weight", (V, C)
+
+
+def _halves(stored: Stored, head_size: int) -> Stored:
+    """Return a matrix whose rows turn as halves and not as neighbours: each head's even rows, then its odd ones."""
+
+    def read() -> np.ndarray:
+        pairs = stored.read().reshape(-1, head_size // 2, 2, stored.shape[1])  # (heads, D/2, 2, C)
+        return pairs.swapaxes(1, 2).reshape(stored.shape)
+
+    return replace(stored, read=read, rows=None)
+
+
+def read_tokenizer(path: Path, vocab_size: int) -> ScoredTokenizer:
+    """Read a tokenizer.bin: the longest length, then of each token its score, its length and its bytes."""
+    data = read_bounded(path, LARGEST)
+    scores: list[float] = []
+    pieces: list[str] = []
+    at = 4
+    try:
+        for _ in range(vocab_size):
+            score, size = struct.unpack_from("<fi", data, at)
+            if size < 0 or at + 8 + size > len(data):
+                raise ValueError(f"token {len(pieces)} would have {size} bytes")
+            pieces.append(data[at + 8 : at + 8 + size].decode("utf-8"))
+            scores.append(score)
+            at += 8 + size
+        if at != len(data):
+            raise ValueError(f"{len(data) - at} bytes are left after {vocab_size} tokens; is it another model's?")
+        return ScoredTokenizer(pieces, scores)
+    except (struct.error, ValueError) as error:
+        raise ValueError(f"{path}: is no tokenizer.bin of llama2.c for {vocab_size} tokens: {error}") from None

@@ -1,0 +1,111 @@
+"""Encode as llama2.c does: merge the pair whose token has the best score, until no pair makes a token.
+
+This is SentencePiece's BPE, with Llama 2's vocabulary or one like it. A text begins with a space of its own, so that a
+word is the same token at its beginning as after a space. A character that is no token becomes its bytes, <0x00> to
+<0xFF>, which are the tokens 3 to 258. Tokens 0, 1 and 2 are <unk>, <s> and </s>.
+
+Source: https://github.com/karpathy/llama2.c, run.c (encode, decode)
+"""
+
+import heapq
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
+
+BOS = 1  # <s>: begins every document, so it is also what stands between two
+FIRST_BYTE = 3
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
+
+
+class ScoredTokenizer(Tokenizer):
+    """A vocabulary of pieces with scores; ids are their places.
+
+    >>> bytes_ = [f"<0x{n:02X}>" for n in range(256)]
+    >>> tokenizer = ScoredTokenizer(["<unk>", "<s>", "</s>", *bytes_, " ", "a", "b", "ab", " a"], [0.0] * 263 + [2.0])
+    >>> tokenizer.encode("ab")  # " ab": " a" has the better score, and is made first
+    [263, 261]
+    """
+
+    kind = "scored"
+    eot_id = BOS
+
+    def __init__(self, pieces: Sequence[str], scores: Sequence[float]) -> None:
+        """Take the pieces, in the order of their ids, and a score for each; ValueError where the bytes are not there."""
+        if len(pieces) != len(scores):
+            raise ValueError(f"ScoredTokenizer: each piece must have a score, got {len(pieces)} and {len(scores)}")
+        if not all(math.isfinite(score) for score in scores):
+            raise ValueError("ScoredTokenizer: scores must be finite numbers")
+        byte_pieces = [f"<0x{byte:02X}>" for byte in range(256)]
+        if list(pieces[FIRST_BYTE : FIRST_BYTE + 256]) != byte_pieces or " " not in pieces:
+            raise ValueError("ScoredTokenizer: tokens 3 to 258 must be the bytes <0x00> to <0xFF>, and ' ' a token")
+        self.pieces, self.scores = list(pieces), list(scores)
+        self.vocab = {id: _bytes(piece) for id, piece in enumerate(pieces)}
+        self._ids: dict[str, int] = {}
+        for id, piece in enumerate(pieces):
+            self._ids.setdefault(piece, id)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, which begins with a space of its own; no token is special in it."""
+        check_text("encode", text)
+        ids = [self._ids[" "]] if text else []
+        for character in text:
+            known = self._ids.get(character)
+            ids += [byte + FIRST_BYTE for byte in character.encode("utf-8")] if known is None else [known]
+        return self._merge(ids)
+
+    def encode_data(self, text: str) -> list[int]:
+        """Return <s> and the ids of a text, as llama2.c trains and prompts with."""
+        return [BOS, *self.encode(text)]
+
+    def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
+        """Yield the ids of the text that `chunks` are parts of: it is joined, since a merge may reach across any edge."""
+        yield from self.encode("".join(chunks))
+
+    def _merge(self, ids: list[int]) -> list[int]:
+        """Merge neighbours, the best score first and of equals the leftmost, as long as two make a token."""
+        left, right = list(range(-1, len(ids) - 1)), list(range(1, len(ids) + 1))  # neighbours, as merged tokens vanish
+        heap: list[tuple[float, int, int, int, int]] = []
+
+        def offer(at: int, after: int) -> None:
+            if at >= 0 and after < len(ids):
+                merged = self._ids.get(self.pieces[ids[at]] + self.pieces[ids[after]])
+                if merged is not None:
+                    heapq.heappush(heap, (-self.scores[merged], at, ids[at], ids[after], merged))
+
+        for i in range(len(ids) - 1):
+            offer(i, i + 1)
+        while heap:
+            _, at, first, second, merged = heapq.heappop(heap)
+            after = right[at]
+            if ids[at] != first or after >= len(ids) or ids[after] != second:
+                continue  # one of the two was merged with another meanwhile
+            ids[at], ids[after] = merged, -1
+            right[at] = right[after]
+            if right[at] < len(ids):
+                left[right[at]] = at
+            offer(left[at], at)
+            offer(at, right[at])
+        return [id for id in ids if id >= 0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole tokenizer as an object that JSON can hold."""
+        return {**header(self.kind), "pieces": self.pieces, "scores": self.scores}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "ScoredTokenizer":
+        """Read what `to_dict` wrote; ValueError says what is wrong with it."""
+        check_fields(fields, {"pieces": list, "scores": list})
+        if not all(isinstance(piece, str) for piece in fields["pieces"]):
+            raise ValueError("'pieces' must hold texts")
+        if not all(type(score) in (int, float) for score in fields["scores"]):
+            raise ValueError("'scores' must hold numbers")
+        return cls(fields["pieces"], [float(score) for score in fields["scores"]])
+
+
+def _bytes(piece: str) -> bytes:
+    """Return the bytes that a piece stands for."""
+    byte = _BYTE.fullmatch(piece)
+    return bytes([int(byte[1], 16)]) if byte else piece.encode("utf-8")

@@ -1,0 +1,144 @@
+"""Beside transformers: what it writes we read, and what we export it reads, to the same logits and the same text.
+
+Run by `pytest -m peers` where transformers is installed: the extra [hf].
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpt.config import ModelConfig, SampleConfig
+from gpt.generate import generate
+from gpt.model import GPT
+from gpt.pretrained.export import export
+from gpt.tokenizer import BPETokenizer
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore"),  # what torch and transformers warn of is theirs
+]
+LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "gated"}
+
+
+@pytest.fixture(scope="module")
+def transformers() -> Any:
+    pytest.importorskip("torch", exc_type=ImportError)
+    return pytest.importorskip("transformers", exc_type=ImportError)
+
+
+def logits_of(model: Any, ids: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        result: np.ndarray = model(torch.from_numpy(ids)).logits.float().numpy()
+    return result
+
+
+def make(transformers: Any, config: Any, seed: int) -> Any:
+    """Return a model of random weights, wide enough that its text varies."""
+    import torch
+
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim == 1:
+                p.add_(0.2 * torch.randn(p.shape))
+            else:
+                p.copy_((0.3 if "wte" in name or "embed" in name else 2 * p.shape[-1] ** -0.5) * torch.randn(p.shape))
+    return model
+
+
+def gpt2(transformers: Any, size: str) -> Any:
+    """Return a size of GPT-2 with all its heads, in layers and features scaled down."""
+    layers, heads = {"gpt2": (3, 12), "medium": (6, 16), "large": (9, 20), "xl": (12, 25)}[size]
+    ends = {"bos_token_id": None, "eos_token_id": None}
+    return transformers.GPT2Config(
+        vocab_size=211, n_positions=80, n_embd=4 * heads, n_layer=layers, n_head=heads, **ends
+    )
+
+
+def llama(transformers: Any, kind: str) -> Any:
+    config = {
+        "llama": transformers.LlamaConfig,
+        "mistral": transformers.MistralConfig,
+        "qwen3": transformers.Qwen3Config,
+    }
+    window = {"sliding_window": None} if kind == "mistral" else {}
+    return config[kind](
+        vocab_size=211, max_position_embeddings=80, hidden_size=48, intermediate_size=100, num_hidden_layers=3,
+        num_attention_heads=6, num_key_value_heads=2, bos_token_id=None, eos_token_id=None, head_dim=8, **window,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "medium", "large", "xl", "llama", "mistral", "qwen3"])
+@pytest.mark.parametrize("half", [False, True])
+def test_logits_text_and_export_agree(transformers: Any, tmp_path: Path, kind: str, half: bool) -> None:
+    import torch
+
+    config = (llama if kind in ("llama", "mistral", "qwen3") else gpt2)(transformers, kind)
+    theirs = make(transformers, config, seed=3)
+    if half:
+        theirs = theirs.to(torch.bfloat16)
+    theirs.save_pretrained(tmp_path / "a", max_shard_size="100KB" if half else "5GB")
+    assert (tmp_path / "a" / "model.safetensors.index.json").exists() == half
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "a", dtype=torch.float32).eval()
+    ours = GPT.from_pretrained(tmp_path / "a")
+    ids = np.random.default_rng(0).integers(211, size=(2, 50))
+    expected = logits_of(theirs, ids)
+    np.testing.assert_allclose(ours(ids).data, expected, rtol=0, atol=1e-4)
+    assert expected.std() > 0.3
+
+    greedy = theirs.generate(torch.from_numpy(ids[:1, :9]), max_new_tokens=64, do_sample=False, pad_token_id=0)[0, 9:]
+    assert list(generate(ours, ids[0, :9], SampleConfig(max_new_tokens=64, temperature=0))) == greedy.tolist()
+
+    export(tmp_path / "b", ours.config, ours.state_dict(), None)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "b").eval()
+    assert again.dtype == torch.float32
+    np.testing.assert_allclose(logits_of(again, ids), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bias": False},
+        {"activation": "relu", "d_ff": 40},
+        {"tie_head": False, "norm_eps": 1e-3},
+        {**LLAMA, "n_kv_heads": 1, "rope_theta": 300.0},
+        {**LLAMA, "activation": "gelu_tanh", "bias": False, "qk_norm": True},
+    ],
+)
+def test_a_model_of_ours_is_the_same_in_transformers(
+    transformers: Any, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    tokenizer = BPETokenizer.train("the cat sat on the mat " * 5, 270)
+    config = ModelConfig(
+        vocab_size=tokenizer.vocab_size, context_length=24, d_model=32, n_layers=2, n_heads=4, **options
+    )
+    model = GPT(config, np.random.default_rng(0))
+    for p in model.parameters():
+        p.data += 0.3 * np.random.default_rng(1).standard_normal(p.shape).astype("float32")
+    export(tmp_path / "out", config, model.state_dict(), tokenizer)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    ids = np.random.default_rng(0).integers(config.vocab_size, size=(2, 24))
+    np.testing.assert_allclose(logits_of(theirs, ids), model(ids).data, rtol=0, atol=1e-4)
+    text = "the cat sat, on the mat\n"
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(text)["input_ids"] == tokenizer.encode(text)
+
+
+def test_the_124m_shape(transformers: Any, tmp_path: Path) -> None:
+    import torch
+
+    config = transformers.GPT2Config(bos_token_id=None, eos_token_id=None)
+    theirs = make(transformers, config, seed=1)
+    theirs.save_pretrained(tmp_path / "a")
+    ours = GPT.from_pretrained(tmp_path / "a")
+    ids = np.random.default_rng(0).integers(50257, size=(1, 100))
+    expected = logits_of(theirs, ids)
+    assert expected.std() > 0.3
+    np.testing.assert_allclose(ours(ids).data, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    greedy = theirs.generate(torch.from_numpy(ids[:, :8]), max_new_tokens=64, do_sample=False, pad_token_id=0)[0, 8:]
+    assert list(generate(ours, ids[0, :8], SampleConfig(max_new_tokens=64, temperature=0))) == greedy.tolist()
