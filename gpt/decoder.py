@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from gpt.attention import MultiHeadAttention
-from gpt.layers import angles, attend, linear, mlp, norm, normalise, place, product, think, turn
+from gpt.layers import angles, linear, mlp, norm, normalise, place, product, think, turn
 from gpt.model import GPT
 from nanograd import ops
 from nanograd.blas import one_thread
@@ -111,7 +111,9 @@ class Decoder:
     def _read(self, ids: np.ndarray, starts: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Run the model on prompts ids (B, T), keep their keys and values, and return the last logits (B, V).
 
-        Of the last block, only keys and values are needed of tokens before the last: 6 % less time with 12 blocks.
+        Of the last block, only keys and values are needed of tokens before the last: 6 % fewer operations with 12 blocks.
+        Heads spread over threads of our own are no faster: 512 tokens of GPT-2 take 485 ms so, and 505 with them, since the
+        BLAS's threads wait for their next product by spinning.
         """
         T, model = ids.shape[1], self.model
         x = ops.embedding(model.tok_emb.weight.data, ids)  # (B, T, C)
@@ -125,7 +127,7 @@ class Decoder:
             if block is model.blocks[-1]:
                 y, x = ops.attention(q[:, :, -1:], k, v, mask).reshape(len(x), 1, -1), x[:, -1:]  # T is 1 from here on
             else:
-                y = attend(q, k, v, mask)  # (B, T, H D)
+                y = ops.packed_attention(qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True)
             x = x + linear(attn.out_proj, y)  # (B, T, C)
             x += mlp(block.mlp, norm(block.norm2, x))
         return ops.linear(norm(model.norm, x[:, -1]), model.head_weight.data)
