@@ -34,15 +34,15 @@ def mlp(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
     return linear(layer.down, ops.swiglu(gate, value) if layer.bend is ops.silu else layer.bend(gate) * value)
 
 
-def place(layer: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
-    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and turn them by their position."""
+def place(layer: MultiHeadAttention, qkv: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and turn them by their positions (T,)."""
     H, K = layer.n_heads, layer.n_kv_heads
     heads = qkv.reshape(*qkv.shape[:-1], H + 2 * K, layer.head_dim).swapaxes(-3, -2)  # (B, H + 2 K, T, D)
     if layer.q_norm is not None and layer.k_norm is not None:
         heads[:, :H] = norm(layer.q_norm, heads[:, :H])
         heads[:, H : H + K] = norm(layer.k_norm, heads[:, H : H + K])
     if layer.rope_theta is not None:
-        heads = ops.rope(heads, base=layer.rope_theta, turned=H + K)
+        heads = ops.rope(heads, base=layer.rope_theta, positions=positions, turned=H + K)
     return heads.swapaxes(-3, -2).reshape(qkv.shape)
 
 
