@@ -132,6 +132,7 @@ FIELDS = {
     "tokenizer": (),
     "import": (),
     "export": (),
+    "merge": (),
     "info": (),
     "plot": (),
     "study": (),
