@@ -39,6 +39,7 @@ class Position:
     tokens_sha256: dict[str, str] = field(default_factory=dict)  # of those files, or of the folder's manifest.json
     machine: dict[str, Any] = field(default_factory=blas.description)
     source: str = ""  # where the weights come from, if others trained them
+    init: str = ""  # the checkpoint that the run began from, if not from random weights
 
 
 @dataclass
