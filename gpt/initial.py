@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.checkpoint import Checkpoint
+from gpt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from gpt.config import ModelConfig
 from gpt.files import file_sha256
 from gpt.model import GPT
@@ -14,6 +14,16 @@ from gpt.tokenizer import Tokenizer
 
 MEANT = {"d_ff": "mlp_size", "n_kv_heads": "kv_heads", "head_dim": "head_size", "activation": "bend"}  # by None, too
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # a row for each token
+
+
+def open_initial(path: str) -> Checkpoint:
+    """Read the checkpoint that a run begins from; ValueError where it is a model of another kind, as a classifier is."""
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    if checkpoint.inside:
+        raise ValueError(
+            f"init: {checkpoint.path} was fine-tuned to {checkpoint.kind}; begin from a model that writes text"
+        )
+    return checkpoint
 
 
 def initial_config(checkpoint: Checkpoint, flags: Mapping[str, Any], *, new_tokenizer: bool = False) -> ModelConfig:

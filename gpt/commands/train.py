@@ -16,7 +16,7 @@ from gpt.dataset import is_prepared
 from gpt.estimate import check_memory, count, duration, gigabytes, step_seconds
 from gpt.files import write_text
 from gpt.generate import start_ids, write
-from gpt.initial import initial_config, initial_model, origin
+from gpt.initial import initial_config, initial_model, open_initial, origin
 from gpt.model import GPT
 from gpt.run import SAMPLE, Run, truncate_metrics
 from gpt.supervise import supervise
@@ -94,7 +94,7 @@ def begin(given: argparse.Namespace) -> tuple[Pretraining, Tokens, Tokens | None
 def prepare(given: argparse.Namespace) -> tuple[Pretraining, TrainingData]:
     """Read the text, make tokenizer and model; return the run, of which nothing is written yet, and what it learns."""
     config = take(TrainConfig, given)
-    base = None if given.init is None else load_checkpoint(find_checkpoint(given.init))
+    base = None if given.init is None else open_initial(given.init)
     if base is None:
         shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
     else:
