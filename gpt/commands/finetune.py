@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from gpt.config import nearest
 
-TASKS = {"instruct": "learn to answer, from instructions and conversations"}
+TASKS = {
+    "instruct": "learn to answer, from instructions and conversations",
+    "prefer": "learn which of two answers is preferred, by DPO",
+}
 
 HELP = (
     "usage: python -m gpt finetune TASK …\n\n"
