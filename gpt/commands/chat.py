@@ -34,11 +34,12 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt chat", description=DESCRIPTION)
     parser.add_argument("run", metavar="CKPT", help="folder of a run (its best checkpoint is used), or a checkpoint")
     parser.add_argument("--template", metavar="NAME", help="alpaca, chat or a JSON file (default: the checkpoint's)")
+    parser.add_argument("--base", metavar="FILE", help="where the base of LoRA adapters is, if it was moved")
     parser.add_argument("--system", metavar="TEXT", help="what the system says, before all (default: the template's)")
     add_flags(parser, SampleConfig)
     given = parser.parse(arguments)
     config = take(SampleConfig, given)
-    checkpoint = load_checkpoint(find_checkpoint(given.run))
+    checkpoint = load_checkpoint(find_checkpoint(given.run), given.base)
     if given.template is not None:
         template = load_template(given.template)
     elif checkpoint.task is not None and checkpoint.task.template:
@@ -77,11 +78,14 @@ class Chat:
         T = self.model.config.context_length
         most = T - min(config.max_new_tokens, T // 4)
         messages, dropped = recent([*self.messages, Message(USER, text)], self.template, self.tokenizer, most)
+        coming = answer(self.model, self.tokenizer, self.template, messages, config)
         if dropped:
-            print(f"note: forgotten, as the context of {T:,} tokens is full: the oldest {turns(dropped)}", file=sys.stderr)
+            print(
+                f"note: forgotten, as the context of {T:,} tokens is full: the oldest {turns(dropped)}", file=sys.stderr
+            )
         pieces: list[str] = []
         try:
-            for piece in answer(self.model, self.tokenizer, self.template, messages, config):
+            for piece in coming:
                 pieces.append(piece)
                 print(piece, end="", flush=True)
             print()

@@ -141,7 +141,7 @@ def read_parts(
     )
     for note in [*reading.notes(), *(f"{n:,} with {rule}" for rule, n in counts.items())]:
         print(f"note      {note}")
-    tokens, learned = (sum(int(n) for n in each) for each in zip(*((len(e.ids), e.learned.sum()) for e in parts[0])))
+    tokens, learned = sum(len(e.ids) for e in parts[0]), sum(int(e.learned.sum()) for e in parts[0])
     padding = Buckets(parts[0], config.batch_size, config.seed).padding()
     print(
         f"tokens    {tokens:,}, of which {learned:,} are learned: the responses; template {template.name}; "
@@ -173,7 +173,9 @@ def print_score(when: str, model: GPT, test: Sequence[Example], config: Instruct
     if test:
         buckets = Buckets(test, config.batch_size, config.seed)
         loss, accuracy = response_loss(model, buckets, shards=config.shards), token_accuracy(model, buckets.in_order())
-        print(f"{when:<9} response loss {loss:.4f} nats a token, token accuracy {accuracy:.1%}, of {len(test)} responses")
+        print(
+            f"{when:<9} response loss {loss:.4f} nats a token, token accuracy {accuracy:.1%}, of {len(test)} responses"
+        )
 
 
 def template_of(run: Instructing) -> Template:

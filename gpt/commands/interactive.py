@@ -63,7 +63,9 @@ def interact(
 
 
 def changed(config: SampleConfig, line: str, others: Sequence[str] = ()) -> SampleConfig:
-    """Return the config with what a command sets; ValueError says what is wrong with it, and whether one of `others` is near.
+    """Return the config with what a command sets; ValueError says what is wrong with it.
+
+    `others` are commands that set nothing: one may be what was meant.
 
     >>> changed(SampleConfig(), "/top-k 40").top_k
     40

@@ -15,7 +15,7 @@ from gpt.tokenizer import Tokenizer
 def answer(
     model: GPT, tokenizer: Tokenizer, template: Template, messages: Sequence[Message], config: SampleConfig
 ) -> Iterator[str]:
-    """Yield the answer to messages, of which the user's comes last, in whole characters as they come.
+    """Return the answer to messages, of which the user's comes last, in whole characters as they come.
 
     It ends where the model ends it, after max_new_tokens, or with the context: the question stays in sight to its end.
     ValueError where the messages fill the context.
@@ -29,7 +29,7 @@ def answer(
         )
     config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, room))
     (text,) = write(model, tokenizer, ids, config, stop=[template.end] if template.end else ())
-    yield from text
+    return text
 
 
 def recent(

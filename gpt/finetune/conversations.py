@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gpt.config import nearest
@@ -74,7 +75,7 @@ def read_conversations(path: str | os.PathLike[str]) -> Reading:
     seen: set[Conversation] = set()
     ids: dict[Any, Conversation] = {}
     kept = []
-    for place, entry in _entries(read_text(path), os.fspath(path)):
+    for place, entry in _entries(read_text(Path(path)), os.fspath(path)):
         conversation, unused = _conversation(entry, place)
         counts.update(f"the field {name!r}: not used" for name in unused)
         if "id" in entry:
@@ -162,10 +163,10 @@ def _object(place: str, entry: Any) -> tuple[str, Mapping[str, Any]]:
 def _conversation(entry: Mapping[str, Any], place: str) -> tuple[Conversation, list[str]]:
     """Return what an entry says, and the names of the fields that were not read."""
     if "messages" in entry:
-        used = ("id", "messages")
+        used = ["id", "messages"]
         messages = _messages(entry["messages"], place)
     else:
-        used = ("id", "instruction", "input", "output")
+        used = ["id", "instruction", "input", "output"]
         for name in ("instruction", "output"):
             if name not in entry:
                 known = ", ".join(map(repr, entry)) or "nothing"
@@ -193,7 +194,9 @@ def _messages(entries: Any, place: str) -> tuple[Message, ...]:
             near = nearest(str(role), list(ROLES))
             raise ValueError(f"{here}: the role must be system, user or assistant, got {role!r}{near}")
         if unused := [key for key in entry if key not in ("role", "content", "input")]:
-            raise ValueError(f"{here}: has {unused[0]!r}, beside 'role' and 'content'; it cannot be learned, take it out")
+            raise ValueError(
+                f"{here}: has {unused[0]!r}, beside 'role' and 'content'; it cannot be learned, take it out"
+            )
         before = messages[-1].role if messages else None
         _check_turn(role, before, here)
         content = _text(entry["content"], "content", here)

@@ -66,7 +66,9 @@ class Template:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in fields:
             if key not in known:
-                raise ValueError(f"template: unknown field {key!r}{nearest(key, known)}; the fields: {', '.join(known)}")
+                raise ValueError(
+                    f"template: unknown field {key!r}{nearest(key, known)}; the fields: {', '.join(known)}"
+                )
         for name in ("name", "user", "reply"):
             if name not in fields:
                 raise ValueError(f"template: the field {name!r} is missing")
@@ -126,7 +128,7 @@ def load_template(name: str | os.PathLike[str], *, end: str | None = None) -> Te
                 f"{nearest(os.fspath(name), known)}"
             )
         try:
-            template = Template.from_dict(json.loads(read_text(name)))
+            template = Template.from_dict(json.loads(read_text(Path(name))))
         except json.JSONDecodeError as error:
             raise ValueError(f"template: {name} must be JSON, but {error}") from None
         except ValueError as error:

@@ -30,9 +30,7 @@ def examples(*lengths: int) -> list[Example]:
 
 
 def model(dropout: float = 0.0) -> GPT:
-    config = ModelConfig(
-        vocab_size=VOCAB, context_length=16, d_model=8, n_layers=2, n_heads=2, dropout=dropout
-    )
+    config = ModelConfig(vocab_size=VOCAB, context_length=16, d_model=8, n_layers=2, n_heads=2, dropout=dropout)
     made = GPT(config, np.random.default_rng(1))
     for _, p in made.named_parameters():
         p.copy_(p.data + np.random.default_rng(2).standard_normal(p.shape) * 0.3)
