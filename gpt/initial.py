@@ -16,9 +16,12 @@ MEANT = {"d_ff": "mlp_size", "n_kv_heads": "kv_heads", "head_dim": "head_size", 
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # a row for each token
 
 
-def open_initial(path: str) -> Checkpoint:
-    """Read the checkpoint that a run begins from; ValueError where it is a model of another kind, as a classifier is."""
-    checkpoint = load_checkpoint(find_checkpoint(path))
+def open_initial(path: str, base: str | None = None) -> Checkpoint:
+    """Read the checkpoint that a run begins from; ValueError where it is a model of another kind, as a classifier is.
+
+    base is where the base of LoRA's adapters is, if not where it was when they were trained.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(path), base)
     if checkpoint.inside:
         raise ValueError(
             f"init: {checkpoint.path} was fine-tuned to {checkpoint.kind}; begin from a model that writes text"

@@ -79,10 +79,7 @@ def begin(given: argparse.Namespace) -> tuple[Preferring, list[Pairs]]:
         files = {DATA: path, REFERENCE: reference}
         task = Task(KIND, template=template.to_dict())
         run = begin_run(given.out, model, config, base.tokenizer, task, files, base=base, unit="pairs")
-    pairs = with_reference(parts, log_probs)
-    print_judgements("before", pairs, [each.reference for each in pairs], config)
-    print()
-    return run, pairs
+    return run, with_reference(parts, log_probs)
 
 
 def resume(given: argparse.Namespace) -> tuple[Preferring, list[Pairs]]:

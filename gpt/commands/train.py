@@ -54,6 +54,9 @@ def main(arguments: Sequence[str]) -> int:
         help="with --init: keep the blocks alone, and draw the rows of new tokens",
     )
     parser.add_argument(
+        "--base", metavar="FILE", help="with --init: where the base of LoRA adapters is, if it was moved"
+    )
+    parser.add_argument(
         "--profile",
         metavar="N",
         nargs="?",
@@ -67,6 +70,10 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("--init and --resume exclude each other: one begins a run, the other goes on with one")
     if given.new_tokenizer and given.init is None:
         raise ValueError("--new-tokenizer goes with --init: without it every run makes its own tokenizer")
+    if given.base is not None and given.init is None:
+        raise ValueError(
+            "--base goes with --init: it says where the base of adapters is; to begin from it, --init FILE"
+        )
     if given.profile is not None:
         for flag in ("resume", "out"):
             if getattr(given, flag) is not None:
@@ -94,7 +101,7 @@ def begin(given: argparse.Namespace) -> tuple[Pretraining, Tokens, Tokens | None
 def prepare(given: argparse.Namespace) -> tuple[Pretraining, TrainingData]:
     """Read the text, make tokenizer and model; return the run, of which nothing is written yet, and what it learns."""
     config = take(TrainConfig, given)
-    base = None if given.init is None else open_initial(given.init)
+    base = None if given.init is None else open_initial(given.init, given.base)
     if base is None:
         shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
     else:

@@ -1,6 +1,7 @@
 """Tests of `train --init`: a run that goes on from the weights of another, of imported ones, or of merged adapters."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from gpt.__main__ import main
 from gpt.checkpoint import LAST, Position, load_checkpoint, save_checkpoint
 from gpt.config import ModelConfig, TrainConfig
+from gpt.files import file_sha256
 from gpt.finetune.lora import LoRASettings, add_lora
 from gpt.initial import initial_config, initial_model
 from gpt.model import GPT
@@ -204,6 +206,8 @@ def test_a_flag_that_says_what_is_so_is_none_too_many() -> None:
 def test_a_new_tokenizer_needs_something_to_be_new_in(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data", "text.txt", "--new-tokenizer"]) == 1
     assert "--new-tokenizer goes with --init" in capsys.readouterr().err
+    assert main(["train", "--data", "text.txt", "--base", "base.safetensors"]) == 1
+    assert "to begin from it, --init FILE" in capsys.readouterr().err
 
 
 def test_prepared_data_must_be_of_the_same_tokenizer(capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +236,7 @@ def test_imported_weights_go_on_and_say_who_trained_them() -> None:
 
 
 @pytest.mark.usefixtures("first_only")
-def test_adapters_are_merged_before_all_is_trained() -> None:
+def test_adapters_are_merged_before_all_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     base = make_base()
     lora = LoRASettings(2, 4.0, ("w_qkv",))
     add_lora(base, lora.rank, lora.alpha, lora.targets, np.random.default_rng(3))
@@ -240,8 +244,12 @@ def test_adapters_are_merged_before_all_is_trained() -> None:
         if name.endswith("lora_b"):
             parameter.copy_(np.full(parameter.shape, 0.5))
     task = Task("instruct", lora=lora)
+    make_base("kept.safetensors")
+    task = replace(task, base="gone.safetensors", base_sha256=file_sha256(Path("kept.safetensors")))
     save_checkpoint("adapted.safetensors", base, None, TrainConfig(tokenizer="char"), TOKENIZER, Position(), task)
-    train(init="adapted.safetensors")
+    assert train(init="adapted.safetensors") == 1
+    assert "missing: gone.safetensors; say where it is with --base FILE" in capsys.readouterr().err
+    train("--base", "kept.safetensors", init="adapted.safetensors")
     ids = np.arange(9)[None] % TOKENIZER.vocab_size
     assert load_checkpoint(Path("out", LAST)).task is None
     np.testing.assert_allclose(begun().eval()(ids).data, base.eval()(ids).data, atol=1e-5)
