@@ -16,6 +16,7 @@ from gpt.finetune.conversations import Message
 from gpt.finetune.instruct import Response, exact_match, respond, response_loss, responses_jsonl, token_accuracy
 from gpt.finetune.targets import encode
 from gpt.finetune.templates import CHAT, Template
+from gpt.generate import generate
 from gpt.model import GPT
 from gpt.run import METRICS, Progress
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
@@ -273,7 +274,11 @@ def test_an_answer_goes_no_further_than_the_context() -> None:
     asked = encode(example.messages[:-1], CHAT, BYTES)
     (response,) = respond(model, BYTES, CHAT, [example], SampleConfig(max_new_tokens=999, temperature=0))
     assert len(asked.tokens) == 48
-    assert 0 < len(response.text.encode()) <= 3 * (64 + 1 - 48)
+    most, one_more = (
+        BYTES.decode(generate(model, asked.tokens.tolist(), SampleConfig(max_new_tokens=n, temperature=0), stop_id=256))
+        for n in (64 - 48 + 1, 64 - 48 + 2)  # all that the model reads, the last token not, are 64 tokens
+    )
+    assert response.text == most != one_more
     with pytest.raises(ValueError, match="the question has 68 tokens, with its template, and the context 64: no room"):
         list(respond(model, BYTES, CHAT, [encode([Message("user", "q" * 50), example.messages[-1]], CHAT, BYTES)]))
 
