@@ -215,9 +215,11 @@ def test_a_task_that_is_not_there_suggests_the_nearest(capsys: Output) -> None:
 def test_characters_learn_with_an_end_of_their_own(data: str, tmp_path: Path, capsys: Output) -> None:
     text = Path(data).read_text(encoding="utf-8") + "User:Assistant\n"
     base = make_base(tmp_path / "base.safetensors", CharTokenizer.train(text))
+    assert run(base, data, tmp_path / "run", "--end", "¶") == 1
+    assert "the end of a response, '¶': encode: characters must be among the" in capsys.readouterr().err
     assert run(base, data, tmp_path / "run") == 1
     assert "of kind char, has no <|endoftext|>" in capsys.readouterr().err
-    assert run(base, data, tmp_path / "run", "--end", "\n\n", "--max-steps", "80") == 0
+    assert run(base, data, tmp_path / "run", "--end", r"\n\n", "--max-steps", "80") == 0
     answers = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text("utf-8").splitlines()]
     assert all("\n\n" not in answer["response"] for answer in answers)
     assert all(answer["response"] and len(answer["response"]) < 10 for answer in answers)  # it learned to stop
