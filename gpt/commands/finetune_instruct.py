@@ -123,7 +123,8 @@ def open_parts(config: InstructConfig) -> tuple[Checkpoint, Template]:
             "base: give the run or checkpoint to begin from: --base RUN; it brings the tokenizer, so random weights are "
             "none: `python -m gpt train --max-steps 1` makes some"
         )
-    return open_base(config.base), load_template(config.template, end=config.end)
+    end = None if config.end is None else config.end.replace(r"\n", "\n")  # which is hard to type in a shell
+    return open_base(config.base), load_template(config.template, end=end)
 
 
 def read_parts(

@@ -37,7 +37,9 @@ class InstructConfig(FinetuneConfig):
     """How a model learns to answer."""
 
     template: str = option("alpaca", "alpaca, chat, or a JSON file of your own: how conversations are written")
-    end: str | None = option(None, "text that ends a response, instead of the tokenizer's end of text")
+    end: str | None = option(
+        None, r"text that ends a response, instead of the tokenizer's end of text; \n is a new line"
+    )
     val_fraction: float = option(0.05, "share of the conversations that choose the best checkpoint", least=0, below=1)
     test_fraction: float = option(0.1, "share of the conversations that judge it", least=0, below=1)
 

@@ -51,7 +51,10 @@ def end_ids(tokenizer: Tokenizer, template: Template) -> list[int]:
     ValueError where there is neither: a model that never sees an end would never stop.
     """
     if template.end:
-        return tokenizer.encode_ordinary(template.end)
+        try:
+            return tokenizer.encode_ordinary(template.end)
+        except ValueError as error:
+            raise ValueError(f"the end of a response, {template.end!r}: {error}") from None
     if tokenizer.eot_id is None:
         raise ValueError(
             f"tokenizer: the base's, of kind {tokenizer.kind}, has no {EOT} to end a response with; name a text that "

@@ -16,6 +16,7 @@ from gpt.finetune.conversations import Message
 from gpt.finetune.instruct import Response, exact_match, respond, response_loss, responses_jsonl, token_accuracy
 from gpt.finetune.targets import encode
 from gpt.finetune.templates import CHAT, Template
+from gpt.generate import generate
 from gpt.model import GPT
 from gpt.run import METRICS, Progress
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
@@ -214,9 +215,11 @@ def test_a_task_that_is_not_there_suggests_the_nearest(capsys: Output) -> None:
 def test_characters_learn_with_an_end_of_their_own(data: str, tmp_path: Path, capsys: Output) -> None:
     text = Path(data).read_text(encoding="utf-8") + "User:Assistant\n"
     base = make_base(tmp_path / "base.safetensors", CharTokenizer.train(text))
+    assert run(base, data, tmp_path / "run", "--end", "¶") == 1
+    assert "the end of a response, '¶': encode: characters must be among the" in capsys.readouterr().err
     assert run(base, data, tmp_path / "run") == 1
     assert "of kind char, has no <|endoftext|>" in capsys.readouterr().err
-    assert run(base, data, tmp_path / "run", "--end", "\n\n", "--max-steps", "80") == 0
+    assert run(base, data, tmp_path / "run", "--end", r"\n\n", "--max-steps", "80") == 0
     answers = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text("utf-8").splitlines()]
     assert all("\n\n" not in answer["response"] for answer in answers)
     assert all(answer["response"] and len(answer["response"]) < 10 for answer in answers)  # it learned to stop
@@ -273,7 +276,11 @@ def test_an_answer_goes_no_further_than_the_context() -> None:
     asked = encode(example.messages[:-1], CHAT, BYTES)
     (response,) = respond(model, BYTES, CHAT, [example], SampleConfig(max_new_tokens=999, temperature=0))
     assert len(asked.tokens) == 48
-    assert 0 < len(response.text.encode()) <= 3 * (64 + 1 - 48)
+    most, one_more = (
+        BYTES.decode(generate(model, asked.tokens.tolist(), SampleConfig(max_new_tokens=n, temperature=0), stop_id=256))
+        for n in (64 - 48 + 1, 64 - 48 + 2)  # all that the model reads, the last token not, are 64 tokens
+    )
+    assert response.text == most != one_more
     with pytest.raises(ValueError, match="the question has 68 tokens, with its template, and the context 64: no room"):
         list(respond(model, BYTES, CHAT, [encode([Message("user", "q" * 50), example.messages[-1]], CHAT, BYTES)]))
 
