@@ -4,8 +4,8 @@
 
 PATH is a JSON list of {instruction, input, output}; without it, instruction-data.json in the folder of GPT_DATA_DIR.
 A small model reads Python's documentation, and learns to answer from one half of the list. The other half makes the pairs:
-chosen is the list's answer, rejected that of another question, which is good English and beside the point. A fifth of the
-pairs is held out. About two minutes on two cores.
+chosen is the list's answer, rejected that of another question, which is good English and beside the point; three pairs a
+question. The pairs of a fifth of these questions are held out. About two minutes on two cores.
 """
 
 import json
@@ -18,8 +18,9 @@ from gpt.__main__ import main as gpt
 
 RUNS = Path("runs/prefer")
 READ = "--max-steps 200 --warmup-steps 20 --eval-every 100"
-ANSWER = "--template chat --max-steps 150 --lr 1e-3 --eval-every 50 --test-fraction 0"
-PREFER = "--max-steps 80 --eval-every 20 --test-fraction 0.2"
+ANSWER = "--template chat --max-steps 250 --lr 1e-3 --eval-every 50 --test-fraction 0"
+PREFER = "--max-steps 120 --eval-every 40 --test-fraction 0.2"
+OTHERS = 3  # rejected answers to a question
 
 
 def find() -> Path:
@@ -31,17 +32,18 @@ def find() -> Path:
 
 
 def write_halves(path: Path) -> tuple[Path, Path]:
-    """Write one half of the list as it is, and of the other pairs: each question's answer, and that of the next."""
+    """Write one half of the list as it is, and of the other pairs: each question's answer, and those of the next ones."""
     items = json.loads(path.read_text(encoding="utf-8"))
     random.Random(0).shuffle(items)
     half = len(items) // 2
     answers, pairs = RUNS / "answers.json", RUNS / "pairs.json"
     answers.write_text(json.dumps(items[:half]), encoding="utf-8")
-    outputs = [item.pop("output") for item in items[half:]]
-    others = outputs[1:] + outputs[:1]
+    asked = items[half:]
+    outputs = [item.pop("output") for item in asked]
     made = [
-        {**item, "chosen": output, "rejected": other}
-        for item, output, other in zip(items[half:], outputs, others, strict=True)
+        {**item, "chosen": outputs[k], "rejected": outputs[(k + n) % len(asked)]}
+        for k, item in enumerate(asked)
+        for n in range(1, OTHERS + 1)
     ]
     pairs.write_text(json.dumps(made), encoding="utf-8")
     return answers, pairs

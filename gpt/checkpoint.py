@@ -135,7 +135,7 @@ class Checkpoint:
         if self.position.source:
             raise ValueError(
                 f"{self.path} was imported from {self.position.source}: it has no optimizer and no text to go on with; "
-                "`sample`, `eval --data` and `info` open it, and `python -m gpt train` begins a run of its own"
+                "`sample`, `eval --data` and `info` open it, and `python -m gpt train --init` trains it further"
             )
         if kind != self.kind:
             command = f"finetune {self.kind}" if self.kind else "train"

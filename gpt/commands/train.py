@@ -119,16 +119,7 @@ def prepare(given: argparse.Namespace) -> tuple[Pretraining, TrainingData]:
     if base is not None:
         taken = "its blocks; the rows of the new tokens are drawn" if kept is None else "its weights and its tokenizer"
         print(f"init      {base.path}, step {base.position.step}: {taken}")
-    print(
-        f"tokens    {len(data.train):,} to train on, {len(data.val):,} to validate; "
-        f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
-    )
-    check_length("training", data.train, model_config.context_length)
-    if len(data.val) == 1:
-        raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
-    if config.sampling == "epochs":
-        n = count_windows(data.train, shape.context_length, window_stride(config, shape.context_length))
-        print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
+    check_data(data, shape.context_length)
     summarise(model_config, config)
     rng, position = generator(config.seed, INIT), Position(text_sha256=data.sha256)
     if base is None:
@@ -137,6 +128,21 @@ def prepare(given: argparse.Namespace) -> tuple[Pretraining, TrainingData]:
         model = initial_model(base, model_config, rng, new_tokenizer=given.new_tokenizer)
         position.init = origin(base)
     return Run(folder, model, make_optimizer(model, config), config, tokenizer, position), data
+
+
+def check_data(data: TrainingData, context_length: int) -> None:
+    """Print how much there is to learn; ValueError where it is too little."""
+    config, tokenizer = data.config, data.tokenizer
+    print(
+        f"tokens    {len(data.train):,} to train on, {len(data.val):,} to validate; "
+        f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
+    )
+    check_length("training", data.train, context_length)
+    if len(data.val) == 1:
+        raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
+    if config.sampling == "epochs":
+        n = count_windows(data.train, context_length, window_stride(config, context_length))
+        print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
 
 
 def resume(given: argparse.Namespace) -> tuple[Pretraining, Tokens, Tokens | None]:
