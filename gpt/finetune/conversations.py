@@ -136,7 +136,7 @@ def _entries(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield each entry and its place: of a JSON list, or of a file with an entry a line."""
     if text.lstrip().startswith("["):
         try:
-            entries = json.loads(text)
+            entries = json.loads(text, object_pairs_hook=_distinct)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"data: {path} must be a JSON list, but {error}") from None
         for number, entry in enumerate(entries, start=1):
@@ -147,11 +147,19 @@ def _entries(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             continue
         place = f"{path}, line {number}"
         try:
-            entry = json.loads(line)
+            entry = json.loads(line, object_pairs_hook=_distinct)
         except (ValueError, RecursionError) as error:
             way = "; a list of entries begins with [" if number == 1 else ""
             raise ValueError(f"{place}: a line must be one JSON object, but {error}{way}") from None
         yield _object(place, entry)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that gives a key twice, of which Python would silently take the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"a key is there twice, of {', '.join(name for name, _ in pairs)}")
+    return fields
 
 
 def _object(place: str, entry: Any) -> tuple[str, Mapping[str, Any]]:

@@ -150,6 +150,7 @@ def test_what_cannot_be_meant_is_an_error_that_names_the_entry(
         (b'{\n"messages": []}', "; a list of entries begins with ["),
         (b'[{"instruction": "a"},]', "must be a JSON list, but"),
         (b"[" * 9999, "must be a JSON list, but"),
+        (b'{"instruction": "a", "output": "b", "output": "c"}', "a key is there twice, of instruction, output, output"),
         (b"5", "line 1: must be an object like {'messages': …}, got int"),
     ],
 )

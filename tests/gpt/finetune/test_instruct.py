@@ -13,7 +13,15 @@ from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.data import IGNORE
 from gpt.finetune.buckets import Buckets
 from gpt.finetune.conversations import Message
-from gpt.finetune.instruct import Response, exact_match, respond, response_loss, responses_jsonl, token_accuracy
+from gpt.finetune.instruct import (
+    InstructConfig,
+    Response,
+    exact_match,
+    respond,
+    response_loss,
+    responses_jsonl,
+    token_accuracy,
+)
 from gpt.finetune.targets import encode
 from gpt.finetune.templates import CHAT, Template
 from gpt.generate import generate
@@ -210,6 +218,15 @@ def test_a_task_that_is_not_there_suggests_the_nearest(capsys: Output) -> None:
     assert "unknown task 'instuct'; did you mean instruct?" in capsys.readouterr().err
     assert main(["finetune"]) == 0
     assert "instruct" in capsys.readouterr().out
+
+
+def test_every_flag_is_explained(capsys: Output) -> None:
+    with pytest.raises(SystemExit):
+        main(["finetune", "instruct", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name, field in InstructConfig.__dataclass_fields__.items():
+        assert f"--{name.replace('_', '-')}" in text
+        assert " ".join(field.metadata["help"].split()) in text
 
 
 def test_characters_learn_with_an_end_of_their_own(data: str, tmp_path: Path, capsys: Output) -> None:
