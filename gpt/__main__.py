@@ -13,6 +13,8 @@ COMMANDS = {
     "sample": "write text with a trained model",
     "score": "how likely a text is to a model, token by token",
     "eval": "measure a trained model's loss on a text",
+    "finetune": "make a trained model useful: teach it to answer",
+    "chat": "talk with a model that learned to answer",
     "clean": "make clean text of files and folders, HTML too",
     "data": "turn texts into tokens once, for training at any size",
     "tokenizer": "train a tokenizer, turn text into ids and back",

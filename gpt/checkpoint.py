@@ -49,6 +49,7 @@ class Position:
     tokens_sha256: dict[str, str] = field(default_factory=dict)  # of those files, or of the folder's manifest.json
     machine: dict[str, Any] = field(default_factory=blas.description)
     source: str = ""  # where the weights come from, if others trained them
+    init: str = ""  # the checkpoint that the run began from, if not from random weights
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Checkpoint:
         if self.position.source:
             raise ValueError(
                 f"{self.path} was imported from {self.position.source}: it has no optimizer and no text to go on with; "
-                "`sample`, `eval --data` and `info` open it, and `python -m gpt train` begins a run of its own"
+                "`sample`, `eval --data` and `info` open it, and `python -m gpt train --init` trains it further"
             )
         if kind != self.kind:
             command = f"finetune {self.kind}" if self.kind else "train"

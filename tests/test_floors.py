@@ -49,7 +49,7 @@ FLOORS = (
     ("gpt.layers",),
     ("gpt.decoder", "gpt.sampling"),
     ("gpt.checkpoint", "gpt.generate", "gpt.beam", "gpt.score", "gpt.train"),
-    ("gpt.estimate",),
+    ("gpt.estimate", "gpt.initial"),
     ("gpt.run", "gpt.doctor"),
     ("gpt.doctor_cache", "gpt.supervise"),
     ("gpt.finetune",),

@@ -33,6 +33,8 @@ def past(checkpoint: Checkpoint) -> Iterator[str]:
         data = config.data or "the documentation of Python"
         windows = position.step * config.batch_size * config.grad_accum_steps
         yield f"trained on {data} (sha256 {position.text_sha256[:16]}…) for {duration(position.elapsed_s)}"
+        if position.init:
+            yield f"begun from {position.init}"
         yield f"has seen {windows * checkpoint.model_config.context_length:,} tokens in {windows:,} windows"
     if position.val_loss is not None:
         yield f"validation loss {position.val_loss:.4f}"

@@ -16,6 +16,7 @@ from gpt.dataset import is_prepared
 from gpt.estimate import check_memory, count, duration, gigabytes, step_seconds
 from gpt.files import write_text
 from gpt.generate import start_ids, write
+from gpt.initial import initial_config, initial_model, open_initial, origin
 from gpt.model import GPT
 from gpt.run import SAMPLE, Run, truncate_metrics
 from gpt.supervise import supervise
@@ -31,6 +32,8 @@ Without arguments it learns the documentation that ships with Python, in about a
     python -m gpt train
 On a text of your own, a folder of texts, or what data prepare made of them:
     python -m gpt train --data FILE
+On from a model that is there, a run, imported weights or one that was fine-tuned, with its shape and tokenizer:
+    python -m gpt train --init CKPT --data FILE
 Where the time of a step goes, op by op, without starting a run:
     python -m gpt train --profile
 Ctrl-C finishes the step, saves and says how to resume.
@@ -44,6 +47,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt train", description=DESCRIPTION)
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default runs/<date and time>)")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, to the same result")
+    parser.add_argument("--init", metavar="CKPT", help="begin from the weights, shape and tokenizer of a checkpoint")
+    parser.add_argument(
+        "--new-tokenizer",
+        action="store_true",
+        help="with --init: keep the blocks alone, and draw the rows of new tokens",
+    )
+    parser.add_argument(
+        "--base", metavar="FILE", help="with --init: where the base of LoRA adapters is, if it was moved"
+    )
     parser.add_argument(
         "--profile",
         metavar="N",
@@ -54,6 +66,14 @@ def main(arguments: Sequence[str]) -> int:
     )
     add_flags(parser, TrainConfig, ModelConfig)
     given = parser.parse(arguments)
+    if given.init is not None and given.resume is not None:
+        raise ValueError("--init and --resume exclude each other: one begins a run, the other goes on with one")
+    if given.new_tokenizer and given.init is None:
+        raise ValueError("--new-tokenizer goes with --init: without it every run makes its own tokenizer")
+    if given.base is not None and given.init is None:
+        raise ValueError(
+            "--base goes with --init: it says where the base of adapters is; to begin from it, --init FILE"
+        )
     if given.profile is not None:
         for flag in ("resume", "out"):
             if getattr(given, flag) is not None:
@@ -81,29 +101,48 @@ def begin(given: argparse.Namespace) -> tuple[Pretraining, Tokens, Tokens | None
 def prepare(given: argparse.Namespace) -> tuple[Pretraining, TrainingData]:
     """Read the text, make tokenizer and model; return the run, of which nothing is written yet, and what it learns."""
     config = take(TrainConfig, given)
-    shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
+    base = None if given.init is None else open_initial(given.init, given.base)
+    if base is None:
+        shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
+    else:
+        shape = initial_config(base, vars(given), new_tokenizer=given.new_tokenizer)
     if config.shards is None:  # the result depends on it: it is chosen once, and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, shape.context_length))
     folder = Path(time.strftime("runs/%Y-%m-%d_%H-%M-%S") if given.out is None else given.out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out: {folder} is there already and not empty; go on with --resume, or choose another --out")
-    data = open_prepared(config, given) if is_prepared(config.data) else read_texts(config, given)
+    kept = None if given.new_tokenizer else base  # what settles the tokens
+    data = (open_prepared if is_prepared(config.data) else read_texts)(config, given, kept)
     config, tokenizer = data.config, data.tokenizer
-    model_config = take(ModelConfig, given, vocab_size=model_vocabulary(config, given, tokenizer))
+    vocab_size = model_vocabulary(config, given, tokenizer) if kept is None else shape.vocab_size
+    model_config = dataclasses.replace(shape, vocab_size=vocab_size)
+    if base is not None:
+        taken = "its blocks; the rows of the new tokens are drawn" if kept is None else "its weights and its tokenizer"
+        print(f"init      {base.path}, step {base.position.step}: {taken}")
+    check_data(data, shape.context_length)
+    summarise(model_config, config)
+    rng, position = generator(config.seed, INIT), Position(text_sha256=data.sha256)
+    if base is None:
+        model = GPT(model_config, rng)
+    else:
+        model = initial_model(base, model_config, rng, new_tokenizer=given.new_tokenizer)
+        position.init = origin(base)
+    return Run(folder, model, make_optimizer(model, config), config, tokenizer, position), data
+
+
+def check_data(data: TrainingData, context_length: int) -> None:
+    """Print how much there is to learn; ValueError where it is too little."""
+    config, tokenizer = data.config, data.tokenizer
     print(
         f"tokens    {len(data.train):,} to train on, {len(data.val):,} to validate; "
         f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
     )
-    check_length("training", data.train, model_config.context_length)
+    check_length("training", data.train, context_length)
     if len(data.val) == 1:
         raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
     if config.sampling == "epochs":
-        n = count_windows(data.train, shape.context_length, window_stride(config, shape.context_length))
+        n = count_windows(data.train, context_length, window_stride(config, context_length))
         print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
-    summarise(model_config, config)
-    model = GPT(model_config, generator(config.seed, INIT))
-    position = Position(text_sha256=data.sha256)
-    return Run(folder, model, make_optimizer(model, config), config, tokenizer, position), data
 
 
 def resume(given: argparse.Namespace) -> tuple[Pretraining, Tokens, Tokens | None]:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpt.checkpoint import Checkpoint
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data import Tokens
 from gpt.dataset import TOKENIZER, TRAIN, VAL, Dataset, open_dataset
 from gpt.estimate import gigabytes
+from gpt.initial import check_same_tokenizer
 from gpt.pieces import Sources
 from gpt.text import python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
@@ -30,9 +32,15 @@ class TrainingData:
     dataset: Dataset | None = None  # that holds them
 
 
-def open_prepared(config: TrainConfig, given: argparse.Namespace) -> TrainingData:
-    """Open a prepared folder; what was settled when it was prepared cannot be chosen now."""
+def open_prepared(config: TrainConfig, given: argparse.Namespace, base: Checkpoint | None = None) -> TrainingData:
+    """Open a prepared folder; what was settled when it was prepared cannot be chosen now.
+
+    base is the checkpoint whose tokenizer the ids must be of, if any.
+    """
     dataset = open_dataset(str(config.data))
+    if base is not None:
+        way_out = f"prepare the data with that of {base.path}, or draw new token rows with --new-tokenizer"
+        dataset.check_tokenizer(base.tokenizer, way_out)
     if "val_fraction" in given:
         raise ValueError(f"val_fraction: {config.data} was split when it was prepared; leave --val-fraction out")
     if "tokenizer" not in given:
@@ -48,8 +56,12 @@ def open_prepared(config: TrainConfig, given: argparse.Namespace) -> TrainingDat
     return TrainingData(config, tokenizer, dataset.sha256, dataset.tokens(TRAIN), dataset.tokens(VAL), dataset)
 
 
-def read_texts(config: TrainConfig, given: argparse.Namespace) -> TrainingData:
-    """Read a text or the texts of a folder, make or load the tokenizer, and encode them."""
+def read_texts(config: TrainConfig, given: argparse.Namespace, base: Checkpoint | None = None) -> TrainingData:
+    """Read a text or the texts of a folder, make or load the tokenizer, or take that of a base, and encode them."""
+    tokenizer = None
+    if base is not None:
+        tokenizer = base_tokenizer(config, given, base)
+        config = dataclasses.replace(config, tokenizer=base.train_config.tokenizer)
     if config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
         train_texts, val_texts = read_folder(config.data, config.val_fraction)
     else:
@@ -59,9 +71,19 @@ def read_texts(config: TrainConfig, given: argparse.Namespace) -> TrainingData:
     text = "".join((*train_texts, *val_texts))
     sha256 = text_sha256(text)
     print(f"data      {name}: {len(text):,} characters, sha256 {sha256[:16]}…")
-    tokenizer = make_tokenizer(config.tokenizer, getattr(given, "vocab_size", None), text, train_texts)
+    if tokenizer is None:
+        tokenizer = make_tokenizer(config.tokenizer, getattr(given, "vocab_size", None), text, train_texts)
     train, val = (np.array(encode_texts(tokenizer, texts), np.int64) for texts in (train_texts, val_texts))
     return TrainingData(config, tokenizer, sha256, train, val)
+
+
+def base_tokenizer(config: TrainConfig, given: argparse.Namespace, base: Checkpoint) -> Tokenizer:
+    """Return the tokenizer of the base; ValueError where --tokenizer asks for another."""
+    if "tokenizer" in given:
+        path = config.tokenizer
+        other = load_tokenizer(path) if os.path.isfile(path) else None
+        check_same_tokenizer(base, other)
+    return base.tokenizer
 
 
 def read_folder(folder: str, val_fraction: float) -> tuple[list[str], list[str]]:

@@ -6,6 +6,7 @@ from nanograd.ops.arithmetic import add, astype, div, mul, neg, sub
 from nanograd.ops.arrange import flip, pad, repeat, roll, scatter, scatter_add, take_along_axis
 from nanograd.ops.attention import attention
 from nanograd.ops.cross_entropy import cross_entropy
+from nanograd.ops.dpo import dpo
 from nanograd.ops.dropout import dropout
 from nanograd.ops.einsum import einsum
 from nanograd.ops.embedding import embedding
@@ -43,7 +44,7 @@ cat, gather = concat, take_along_axis  # PyTorch's names
 
 __all__ = [
     "abs", "add", "astype", "attention", "broadcast_to", "cat", "chunk", "clip", "concat", "cos", "cross_entropy",
-    "cumsum", "div", "dropout", "einsum", "embedding", "erf", "exp", "expand_dims", "flatten", "flip", "gather",
+    "cumsum", "div", "dpo", "dropout", "einsum", "embedding", "erf", "exp", "expand_dims", "flatten", "flip", "gather",
     "gelu", "gelu_tanh", "getitem", "layernorm", "linear", "linear_cross_entropy", "log", "log_softmax",
     "logsumexp", "masked_fill", "matmul", "max", "maximum", "mean", "min", "minimum", "mse", "mul", "neg", "norm",
     "packed_attention", "pad", "pow", "prod", "reciprocal", "relu", "repeat", "reshape", "rmsnorm", "roll", "rope",

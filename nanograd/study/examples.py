@@ -188,6 +188,10 @@ def _std(d: Draw) -> Example:
     return [d.normal(*d.shape)], {"axis": -1}
 
 
+def _dpo(d: Draw) -> Example:
+    return [d.normal(*d.shape) for _ in range(4)], {"beta": 0.5}
+
+
 def _dropout(d: Draw) -> Example:
     return [d.normal(*d.shape)], {"p": 0.5, "seed": d.seed}
 
@@ -204,6 +208,7 @@ EXAMPLES: dict[str, Callable[[Draw], Example]] = {
     "cross_entropy": _cross_entropy,
     "cumsum": _axis(),
     "div": _quotient,
+    "dpo": _dpo,
     "dropout": _dropout,
     "einsum": _einsum,
     "embedding": _embedding,

@@ -6,8 +6,8 @@ from nanograd.op import OPS
 
 LADDER = (
     "arithmetic", "power", "trig", "erf", "reduce", "accumulate", "extremum", "select", "shape", "arrange", "linear",
-    "einsum", "activation", "silu", "softmax", "cross_entropy", "loss", "rmsnorm", "layernorm", "embedding", "dropout",
-    "rope", "attention", "packed_attention", "linear_cross_entropy",
+    "einsum", "activation", "silu", "softmax", "cross_entropy", "loss", "dpo", "rmsnorm", "layernorm", "embedding",
+    "dropout", "rope", "attention", "packed_attention", "linear_cross_entropy",
 )  # fmt: skip
 
 

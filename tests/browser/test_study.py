@@ -137,7 +137,7 @@ def test_boxes_of_the_map_lead_to_pages(opened: Any) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/softmax.html")
     assert page.locator("h1").inner_text() == "softmax, backward by hand"
-    page.get_by_role("link", name="Map of all 71 ops").click()
+    page.get_by_role("link", name="Map of all 72 ops").click()
     page.wait_for_url("**/map.html")
     page.locator("table.ops a", has_text=re.compile("^concat$")).click()
     page.wait_for_url("**/concat.html")

@@ -32,6 +32,13 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, **options: Any) -
     return losses.reshape(targets.shape) if options.get("reduction") == "none" else losses
 
 
+def dpo(chosen: torch.Tensor, rejected: torch.Tensor, *reference: torch.Tensor, **options: Any) -> torch.Tensor:
+    """Compare the log-ratios of policy and reference, as equation 7 of Rafailov et al. 2023 is usually coded."""
+    beta, smoothing = options.get("beta", 0.1), options.get("smoothing", 0.0)
+    z = beta * ((chosen - rejected) - (reference[0] - reference[1]))
+    return (-(1 - smoothing) * F.logsigmoid(z) - smoothing * F.logsigmoid(-z)).mean()
+
+
 MASK = torch.tensor([[1, 0, 1, 0, 1], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1]], dtype=torch.bool)
 
 
@@ -104,6 +111,8 @@ def cases(rng: np.random.Generator) -> dict[str, tuple[Torch, list[np.ndarray]]]
             call = lambda z, t, options=options: cross_entropy(z, t, **options)  # noqa: E731 - a name for one line
             made[f"cross_entropy {reduction} {smoothing}"] = (call, [4 * n(6, 7), some])
             made[f"cross_entropy sequences {reduction} {smoothing}"] = (call, [n(2, 3, 5), ids(5, 2, 3)])
+    made["dpo"] = (dpo, [30 * n(5) for _ in range(4)])
+    made["dpo smoothed"] = (lambda *each: dpo(*each, beta=2.0, smoothing=0.1), [30 * n(5) for _ in range(4)])
     made["cross_entropy class ignored"] = (lambda z, t: cross_entropy(z, t, ignore_index=1), [n(4, 3), ids(3, 4)])
     return made
 

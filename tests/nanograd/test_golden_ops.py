@@ -53,6 +53,8 @@ OURS: dict[str, Callable[..., Tensor]] = {
     "norm all": ng.norm,
     "logsumexp": lambda x: ng.logsumexp(x, axis=(0, -1)),
     "logsumexp one": lambda x: ng.logsumexp(x, axis=1, keepdims=True),
+    "dpo": ng.dpo,
+    "dpo smoothed": lambda *each: ng.dpo(*each, beta=2.0, label_smoothing=0.1),
     "cross_entropy class ignored": lambda z, t: ng.cross_entropy(z, t, ignore_index=1),
 }
 for _name, _op in (("softmax", ng.softmax), ("log_softmax", ng.log_softmax)):

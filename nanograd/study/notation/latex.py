@@ -31,8 +31,8 @@ from nanograd.study.notation.tree import (
 )
 
 LETTERS = {
-    "Φ": r"\Phi", "Π": r"\Pi", "Σ": r"\Sigma", "δ": r"\delta", "ε": r"\varepsilon", "θ": r"\theta", "λ": r"\lambda",
-    "π": r"\pi", "σ": r"\sigma", "φ": r"\varphi",
+    "Φ": r"\Phi", "Π": r"\Pi", "Σ": r"\Sigma", "β": r"\beta", "δ": r"\delta", "ε": r"\varepsilon", "θ": r"\theta",
+    "λ": r"\lambda", "π": r"\pi", "σ": r"\sigma", "φ": r"\varphi",
 }  # fmt: skip
 SYMBOLS = {"∞": r"\infty", "…": r"\ldots", "⋯": r"\cdots", "½": r"\tfrac{1}{2}"}
 FUNCTIONS = {name: f"\\{name}" for name in ("exp", "ln", "sin", "cos", "tanh", "sinh", "cosh", "min", "max")}

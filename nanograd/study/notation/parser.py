@@ -49,8 +49,9 @@ FUNCTIONS = {
     "attention",
 }  # fmt: skip
 NAMES = {
-    "axes", "bias", "condition", "ddof", "dtype", "eps", "high", "ids", "index", "indices", "loss", "low", "mask", "out",
-    "qkv", "repeats", "scale", "shift", "target", "targets", "value", "values", "weight",
+    "axes", "bias", "chosen", "condition", "ddof", "dtype", "eps", "high", "ids", "index", "indices", "loss", "low",
+    "mask", "out", "qkv", "reference_chosen", "reference_rejected", "rejected", "repeats", "scale", "shift", "target",
+    "targets", "value", "values", "weight",
 }  # fmt: skip
 WORDS_BELOW = {"keys", "tokens", "out"}  # below a symbol, one word and not several letters
 
@@ -59,7 +60,7 @@ PHRASE = re.compile(f"(?:{'|'.join(sorted(PHRASES, key=len, reverse=True))})(?![
 FUNCTION = re.compile(f"(?:{'|'.join(sorted(FUNCTIONS, key=len, reverse=True))})(?=[(²³ ])")
 NEXT_FACTOR = re.compile(rf" (?=[^ ])(?![=≠≤≥<>+\-·/|] |mod |`|{PHRASE.pattern})")
 NEXT_PART = re.compile(r" (?=[^ ])(?![=≠≤≥<>+\-·/|] |mod )")
-NAME = re.compile(rf"i-th|[{LETTERS}]+\d*")
+NAME = re.compile(rf"i-th|[dδ]?(?:{'|'.join(each for each in sorted(NAMES) if '_' in each)})|[{LETTERS}]+\d*")
 EXPONENTS = {"²": Number("2"), "³": Number("3")}
 
 

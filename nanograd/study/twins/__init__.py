@@ -7,6 +7,7 @@ from nanograd.study.twins import (
     arrange,
     attention,
     cross_entropy,
+    dpo,
     dropout,
     einsum,
     embedding,
@@ -30,7 +31,7 @@ from nanograd.study.twins import (
 from nanograd.study.twins.line import Twin
 
 _FAMILIES = (
-    accumulate, activation, arithmetic, arrange, attention, cross_entropy, dropout, einsum, embedding, erf, extremum,
+    accumulate, activation, arithmetic, arrange, attention, cross_entropy, dpo, dropout, einsum, embedding, erf, extremum,
     layernorm, linear, linear_cross_entropy, loss, packed_attention, power, reduce, rmsnorm, rope, select, shape, silu,
     softmax, trig,
 )  # fmt: skip
