@@ -10,7 +10,7 @@ import math
 import typing
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "rope")
@@ -199,6 +199,38 @@ class TrainConfig(Config):
     eval_every: int = option(100, "updates between evaluations; the last one is always evaluated", least=1)
     eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
     save_every: int = option(100, "updates between checkpoints; the last one is always saved", least=1)
+
+
+class LoopConfig(Protocol):
+    """What the training loop asks of a config, TrainConfig or FinetuneConfig: for the fields, see there."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def grad_accum_steps(self) -> int: ...
+    @property
+    def shards(self) -> int | None: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def min_lr(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def beta1(self) -> float: ...
+    @property
+    def beta2(self) -> float: ...
+    @property
+    def grad_clip(self) -> float | None: ...
+    @property
+    def eval_every(self) -> int: ...
+    @property
+    def save_every(self) -> int: ...
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data import Tokens
 from gpt.model import GPT
-from gpt.train import accumulate_gradients
+from gpt.train import accumulate_gradients, pretraining
 from nanograd.ops.linear_cross_entropy import LOGITS
 
 
@@ -139,10 +139,10 @@ def check_memory(model: ModelConfig, config: TrainConfig) -> int:
 
 def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
     """Measure how long an update takes, on the data of step 0 and without touching the parameters."""
-    times = []
+    objective, times = pretraining(model, tokens, None, config), []
     for _ in range(2):  # the first also pays for fresh memory
         began = time.perf_counter()
-        accumulate_gradients(model, tokens, config, step=0)
+        accumulate_gradients(model, objective, config, step=0)
         times.append(time.perf_counter() - began)
         model.zero_grad()
         if times[0] > 2:

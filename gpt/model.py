@@ -111,6 +111,14 @@ class GPT(Module):
         return self(ids, np.asarray(targets), reduction=reduction)
 
 
+def backbone(model: Module) -> GPT:
+    """Return the GPT that a model is, or that it is built around: then its attribute `gpt`."""
+    inner = model if isinstance(model, GPT) else getattr(model, "gpt", None)
+    if not isinstance(inner, GPT):
+        raise TypeError(f"backbone: {type(model).__name__} is no GPT, and has none as its attribute gpt")
+    return inner
+
+
 class _Zeros(np.random.Generator):
     """Give zeros for what would be drawn."""
 

@@ -5,22 +5,27 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Generic, TextIO, TypeVar
 
 from gpt.checkpoint import BEST, LAST, Position, save_checkpoint
-from gpt.config import TrainConfig
+from gpt.config import LoopConfig
 from gpt.data import Tokens
 from gpt.dataset import MANIFEST, TRAIN, VAL, Dataset, open_dataset, read_tokens, write_tokens
 from gpt.estimate import duration
 from gpt.files import atomic_write, file_sha256, write_text
-from gpt.model import GPT
+from gpt.model import backbone
+from gpt.task import Task
 from gpt.tokenizer import Tokenizer
 from gpt.train import NotFiniteError, Record
+from nanograd.nn import Module
 from nanograd.optim import AdamW
 
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
 TRAIN_TOKENS, VAL_TOKENS = "train.tokens", "val.tokens"
+M = TypeVar("M", bound=Module)
+C = TypeVar("C", bound=LoopConfig)
 SPLITS = {TRAIN_TOKENS: TRAIN, VAL_TOKENS: VAL}
 
 
@@ -28,16 +33,23 @@ class Interrupted(Exception):
     """The run was asked to stop, and has saved."""
 
 
+class EarlyStop(Exception):
+    """The validation loss has not improved for as long as the config is patient; the run has saved."""
+
+
 class Progress:
     """Show one live line on a terminal, or plain lines at intervals where the output goes elsewhere."""
 
-    def __init__(self, position: Position, max_steps: int, out: TextIO | None = None, every_s: float = 5.0) -> None:
+    def __init__(
+        self, position: Position, max_steps: int, out: TextIO | None = None, every_s: float = 5.0, unit: str = "tok"
+    ) -> None:
         self.start, self.since = position.step, position.elapsed_s
         self.max_steps = max_steps
         self.out = out or sys.stdout
         self.live = self.out.isatty()
         self.unfinished = False  # whether the live line waits for its end
         self.every_s = every_s
+        self.unit = unit  # of what the loss is a mean over
         self.last = 0.0
         self.val_loss: float | None = None
 
@@ -78,25 +90,37 @@ class Progress:
                 f"val {val}",
                 f"lr {record.lr:.1e}",
                 f"grad {record.grad_norm:.2f}",
-                f"{record.tokens_per_s:,.0f} tok/s",
+                f"{record.tokens_per_s:,.0f} {self.unit}/s",
                 f"{duration(pace * (self.max_steps - record.step))} left",
             )
         )
 
 
-class Run:
+class Run(Generic[M, C]):
     """Log each step to metrics.jsonl and the terminal, and save checkpoints when they are due."""
 
     def __init__(
-        self, folder: Path, model: GPT, optimizer: AdamW, config: TrainConfig, tokenizer: Tokenizer, position: Position
+        self,
+        folder: Path,
+        model: M,
+        optimizer: AdamW,
+        config: C,
+        tokenizer: Tokenizer,
+        position: Position,
+        task: Task | None = None,
+        *,
+        unit: str = "tok",
+        patience: int | None = None,
     ) -> None:
         self.folder = folder
+        self.task = task
+        self.patience = patience  # evaluations without a better one, after which to stop
         self.model = model
         self.optimizer = optimizer
         self.config = config
         self.tokenizer = tokenizer
         self.position = position
-        self.progress = Progress(position, config.max_steps)
+        self.progress = Progress(position, config.max_steps, unit=unit)
         self.stop_asked = False
         self.saved_step = position.step
 
@@ -105,16 +129,33 @@ class Run:
 
         Of tokens that a prepared dataset holds, only its place is noted.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / METRICS).touch(exist_ok=False)  # of two runs that chose this folder just now, one stops here
-        try:
+
+        def write() -> None:
             if dataset is not None:
                 self.position.dataset = str(dataset.path.resolve())
                 self.position.tokens_sha256[MANIFEST] = dataset.sha256
-            else:
-                for name, tokens in ((TRAIN_TOKENS, train_tokens), (VAL_TOKENS, val_tokens)):
-                    write_tokens(self.folder / name, tokens[:], self.tokenizer.vocab_size, self.tokenizer.sha256)
-                    self.position.tokens_sha256[name] = file_sha256(self.folder / name)
+                return
+            for name, tokens in ((TRAIN_TOKENS, train_tokens), (VAL_TOKENS, val_tokens)):
+                write_tokens(self.folder / name, tokens[:], self.tokenizer.vocab_size, self.tokenizer.sha256)
+                self.position.tokens_sha256[name] = file_sha256(self.folder / name)
+
+        self._create(write)
+
+    def create_with(self, files: Mapping[str, Path]) -> None:
+        """Make the folder, with a copy of each file under the name given for it, config.json and a first checkpoint."""
+
+        def write() -> None:
+            for name, path in files.items():
+                shutil.copyfile(path, self.folder / name)
+                self.position.tokens_sha256[name] = file_sha256(self.folder / name)
+
+        self._create(write)
+
+    def _create(self, write_data: Callable[[], None]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / METRICS).touch(exist_ok=False)  # of two runs that chose this folder just now, one stops here
+        try:
+            write_data()
             self.write_config()
             self.save(LAST)  # a run can be resumed, and a disk turns out to be too small, from the first moment
         except BaseException:
@@ -129,19 +170,21 @@ class Run:
     def write_config(self) -> None:
         """Write config.json, for people and for `gpt info`; the checkpoint carries the same."""
         settings: dict[str, Any] = {
-            "model": self.model.config.to_dict(),
+            "model": backbone(self.model).config.to_dict(),
             "train": self.config.to_dict(),
             "text_sha256": self.position.text_sha256,
             "tokenizer_sha256": self.tokenizer.sha256,
             "machine": self.position.machine,
         }
+        if self.task is not None:
+            settings["task"] = self.task.to_dict()
         write_text(self.folder / CONFIG, json.dumps(settings, indent=2) + "\n")
 
     def log(self, record: Record) -> None:
         """Take in one step: the `log` that `train` is handed.
 
-        Raises Interrupted, after saving, if a stop was asked; NotFiniteError, before the step leaves anything on disk,
-        if its update spoiled the model so that the validation loss is no number.
+        Raises Interrupted, after saving, if a stop was asked, and EarlyStop at the end of its patience; NotFiniteError,
+        before the step leaves anything on disk, if its update spoiled the model so that the validation loss is no number.
         """
         if record.val_loss is not None and not math.isfinite(record.val_loss):
             raise NotFiniteError(
@@ -154,19 +197,29 @@ class Run:
         position = self.position
         position.step, position.elapsed_s, position.val_loss = record.step, record.elapsed_s, record.val_loss
         if record.val_loss is not None and (position.best_val_loss is None or record.val_loss < position.best_val_loss):
-            position.best_val_loss = record.val_loss
+            position.best_val_loss, position.best_step = record.val_loss, record.step
             self.save(BEST)
         last = record.step == self.config.max_steps
+        enough = record.val_loss is not None and self.out_of_patience()
         stop = self.stop_asked  # read once: Ctrl-C may come between the two questions below
-        if last or stop or record.step % self.config.save_every == 0:
+        if last or stop or enough or record.step % self.config.save_every == 0:
             self.save(LAST)
             self.saved_step = record.step
+        if enough and not last:
+            raise EarlyStop
         if stop and not last:
             raise Interrupted
 
+    def out_of_patience(self) -> bool:
+        """Tell whether the last evaluations were all worse than one before them, as many as the patience says."""
+        since = self.position.step - self.position.best_step
+        return self.patience is not None and since >= self.patience * self.config.eval_every
+
     def save(self, name: str) -> None:
         """Write a checkpoint; a failure leaves the one that was there."""
-        save_checkpoint(self.folder / name, self.model, self.optimizer, self.config, self.tokenizer, self.position)
+        save_checkpoint(
+            self.folder / name, self.model, self.optimizer, self.config, self.tokenizer, self.position, self.task
+        )
 
 
 def truncate_metrics(folder: Path, step: int) -> None:
@@ -201,11 +254,18 @@ def read_metrics(folder: Path) -> list[Record]:
 
 def run_tokens(folder: Path, name: str, position: Position) -> Tokens:
     """Map the tokens (n,) of a run; ValueError where they are not those that the checkpoint was trained with."""
-    path = Path(position.dataset) / MANIFEST if position.dataset else folder / name
+    folder = Path(position.dataset) if position.dataset else folder
+    path = run_file(folder, MANIFEST if position.dataset else name, position)
+    return open_dataset(path.parent).tokens(SPLITS[name]) if position.dataset else read_tokens(path)
+
+
+def run_file(folder: Path, name: str, position: Position) -> Path:
+    """Return a file of data of a run; ValueError where it is not the one that the checkpoint was trained with."""
+    path = folder / name
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: this checkpoint was trained with it; put it back")
-    if file_sha256(path) != position.tokens_sha256.get(path.name):
+    if file_sha256(path) != position.tokens_sha256.get(name):
         raise ValueError(
             f"{path} is not the file that this checkpoint was trained with: its SHA-256 differs; put it back"
         )
-    return open_dataset(path.parent).tokens(SPLITS[name]) if position.dataset else read_tokens(path)
+    return path

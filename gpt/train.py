@@ -1,19 +1,24 @@
-"""The training loop: batch → loss → gradient → clip → update, and what is logged of it."""
+"""The training loop: batch → loss → gradient → clip → update, and what is logged of it.
+
+`fit` is the one loop, for pretraining and for all fine-tuning: an Objective says where the batches come from, what the loss
+of their rows is, and how the model is judged. `train` is `fit` with the objective of pretraining: the next token.
+"""
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gpt.config import TrainConfig
+from gpt.config import LoopConfig, TrainConfig
 from gpt.data import IGNORE, Tokens, consecutive_batches, draw_batch
 from gpt.model import GPT
 from nanograd import parallel
+from nanograd.nn import Module
 from nanograd.op import no_grad
 from nanograd.optim import SGD, AdamW, clip_grad_norm
 from nanograd.profiler import part
@@ -37,7 +42,33 @@ class Record:
         return dataclasses.asdict(self)
 
 
-def learning_rate(step: int, config: TrainConfig) -> float:
+@dataclass(frozen=True)
+class Batch:
+    """The arrays of one micro-batch, and how many targets in them count.
+
+    All rows have the same first axis, the examples: there they are cut into shards. What counts is the task's to say:
+    tokens of the text, of an answer, or labels.
+    """
+
+    rows: tuple[np.ndarray, ...]
+    n_targets: int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a loop works towards.
+
+    batch_of  returns a micro-batch from (step, micro) alone, so that a run that is resumed sees what it would have seen
+    loss_of   returns the loss of (model, *rows), a sum over the targets that count: sums add up, means would not
+    evaluate  returns the validation loss, a mean over targets; None where nothing is kept for validation
+    """
+
+    batch_of: Callable[[int, int], Batch]
+    loss_of: Callable[..., Tensor]
+    evaluate: Callable[[], float] | None = None
+
+
+def learning_rate(step: int, config: LoopConfig) -> float:
     """Rise linearly over the warmup, then fall along half a cosine to min_lr at max_steps; step counts from 0.
 
     The first step already moves: lr·1/warmup, not 0.
@@ -52,55 +83,87 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
 
-def make_optimizer(model: GPT, config: TrainConfig) -> AdamW:
-    """Return the AdamW that the config describes."""
+def make_optimizer(model: Module, config: LoopConfig) -> AdamW:
+    """Return the AdamW that the config describes, of the parameters that are trained."""
     return AdamW(
         model.named_parameters(), config.lr, beta1=config.beta1, beta2=config.beta2, weight_decay=config.weight_decay
     )
 
 
-def accumulate_gradients(model: GPT, tokens: Tokens, config: TrainConfig, step: int) -> float:
-    """Leave in `.grad` the gradient of one step's loss; return the loss, in nats a token.
+def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig, step: int) -> tuple[float, int]:
+    """Leave in `.grad` the gradient of one step's loss; return the loss, a mean over targets, and their number.
 
     Each micro-batch divides by the whole step's number of targets, so that their gradients and losses simply add up to
-    those of one large batch.
+    those of one large batch, however many targets each of them has.
     """
-    context = model.config.context_length
-    n_targets = config.grad_accum_steps * config.batch_size * context
-    total = 0.0
+    batches = []
     for micro in range(config.grad_accum_steps):
         with part("batch"):
-            ids, targets = draw_batch(tokens, context, config, step, micro)
+            batches.append(objective.batch_of(step, micro))
+    n_targets = sum(batch.n_targets for batch in batches)
+    if n_targets < 1:
+        raise ValueError(f"step {step + 1}: no target counts in its {len(batches)} batches; leave such examples out")
+    total = 0.0
+    for micro, batch in enumerate(batches):
 
-        def loss_of(shard: int, ids: np.ndarray, targets: np.ndarray, micro: int = micro) -> Tensor:
+        def loss_of(shard: int, *rows: np.ndarray, micro: int = micro) -> Tensor:
             with seeds(config.seed, DROPOUT, step, micro, shard):
-                return model.loss(ids, targets, reduction="sum")
+                return objective.loss_of(model, *rows)
 
-        shards = [partial(loss_of, k, *rows) for k, rows in enumerate(_split(ids, targets, config.shards))]
+        shards = [partial(loss_of, k, *rows) for k, rows in enumerate(_split(batch.rows, config.shards))]
         total += sum(parallel.backward(shards, 1 / n_targets)) / n_targets
-    return total
+    return total, n_targets
 
 
-def _split(ids: np.ndarray, targets: np.ndarray, shards: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _split(rows: tuple[np.ndarray, ...], shards: int | None) -> Iterator[tuple[np.ndarray, ...]]:
     """Cut a batch into shards of about equally many rows."""
-    n = min(shards or 1, len(ids))
-    return zip(np.array_split(ids, n), np.array_split(targets, n), strict=True)
+    n = min(shards or 1, len(rows[0]))
+    return zip(*(np.array_split(array, n) for array in rows), strict=True)
 
 
 @no_grad()
+def mean_loss(
+    model: Module, batches: Iterable[Batch], loss_of: Callable[..., Tensor], *, shards: int | None = None
+) -> float:
+    """Return the loss a target of all batches, without dropout."""
+    was_training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    for batch in batches:
+        losses = parallel.run([partial(loss_of, model, *rows) for rows in _split(batch.rows, shards)])
+        total += sum(float(loss.item()) for loss in losses)
+        count += batch.n_targets
+    model.train(was_training)
+    return total / count
+
+
+def next_token_loss(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:
+    """Return the cross-entropy of targets (B, T), in nats: a sum over those that count."""
+    return model.loss(ids, targets, reduction="sum")
+
+
 def evaluate(
     model: GPT, tokens: Tokens, batch_size: int, limit: int | None = None, *, shards: int | None = None
 ) -> float:
     """Return the loss in nats a token, without dropout: over all tokens but the first, or over `limit` batches."""
-    was_training = model.training
-    model.eval()
-    total, count = 0.0, 0
-    for ids, targets in consecutive_batches(tokens, batch_size, model.config.context_length, limit):
-        losses = parallel.run([partial(model.loss, *rows, reduction="sum") for rows in _split(ids, targets, shards)])
-        total += sum(float(loss.item()) for loss in losses)
-        count += int((targets != IGNORE).sum())
-    model.train(was_training)
-    return total / count
+    batches = (
+        Batch((ids, targets), int((targets != IGNORE).sum()))
+        for ids, targets in consecutive_batches(tokens, batch_size, model.config.context_length, limit)
+    )
+    return mean_loss(model, batches, next_token_loss, shards=shards)
+
+
+def pretraining(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig) -> Objective:
+    """Return the objective of a language model: every next token of windows of a text."""
+
+    def batch_of(step: int, micro: int) -> Batch:
+        ids, targets = draw_batch(train_tokens, model.config.context_length, config, step, micro)
+        return Batch((ids, targets), targets.size)
+
+    if val_tokens is None:
+        return Objective(batch_of, next_token_loss)
+    judge = partial(evaluate, model, val_tokens, config.batch_size, config.eval_batches, shards=config.shards)
+    return Objective(batch_of, next_token_loss, judge)
 
 
 class NotFiniteError(ArithmeticError):
@@ -118,17 +181,31 @@ def train(
     start: int = 0,
     elapsed: float = 0.0,
 ) -> None:
+    """Pretrain: `fit` the model to the next tokens of a text."""
+    objective = pretraining(model, train_tokens, val_tokens, config)
+    fit(model, optimizer, objective, config, log=log, start=start, elapsed=elapsed)
+
+
+def fit(
+    model: Module,
+    optimizer: AdamW | SGD,
+    objective: Objective,
+    config: LoopConfig,
+    *,
+    log: Callable[[Record], None],
+    start: int = 0,
+    elapsed: float = 0.0,
+) -> None:
     """Train from step `start` to max_steps, handing one Record a step to `log`, which may save, print and raise to stop.
 
     Raises NotFiniteError, before the parameters are touched, where the loss or the gradient's norm is not finite.
     """
     model.train()
     began = time.perf_counter() - elapsed
-    tokens_a_step = config.grad_accum_steps * config.batch_size * model.config.context_length
     for step in range(start, config.max_steps):
         step_began = time.perf_counter()
         lr = learning_rate(step, config)
-        loss = accumulate_gradients(model, train_tokens, config, step)
+        loss, n_targets = accumulate_gradients(model, objective, config, step)
         with part("clip"):
             grad_norm = clip_grad_norm(optimizer.parameters.items(), config.grad_clip)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -140,9 +217,9 @@ def train(
         with part("optimizer"):
             optimizer.step()
             optimizer.zero_grad()
-        speed = tokens_a_step / (time.perf_counter() - step_began)
+        speed = n_targets / (time.perf_counter() - step_began)
         done = step + 1
         val_loss = None
-        if val_tokens is not None and (done % config.eval_every == 0 or done == config.max_steps):
-            val_loss = evaluate(model, val_tokens, config.batch_size, config.eval_batches, shards=config.shards)
+        if objective.evaluate is not None and (done % config.eval_every == 0 or done == config.max_steps):
+            val_loss = objective.evaluate()
         log(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began))

@@ -2,13 +2,9 @@
 
 import argparse
 import dataclasses
-import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gpt.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
 from gpt.cli import Parser, add_flags, take
@@ -21,9 +17,10 @@ from gpt.estimate import check_memory, count, duration, gigabytes, step_seconds
 from gpt.files import write_text
 from gpt.generate import start_ids, write
 from gpt.model import GPT
-from gpt.run import SAMPLE, Interrupted, Run, truncate_metrics
+from gpt.run import SAMPLE, Run, truncate_metrics
+from gpt.supervise import supervise
 from gpt.tokenizer import Tokenizer
-from gpt.train import NotFiniteError, make_optimizer, train
+from gpt.train import make_optimizer, pretraining
 from nanograd import blas
 from nanograd.parallel import choose_shards
 from nanograd.seeds import INIT, generator
@@ -38,6 +35,7 @@ Where the time of a step goes, op by op, without starting a run:
     python -m gpt train --profile
 Ctrl-C finishes the step, saves and says how to resume.
 """
+Pretraining = Run[GPT, TrainConfig]
 FIXED = ("data", "tokenizer", "seed", "val_fraction", "sampling", "stride", "shards")  # in a run that is resumed
 FIXED_IN_EPOCHS = (*FIXED, "batch_size", "grad_accum_steps")  # with the step, these say which windows were seen
 
@@ -64,27 +62,15 @@ def main(arguments: Sequence[str]) -> int:
         profile_training(run.model, run.optimizer, data.train, run.config, given.profile)
         return 0
     run, train_tokens, val_tokens = begin(given) if given.resume is None else resume(given)
-    position = run.position
-    try:
-        with stop_between_steps(run):
-            train(
-                run.model, run.optimizer, train_tokens, val_tokens, run.config,
-                log=run.log, start=position.step, elapsed=position.elapsed_s,
-            )  # fmt: skip
-    except Interrupted:
-        print(f"\nstopped after step {position.step}; go on with: python -m gpt train --resume {run.folder}")
+    if not supervise(run, pretraining(run.model, train_tokens, val_tokens, run.config), "train"):
         return 130
-    except NotFiniteError as error:
-        raise NotFiniteError(f"{error}; {run.folder} has the checkpoint of step {run.saved_step}") from None
-    finally:
-        run.progress.end_line()
     print(f"\nsaved in {run.folder}\n")
     write_sample(run)
     print(f'\nMore of it: python -m gpt sample {run.folder} --prompt "…"')
     return 0
 
 
-def begin(given: argparse.Namespace) -> tuple[Run, Tokens, Tokens | None]:
+def begin(given: argparse.Namespace) -> tuple[Pretraining, Tokens, Tokens | None]:
     """Start a run and its folder."""
     run, data = prepare(given)
     tell_time(run.model, data.train, run.config, start=0)
@@ -92,7 +78,7 @@ def begin(given: argparse.Namespace) -> tuple[Run, Tokens, Tokens | None]:
     return run, *run.tokens()
 
 
-def prepare(given: argparse.Namespace) -> tuple[Run, TrainingData]:
+def prepare(given: argparse.Namespace) -> tuple[Pretraining, TrainingData]:
     """Read the text, make tokenizer and model; return the run, of which nothing is written yet, and what it learns."""
     config = take(TrainConfig, given)
     shape = take(ModelConfig, given)  # say what is wrong with the flags before any work is done
@@ -120,7 +106,7 @@ def prepare(given: argparse.Namespace) -> tuple[Run, TrainingData]:
     return Run(folder, model, make_optimizer(model, config), config, tokenizer, position), data
 
 
-def resume(given: argparse.Namespace) -> tuple[Run, Tokens, Tokens | None]:
+def resume(given: argparse.Namespace) -> tuple[Pretraining, Tokens, Tokens | None]:
     """Take a run up where its last checkpoint left it; nothing in its folder changes before all is checked."""
     if given.out is not None:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
@@ -192,23 +178,7 @@ def tell_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int) -> No
     print(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps\n", flush=True)
 
 
-@contextmanager
-def stop_between_steps(run: Run) -> Iterator[None]:
-    """Let Ctrl-C ask for a stop after the step, and a second one stop at once."""
-
-    def ask(signum: int, frame: Any) -> None:
-        run.stop_asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nfinishing the step, then saving; Ctrl-C again stops at once", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def write_sample(run: Run) -> None:
+def write_sample(run: Pretraining) -> None:
     """Write some text with the run's best model, to the terminal and to sample.txt."""
     model = load_checkpoint(find_checkpoint(run.folder)).model()
     pieces = []

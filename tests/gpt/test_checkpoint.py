@@ -17,7 +17,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
 from gpt.safetensors import load_file, save_file
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from gpt.train import accumulate_gradients, make_optimizer
+from gpt.train import accumulate_gradients, make_optimizer, pretraining
 from nanograd.optim import AdamW
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -30,8 +30,9 @@ def trained() -> tuple[GPT, AdamW]:
     """Return a model and an optimizer that have taken two steps, so that nothing is zero."""
     model = GPT(MODEL, np.random.default_rng(0))
     optimizer = make_optimizer(model, TRAIN)
+    objective = pretraining(model, np.array([0, 1, 2, 1, 0, 2, 2, 1]), None, TRAIN)
     for step in range(2):
-        accumulate_gradients(model, np.array([0, 1, 2, 1, 0, 2, 2, 1]), TRAIN, step)
+        accumulate_gradients(model, objective, TRAIN, step)
         optimizer.step()
         optimizer.zero_grad()
     return model, optimizer

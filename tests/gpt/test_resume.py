@@ -171,11 +171,11 @@ def kill_before_rename(old, new):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(old, new)
 
-def endless_step(model, tokens, config, step):
+def endless_step(model, objective, config, step):
     if step == 3:
         (run.Path(arguments[-1]) / "in step 3").touch()
         time.sleep(60)
-    return gradients(model, tokens, config, step)
+    return gradients(model, objective, config, step)
 
 if how == "slow":
     run.Run.log = slow_log

@@ -12,7 +12,16 @@ import gpt.train
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data import IGNORE, random_batch
 from gpt.model import GPT
-from gpt.train import NotFiniteError, Record, accumulate_gradients, evaluate, learning_rate, make_optimizer, train
+from gpt.train import (
+    NotFiniteError,
+    Record,
+    accumulate_gradients,
+    evaluate,
+    learning_rate,
+    make_optimizer,
+    pretraining,
+    train,
+)
 from nanograd.optim import AdamW, clip_grad_norm
 from nanograd.seeds import DATA, generator
 from nanograd.tensor import Tensor
@@ -32,6 +41,13 @@ def gradients(model: GPT) -> dict[str, np.ndarray]:
     assert len(found) == len(list(model.parameters()))
     model.zero_grad()
     return found
+
+
+def step_loss(model: GPT, config: TrainConfig, step: int) -> float:
+    """Leave the gradient of a step in the model, and return its loss."""
+    loss, n_targets = accumulate_gradients(model, pretraining(model, TOKENS, None, config), config, step)
+    assert n_targets == config.grad_accum_steps * config.batch_size * model.config.context_length
+    return loss
 
 
 def run(
@@ -79,7 +95,7 @@ def batches(config: TrainConfig, step: int) -> Iterator[tuple[np.ndarray, np.nda
 
 def test_micro_batches_add_up_to_one_large_batch() -> None:
     model, config = fresh().astype(np.float64), dataclasses.replace(TRAIN, grad_accum_steps=3)
-    loss = accumulate_gradients(model, TOKENS, config, step=5)
+    loss = step_loss(model, config, step=5)
     added = gradients(model)
     ids, targets = (np.concatenate(each) for each in zip(*batches(config, 5), strict=True))
     assert ids.shape == (6, 8)
@@ -109,10 +125,10 @@ def test_micro_batches_add_up_also_where_different_numbers_of_targets_count() ->
 
 def test_batch_and_dropout_of_a_step_depend_on_seed_and_step_alone() -> None:
     model = fresh(dataclasses.replace(MODEL, dropout=0.2))
-    first = accumulate_gradients(model, TOKENS, TRAIN, step=0)
-    assert accumulate_gradients(model, TOKENS, TRAIN, step=0) == first
-    assert accumulate_gradients(model, TOKENS, TRAIN, step=1) != first
-    assert accumulate_gradients(model, TOKENS, dataclasses.replace(TRAIN, seed=4), step=0) != first
+    first = step_loss(model, TRAIN, step=0)
+    assert step_loss(model, TRAIN, step=0) == first
+    assert step_loss(model, TRAIN, step=1) != first
+    assert step_loss(model, dataclasses.replace(TRAIN, seed=4), step=0) != first
 
 
 # Evaluation
@@ -203,7 +219,7 @@ def test_a_record_of_each_step() -> None:
     assert [r.elapsed_s for r in records] == sorted(r.elapsed_s for r in records)
     assert list(records[0].to_dict()) == ["step", "loss", "val_loss", "lr", "grad_norm", "tokens_per_s", "elapsed_s"]
     again = fresh()
-    assert records[0].loss == accumulate_gradients(again, TOKENS, config, 0)  # of the parameters before the update
+    assert records[0].loss == step_loss(again, config, 0)  # of the parameters before the update
     expected = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in gradients(again).values()))
     assert records[0].grad_norm == pytest.approx(expected, rel=1e-6)  # before clipping
 
