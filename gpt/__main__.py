@@ -11,6 +11,8 @@ from gpt.config import nearest
 COMMANDS = {
     "train": "train a model on a text",
     "sample": "write text with a trained model",
+    "finetune": "make a trained model useful: a classifier",
+    "classify": "put texts into the classes that a model was fine-tuned for",
     "score": "how likely a text is to a model, token by token",
     "eval": "measure a trained model's loss on a text",
     "clean": "make clean text of files and folders, HTML too",

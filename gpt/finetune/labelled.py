@@ -12,19 +12,10 @@ LEAST = 3  # texts of a class: each part needs one
 
 
 @dataclass(frozen=True)
-class Example:
-    """A text, its label, and the line of the file that it begins at."""
-
-    text: str
-    label: str
-    line: int
-
-
-@dataclass(frozen=True)
 class Labelled:
-    """What a file teaches: examples, their distinct labels in sorted order, and what was left out and why, to be told."""
+    """What a file teaches: rows with a label, their distinct labels in sorted order, and what was left out, to be told."""
 
-    examples: list[Example]
+    examples: list[Row]
     labels: tuple[str, ...]
     notes: list[str]
 
@@ -37,9 +28,9 @@ class Labelled:
 class Split:
     """Three parts that share no text."""
 
-    train: list[Example]
-    val: list[Example]
-    test: list[Example]
+    train: list[Row]
+    val: list[Row]
+    test: list[Row]
 
 
 def read_labelled(
@@ -57,8 +48,8 @@ def read_labelled(
     """
     found = read_rows(path, label_column=label_column, text_column=text_column, encoding=encoding)
     check_ids(found.rows, path)
-    examples, notes = clean([Example(row.text, str(row.label), row.line) for row in found.rows])
-    counts = Counter(example.label for example in examples)
+    examples, notes = clean(found.rows)
+    counts = Counter(str(example.label) for example in examples)
     if len(counts) < 2:
         only = f"only one label, {next(iter(counts))!r}" if counts else "no text that could be used"
         raise ValueError(f"data: {os.fspath(path)} has {only}; a classifier needs two classes or more")
@@ -86,17 +77,17 @@ def check_ids(rows: list[Row], path: str | os.PathLike[str]) -> None:
         lines[row.id] = row.line
 
 
-def clean(examples: list[Example]) -> tuple[list[Example], list[str]]:
+def clean(examples: list[Row]) -> tuple[list[Row], list[str]]:
     """Leave out what cannot teach; return what stays, and phrases that count what does not.
 
-    >>> spam, ham = Example("win!", "spam", 1), Example("hi", "ham", 2)
-    >>> clean([spam, ham, ham, Example(" ", "ham", 4)])[1]
+    >>> spam, ham = Row(1, "win!", "spam"), Row(2, "hi", "ham")
+    >>> clean([spam, ham, ham, Row(4, " ", "ham")])[1]
     ['1 empty text left out', '1 exact duplicate left out']
     """
     labels: dict[str, set[str]] = {}
     for example in examples:
-        labels.setdefault(example.text, set()).add(example.label)
-    kept: dict[str, Example] = {}
+        labels.setdefault(example.text, set()).add(str(example.label))
+    kept: dict[str, Row] = {}
     left_out = Counter[str]()
     for example in examples:
         if not example.text.strip():
@@ -112,7 +103,7 @@ def clean(examples: list[Example]) -> tuple[list[Example], list[str]]:
     return list(kept.values()), sorted(notes)
 
 
-def balance(examples: list[Example], seed: int) -> list[Example]:
+def balance(examples: list[Row], seed: int) -> list[Row]:
     """Draw from each class as many examples as the smallest has; they stay in their order."""
     classes = by_label(examples)
     size = min(map(len, classes.values()))
@@ -122,7 +113,7 @@ def balance(examples: list[Example], seed: int) -> list[Example]:
     return [examples[i] for i in sorted(kept)]
 
 
-def split(examples: list[Example], seed: int) -> Split:
+def split(examples: list[Row], seed: int) -> Split:
     """Cut each class in 70, 10 and 20 % (stratified): drawn from the seed, and at least one example to a part."""
     parts: tuple[list[int], ...] = ([], [], [])
     for number, places in enumerate(by_label(examples).values()):
@@ -137,14 +128,14 @@ def split(examples: list[Example], seed: int) -> Split:
     return Split(train, val, test)
 
 
-def by_label(examples: list[Example]) -> dict[str, list[int]]:
+def by_label(examples: list[Row]) -> dict[str, list[int]]:
     """Return the places of each label's examples, by sorted label."""
-    places: dict[str, list[int]] = {label: [] for label in sorted({example.label for example in examples})}
+    places: dict[str, list[int]] = {label: [] for label in sorted({str(example.label) for example in examples})}
     for i, example in enumerate(examples):
-        places[example.label].append(i)
+        places[str(example.label)].append(i)
     return places
 
 
-def count_labels(examples: list[Example]) -> str:
+def count_labels(examples: list[Row]) -> str:
     """Write how many examples each label has."""
     return ", ".join(f"{label} {len(places):,}" for label, places in by_label(examples).items())
