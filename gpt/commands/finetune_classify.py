@@ -83,31 +83,21 @@ def main(arguments: Sequence[str]) -> int:
 def begin(given: argparse.Namespace) -> Classifying:
     """Read and split the texts, make the model or take it from its base, and start the run."""
     config = take(ClassifyConfig, given)
-    shape = take(ModelConfig, given)
-    if config.data is None:
-        raise ValueError("data: give the labelled texts, --data FILE")
-    if config.base is None:
+    take(ModelConfig, given)  # say what is wrong with the flags before any work is done
+    start = config.base
+    if start is None:
         raise ValueError("base: give a model to begin from, --base RUN, or --base random")
     if "max_steps" in given and "epochs" not in given:
         config = dataclasses.replace(config, epochs=None)
-    base = None if config.base == "random" else open_base(config.base)
+    base = None if start == "random" else open_base(start)
     if base is not None:
         check_flags(given)
-    data = read_labelled(
-        config.data, label_column=config.label_column, text_column=config.text_column, encoding=config.encoding
-    )
-    print("; ".join([f"data      {Path(config.data).name}: {data.counts()}", *data.notes]))
-    seed = config.seed if config.split_seed is None else config.split_seed
-    examples = balance(data.examples, seed) if config.balance else data.examples
-    if config.balance:
-        print(f"balanced  {count_labels(examples)}; {len(data.examples) - len(examples):,} texts not drawn")
-    parts = split(examples, seed)
-    print(f"split     {len(parts.train):,} to train on, {len(parts.val):,} to validate, {len(parts.test):,} to test")
+    parts, labels = read_parts(config)
     tokenizer = make_tokenizer(config.tokenizer, given, parts.train) if base is None else base.tokenizer
     lengths = [len(tokenizer.encode_ordinary(row.text)) for row in parts.train]
     if base is None:
-        context = getattr(given, "context_length", None) or choose_context(lengths)
-        shape = dataclasses.replace(shape, vocab_size=tokenizer.vocab_size, context_length=context)
+        context = getattr(given, "context_length", choose_context(lengths))
+        shape = take(ModelConfig, given, vocab_size=tokenizer.vocab_size, context_length=context)
         gpt = GPT(shape, generator(config.seed, INIT))
     else:
         shape = dataclasses.replace(base.model_config, dropout=getattr(given, "dropout", base.model_config.dropout))
@@ -118,11 +108,29 @@ def begin(given: argparse.Namespace) -> Classifying:
     )
     print(f"model     {count(shape):,} parameters, {'random' if base is None else f'from {base.path}'}")
     config = resolve(config, len(parts.train), sum(lengths) // len(lengths))
-    model = GPTClassifier(gpt, len(data.labels), generator(config.seed, INIT, HEAD))
+    model = GPTClassifier(gpt, len(labels), generator(config.seed, INIT, HEAD))
     with tempfile.TemporaryDirectory() as folder:
         files = write_parts(parts, Path(folder))
-        task = Task("classify", labels=data.labels)
+        task = Task("classify", labels=labels)
         return begin_run(given.out, model, config, tokenizer, task, files, base=base, unit="texts")
+
+
+def read_parts(config: ClassifyConfig) -> tuple[Split, tuple[str, ...]]:
+    """Read, clean, balance and split the texts, and say what that did; return the parts and the labels."""
+    if config.data is None:
+        raise ValueError("data: give the labelled texts, --data FILE")
+    data = read_labelled(
+        config.data, label_column=config.label_column, text_column=config.text_column, encoding=config.encoding
+    )
+    print("; ".join([f"data      {Path(config.data).name}: {data.counts()}", *data.notes]))
+    seed = config.seed if config.split_seed is None else config.split_seed
+    examples = data.examples
+    if config.balance:
+        examples = balance(examples, seed)
+        print(f"balanced  {count_labels(examples)}; {len(data.examples) - len(examples):,} texts not drawn")
+    parts = split(examples, seed)
+    print(f"split     {len(parts.train):,} to train on, {len(parts.val):,} to validate, {len(parts.test):,} to test")
+    return parts, data.labels
 
 
 def check_flags(given: argparse.Namespace) -> None:
@@ -171,9 +179,9 @@ def resume(given: argparse.Namespace) -> Classifying:
     if given.out is not None:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
     flags = {name: value for name, value in vars(given).items() if name != "base"}
-    check_shape = [name for name in flags if name in {field.name for field in dataclasses.fields(ModelConfig)}]
-    if check_shape:
-        raise ValueError(f"resume: --{check_shape[0].replace('_', '-')} cannot change; start a new run for that")
+    for field in dataclasses.fields(ModelConfig):
+        if field.name in flags:
+            raise ValueError(f"resume: --{field.name.replace('_', '-')} cannot change; start a new run for that")
 
     def make_model(checkpoint: Checkpoint) -> GPTClassifier:
         assert checkpoint.task is not None
