@@ -20,6 +20,7 @@ COMMANDS = {
     "tokenizer": "train a tokenizer, turn text into ids and back",
     "import": "make a checkpoint of weights that others trained: GPT-2, Llama, llama2.c",
     "export": "write a model as Hugging Face's transformers opens it",
+    "merge": "add LoRA adapters to the weights of their base",
     "info": "show what a checkpoint holds",
     "study": "play one training example and its backward, step by step, on a page",
     "plot": "draw a run's loss curves",

@@ -82,6 +82,11 @@ def admit(path: str | None) -> Patient:
         print(f"patient   {'the default config' if path is None else path}, fresh, on random tokens")
         return Patient(config, training, random_tokens(config))
     checkpoint = load_checkpoint(find_checkpoint(path, LAST))
+    if checkpoint.task is not None:
+        raise ValueError(
+            f"{checkpoint.path} was fine-tuned to {checkpoint.kind}, and the doctor knows models that learn the next token "
+            f"of a text; examine what it began from{f': {checkpoint.task.base}' if checkpoint.task.base else ''}"
+        )
     config = checkpoint.model_config
     try:
         tokens, text = run_tokens(checkpoint.path.parent, TRAIN_TOKENS, checkpoint.position), "its training text"

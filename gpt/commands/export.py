@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to make")
     given = parser.parse(arguments)
     checkpoint = load_checkpoint(find_checkpoint(given.run))
-    files = export(given.out, checkpoint.model_config, checkpoint.part("model."), checkpoint.tokenizer)
+    files = export(given.out, checkpoint.model_config, checkpoint.model().state_dict(), checkpoint.tokenizer)
     print(f"{checkpoint.path} as {layout(checkpoint.model_config)}:")
     for file in files:
         print(f"  {file}  {gigabytes(file.stat().st_size)}")

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from gpt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from gpt.cli import Parser
-from gpt.estimate import cache_memory, count, duration, forward_flops, gigabytes, training_memory
+from gpt.estimate import cache_memory, duration, forward_flops, gigabytes, training_memory
+from gpt.task import Task
 
 DESCRIPTION = """Show what a run or a checkpoint holds: what it was trained on, its parts, and what it costs to run.
 
@@ -24,7 +25,9 @@ def past(checkpoint: Checkpoint) -> Iterator[str]:
     """Yield what the file is, and where its weights come from."""
     position, config = checkpoint.position, checkpoint.train_config
     yield f"{checkpoint.path}: {gigabytes(checkpoint.path.stat().st_size)}, step {position.step}"
-    if position.source:
+    if checkpoint.task is not None:
+        yield from purpose(checkpoint.task, duration(position.elapsed_s))
+    elif position.source:
         yield f"imported from {position.source}"
     else:
         data = config.data or "the documentation of Python"
@@ -37,16 +40,27 @@ def past(checkpoint: Checkpoint) -> Iterator[str]:
     yield "model: " + ", ".join(f"{name} {value}" for name, value in checkpoint.model_config.to_dict().items())
 
 
+def purpose(task: Task, time: str) -> Iterator[str]:
+    """Yield what a model was fine-tuned for, and from what."""
+    base = f"from {task.base} (sha256 {task.base_sha256[:16]}…)" if task.base else "from random weights"
+    yield f"fine-tuned to {task.kind} on {task.config.get('data')} for {time}, {base}"
+    if task.lora is not None:
+        lora = task.lora
+        yield f"LoRA adapters of rank {lora.rank}, alpha {lora.alpha:g}, at {', '.join(lora.targets)}"
+    if task.labels:
+        yield f"labels: {', '.join(task.labels)}"
+
+
 def parts(checkpoint: Checkpoint) -> Iterator[str]:
     """Yield a table of the parameters: those of one part in all blocks are one row."""
     sizes: dict[str, tuple[int, int]] = {}
     for name, array in checkpoint.tensors.items():
         if name.startswith("model."):
-            words = name.split(".")
+            words = name.replace("model.gpt.", "model.", 1).split(".")
             part = f"blocks {words[3]}" if words[1] == "blocks" else words[1]
             n, n_bytes = sizes.get(part, (0, 0))
             sizes[part] = n + array.size, n_bytes + array.nbytes
-    total = count(checkpoint.model_config)
+    total = sum(n for n, _ in sizes.values())  # of adapters stored by themselves, the base is not here
     sizes["all"] = total, sum(n_bytes for _, n_bytes in sizes.values())
     yield f"{'part':<14}{'parameters':>16}{'share':>9}{'memory':>10}"
     for part, (n, n_bytes) in sizes.items():

@@ -39,10 +39,11 @@ def main(arguments: Sequence[str]) -> int:
         help="of a search: 0 compares texts by probability, 1 by the mean of their tokens (default 1)",
     )
     parser.add_argument("--interactive", action="store_true", help="ask for one prompt after the other; Ctrl-D leaves")
+    parser.add_argument("--base", metavar="FILE", help="where the base of LoRA adapters is, if it has moved")
     add_flags(parser, SampleConfig)
     given = parser.parse(arguments)
     check_flags(given)
-    checkpoint = load_checkpoint(find_checkpoint(given.run))
+    checkpoint = load_checkpoint(find_checkpoint(given.run), given.base)
     penalty = 1.0 if given.length_penalty is None else given.length_penalty
     writer = Writer(
         checkpoint.model(),

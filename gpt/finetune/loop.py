@@ -135,13 +135,18 @@ def resume_run(
     """Take a run up where its last checkpoint left it; nothing in its folder changes before all is checked.
 
     make_model returns a model of the checkpoint's shape, whose weights are then loaded; `given` holds the flags of now.
+    base, or the flag of that name, says where the base of adapters is, if it has moved.
     The data is in the run's folder: `run_file(run.folder, name, run.position)` finds it. Raises ValueError where a flag
     would change what the weights or the data depend on, and where there is nothing left to do.
     """
-    checkpoint = load_checkpoint(find_checkpoint(path, LAST), base)
+    given = dict(given) if base is None else {**given, "base": base}
+    checkpoint = load_checkpoint(find_checkpoint(path, LAST), given.get("base"))
     checkpoint.check_resumable(kind)
     assert checkpoint.task is not None
     task, folder, position = checkpoint.task, checkpoint.path.parent, checkpoint.position
+    if task.lora is not None and checkpoint.base is not None:
+        task = dataclasses.replace(task, base=str(checkpoint.base_checkpoint().path.resolve()))
+        del given["base"]  # the same model, at another place
     config = changed_config(config_type.from_dict(task.config), given)
     for name in position.tokens_sha256:
         run_file(folder, name, position)
@@ -150,7 +155,7 @@ def resume_run(
         freeze(model, config.freeze)
     optimizer = make_optimizer(model, config)
     checkpoint.load_optimizer(optimizer)
-    task = dataclasses.replace(task, config=config.to_dict(), base=str(base or task.base))
+    task = dataclasses.replace(task, config=config.to_dict())
     run = Run(
         folder, model, optimizer, config, checkpoint.tokenizer, position, task, unit=unit, patience=config.patience
     )

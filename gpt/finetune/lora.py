@@ -53,8 +53,8 @@ class LoRALinear(Linear):
         n_out, n_in = inner.weight.shape
         dtype = inner.weight.dtype
         self.weight, self.bias = inner.weight, inner.bias
-        for frozen in filter(None, (self.weight, self.bias)):
-            frozen.requires_grad = False
+        for parameter in inner.parameters():
+            parameter.requires_grad = False
         self.lora_a = Parameter((rng.standard_normal((rank, n_in), np.float32) * n_in**-0.5).astype(dtype))
         self.lora_b = Parameter(np.zeros((n_out, rank), dtype))
         self.scale = alpha / rank
