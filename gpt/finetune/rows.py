@@ -236,17 +236,17 @@ class _Columns:
 
     def find(self, names: list[str]) -> None:
         """Choose the columns by name."""
+        for asked in self.asked.values():
+            if asked is not None and asked not in names:
+                hint = nearest(asked, names) or f"; its columns are {', '.join(names)}"
+                raise ValueError(f"data: {self.path} has no column {asked!r}{hint}")
         self.label = self._choose("label", names, LABEL_NAMES)
         self.text = self._choose("text", names, TEXT_NAMES) or ""
         self.id = next((name for name in names if name.lower() == "id"), None)
 
     def _choose(self, what: str, names: list[str], known: Iterable[str]) -> str | None:
-        asked = self.asked[what]
-        if asked is not None:
-            if asked in names:
-                return asked
-            hint = nearest(asked, names) or f"; its columns are {', '.join(names)}"
-            raise ValueError(f"data: {self.path} has no column {asked!r}{hint}")
+        if self.asked[what] is not None:
+            return self.asked[what]
         found = [name for name in names if name.lower() in known]
         if len(found) == 1:
             return found[0]
