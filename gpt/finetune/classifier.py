@@ -144,7 +144,7 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     """Return which texts (B,) each step of an epoch takes: every text once, with others about as long.
 
     The order is drawn, cut into pools of 16 batches, and sorted by length inside each; then the batches are shuffled, so
-    that lengths come in no order. On the SMS collection, in batches of 32, padding falls from 54 % of the tokens to 11 %.
+    that lengths come in no order. On the SMS collection, in batches of 32, padding falls from 50 % of the tokens to 8 %.
     """
     rng = generator(seed, DATA, epoch)
     order = rng.permutation(len(lengths))
