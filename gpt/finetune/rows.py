@@ -123,13 +123,21 @@ def _objects(text: str, path: Path, notes: list[str]) -> list[Cells]:
     found: list[Cells] = []
     for number, line in _lines(text, notes):
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_distinct)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"data: {path}, line {number} is no JSON: {error}") from None
+            raise ValueError(f"data: {path}, line {number} cannot be read as JSON: {error}") from None
         if not isinstance(row, dict):
             raise ValueError(f"data: {path}, line {number} must be a JSON object, got {type(row).__name__}")
         found.append((number, row))
     return found
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse an object that gives a key twice, of which Python would silently take the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"a key is there twice, of {', '.join(name for name, _ in pairs)}")
+    return fields
 
 
 def _records(text: str, path: Path, suffix: str, notes: list[str]) -> Iterator[tuple[int, list[str]]]:
@@ -264,6 +272,12 @@ class _Columns:
         text = cells[self.text]
         if not isinstance(text, str):
             raise ValueError(f"{where}: {self.text!r} must be a text, got {text!r}")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{where}: {self.text!r} has a lone surrogate, which no text can have; take it out"
+            ) from None
         label = None
         if self.label is not None:
             value = cells[self.label]
