@@ -136,6 +136,18 @@ def test_only_adapters_and_head_are_stored_beside_a_base(folder: Path, capsys: p
     assert capsys.readouterr().out.split()[1] == "spam"
 
 
+def test_merged_adapters_give_the_same_probabilities(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["merge", str(folder / "adapted"), "--out", str(tmp_path / "merged.safetensors")]) == 0
+    found = []
+    for path in (folder / "adapted", tmp_path / "merged.safetensors"):
+        capsys.readouterr()
+        assert main(["classify", str(path), "win 10! see you", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["probabilities"])
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
 @pytest.mark.parametrize("how", ["random", "adapted"])
 def test_a_run_that_is_stopped_goes_on_to_the_same_result(
     how: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
