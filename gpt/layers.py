@@ -1,6 +1,6 @@
 """The layers of a model on plain arrays: nothing is recorded, and what only training needs is left out.
 
-For many tokens, the forwards of the ops: linear, norm, mlp, place, attend. For one token of each row, where an op spends
+For many tokens, the forwards of the ops: linear, norm, mlp, place. For one token of each row, where an op spends
 more on asking what it was given than on computing, the same by hand: product, normalise, think, turn.
 """
 
@@ -12,7 +12,6 @@ from nanograd import ops
 from nanograd.nn import LayerNorm, Linear, RMSNorm
 from nanograd.ops.activation import CUBIC, SLOPE
 from nanograd.ops.rope import rope_tables
-from nanograd.threads import available_threads, each
 
 
 def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
@@ -35,36 +34,16 @@ def mlp(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
     return linear(layer.down, ops.swiglu(gate, value) if layer.bend is ops.silu else layer.bend(gate) * value)
 
 
-def place(layer: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
-    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and turn them by their position."""
+def place(layer: MultiHeadAttention, qkv: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and turn them by their positions (T,)."""
     H, K = layer.n_heads, layer.n_kv_heads
     heads = qkv.reshape(*qkv.shape[:-1], H + 2 * K, layer.head_dim).swapaxes(-3, -2)  # (B, H + 2 K, T, D)
     if layer.q_norm is not None and layer.k_norm is not None:
         heads[:, :H] = norm(layer.q_norm, heads[:, :H])
         heads[:, H : H + K] = norm(layer.k_norm, heads[:, H : H + K])
     if layer.rope_theta is not None:
-        heads = ops.rope(heads, base=layer.rope_theta, turned=H + K)
+        heads = ops.rope(heads, base=layer.rope_theta, positions=positions, turned=H + K)
     return heads.swapaxes(-3, -2).reshape(qkv.shape)
-
-
-def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Let every token look at itself and those before it: q (B, H, T, D), k and v (B, K, T, D) → (B, T, H D).
-
-    Each thread takes a part of the heads: 512 tokens of 12 heads of 64 features take 5.4 ms, on one thread 9.0.
-    """
-    B, H, T, D = q.shape
-    K = k.shape[1]
-    y = np.empty((B, T, H, D), q.dtype)
-
-    def part(heads: np.ndarray) -> None:
-        kv = slice(heads[0], heads[-1] + 1)
-        of_q = slice(kv.start * H // K, kv.stop * H // K)
-        seen = ops.attention(q[:, of_q], k[:, kv], v[:, kv], mask, causal=True)  # (B, …, T, D)
-        y[:, :, of_q] = seen.swapaxes(1, 2)
-
-    parts = np.array_split(np.arange(K), min(K, available_threads()))
-    each(part, parts, [B * len(heads) * H // K * T * T for heads in parts])
-    return y.reshape(B, T, H * D)
 
 
 def product(layer: Linear, x: np.ndarray) -> np.ndarray:

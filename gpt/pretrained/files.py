@@ -14,14 +14,8 @@ from gpt.safetensors import MAX_HEADER, read_header
 
 SINGLE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_MAGIC = (
-    b"PK\x03\x04",
-    b"\x80\x02",
-    b"\x80\x03",
-    b"\x80\x04",
-    b"\x80\x05",
-    b"\x1f\x8b",
-)  # zip, pickle's protocols, gzip
+# How they begin: as a zip archive, a protocol of pickle and an opcode (llama2.c's dim 640 is 80 02 00 00), gzip.
+_MAGIC = re.compile(rb"PK\x03\x04|\x80[\x02-\x05][^\x00]|\x1f\x8b\x08")
 
 
 def read_weights(path: Path) -> dict[str, Stored]:
@@ -92,7 +86,7 @@ def refuse_pickle(path: Path) -> None:
     """Raise ValueError for a file that is a pickle, by what it begins with, whatever it is called."""
     with open(path, "rb") as file:
         begin = file.read(4)
-    if begin.startswith(_MAGIC) or path.name.startswith("pytorch_model"):
+    if _MAGIC.match(begin) or path.name.startswith("pytorch_model"):
         raise ValueError(
             f"{path} is a pickle, a program that runs when it is read and may do anything; it is not opened. Take the "
             f"model's {SINGLE}, or make one where you trust the file: python -c \"from transformers import "

@@ -10,9 +10,7 @@ from gpt.pretrained.settings import Settings, model_config
 from gpt.pretrained.stored import Link
 
 PREFIX = "model."
-SPARE = (
-    r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"  # RoPE's frequencies, which older versions wrote into the file
-)
+SPARE = r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"  # RoPE's frequencies, which older versions wrote down
 TWINS = {"lm_head.weight": "embed_tokens.weight"}
 FAMILY = ("llama", "mistral", "qwen3")
 

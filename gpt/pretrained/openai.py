@@ -121,10 +121,9 @@ def _fields(message: int | bytes) -> Fields:
         if tag & 7 == 0:
             value, at = _varint(message, at)
         else:
-            size, at = (
-                _varint(message, at) if tag & 7 == 2 else ({1: 8, 5: 4}[tag & 7] if tag & 7 in (1, 5) else -1, at)
-            )
-            if size < 0 or at + size > len(message):
+            fixed = {1: 8, 5: 4}.get(tag & 7, len(message) + 1)  # bytes; groups, 3 and 4, are none of ours
+            size, at = _varint(message, at) if tag & 7 == 2 else (fixed, at)
+            if at + size > len(message):
                 raise ValueError("a field does not fit in its message")
             value, at = message[at : at + size], at + size
         fields.setdefault(tag >> 3, []).append(value)

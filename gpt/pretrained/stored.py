@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,10 +122,11 @@ def from_safetensors(path: Path, entries: Mapping[str, Entry]) -> dict[str, Stor
 def raw(path: Path, name: str, shape: tuple[int, ...], offset: int) -> Stored:
     """Return a tensor of little-endian float32 that begins at byte `offset` of a file, whose length was checked."""
 
-    def read() -> np.ndarray:
-        return np.memmap(path, np.dtype("<f4"), "r", offset, shape).view(np.ndarray)
+    def rows(begin: int, end: int) -> np.ndarray:
+        at = offset + 4 * begin * prod(shape[1:])
+        return np.memmap(path, np.dtype("<f4"), "r", at, (end - begin, *shape[1:])).view(np.ndarray)
 
-    return Stored(f"{path}: {shown(name)}", shape, read)
+    return Stored(f"{path}: {shown(name)}", shape, lambda: rows(0, shape[0]), rows=rows)
 
 
 def connect(

@@ -117,7 +117,7 @@ def test_help_shows_phrases_and_defaults(capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_command_all_are_listed(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(words) == 0
     text = capsys.readouterr().out
-    promised = ("train", "sample", "score", "eval", "tokenizer", "info", "plot", "study", "doctor")
+    promised = ("train", "sample", "score", "eval", "tokenizer", "import", "export", "info", "plot", "study", "doctor")
     assert all(f"  {name} " in text for name in promised)
     assert "python -m gpt train" in text
 
@@ -130,6 +130,9 @@ FIELDS = {
     "clean": (),
     "data": (),
     "tokenizer": (),
+    "import": (),
+    "export": (),
+    "merge": (),
     "info": (),
     "plot": (),
     "study": (),

@@ -126,6 +126,13 @@ def test_a_file_that_is_not_what_its_header_says(tmp_path: Path, sizes: tuple[in
         load_pretrained(tmp_path / "model.bin")
 
 
+@pytest.mark.parametrize("dim", [640, 896, 1152, 1408])
+def test_a_width_that_begins_like_a_pickle_is_none(tmp_path: Path, dim: int) -> None:
+    (tmp_path / "model.bin").write_bytes(struct.pack("<7i", dim, HIDDEN, 1, 4, 4, V, T))
+    with pytest.raises(ValueError, match="28 bytes, where its header asks for"):
+        load_pretrained(tmp_path / "model.bin")
+
+
 def test_a_short_file(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"1234")
     with pytest.raises(ValueError, match="begins with 28 bytes of header, found 4"):
@@ -176,3 +183,10 @@ def test_ids_are_those_of_run_c(text: str) -> None:
     ids = tokenizer.encode(text)
     assert ids == by_run_c(text) == list(tokenizer.encode_iterable(text))
     assert tokenizer.decode(ids) == (" " + text if text else "")
+
+
+def test_rows_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    w = write(tmp_path / "model.bin")
+    monkeypatch.setattr("gpt.pretrained.stored.BLOCK", 100)  # of 48 bytes a row
+    table = GPT.from_pretrained(tmp_path / "model.bin").tok_emb.weight.data
+    np.testing.assert_array_equal(table, w["emb"])
