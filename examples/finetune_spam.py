@@ -70,7 +70,9 @@ def main() -> None:
             folder = OUT / f"{name}-{seed}"
             words = ["--data", given.path, "--balance", "--seed", str(seed), "--out", folder, *flags.split()]
             seconds.setdefault(name, []).append(run("finetune", "classify", *words))
-            accuracy.setdefault(name, []).append(100 * json.loads((folder / "scores.json").read_text())["accuracy"])
+            accuracy.setdefault(name, []).append(
+                100 * json.loads((folder / "scores.json").read_text(encoding="utf-8"))["accuracy"]
+            )
             print(f"seed {seed}  {name:<10}  {accuracy[name][-1]:.1f} %  {seconds[name][-1]:.0f} s", flush=True)
             if name == "random":
                 seconds.setdefault("base", []).append(pretrain(given.path, folder, seed, base))

@@ -125,6 +125,8 @@ def test_without_a_command_all_are_listed(capsys: pytest.CaptureFixture[str], wo
 FIELDS = {
     "train": (TrainConfig, ModelConfig),
     "sample": (SampleConfig,),
+    "finetune": (),
+    "classify": (),
     "score": (),
     "eval": (),
     "clean": (),
