@@ -86,7 +86,7 @@ class Texts:
 
     def batch(self, places: np.ndarray) -> Batch:
         """Return some texts as ids (B, T), filled up on the right to the longest of them, lengths (B,), classes (B,)."""
-        lengths = self.lengths[places]
+        lengths = np.array([len(self.ids[i]) for i in places])
         ids = np.zeros((len(places), lengths.max()), np.int64)
         for row, i in enumerate(places):
             ids[row, : lengths[row]] = self.ids[i]
