@@ -11,10 +11,11 @@ from gpt.config import nearest
 COMMANDS = {
     "train": "train a model on a text",
     "sample": "write text with a trained model",
+    "finetune": "make a trained model useful: a classifier, or one that answers",
+    "chat": "talk with a model that learned to answer",
+    "classify": "put texts into the classes that a model was fine-tuned for",
     "score": "how likely a text is to a model, token by token",
     "eval": "measure a trained model's loss on a text",
-    "finetune": "make a trained model useful: teach it to answer",
-    "chat": "talk with a model that learned to answer",
     "clean": "make clean text of files and folders, HTML too",
     "data": "turn texts into tokens once, for training at any size",
     "tokenizer": "train a tokenizer, turn text into ids and back",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gpt.config import nearest
 
 TASKS = {
+    "classify": "put texts into classes, learned from labelled ones",
     "instruct": "learn to answer, from instructions and conversations",
     "prefer": "learn which of two answers is preferred, by DPO",
 }

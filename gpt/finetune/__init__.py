@@ -5,6 +5,7 @@ Adapters                   lora.py    add_lora, merge_lora, unmerge_lora, merged
 The loop                   gpt/train.py  fit(model, optimizer, Objective(batch_of, loss_of, evaluate), config, log=…)
 A run and its folder       loop.py    begin_run, resume_run, open_base, resolve, draw_examples; gpt/supervise.py
 What a checkpoint is for   gpt/task.py  Task(kind, config, labels, template, lora, base, base_sha256)
+A classifier               rows.py → labelled.py (cleaned, balanced, split) → classifier.py → metrics.py
 Answering                  conversations.py → templates.py → targets.py (what is learned) → buckets.py (batches) →
                            instruct.py, and answer.py, which asks a model as it was taught
 Preferring                 pairs.py (two answers to a prompt) → preference.py (DPO; the reference is computed once)

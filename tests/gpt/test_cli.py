@@ -126,6 +126,7 @@ FIELDS = {
     "train": (TrainConfig, ModelConfig),
     "sample": (SampleConfig,),
     "finetune": (),
+    "classify": (),
     "chat": (SampleConfig,),
     "score": (),
     "eval": (),

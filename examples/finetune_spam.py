@@ -1,0 +1,90 @@
+"""Tell spam from ham: from random weights, from a pretrained base, and with LoRA, over five seeds.
+
+    python examples/finetune_spam.py [PATH] [--seeds 1 2 3 4 5]
+
+PATH is SMSSpamCollection.tsv (UCI, 5,574 messages, CC BY 4.0): label, tab, message. Exact duplicates are removed, which
+leaves 653 spam; as much ham is drawn, and split 70/10/20. A seed draws all of this anew, and the weights. Its base is a
+GPT that `gpt train` pretrained on every message outside its validation and test parts, as plain text without labels: the
+3,865 messages of ham that were not drawn are in it too. Runs go to runs/spam.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from gpt.__main__ import main as gpt
+from gpt.checkpoint import LAST, load_checkpoint
+from gpt.finetune.labelled import read_labelled
+from gpt.finetune.rows import read_rows
+
+OUT = Path("runs/spam")
+SHAPE = "--d-model 64 --n-layers 2 --dropout 0.1"
+BASE = f"{SHAPE} --context-length 128 --max-steps 800 --eval-every 400 --save-every 800"
+LORA = "--lora-rank 8 --lora-alpha 32 --lora-target w_qkv,out_proj --lr 5e-3 --patience 10"  # smaller changes, larger steps
+
+
+def run(*words: str | Path) -> float:
+    """Run a command of gpt without its output; return the seconds that it took."""
+    began, said = time.perf_counter(), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = gpt([str(word) for word in words])
+    if code:
+        sys.exit(said.getvalue())
+    return time.perf_counter() - began
+
+
+def pretrain(data: Path, parts: Path, seed: int, folder: Path) -> float:
+    """Pretrain a base on the messages that are neither in val.jsonl nor in test.jsonl of `parts`."""
+    kept_out = {row.text for name in ("val", "test") for row in read_rows(parts / f"{name}.jsonl").rows}
+    texts = [row.text for row in read_labelled(data).examples if row.text not in kept_out]
+    text = OUT / f"unlabelled-{seed}.txt"
+    text.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return run("train", "--data", text, "--seed", str(seed), "--out", folder, *BASE.split())
+
+
+def trained(folder: Path) -> tuple[int, int]:
+    """Return how many parameters a run trained, those that AdamW has averages of, and how many there are."""
+    checkpoint = load_checkpoint(folder / LAST)
+    sizes = (a.size for name, a in checkpoint.tensors.items() if name.startswith("adamw.m."))
+    return sum(sizes), sum(a.size for a in checkpoint.state(merged=False).values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", nargs="?", type=Path, default=Path("SMSSpamCollection.tsv"), help="the messages")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="default: 1 2 3 4 5")
+    given = parser.parse_args()
+    shutil.rmtree(OUT, ignore_errors=True)
+    seconds: dict[str, list[float]] = {}
+    accuracy: dict[str, list[float]] = {}
+    for seed in given.seeds:
+        base = OUT / f"base-{seed}"
+        ways = {"random": f"--base random {SHAPE}", "pretrained": f"--base {base}", "LoRA": f"--base {base} {LORA}"}
+        for name, flags in ways.items():
+            folder = OUT / f"{name}-{seed}"
+            words = ["--data", given.path, "--balance", "--seed", str(seed), "--out", folder, *flags.split()]
+            seconds.setdefault(name, []).append(run("finetune", "classify", *words))
+            accuracy.setdefault(name, []).append(
+                100 * json.loads((folder / "scores.json").read_text(encoding="utf-8"))["accuracy"]
+            )
+            print(f"seed {seed}  {name:<10}  {accuracy[name][-1]:.1f} %  {seconds[name][-1]:.0f} s", flush=True)
+            if name == "random":
+                seconds.setdefault("base", []).append(pretrain(given.path, folder, seed, base))
+                print(f"seed {seed}  the base, unlabelled  {seconds['base'][-1]:.0f} s", flush=True)
+    print("\n            test accuracy  trained parameters  seconds a seed")
+    for name, values in accuracy.items():
+        sd = statistics.stdev(values) if len(values) > 1 else 0.0
+        part, total = trained(OUT / f"{name}-{given.seeds[0]}")
+        took = f"{statistics.mean(seconds[name]):.0f}" + ("" if name == "random" else " + base")
+        print(f"{name:<10}  {statistics.mean(values):.2f} ± {sd:.2f} %  {part:>9,} ({part / total:.1%})  {took}")
+    print(f"\nthe base takes {statistics.mean(seconds['base']):.0f} s; ± is one standard deviation over the seeds")
+
+
+if __name__ == "__main__":
+    main()
