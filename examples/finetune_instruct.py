@@ -18,7 +18,7 @@ BASE = (
     "--context-length 256 --batch-size 8 --max-steps 600 --norm rmsnorm --position rope --mlp gated --no-bias "
     "--eval-every 100"
 )
-FINETUNE = "--epochs 6 --batch-size 16 --lr 1e-3 --warmup-steps 20 --eval-every 59"
+FINETUNE = "--epochs 6 --batch-size 16 --lr 2e-3 --warmup-steps 40 --eval-every 59"
 
 
 def main() -> None:
