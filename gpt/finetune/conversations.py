@@ -75,7 +75,7 @@ def read_conversations(path: str | os.PathLike[str]) -> Reading:
     seen: set[Conversation] = set()
     ids: dict[Any, Conversation] = {}
     kept = []
-    for place, entry in _entries(read_text(Path(path)), os.fspath(path)):
+    for place, entry in read_entries(read_text(Path(path)), os.fspath(path)):
         conversation, unused = _conversation(entry, place)
         counts.update(f"the field {name!r}: not used" for name in unused)
         if "id" in entry:
@@ -132,7 +132,7 @@ def split_conversations(
     return [rest, *parts]
 
 
-def _entries(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def read_entries(text: str, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield each entry and its place: of a JSON list, or of a file with an entry a line."""
     if text.lstrip().startswith("["):
         try:
@@ -180,7 +180,7 @@ def _conversation(entry: Mapping[str, Any], place: str) -> tuple[Conversation, l
                 known = ", ".join(map(repr, entry)) or "nothing"
                 near = next((hint for key in entry if (hint := nearest(key, list(FIELDS)))), "")
                 raise ValueError(f"{place}: needs 'instruction' and 'output', or 'messages', and has {known}{near}")
-        texts = {name: _text(entry.get(name, ""), name, place) for name in used[1:]}
+        texts = {name: text_field(entry.get(name, ""), name, place) for name in used[1:]}
         question = Message(USER, texts["instruction"], texts["input"] if texts["input"].strip() else "")
         messages = (question, Message(ASSISTANT, texts["output"]))
     return Conversation(messages, place), [name for name in entry if name not in used]
@@ -207,8 +207,8 @@ def _messages(entries: Any, place: str) -> tuple[Message, ...]:
             )
         before = messages[-1].role if messages else None
         _check_turn(role, before, here)
-        content = _text(entry["content"], "content", here)
-        messages.append(Message(role, content, _text(entry.get("input", ""), "input", here)))
+        content = text_field(entry["content"], "content", here)
+        messages.append(Message(role, content, text_field(entry.get("input", ""), "input", here)))
     if messages[-1].role == SYSTEM:
         raise ValueError(f"{place}: there is only a system message; a message of the user must follow")
     return tuple(messages)
@@ -224,7 +224,7 @@ def _check_turn(role: str, before: str | None, here: str) -> None:
         raise ValueError(f"{here}: user and assistant must take turns, got {role} twice; join the two messages")
 
 
-def _text(value: Any, name: str, place: str) -> str:
+def text_field(value: Any, name: str, place: str) -> str:
     """Return a field's text; ValueError where it is none."""
     if not isinstance(value, str):
         raise ValueError(f"{place}: {name!r} must be a text, got {type(value).__name__}")

@@ -18,7 +18,7 @@ import numpy as np
 
 from gpt.config import nearest
 from gpt.data import IGNORE
-from gpt.finetune.conversations import ASSISTANT, USER, Conversation, Message, _entries, _text
+from gpt.finetune.conversations import ASSISTANT, USER, Conversation, Message, read_entries, text_field
 from gpt.finetune.targets import Example, encode
 from gpt.finetune.templates import Template
 from gpt.text import read_text
@@ -70,7 +70,7 @@ def read_pairs(path: str | Path) -> tuple[list[Pair], Counter[str]]:
     counts: Counter[str] = Counter()
     seen: set[tuple[Message, str, str]] = set()
     pairs = []
-    for place, entry in _entries(read_text(path), os.fspath(path)):
+    for place, entry in read_entries(read_text(path), os.fspath(path)):
         pair, unused = _pair(entry, place)
         counts.update(f"the field {name!r}: not used" for name in unused)
         texts = {"prompt": pair.question.content, "chosen answer": pair.chosen, "rejected answer": pair.rejected}
@@ -105,8 +105,8 @@ def _pair(entry: Mapping[str, Any], place: str) -> tuple[Pair, list[str]]:
     if asks == "prompt" and "instruction" in entry:
         raise ValueError(f"{place}: has 'prompt' and 'instruction'; which of them is asked? Take one out")
     used = ("id", asks, "chosen", "rejected", *(("input",) if asks == "instruction" else ()))
-    question, chosen, rejected = (_text(entry[name], name, place) for name in (asks, "chosen", "rejected"))
-    given = _text(entry.get("input", ""), "input", place) if "input" in used else ""
+    question, chosen, rejected = (text_field(entry[name], name, place) for name in (asks, "chosen", "rejected"))
+    given = text_field(entry.get("input", ""), "input", place) if "input" in used else ""
     messages = (Message(USER, question, given if given.strip() else ""), Message(ASSISTANT, chosen))
     return Pair(messages, place, rejected), [name for name in entry if name not in used]
 
