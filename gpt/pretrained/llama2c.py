@@ -58,6 +58,14 @@ def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
     )
     if 4 * config.n_layers > length:
         raise ValueError(f"{path}: has {length} bytes, too few for the {config.n_layers} layers of its header")
+    needed = 28
+    for _, shape in _layout(config):  # before anything is kept: a header may ask for many layers
+        needed += 4 * prod(shape)
+        if needed > length:
+            break
+    if needed != length:
+        least = "at least " if needed > length else ""
+        raise ValueError(f"{path}: has {length} bytes, where its header asks for {least}{needed}; is it cut off?")
     found: dict[str, Stored] = {}
     offset = 28
     for name, shape in _layout(config):
@@ -65,8 +73,6 @@ def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             found[name] = _halves(found[name], config.head_size)
         offset += 4 * prod(shape)
-    if offset != length:
-        raise ValueError(f"{path}: has {length} bytes, where its header asks for {offset}; is it cut off?")
     return config, connect(str(path), found, list(llama.links(config)), spare="freq_.*")
 
 

@@ -98,6 +98,11 @@ def test_config(tmp_path_factory: Any, golden: Path, edits: Any, case: str) -> N
     check(folder / "model.safetensors", file, edit(file.read_bytes(), edits))
 
 
+def test_a_header_that_asks_for_more_layers_than_there_are_keeps_nothing(llama2c: Path) -> None:
+    header = np.array([2, 1, 9_990, 1, 1, 1, 1], "<i4").tobytes()
+    check(llama2c, llama2c, header + bytes(40_000))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
