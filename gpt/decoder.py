@@ -130,15 +130,15 @@ class Decoder:
         tokens = parts(T, n)
         for block, keys, values in zip(model.blocks, self.keys, self.values, strict=True):
             attn = block.attn
-            qkv = np.concatenate(run([partial(ask, block, x, at) for at in tokens]), axis=1)  # (B, T, (H + 2 K) D)
+            qkv = np.empty((len(ids), T, len(attn.w_qkv.weight.data)), x.dtype)  # (B, T, (H + 2 K) D)
+            run([partial(ask, block, x, qkv, at) for at in tokens])
             q, k, v = split_heads(qkv, attn.n_heads, attn.n_kv_heads)  # (B, H, T, D), (B, K, T, D) twice
             keys[:, :, :T], values[:, :, :T] = k, v
             if block is model.blocks[-1]:
                 y, x, tokens = ops.attention(q[:, :, -1:], k, v, mask).reshape(len(x), 1, -1), x[:, -1:], parts(1, 1)
             else:
-                y = np.concatenate(
-                    run([partial(answer, qkv, mask, attn, at) for at in parts(attn.n_kv_heads, n)]), axis=2
-                )
+                y = np.empty((len(ids), T, attn.n_heads * attn.head_dim), x.dtype)
+                run([partial(answer, attn, qkv, mask, y, at) for at in parts(attn.n_kv_heads, n)])
             run([partial(conclude, block, x, y, at) for at in tokens])
         return ops.linear(norm(model.norm, x[:, -1]), model.head_weight.data)
 
@@ -173,17 +173,19 @@ def parts(n: int, count: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(ends) if a < b]
 
 
-def ask(block: Block, x: np.ndarray, at: slice) -> np.ndarray:
-    """Return the queries, keys and values of some tokens of x (B, T, C), packed."""
-    return place(block.attn, linear(block.attn.w_qkv, norm(block.norm1, x[:, at])), np.arange(at.start, at.stop))
+def ask(block: Block, x: np.ndarray, qkv: np.ndarray, at: slice) -> None:
+    """Write the queries, keys and values of some tokens of x (B, T, C) into qkv, packed."""
+    made = linear(block.attn.w_qkv, norm(block.norm1, x[:, at]))
+    qkv[:, at] = place(block.attn, made, np.arange(at.start, at.stop))
 
 
-def answer(qkv: np.ndarray, mask: np.ndarray | None, attn: MultiHeadAttention, at: slice) -> np.ndarray:
-    """Return what some of the key heads, and the query heads that share them, find for all tokens: (B, T, h D)."""
+def answer(attn: MultiHeadAttention, qkv: np.ndarray, mask: np.ndarray | None, y: np.ndarray, at: slice) -> None:
+    """Write what some key heads, and the query heads that share them, find for all tokens into y (B, T, H D)."""
     G = attn.n_heads // attn.n_kv_heads
     q, k, v = split_heads(qkv, attn.n_heads, attn.n_kv_heads)
-    y = ops.attention(q[:, at.start * G : at.stop * G], k[:, at], v[:, at], mask, causal=True)  # (B, h, T, D)
-    return y.swapaxes(1, 2).reshape(*qkv.shape[:2], -1)
+    heads = slice(at.start * G, at.stop * G)
+    found = ops.attention(q[:, heads], k[:, at], v[:, at], mask, causal=True)  # (B, h, T, D)
+    split_heads(y, attn.n_heads)[0][:, heads] = found
 
 
 def conclude(block: Block, x: np.ndarray, y: np.ndarray, at: slice) -> None:

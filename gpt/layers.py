@@ -13,6 +13,8 @@ from nanograd.nn import LayerNorm, Linear, RMSNorm
 from nanograd.ops.activation import CUBIC, SLOPE
 from nanograd.ops.rope import rope_tables
 
+BLOCK = 2**16  # features bent at a time: 256 kB, and as much for what lies between
+
 
 def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
     """Map features (…, in) to (…, out)."""
@@ -29,7 +31,8 @@ def norm(layer: LayerNorm | RMSNorm, x: np.ndarray) -> np.ndarray:
 def mlp(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
     """Widen, bend, narrow: (…, C) to (…, C)."""
     if isinstance(layer, MLP):
-        return linear(layer.down, layer.bend(linear(layer.up, x)))
+        u = linear(layer.up, x)
+        return linear(layer.down, gelu_tanh(u) if layer.bend is ops.gelu_tanh else layer.bend(u))
     gate, value = linear(layer.gate, x), linear(layer.up, x)
     return linear(layer.down, ops.swiglu(gate, value) if layer.bend is ops.silu else layer.bend(gate) * value)
 
@@ -76,16 +79,22 @@ def think(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
 
 
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
-    """Bend a few rows, as nanograd.ops.activation does in blocks: 10 µs less for 512 features."""
-    u = x * x
-    u += 1 / CUBIC
-    u *= x
-    u *= SLOPE * CUBIC
-    np.tanh(u, out=u)
-    u += 1
-    u *= x
-    u *= 0.5
-    return u
+    """Bend the features x in place, as nanograd.ops.activation does, without what its backward would need.
+
+    512 features take 10 µs less; of many tokens a block at a time stays in the cache.
+    """
+    flat = x.reshape(-1)
+    for i in range(0, flat.size, BLOCK):
+        part = flat[i : i + BLOCK]
+        u = part * part
+        u += 1 / CUBIC
+        u *= part
+        u *= SLOPE * CUBIC
+        np.tanh(u, out=u)
+        u += 1
+        part *= u
+        part *= 0.5
+    return x
 
 
 def angles(position: int, d: int, base: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
