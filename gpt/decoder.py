@@ -8,22 +8,17 @@ all threads of the BLAS (28 of 29.4 GB/s on two cores), as long as no copy of a 
 
 import contextlib
 import math
-from functools import partial
-from itertools import pairwise
 
 import numpy as np
 
 from gpt.attention import MultiHeadAttention
-from gpt.block import Block
-from gpt.finetune.lora import check_merged
-from gpt.layers import angles, linear, mlp, norm, normalise, place, product, think, turn
+from gpt.layers import angles, linear, mlp, normalise, place, product, think, turn
 from gpt.model import GPT
 from nanograd import ops
 from nanograd.blas import one_thread
 from nanograd.ops.packed_attention import split_heads
-from nanograd.threads import WORTH, run, threads_for
+from nanograd.threads import WORTH
 
-LEAST = 64  # tokens of a prompt that are worth a thread
 Hidden = np.ndarray | None  # (B, 1, 1, S), added to scores: -∞ where a row may not look; None where it may everywhere
 
 
@@ -42,7 +37,6 @@ class Decoder:
 
     def __init__(self, model: GPT, batch_size: int = 1, capacity: int | None = None) -> None:
         config, dtype = model.config, model.tok_emb.weight.dtype
-        check_merged(model, "Decoder")
         if batch_size < 1 or (capacity is not None and capacity < 1):
             raise ValueError(f"Decoder: batch_size and capacity must be at least 1, got {batch_size} and {capacity}")
         self.model, self.batch_size, self.context_length = model, batch_size, config.context_length
@@ -117,30 +111,26 @@ class Decoder:
     def _read(self, ids: np.ndarray, starts: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Run the model on prompts ids (B, T), keep their keys and values, and return the last logits (B, V).
 
-        A long prompt is cut among the threads: by tokens where each thinks for itself, by heads where they look at one
-        another. All of a block then runs side by side, on one thread of the BLAS each: 512 tokens of GPT-2 take FAST ms,
-        SLOW with BLAS's own threads, which leave a core idle between two products. Of the last block, only keys and
-        values are needed of tokens before the last: 6 % fewer operations with 12 blocks.
+        Of the last block, only keys and values are needed of tokens before the last: 6 % fewer operations with 12 blocks.
+        512 tokens of GPT-2 take 465 ms. Cut among threads of our own, by tokens and by heads, they take 500: products of
+        half the tokens are slower; and heads alone on our threads meet the BLAS's, which wait by spinning.
         """
         T, model = ids.shape[1], self.model
         x = ops.embedding(model.tok_emb.weight.data, ids)  # (B, T, C)
         if model.pos_emb is not None:
             x += model.pos_emb.weight.data[np.maximum(np.arange(T) - starts[:, None], 0)]
-        n = 1 if self.small else max(1, min(threads_for(T), T // LEAST))
-        tokens = parts(T, n)
         for block, keys, values in zip(model.blocks, self.keys, self.values, strict=True):
             attn = block.attn
-            qkv = np.empty((len(ids), T, len(attn.w_qkv.weight.data)), x.dtype)  # (B, T, (H + 2 K) D)
-            run([partial(ask, block, x, qkv, at) for at in tokens])
+            qkv = place(attn, linear(attn.w_qkv, normalise(block.norm1, x)))  # (B, T, (H + 2 K) D)
             q, k, v = split_heads(qkv, attn.n_heads, attn.n_kv_heads)  # (B, H, T, D), (B, K, T, D) twice
             keys[:, :, :T], values[:, :, :T] = k, v
             if block is model.blocks[-1]:
-                y, x, tokens = ops.attention(q[:, :, -1:], k, v, mask).reshape(len(x), 1, -1), x[:, -1:], parts(1, 1)
+                y, x = ops.attention(q[:, :, -1:], k, v, mask).reshape(len(x), 1, -1), x[:, -1:]  # T is 1 from here on
             else:
-                y = np.empty((len(ids), T, attn.n_heads * attn.head_dim), x.dtype)
-                run([partial(answer, attn, qkv, mask, y, at) for at in parts(attn.n_kv_heads, n)])
-            run([partial(conclude, block, x, y, at) for at in tokens])
-        return ops.linear(norm(model.norm, x[:, -1]), model.head_weight.data)
+                y = ops.packed_attention(qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True)
+            x = x + linear(attn.out_proj, y)  # (B, T, C)
+            x += mlp(block.mlp, normalise(block.norm2, x))
+        return ops.linear(normalise(model.norm, x[:, -1]), model.head_weight.data)
 
     def _step(self, ids: np.ndarray, column: int, seen: int) -> np.ndarray:
         """Run the model on one token of each row, ids (B,), that looks at `seen` columns; write its own into `column`."""
@@ -165,34 +155,6 @@ class Decoder:
         columns = self.length - (self.length - np.arange(seen)) % self.capacity  # of each place, what is written there
         before = columns < self.starts[:, None]
         return np.where(before, -np.inf, 0).astype(self.keys[0].dtype)[:, None, None]
-
-
-def parts(n: int, count: int) -> list[slice]:
-    """Cut n neighbours into `count` parts that are about equal, or as many as there are."""
-    ends = [n * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in pairwise(ends) if a < b]
-
-
-def ask(block: Block, x: np.ndarray, qkv: np.ndarray, at: slice) -> None:
-    """Write the queries, keys and values of some tokens of x (B, T, C) into qkv, packed."""
-    made = linear(block.attn.w_qkv, norm(block.norm1, x[:, at]))
-    qkv[:, at] = place(block.attn, made, np.arange(at.start, at.stop))
-
-
-def answer(attn: MultiHeadAttention, qkv: np.ndarray, mask: np.ndarray | None, y: np.ndarray, at: slice) -> None:
-    """Write what some key heads, and the query heads that share them, find for all tokens into y (B, T, H D)."""
-    G = attn.n_heads // attn.n_kv_heads
-    q, k, v = split_heads(qkv, attn.n_heads, attn.n_kv_heads)
-    heads = slice(at.start * G, at.stop * G)
-    found = ops.attention(q[:, heads], k[:, at], v[:, at], mask, causal=True)  # (B, h, T, D)
-    split_heads(y, attn.n_heads)[0][:, heads] = found
-
-
-def conclude(block: Block, x: np.ndarray, y: np.ndarray, at: slice) -> None:
-    """Add to some tokens of the stream x (B, T, C) what attention found, y (B, T, H D), and what the MLP makes of it."""
-    part = x[:, at] + linear(block.attn.out_proj, y[:, at])
-    part += mlp(block.mlp, norm(block.norm2, part))
-    x[:, at] = part
 
 
 def heads_of(

@@ -1,7 +1,7 @@
 """The layers of a model on plain arrays: nothing is recorded, and what only training needs is left out.
 
-For many tokens, the forwards of the ops: linear, norm, mlp, place. For one token of each row, where an op spends
-more on asking what it was given than on computing, the same by hand: product, normalise, think, turn.
+For many tokens: linear, mlp, place, by the forwards of the ops. For one token of each row, where an op spends more on
+asking what it was given than on computing, the same by hand: product, think, turn. For both: normalise, gelu_tanh.
 """
 
 import numpy as np
@@ -21,13 +21,6 @@ def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
     return ops.linear(x, layer.weight.data, None if layer.bias is None else layer.bias.data)
 
 
-def norm(layer: LayerNorm | RMSNorm, x: np.ndarray) -> np.ndarray:
-    """Normalise features (…, C)."""
-    if isinstance(layer, RMSNorm):
-        return ops.rmsnorm(x, layer.weight.data, eps=layer.eps)
-    return ops.layernorm(x, layer.weight.data, None if layer.bias is None else layer.bias.data, eps=layer.eps)
-
-
 def mlp(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
     """Widen, bend, narrow: (…, C) to (…, C)."""
     if isinstance(layer, MLP):
@@ -37,15 +30,15 @@ def mlp(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
     return linear(layer.down, ops.swiglu(gate, value) if layer.bend is ops.silu else layer.bend(gate) * value)
 
 
-def place(layer: MultiHeadAttention, qkv: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and turn them by their positions (T,)."""
+def place(layer: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
+    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and turn them by their position."""
     H, K = layer.n_heads, layer.n_kv_heads
     heads = qkv.reshape(*qkv.shape[:-1], H + 2 * K, layer.head_dim).swapaxes(-3, -2)  # (B, H + 2 K, T, D)
     if layer.q_norm is not None and layer.k_norm is not None:
-        heads[:, :H] = norm(layer.q_norm, heads[:, :H])
-        heads[:, H : H + K] = norm(layer.k_norm, heads[:, H : H + K])
+        heads[:, :H] = normalise(layer.q_norm, heads[:, :H])
+        heads[:, H : H + K] = normalise(layer.k_norm, heads[:, H : H + K])
     if layer.rope_theta is not None:
-        heads = ops.rope(heads, base=layer.rope_theta, positions=positions, turned=H + K)
+        heads = ops.rope(heads, base=layer.rope_theta, turned=H + K)
     return heads.swapaxes(-3, -2).reshape(qkv.shape)
 
 
@@ -58,7 +51,7 @@ def product(layer: Linear, x: np.ndarray) -> np.ndarray:
 
 
 def normalise(layer: LayerNorm | RMSNorm, x: np.ndarray) -> np.ndarray:
-    """Normalise a few rows x (…, C)."""
+    """Normalise features x (…, C)."""
     C = x.shape[-1]
     n = x - np.add.reduce(x, axis=-1, keepdims=True) / C if isinstance(layer, LayerNorm) else x
     n = n / np.sqrt(np.vecdot(n, n)[..., None] / C + layer.eps)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import gpt.decoder
 from gpt.config import ModelConfig
 from gpt.decoder import Decoder
 from gpt.model import GPT
@@ -152,23 +151,6 @@ def test_large_models_and_long_prompts_go_over_threads_to_the_same_result(kind: 
         for b, n in enumerate(lengths):
             close(logits[b], due[b][t - 298 + n])
         logits = decoder.step(ids[:, t])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("threads", ["1", "2", "3"])
-def test_a_prompt_cut_among_threads_is_the_same_prompt(
-    kind: str, threads: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NANOGRAD_THREADS", threads)
-    monkeypatch.setattr(gpt.decoder, "LEAST", 3)
-    model, ids = make(kind), random_ids(2, 12)
-    decoder = Decoder(model, 2)
-    decoder.small = False
-    padded = np.where(np.arange(11) < 4, 0, ids[:, :11])
-    close(decoder.prefill(padded, np.array([7, 7])), full(model, ids[:, 4:11])[:, -1])  # 7 tokens for 2 parts
-    close(decoder.step(ids[:, 11]), full(model, ids[:, 4:])[:, -1])
-    close(decoder.prefill(padded, np.array([7, 11]))[0], full(model, ids[:, 4:11])[0, -1])  # one row is padded
-    close(decoder.step(ids[:, 11])[0], full(model, ids[:, 4:])[0, -1])
 
 
 def test_of_a_long_prompt_the_end_is_read() -> None:
