@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from gpt.attention import MultiHeadAttention
+from gpt.finetune.lora import check_merged
 from gpt.layers import angles, linear, mlp, normalise, place, product, think, turn
 from gpt.model import GPT
 from nanograd import ops
@@ -37,6 +38,7 @@ class Decoder:
 
     def __init__(self, model: GPT, batch_size: int = 1, capacity: int | None = None) -> None:
         config, dtype = model.config, model.tok_emb.weight.dtype
+        check_merged(model, "Decoder")
         if batch_size < 1 or (capacity is not None and capacity < 1):
             raise ValueError(f"Decoder: batch_size and capacity must be at least 1, got {batch_size} and {capacity}")
         self.model, self.batch_size, self.context_length = model, batch_size, config.context_length
