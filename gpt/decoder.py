@@ -13,7 +13,7 @@ import numpy as np
 
 from gpt.attention import MultiHeadAttention
 from gpt.finetune.lora import check_merged
-from gpt.layers import angles, linear, mlp, normalise, place, product, think, turn
+from gpt.layers import angles, linear, normalise, place, product, think, turn
 from gpt.model import GPT
 from nanograd import ops
 from nanograd.blas import one_thread
@@ -131,7 +131,7 @@ class Decoder:
             else:
                 y = ops.packed_attention(qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True)
             x = x + linear(attn.out_proj, y)  # (B, T, C)
-            x += mlp(block.mlp, normalise(block.norm2, x))
+            x += think(block.mlp, normalise(block.norm2, x).reshape(-1, x.shape[-1])).reshape(x.shape)
         return ops.linear(normalise(model.norm, x[:, -1]), model.head_weight.data)
 
     def _step(self, ids: np.ndarray, column: int, seen: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The layers of a model on plain arrays: nothing is recorded, and what only training needs is left out.
 
-For many tokens: linear, mlp, place, by the forwards of the ops. For one token of each row, where an op spends more on
-asking what it was given than on computing, the same by hand: product, think, turn. For both: normalise, gelu_tanh.
+By hand where an op spends more on asking what it was given than on computing, or keeps what only backward needs. Rows are
+tokens, one of each text or all of a prompt.
 """
 
 import numpy as np
@@ -17,17 +17,8 @@ BLOCK = 2**16  # features bent at a time: 256 kB, and as much for what lies betw
 
 
 def linear(layer: Linear, x: np.ndarray) -> np.ndarray:
-    """Map features (…, in) to (…, out)."""
-    return ops.linear(x, layer.weight.data, None if layer.bias is None else layer.bias.data)
-
-
-def mlp(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
-    """Widen, bend, narrow: (…, C) to (…, C)."""
-    if isinstance(layer, MLP):
-        u = linear(layer.up, x)
-        return linear(layer.down, gelu_tanh(u) if layer.bend is ops.gelu_tanh else layer.bend(u))
-    gate, value = linear(layer.gate, x), linear(layer.up, x)
-    return linear(layer.down, ops.swiglu(gate, value) if layer.bend is ops.silu else layer.bend(gate) * value)
+    """Map features (…, in) to (…, out), in one product."""
+    return product(layer, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 def place(layer: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
@@ -43,7 +34,7 @@ def place(layer: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
 
 
 def product(layer: Linear, x: np.ndarray) -> np.ndarray:
-    """Map the features of a few rows, x (B, in)."""
+    """Map the features of rows, x (B, in)."""
     y = x @ layer.weight.data.T
     if layer.bias is not None:
         y += layer.bias.data
@@ -62,10 +53,11 @@ def normalise(layer: LayerNorm | RMSNorm, x: np.ndarray) -> np.ndarray:
 
 
 def think(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
-    """Run the MLP on a few rows x (B, C)."""
+    """Run the MLP on rows x (B, C)."""
     u = product(layer.up, x)  # (B, d_ff)
     if isinstance(layer, GatedMLP):
-        u *= layer.bend(product(layer.gate, x))
+        gate = product(layer.gate, x)
+        u = ops.swiglu(gate, u) if layer.bend is ops.silu else layer.bend(gate) * u
     else:
         u = gelu_tanh(u) if layer.bend is ops.gelu_tanh else layer.bend(u)
     return product(layer.down, u)
