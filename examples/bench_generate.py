@@ -26,12 +26,12 @@ import numpy as np
 from bench_worker import cores, matmul_peak
 
 from gpt.config import ModelConfig, SampleConfig
-from gpt.decoder import Decoder
-from gpt.estimate import forward_flops
-from gpt.generate import generate
+from gpt.generation.decoder import Decoder
+from gpt.generation.generate import generate
 from gpt.model import GPT
-from gpt.safetensors import load_file, save_file
-from nanograd import blas, threads
+from gpt.runs.estimate import forward_flops
+from gpt.runs.safetensors import load_file, save_file
+from nanograd.runtime import blas, threads
 
 GPT2 = ModelConfig(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12)
 SMALL = ModelConfig(vocab_size=65, context_length=64, d_model=128, n_layers=4, n_heads=4)

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from nanograd import OPS, Op, blas
+from nanograd import OPS, Op
 from nanograd.op import Pair
-from nanograd.threads import available_threads, run
+from nanograd.runtime import blas
+from nanograd.runtime.threads import available_threads, run
 
 RNG = np.random.default_rng(0)
 B, T, C, H, V = 16, 256, 512, 8, 8192  # half of a batch of 32: 4096 tokens

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from gpt.config import ModelConfig, TrainConfig
-from gpt.safetensors import load_file, save_file
+from gpt.runs.safetensors import load_file, save_file
 
 CLIP = 1.0
 TRAIN = TrainConfig(lr=3e-4, weight_decay=0.1, beta1=0.9, beta2=0.99, grad_clip=CLIP)  # what torch_twin.adamw has too
@@ -73,9 +73,11 @@ def cores() -> int:
 def make_ours(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]:
     """Make our model, and save its weights where the other side shall find them."""
     from gpt.model import GPT
-    from gpt.train import make_optimizer
-    from nanograd import blas, parallel
+    from gpt.training import make_optimizer
+    from nanograd import parallel
     from nanograd.optim import clip_grad_norm
+    from nanograd.runtime import blas
+    from nanograd.runtime.threads import available_threads
 
     model = GPT(shape.config(), np.random.default_rng(0))
     if weights is not None:
@@ -92,7 +94,7 @@ def make_ours(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]
         optimizer.zero_grad()
         return loss
 
-    about = {"numpy": np.__version__, "kernel": blas.kernel(), "threads": parallel.available_threads(), "shards": n}
+    about = {"numpy": np.__version__, "kernel": blas.kernel(), "threads": available_threads(), "shards": n}
     return step, {**about, "blas_threads": blas.threads()}
 
 

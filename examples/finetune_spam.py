@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 from gpt.__main__ import main as gpt
-from gpt.checkpoint import LAST, load_checkpoint
 from gpt.finetune.labelled import read_labelled
 from gpt.finetune.rows import read_rows
+from gpt.runs.checkpoint import LAST, load_checkpoint
 
 OUT = Path("runs/spam")
 SHAPE = "--d-model 64 --n-layers 2 --dropout 0.1"

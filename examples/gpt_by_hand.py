@@ -11,7 +11,7 @@ two tokens together: everywhere else the B·T tokens are the rows of one matrix.
 one token, Σ without an index the sum over all tokens, by which every weight is shared.
 
 The weights have the names of gpt.model.GPT's `state_dict`, and loss and gradients agree with the engine's to 1e-12 in
-float64 (tests/gpt/test_by_hand.py).
+float64 (tests/examples/test_gpt_by_hand.py).
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.text import python_documentation, read_text
+from gpt.text.read import python_documentation, read_text
 from gpt.tokenizer import CharTokenizer
 
 Arrays = dict[str, np.ndarray]

@@ -18,8 +18,8 @@ from gpt.config import ModelConfig
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.freeze import choose_trained, trained_share
 from gpt.model import GPT
-from gpt.train import Batch, Objective, Record, fit, make_optimizer, next_token_loss
-from nanograd import blas
+from gpt.training import Batch, Objective, Record, fit, make_optimizer, next_token_loss
+from nanograd.runtime import blas
 
 MODEL = ModelConfig(vocab_size=2048, context_length=128, d_model=256, n_layers=4, n_heads=4)
 TRAIN = FinetuneConfig(max_steps=6, batch_size=8, shards=1)

@@ -17,8 +17,8 @@ import numpy as np
 
 from gpt.__main__ import main as gpt
 from gpt.config import ModelConfig
-from gpt.estimate import count
-from gpt.run import read_metrics
+from gpt.runs.estimate import count
+from gpt.runs.run import read_metrics
 
 GPT2 = ModelConfig(vocab_size=1024, context_length=64, d_model=128, n_layers=4, n_heads=4)
 MODERN = dataclasses.replace(GPT2, norm="rmsnorm", position="rope", mlp="gated", bias=False)

@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 
-from gpt.clean import DEFAULT, DESTRUCTIVE, STEPS, Cleaner
-from gpt.data import random_batch
-from gpt.html import strip_html
-from gpt.text import HTML_SUFFIXES, Document, python_documentation, read_documents
+from gpt.data.batches import random_batch
+from gpt.text.clean import DEFAULT, DESTRUCTIVE, STEPS, Cleaner
+from gpt.text.html import strip_html
+from gpt.text.read import HTML_SUFFIXES, Document, python_documentation, read_documents
 from gpt.tokenizer import EOT, BPETokenizer
 
 PAGE = """<html><head><title>Tea</title><script>track("you < me")</script></head>

@@ -15,11 +15,11 @@ import numpy as np
 
 from gpt.__main__ import main as gpt
 from gpt.config import ModelConfig, TrainConfig
-from gpt.estimate import available_memory, count, duration, gigabytes, training_memory
 from gpt.model import GPT
-from gpt.train import Record, make_optimizer, train
-from nanograd import memory
-from nanograd.parallel import choose_shards
+from gpt.runs.estimate import available_memory, count, duration, gigabytes, training_memory
+from gpt.training import Record, make_optimizer, train
+from nanograd.parallel.shards import choose_shards
+from nanograd.runtime import allocator as memory
 from nanograd.seeds import INIT, generator
 
 D_MODEL, N_HEADS, VOCAB_SIZE = 512, 8, 8192

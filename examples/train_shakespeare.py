@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 from gpt.__main__ import main as gpt
-from gpt.run import read_metrics
+from gpt.runs.run import read_metrics
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

@@ -10,9 +10,9 @@ import numpy as np
 
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
-from gpt.text import python_documentation
+from gpt.text.read import python_documentation
 from gpt.tokenizer import CharTokenizer
-from gpt.train import NotFiniteError, Record, train
+from gpt.training import NotFiniteError, Record, train
 from nanograd.optim import SGD
 from nanograd.seeds import INIT, generator
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "plot": "draw a run's loss curves",
     "doctor": "examine a model: is it sound, and does it learn",
 }
-MODULES = {"eval": "evaluate", "import": "importing"}
+MODULES = {"eval": "evaluate", "import": "import_"}
 PACKAGES = ("numpy", "regex")
 
 HELP = (

@@ -3,9 +3,9 @@
 import numpy as np
 
 from nanograd import ops
+from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Linear, Module, RMSNorm
 from nanograd.seeds import next_seed
-from nanograd.tensor import Tensor
 
 
 class MultiHeadAttention(Module):

@@ -6,8 +6,8 @@ from gpt.attention import MultiHeadAttention
 from gpt.config import ModelConfig
 from gpt.mlp import make_mlp
 from gpt.norm import make_norm
+from nanograd._tensor import Tensor
 from nanograd.nn import Module
-from nanograd.tensor import Tensor
 
 
 class Block(Module):

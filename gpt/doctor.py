@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 import nanograd
-from gpt.estimate import count
 from gpt.model import GPT
-from nanograd.debug import AnomalyError, observing
+from gpt.runs.estimate import count
+from nanograd._tensor import Tensor
+from nanograd.inspect.anomaly import AnomalyError, observing
 from nanograd.nn import count_parameters
 from nanograd.op import MODE, Observer, Op, no_grad
 from nanograd.optim import AdamW, clip_grad_norm
-from nanograd.tensor import Tensor
 
 OK, LOOK, BAD = "ok", "look", "bad"
 
@@ -118,7 +118,11 @@ def tied_weights(model: GPT) -> Finding:
         head = "is the token table" if model.config.tie_head else "has its own table, as tie_head says"
         return Finding(OK, "tied weights", number, f"the head {head}; each is counted and moved once")
     table = model.config.vocab_size * model.config.d_model
-    why = "the head has a table of its own, not the tokens'" if found - due == table else "compare gpt.estimate.count"
+    why = (
+        "the head has a table of its own, not the tokens'"
+        if found - due == table
+        else "compare gpt.runs.estimate.count"
+    )
     return Finding(BAD, "tied weights", number, f"{found - due:+,} against the {due:,} of this shape: {why}")
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from gpt.decoder import Decoder
 from gpt.doctor import BAD, OK, Finding
+from gpt.generation.decoder import Decoder
 from gpt.model import GPT
 from nanograd.op import no_grad
 
@@ -34,5 +34,7 @@ def cached_generation(model: GPT, ids: np.ndarray) -> Finding:
     number = f"{apart[worst]:.2g}, logits to {largest:.2g}"
     if apart[worst] <= APART * largest:
         return Finding(OK, "generation", number, "with its cache it says what the model says, also beside other texts")
-    meaning = f"after {worst} tokens sample would not write what was trained: gpt.decoder must follow gpt.block"
+    meaning = (
+        f"after {worst} tokens sample would not write what was trained: gpt.generation.decoder must follow gpt.block"
+    )
     return Finding(BAD, "generation", number, meaning)

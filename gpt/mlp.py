@@ -4,8 +4,8 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from nanograd import ops
+from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Linear, Module
-from nanograd.tensor import Tensor
 
 BENDS = {"gelu_tanh": ops.gelu_tanh, "gelu": ops.gelu, "relu": ops.relu, "silu": ops.silu}
 

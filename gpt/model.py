@@ -11,8 +11,8 @@ from gpt.config import ModelConfig
 from gpt.norm import make_norm
 from gpt.pretrained import Pretrained, load_pretrained
 from nanograd import ops
+from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Embedding, Linear, Module, Parameter
-from nanograd.tensor import Tensor
 
 
 class GPT(Module):

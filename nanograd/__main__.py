@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.gradcheck import gradcheck
+from nanograd.check.gradcheck import gradcheck
 from nanograd.op import OPS, Op
 
 HELP = """usage: python -m nanograd COMMAND …
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def ops(arguments: list[str]) -> int:
     """Print the table of all ops."""
-    from nanograd.cost import table
+    from nanograd.check.cost import table
 
     print(table())
     return 0
@@ -78,7 +78,7 @@ def check(arguments: list[str]) -> int:
 
 def mutants(arguments: list[str]) -> int:
     """Print the mutation score of every op, or of those named."""
-    from nanograd.mutants import scores
+    from nanograd.check.mutants import scores
 
     for name in arguments:
         if name not in OPS:
@@ -108,7 +108,7 @@ def study(arguments: list[str]) -> int:
 
 def drill(arguments: list[str]) -> int:
     """List, start, check, watch, hint at or show a drill."""
-    from nanograd.drills import command
+    from nanograd.study.drills import command
 
     return command.main(arguments)
 

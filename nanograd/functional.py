@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from nanograd._tensor import Tensor
 from nanograd.tape import Node, collect, pull
-from nanograd.tensor import Tensor
 
 
 def grad(

@@ -8,7 +8,7 @@ from nanograd import ops
 from nanograd.ops.reduce import Axis
 
 if TYPE_CHECKING:
-    from nanograd.tensor import Tensor
+    from nanograd._tensor import Tensor
 
 Axes = int | tuple[int, ...]
 

@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from nanograd import ops
+from nanograd._tensor import Tensor
 from nanograd.op import MODE
 from nanograd.seeds import next_seed
-from nanograd.tensor import Tensor
 
 
 class Parameter(Tensor):

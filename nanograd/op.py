@@ -25,7 +25,7 @@ Needs = tuple[bool, ...]
 class Observer:
     """Watch a computation, as the debugging tools and the profiler do: override what you want to be told of.
 
-    With shards (`nanograd.parallel`) the same observer is told from several threads at once.
+    With shards (`nanograd.parallel.shards`) the same observer is told from several threads at once.
     """
 
     def before_forward(self, op: "Op") -> None:

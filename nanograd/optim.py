@@ -6,8 +6,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from nanograd.tensor import Tensor
-from nanograd.threads import each
+from nanograd._tensor import Tensor
+from nanograd.runtime.threads import each
 
 PIECE = (
     2**17

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from nanograd._tensor import Tensor
 from nanograd.op import MODE, Needs, Op, no_grad
 from nanograd.seeds import Seeds, current_seeds, using
 from nanograd.tape import Node, collect, current_sink, pull
-from nanograd.tensor import Tensor
 
 
 def checkpoint_forward(*xs: np.ndarray, function: Callable[..., Tensor], seeds: Seeds) -> tuple[np.ndarray, Any]:

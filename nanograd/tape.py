@@ -15,7 +15,7 @@ import numpy as np
 from nanograd.op import MODE, Backward, Needs, Observer, Op
 
 if TYPE_CHECKING:
-    from nanograd.tensor import Tensor
+    from nanograd._tensor import Tensor
 
 _clock = count()  # next() is atomic, so several threads may record at once
 

@@ -3,15 +3,15 @@
 import sys
 from collections.abc import Sequence
 
-from gpt.checkpoint import find_checkpoint, load_checkpoint
-from gpt.cli import Parser, add_flags, take
+from gpt.commands.arguments import Parser, add_flags, take
 from gpt.commands.interactive import interact
 from gpt.config import SampleConfig
-from gpt.finetune.answer import answer, recent
+from gpt.finetune.chat import answer, recent
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Message
-from gpt.finetune.targets import end_ids
+from gpt.finetune.loss_mask import end_ids
 from gpt.finetune.templates import Template, load_template
 from gpt.model import GPT
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
 
 DESCRIPTION = """Talk with a model that `finetune instruct` taught to answer: one line is one message.

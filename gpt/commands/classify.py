@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.checkpoint import find_checkpoint, load_checkpoint
-from gpt.cli import Parser
+from gpt.commands.arguments import Parser
 from gpt.finetune.classifier import encode_texts, load_classifier, probabilities
 from gpt.finetune.metrics import confusion_matrix, report, scores
 from gpt.finetune.rows import SUFFIXES, Row, plural, read_rows
-from gpt.text import read_text
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
+from gpt.text.read import read_text
 
 DESCRIPTION = """Put texts into the classes that a model has learned with finetune classify, with a probability for each.
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from gpt.clean import DEFAULT, MOST_PARAGRAPHS, STEPS, Cleaner
-from gpt.cli import Parser
+from gpt.commands.arguments import Parser
 from gpt.config import nearest
-from gpt.files import atomic_write
-from gpt.text import HTML_SUFFIXES, SUFFIXES, read_documents
+from gpt.text.clean import DEFAULT, MOST_PARAGRAPHS, STEPS, Cleaner
+from gpt.text.read import HTML_SUFFIXES, SUFFIXES, read_documents
+from nanograd.runtime.files import atomic_write
 
 FLAGS = {"lowercase": "lowercase", "no_punctuation": "remove_punctuation", "ascii": "remove_non_ascii"}
 NAMES = "\n    ".join(name if name in DEFAULT else f"[{name}]" for name in STEPS)

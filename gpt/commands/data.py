@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.cli import Parser
+from gpt.commands.arguments import Parser
 from gpt.config import ModelConfig, nearest
-from gpt.dataset import MANIFEST, TOKENIZER, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
-from gpt.estimate import duration, gigabytes
-from gpt.pieces import Sources
-from gpt.prepare import SHARD_TOKENS, Status, prepare, read_state, train_tokenizer
+from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
+from gpt.data.documents import Sources
+from gpt.data.prepare import SHARD_TOKENS, Status, prepare, read_state, train_tokenizer
+from gpt.runs.estimate import duration, gigabytes
 from gpt.tokenizer import Tokenizer, load_tokenizer
 
 DESCRIPTION = """Turn texts into tokens once, so that training starts at once, whatever their size.

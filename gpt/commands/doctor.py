@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from gpt import doctor
-from gpt.checkpoint import LAST, Checkpoint, find_checkpoint, load_checkpoint
-from gpt.cli import Parser
+from gpt.commands.arguments import Parser
 from gpt.config import ModelConfig, TrainConfig
-from gpt.data import Tokens, random_batch
+from gpt.data.batches import Tokens, random_batch
 from gpt.doctor import BAD, LOOK, Finding
 from gpt.doctor_cache import cached_generation
-from gpt.estimate import check_memory, count
 from gpt.model import GPT
-from gpt.run import TRAIN_TOKENS, run_tokens
-from gpt.train import learning_rate, make_optimizer
+from gpt.runs.checkpoint import LAST, Checkpoint, find_checkpoint, load_checkpoint
+from gpt.runs.estimate import check_memory, count
+from gpt.runs.run import TRAIN_TOKENS, run_tokens
+from gpt.training import learning_rate, make_optimizer
 from nanograd.seeds import EVAL, INIT, generator
 
 DESCRIPTION = """Examine a model, and say in words what is wrong with it. Takes seconds, at GPT-2's size

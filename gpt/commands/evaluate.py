@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.checkpoint import find_checkpoint, load_checkpoint
-from gpt.cli import Parser
-from gpt.data import Tokens
-from gpt.run import VAL_TOKENS, run_tokens
-from gpt.score import Score
-from gpt.text import read_text
-from gpt.train import evaluate
-from nanograd.parallel import choose_shards
+from gpt.commands.arguments import Parser
+from gpt.data.batches import Tokens
+from gpt.generation.score import Score
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
+from gpt.runs.run import VAL_TOKENS, run_tokens
+from gpt.text.read import read_text
+from gpt.training import evaluate
+from nanograd.parallel.shards import choose_shards
 
 BLOCK = 1 << 16  # tokens that are decoded at a time
 DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted from those before it in its window.

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from gpt.checkpoint import find_checkpoint, load_checkpoint
-from gpt.cli import Parser
-from gpt.estimate import gigabytes
+from gpt.commands.arguments import Parser
 from gpt.pretrained.export import export, layout
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
+from gpt.runs.estimate import gigabytes
 
 DESCRIPTION = """Write a model as Hugging Face's transformers opens it: config.json, model.safetensors, tokenizer files.
 

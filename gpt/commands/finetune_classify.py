@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from gpt.cli import Parser, add_flags, take
+from gpt.commands.arguments import Parser, add_flags, take
 from gpt.config import ModelConfig
-from gpt.estimate import count
-from gpt.files import write_text
 from gpt.finetune.classifier import (
     ClassifyConfig,
     GPTClassifier,
@@ -28,10 +25,13 @@ from gpt.finetune.loop import begin_run, open_base, resolve, resume_run
 from gpt.finetune.metrics import confusion_matrix, draw, report, scores
 from gpt.finetune.rows import Row, read_rows
 from gpt.model import GPT
-from gpt.run import Run, run_file
-from gpt.supervise import supervise
-from gpt.task import Task
+from gpt.runs.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from gpt.runs.estimate import count
+from gpt.runs.run import Run, run_file
+from gpt.runs.supervise import supervise
+from gpt.runs.task import Task
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from nanograd.runtime.files import write_text
 from nanograd.seeds import INIT, generator
 
 DESCRIPTION = """Learn to put texts into classes: a small head on what a GPT has understood at the last token of a text.

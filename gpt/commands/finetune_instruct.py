@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from gpt.cli import Parser, add_flags, reader, take
-from gpt.files import write_text
+from gpt.commands.arguments import Parser, add_flags, reader, take
 from gpt.finetune.buckets import Buckets
 from gpt.finetune.conversations import Conversation, read_conversations, split_conversations
 from gpt.finetune.instruct import (
@@ -23,13 +21,15 @@ from gpt.finetune.instruct import (
     token_accuracy,
 )
 from gpt.finetune.loop import begin_run, open_base, resolve, resume_run
-from gpt.finetune.targets import Example, has_colour, show_mask
+from gpt.finetune.loss_mask import Example, has_colour, show_mask
 from gpt.finetune.templates import Template, load_template
 from gpt.model import GPT
-from gpt.run import Run, run_file
-from gpt.supervise import supervise
-from gpt.task import Task
+from gpt.runs.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from gpt.runs.run import Run, run_file
+from gpt.runs.supervise import supervise
+from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer
+from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Teach a model to answer, from instructions and conversations.
 

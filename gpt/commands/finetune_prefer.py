@@ -10,8 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from gpt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from gpt.cli import Parser, add_flags, take
+from gpt.commands.arguments import Parser, add_flags, take
 from gpt.finetune.conversations import Conversation, split_conversations
 from gpt.finetune.loop import begin_run, open_base, resolve, resume_run
 from gpt.finetune.pairs import Pair, PairExample, encode_pairs, read_pairs
@@ -26,9 +25,10 @@ from gpt.finetune.preference import (
 )
 from gpt.finetune.templates import Template, load_template
 from gpt.model import GPT
-from gpt.run import Run, run_file
-from gpt.supervise import supervise
-from gpt.task import Task
+from gpt.runs.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from gpt.runs.run import Run, run_file
+from gpt.runs.supervise import supervise
+from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer
 
 DESCRIPTION = """Teach a model which of two answers is preferred, by DPO: without a reward model, and without sampling.

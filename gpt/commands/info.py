@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from gpt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from gpt.cli import Parser
-from gpt.estimate import cache_memory, duration, forward_flops, gigabytes, training_memory
-from gpt.task import Task
+from gpt.commands.arguments import Parser
+from gpt.runs.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from gpt.runs.estimate import cache_memory, duration, forward_flops, gigabytes, training_memory
+from gpt.runs.task import Task
 
 DESCRIPTION = """Show what a run or a checkpoint holds: what it was trained on, its parts, and what it costs to run.
 

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from gpt.cli import reader
+from gpt.commands.arguments import reader
 from gpt.config import SampleConfig, field_types, nearest
 
 HELP = """Each line is a prompt of its own; an empty one starts from nothing. Ctrl-C stops a text, Ctrl-D leaves.

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.checkpoint import find_checkpoint, load_checkpoint, merge_checkpoint
-from gpt.cli import Parser
-from gpt.estimate import gigabytes
+from gpt.commands.arguments import Parser
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint, merge_checkpoint
+from gpt.runs.estimate import gigabytes
 
 DESCRIPTION = """Write a checkpoint with its LoRA adapters merged into the weights: an ordinary one, which needs no base.
 

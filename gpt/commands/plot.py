@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.cli import Parser
-from gpt.run import read_metrics
+from gpt.commands.arguments import Parser
+from gpt.runs.run import read_metrics
 
 DESCRIPTION = """Draw the loss, the learning rate and the gradient norm of a run, or the losses of several.
 

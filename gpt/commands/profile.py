@@ -4,13 +4,14 @@ import argparse
 import dataclasses
 
 from gpt.config import TrainConfig
-from gpt.data import Tokens
+from gpt.data.batches import Tokens
 from gpt.model import GPT
-from gpt.train import train
-from nanograd import blas, profile
+from gpt.training import train
+from nanograd import profile
+from nanograd.inspect.profiler import Profile, Row, table
 from nanograd.optim import AdamW
-from nanograd.profiler import Profile, Row, table
-from nanograd.threads import threads_for
+from nanograd.runtime import blas
+from nanograd.runtime.threads import threads_for
 
 STEPS, WARM_UP = 10, 3
 

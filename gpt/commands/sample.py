@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from gpt.beam import beam_search
-from gpt.checkpoint import find_checkpoint, load_checkpoint
-from gpt.cli import Parser, add_flags, reader, take
+from gpt.commands.arguments import Parser, add_flags, reader, take
 from gpt.commands.interactive import interact
 from gpt.config import SampleConfig
-from gpt.generate import start_ids, until_stop, write
+from gpt.generation.beam import beam_search
+from gpt.generation.generate import start_ids, until_stop, write
 from gpt.model import GPT
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
 
 DESCRIPTION = """Write text with a trained model, as it comes.

@@ -5,11 +5,11 @@ import math
 import sys
 from collections.abc import Sequence
 
-from gpt.checkpoint import find_checkpoint, load_checkpoint
-from gpt.cli import Parser, reader
-from gpt.generate import start_ids
-from gpt.score import Score, token_log_probabilities
-from gpt.text import read_text
+from gpt.commands.arguments import Parser, reader
+from gpt.generation.generate import start_ids
+from gpt.generation.score import Score, token_log_probabilities
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
+from gpt.text.read import read_text
 
 DESCRIPTION = """Say how likely a text is to a model: ln p of each token, given all before it that the model can see.
 

@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from gpt.checkpoint import find_checkpoint, load_checkpoint
-from gpt.cli import Parser
-from gpt.files import write_text
+from gpt.commands.arguments import Parser
 from gpt.model import GPT
+from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
 from nanograd import graph, no_grad, trace
-from nanograd.debug import observing
+from nanograd.inspect.anomaly import observing
+from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.heat import heatmap
+from nanograd.inspect.player.page import number
 from nanograd.op import Observer, Op
 from nanograd.ops.attention import attention_forward, share_heads
 from nanograd.ops.packed_attention import split_heads
 from nanograd.ops.softmax import softmax_array
-from nanograd.player.drawing import clean
-from nanograd.player.heat import heatmap
-from nanograd.player.page import number
+from nanograd.runtime.files import write_text
 from nanograd.tape import Node
 
 DESCRIPTION = """Write a page that plays one training example of a run: the loss of a text's next tokens, its backward op

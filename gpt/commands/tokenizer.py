@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.cli import Parser
+from gpt.commands.arguments import Parser
 from gpt.config import nearest
-from gpt.files import write_text
-from gpt.text import read_text
+from gpt.text.read import read_text
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
 from gpt.tokenizer.bpe import Explanation
+from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Train a tokenizer, turn text into ids and back, show how, change its format.
 

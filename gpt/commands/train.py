@@ -6,24 +6,24 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
-from gpt.cli import Parser, add_flags, take
+from gpt.commands.arguments import Parser, add_flags, take
 from gpt.commands.profile import STEPS, profile_training, step_count
 from gpt.commands.training_data import TrainingData, open_prepared, read_texts
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
-from gpt.data import Tokens, check_length, count_windows, window_stride
-from gpt.dataset import is_prepared
-from gpt.estimate import check_memory, count, duration, gigabytes, step_seconds
-from gpt.files import write_text
-from gpt.generate import start_ids, write
-from gpt.initial import initial_config, initial_model, open_initial, origin
+from gpt.data.batches import Tokens, check_length, count_windows, window_stride
+from gpt.data.dataset import is_prepared
+from gpt.generation.generate import start_ids, write
 from gpt.model import GPT
-from gpt.run import SAMPLE, Run, truncate_metrics
-from gpt.supervise import supervise
+from gpt.runs.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
+from gpt.runs.estimate import check_memory, count, duration, gigabytes, step_seconds
+from gpt.runs.init_from import initial_config, initial_model, open_initial, origin
+from gpt.runs.run import SAMPLE, Run, truncate_metrics
+from gpt.runs.supervise import supervise
 from gpt.tokenizer import Tokenizer
-from gpt.train import make_optimizer, pretraining
-from nanograd import blas
-from nanograd.parallel import choose_shards
+from gpt.training import make_optimizer, pretraining
+from nanograd.parallel.shards import choose_shards
+from nanograd.runtime import blas
+from nanograd.runtime.files import write_text
 from nanograd.seeds import INIT, generator
 
 DESCRIPTION = """Train a GPT on a text, and write some text with it.

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpt.checkpoint import Checkpoint
 from gpt.config import ModelConfig, TrainConfig
-from gpt.data import Tokens
-from gpt.dataset import TOKENIZER, TRAIN, VAL, Dataset, open_dataset
-from gpt.estimate import gigabytes
-from gpt.initial import check_same_tokenizer
-from gpt.pieces import Sources
-from gpt.text import python_documentation, read_text, split_text, text_sha256
+from gpt.data.batches import Tokens
+from gpt.data.dataset import TOKENIZER, TRAIN, VAL, Dataset, open_dataset
+from gpt.data.documents import Sources
+from gpt.runs.checkpoint import Checkpoint
+from gpt.runs.estimate import gigabytes
+from gpt.runs.init_from import check_same_tokenizer
+from gpt.text.read import python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 
 

@@ -2,9 +2,9 @@
 
 Which weights train        freeze.py  choose_trained(model, config, rng), freeze(model, how), trained_share(model)
 Adapters                   lora.py    add_lora, merge_lora, unmerge_lora, merged (a context), absorb_lora, lora_state
-The loop                   gpt/train.py  fit(model, optimizer, Objective(batch_of, loss_of, evaluate), config, log=…)
-A run and its folder       loop.py    begin_run, resume_run, open_base, resolve, draw_examples; gpt/supervise.py
-What a checkpoint is for   gpt/task.py  Task(kind, config, labels, template, lora, base, base_sha256)
+The loop                   gpt/training.py  fit(model, optimizer, Objective(batch_of, loss_of, evaluate), config, log=…)
+A run and its folder       loop.py    begin_run, resume_run, open_base, resolve, draw_examples; gpt/runs/supervise.py
+What a checkpoint is for   gpt/runs/task.py  Task(kind, config, labels, template, lora, base, base_sha256)
 A classifier               rows.py → labelled.py (cleaned, balanced, split) → classifier.py → metrics.py
 Answering                  conversations.py → templates.py → targets.py (what is learned) → buckets.py (batches) →
                            instruct.py, and answer.py, which asks a model as it was taught

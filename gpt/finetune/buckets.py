@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gpt.data import IGNORE
-from gpt.finetune.targets import Example
-from gpt.train import Batch
+from gpt.data.batches import IGNORE
+from gpt.finetune.loss_mask import Example
+from gpt.training import Batch
 from nanograd.seeds import DATA, generator
 
 POOL = 16  # batches whose examples are sorted together: with more less is padding, with fewer more is random

@@ -6,19 +6,19 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from gpt.checkpoint import Checkpoint
 from gpt.config import nearest, option
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.loop import in_batches
 from gpt.finetune.rows import Row, plural
 from gpt.model import GPT
+from gpt.runs.checkpoint import Checkpoint
 from gpt.tokenizer import CharTokenizer, Tokenizer
-from gpt.train import Batch, Objective, mean_loss
+from gpt.training import Batch, Objective, mean_loss
 from nanograd import ops
+from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
 from nanograd.op import no_grad
 from nanograd.seeds import DATA, generator
-from nanograd.tensor import Tensor
 
 LONGEST = 256  # tokens: the most that a context chosen from the data has
 POOL = 16  # batches that are sorted by length together: the more, the less padding, and the less chance mixes them

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.config import nearest
-from gpt.text import read_text
+from gpt.text.read import read_text
 from nanograd.seeds import EVAL, generator
 
 SYSTEM, USER, ASSISTANT = ROLES = ("system", "user", "assistant")

@@ -7,7 +7,7 @@ not kept for it. Below the first trained parameter nothing is recorded at all, a
 import numpy as np
 
 from gpt.finetune.config import FinetuneConfig
-from gpt.finetune.lora import LoRASettings, add_lora
+from gpt.lora import LoRASettings, add_lora
 from gpt.model import GPT, backbone
 from nanograd.nn import Module, Parameter, count_parameters
 

@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpt.config import SampleConfig, option
-from gpt.data import IGNORE
-from gpt.finetune.answer import answer
+from gpt.data.batches import IGNORE
 from gpt.finetune.buckets import Buckets
+from gpt.finetune.chat import answer
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.conversations import ASSISTANT, Conversation
-from gpt.finetune.targets import Example, encode_all
+from gpt.finetune.loss_mask import Example, encode_all
 from gpt.finetune.templates import Template
 from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
-from gpt.train import Batch, Objective, mean_loss, next_token_loss
+from gpt.training import Batch, Objective, mean_loss, next_token_loss
 from nanograd import ops
 from nanograd.op import no_grad
 

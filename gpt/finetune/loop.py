@@ -1,4 +1,4 @@
-"""Begin a fine-tuning run, or take one up; `gpt.supervise` then carries it out with the loop of all training."""
+"""Begin a fine-tuning run, or take one up; `gpt.runs.supervise` then carries it out with the loop of all training."""
 
 import dataclasses
 import math
@@ -9,17 +9,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpt.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
-from gpt.files import file_sha256
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.freeze import choose_trained, freeze, trained_share
-from gpt.run import Run, run_file, truncate_metrics
-from gpt.task import Task
+from gpt.runs.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
+from gpt.runs.run import Run, run_file, truncate_metrics
+from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer
-from gpt.train import Batch, make_optimizer
-from nanograd import blas
+from gpt.training import Batch, make_optimizer
 from nanograd.nn import Module
-from nanograd.parallel import choose_shards
+from nanograd.parallel.shards import choose_shards
+from nanograd.runtime import blas
+from nanograd.runtime.files import file_sha256
 from nanograd.seeds import DATA, INIT, generator
 
 M = TypeVar("M", bound=Module)

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from gpt.config import nearest
-from gpt.data import IGNORE
+from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import ASSISTANT, USER, Conversation, Message, read_entries, text_field
-from gpt.finetune.targets import Example, encode
+from gpt.finetune.loss_mask import Example, encode
 from gpt.finetune.templates import Template
-from gpt.text import read_text
+from gpt.text.read import read_text
 from gpt.tokenizer import Tokenizer
 
 FIELDS = ("prompt", "instruction", "input", "chosen", "rejected")

@@ -13,16 +13,16 @@ from functools import partial
 import numpy as np
 
 from gpt.config import option
-from gpt.data import IGNORE
+from gpt.data.batches import IGNORE
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.loop import draw_examples
 from gpt.finetune.pairs import PairExample, pad_pairs
 from gpt.model import GPT
-from gpt.safetensors import load_file, save_file
-from gpt.train import Batch, Objective, mean_loss
+from gpt.runs.safetensors import load_file, save_file
+from gpt.training import Batch, Objective, mean_loss
 from nanograd import ops
+from nanograd._tensor import Tensor
 from nanograd.op import no_grad
-from nanograd.tensor import Tensor
 
 LOG_PROBS = "log_probs"
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from gpt.config import nearest
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Message
-from gpt.text import read_text
+from gpt.text.read import read_text
 
 CONTENT = "{content}"
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from gpt.config import ModelConfig
-from gpt.files import write_text
 from gpt.pretrained import gpt2, llama
 from gpt.pretrained.files import CONFIG, SINGLE
-from gpt.pretrained.stored import Link
-from gpt.safetensors import save_file
+from gpt.pretrained.lazy_tensors import Link
+from gpt.runs.safetensors import save_file
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
+from nanograd.runtime.files import write_text
 
 ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}  # ours → theirs
 

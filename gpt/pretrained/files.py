@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from gpt.pretrained.settings import read_json
-from gpt.pretrained.stored import Stored, from_safetensors, shown
-from gpt.safetensors import MAX_HEADER, read_header
+from gpt.pretrained.hf_config import read_json
+from gpt.pretrained.lazy_tensors import Stored, from_safetensors, shown
+from gpt.runs.safetensors import MAX_HEADER, read_header
 
 SINGLE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")

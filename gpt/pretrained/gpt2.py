@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from gpt.config import ModelConfig
-from gpt.pretrained.settings import Settings, model_config
-from gpt.pretrained.stored import Link
+from gpt.pretrained.hf_config import Settings, model_config
+from gpt.pretrained.lazy_tensors import Link
 
 PREFIX = "transformer."  # of all but lm_head, or of none
 SPARE = r"h\.\d+\.attn\.(masked_)?bias"  # the causal mask, which older versions wrote into the file

@@ -6,8 +6,8 @@ Names and RoPE's layout (the two halves of a head turn together) are theirs in a
 from collections.abc import Iterator, Mapping
 
 from gpt.config import ModelConfig
-from gpt.pretrained.settings import Settings, model_config
-from gpt.pretrained.stored import Link
+from gpt.pretrained.hf_config import Settings, model_config
+from gpt.pretrained.lazy_tensors import Link
 
 PREFIX = "model."
 SPARE = r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq"  # RoPE's frequencies, which older versions wrote down

@@ -17,8 +17,8 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from gpt.pretrained import llama
-from gpt.pretrained.settings import model_config, read_bounded
-from gpt.pretrained.stored import Stored, Weights, connect, raw
+from gpt.pretrained.hf_config import model_config, read_bounded
+from gpt.pretrained.lazy_tensors import Stored, Weights, connect, raw
 from gpt.tokenizer import ScoredTokenizer
 
 TOKENIZER = "tokenizer.bin"

@@ -8,8 +8,8 @@ from pathlib import Path
 from gpt.config import ModelConfig
 from gpt.pretrained import gpt2, llama, llama2c, openai
 from gpt.pretrained.files import CONFIG, find_weights, read_weights
-from gpt.pretrained.settings import Settings
-from gpt.pretrained.stored import Link, Stored, Weights, connect
+from gpt.pretrained.hf_config import Settings
+from gpt.pretrained.lazy_tensors import Link, Stored, Weights, connect
 from gpt.tokenizer import Tokenizer, load_tokenizer
 
 

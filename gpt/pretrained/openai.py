@@ -15,8 +15,8 @@ from pathlib import Path
 
 from gpt.config import ModelConfig
 from gpt.pretrained import gpt2
-from gpt.pretrained.settings import Settings, model_config, read_bounded
-from gpt.pretrained.stored import Stored, Weights, connect, raw, shown
+from gpt.pretrained.hf_config import Settings, model_config, read_bounded
+from gpt.pretrained.lazy_tensors import Stored, Weights, connect, raw, shown
 
 LARGEST = 1 << 24  # bytes of an index; that of GPT-2 has 5,000
 _MAGIC = 0xDB4775248B80FB57

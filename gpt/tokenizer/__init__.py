@@ -18,10 +18,10 @@ llama2.c's tokenizer.
 from gpt.tokenizer.base import Tokenizer
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
-from gpt.tokenizer.huggingface import to_huggingface
-from gpt.tokenizer.load import load_tokenizer, tokenizer_from_dict
+from gpt.tokenizer.formats.huggingface import to_huggingface
+from gpt.tokenizer.formats.load import load_tokenizer, tokenizer_from_dict
+from gpt.tokenizer.formats.sentencepiece_bpe import ScoredTokenizer
 from gpt.tokenizer.pretokens import EOT, PATTERNS
-from gpt.tokenizer.scored import ScoredTokenizer
 from gpt.tokenizer.trainer import train_bpe
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from gpt.files import write_text
+from nanograd.runtime.files import write_text
 
 FORMAT = "gpt-tokenizer"
 VERSION = 1

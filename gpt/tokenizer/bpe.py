@@ -10,11 +10,11 @@ from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from gpt.tokenizer.base import Tokenizer, check_fields, header
-from gpt.tokenizer.count import Progress, count_files
 from gpt.tokenizer.pairs import Pair, Word, merge_steps
 from gpt.tokenizer.pretokens import EOT, Piece, check_special_tokens, checked_texts, split_text, word_finder
 from gpt.tokenizer.trainer import build_vocab, learn_merges, room_for_merges, train_on_chunks
 from gpt.tokenizer.vocabulary import add_tokens, check_merges, turn_round
+from gpt.tokenizer.word_counts import Progress, count_files
 from gpt.tokenizer.word_encoder import WordEncoder
 
 SpecialTokens = Literal["all"] | Collection[str]
@@ -110,7 +110,7 @@ class BPETokenizer(Tokenizer):
         workers: int = 1,
         progress: Progress | None = None,
     ) -> "BPETokenizer":
-        """Learn the merges of text files of any size, read as `gpt.text.read_text` does; see `count_files`."""
+        """Learn the merges of text files of any size, read as `gpt.text.read.read_text` does; see `count_files`."""
         name = "BPETokenizer.train_files"
         special_tokens = check_special_tokens(name, special_tokens)
         n_merges = room_for_merges(vocab_size, special_tokens, name=name)

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral
 
-from gpt.tokenizer.count import Progress, count_files, count_words
 from gpt.tokenizer.pairs import Pair
 from gpt.tokenizer.pretokens import check_special_tokens
+from gpt.tokenizer.word_counts import Progress, count_files, count_words
 
 COMPLEMENT = bytes(255 - byte for byte in range(256))
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nanograd.files import write_text
 from nanograd.op import OPS
+from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Study the backward pass of an op: every line of its derivation with its check, a worked
 example, costs and mistakes. Without OP: the map, a GPT block whose boxes lead to the ops.

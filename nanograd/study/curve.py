@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanograd.player.page import number
+from nanograd.check.target import Subject
+from nanograd.inspect.player.page import number
 from nanograd.study.tables import error, rows
 from nanograd.study.worked import Worked
-from nanograd.subject import Subject
 
 POWERS = range(0, 14)  # steps 10⁰ … 10⁻¹³
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 260, 52, 92, 14, 40

@@ -4,7 +4,7 @@ import difflib
 import inspect
 from typing import NamedTuple
 
-from nanograd.cost import EQUATION
+from nanograd.check.cost import EQUATION
 from nanograd.op import OPS
 from nanograd.study.formula import Formula, parse, to_text
 from nanograd.study.notation.tree import Infix, List, Phrase, Words

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from nanograd.cases.case import Make, case, exactly, none
-from nanograd.cost import cost
-from nanograd.differences import finite_differences
-from nanograd.drills import DRILLS
-from nanograd.player.drawing import clean
-from nanograd.player.heat import heatmap
+from nanograd.check.cases.case import Make, case, exactly, none
+from nanograd.check.cost import cost
+from nanograd.check.numeric import finite_differences
+from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.heat import heatmap
 from nanograd.study import curve
 from nanograd.study.code import listing
+from nanograd.study.drills import DRILLS
 from nanograd.study.mistakes import RIGHT, Compared, Mistake, blind_spot
 from nanograd.study.prose import code, inline
 from nanograd.study.saving import Saved, saved_by

@@ -4,7 +4,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from nanograd.cost import Cost, cost
+from nanograd.check.cost import Cost, cost
 from nanograd.op import Op
 from nanograd.study.derivation import Line, Prose, check_sentence, derivation, remarks, summary
 from nanograd.study.mistakes import Mistake, mistakes

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from nanograd.cost import cost, equations
+from nanograd.check.cost import cost, equations
+from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.shell import document, resource
 from nanograd.op import OPS
-from nanograd.player.drawing import clean
-from nanograd.player.shell import document, resource
 from nanograd.study.block import drawing
 from nanograd.study.families import about, families
 from nanograd.study.formula import parse, to_mathml

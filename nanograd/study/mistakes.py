@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanograd.differences import TOLERANCE, finite_differences
-from nanograd.drills import DRILLS
-from nanograd.drills.drill import Drill, plant
-from nanograd.drills.grade import grade
-from nanograd.mutants import catching_case, mutants
+from nanograd.check.mutants import catching_case, mutants
+from nanograd.check.numeric import TOLERANCE, finite_differences
+from nanograd.check.target import Subject
+from nanograd.study.drills import DRILLS
+from nanograd.study.drills.drill import Drill, plant
+from nanograd.study.drills.grade import grade
 from nanograd.study.worked import Worked
-from nanograd.subject import Subject
 
 RIGHT = TOLERANCE[np.dtype(np.float64)]  # an error of at most so much is none
 DULL = ("1 % too much", "a mean for each", "all zeros", "a sign", "a changed number", "dy passed on")  # of any op

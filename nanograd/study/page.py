@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.shell import document, resource
 from nanograd.op import OPS
-from nanograd.player.drawing import clean
-from nanograd.player.shell import document, resource
 from nanograd.study import evidence, sections
 from nanograd.study.facts import facts
 from nanograd.study.paper import paper

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.differences import along, finite_differences
+from nanograd.check.numeric import along, finite_differences
 from nanograd.op import OPS
 from nanograd.study.twins import GIVEN, TWINS, Twin
 from nanograd.study.words import WORDS

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.player.drawing import clean
-from nanograd.player.page import number
+from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.page import number
 
 CELLS = 96  # of one array that are shown
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanograd.cost import EQUATION
-from nanograd.differences import TOLERANCE
+from nanograd.check.cost import EQUATION
+from nanograd.check.numeric import TOLERANCE
 from nanograd.op import OPS
 from nanograd.study.sheet import NoSlope, Sheet, parse, split
 from nanograd.study.twins import GIVEN, TWINS, Twin

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from nanograd.check.target import Subject
 from nanograd.op import OPS, Needs, Op
 from nanograd.study.examples import example
-from nanograd.subject import Subject
 
 MOST = 64  # numbers in one array that a page shows; more are not read
 

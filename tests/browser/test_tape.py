@@ -10,10 +10,10 @@ import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd import Tensor
-from nanograd.player.heat import heatmap
-from nanograd.player.page import number
-from nanograd.player.rows import Played
-from nanograd.trace import Summary, leaf_names, reachable
+from nanograd.inspect.player.heat import heatmap
+from nanograd.inspect.player.page import number
+from nanograd.inspect.player.rows import Played
+from nanograd.inspect.trace import Summary, leaf_names, reachable
 
 pytestmark = pytest.mark.browser
 HOSTILE = "</script><script>alert(1)</script> \"'🦙 שלום \u202e"

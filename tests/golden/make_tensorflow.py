@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from gpt.safetensors import load_file
+from gpt.runs.safetensors import load_file
 
 GOLDEN = Path(__file__).parent
 SOURCE, FOLDER = GOLDEN / "huggingface" / "gpt2", GOLDEN / "tensorflow"

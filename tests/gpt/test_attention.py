@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gpt.attention import MultiHeadAttention
-from nanograd.gradcheck import gradcheck
+from nanograd._tensor import Tensor
+from nanograd.check.gradcheck import gradcheck
 from nanograd.nn import Parameter
 from nanograd.seeds import DROPOUT, seeds
-from nanograd.tensor import Tensor
 
 
 def small(**options: object) -> MultiHeadAttention:

@@ -10,10 +10,10 @@ import nanograd as ng
 from gpt.block import Block
 from gpt.config import ModelConfig
 from gpt.mlp import MLP, GatedMLP
-from nanograd.gradcheck import compare, finite_differences
+from nanograd._tensor import Tensor
+from nanograd.check.gradcheck import compare, finite_differences
 from nanograd.op import no_grad
 from nanograd.seeds import DROPOUT, seeds
-from nanograd.tensor import Tensor
 
 CONFIG = ModelConfig(d_model=4, n_heads=2, d_ff=5)
 MODERN = dataclasses.replace(CONFIG, norm="rmsnorm", norm_eps=1e-3, position="rope", mlp="gated", bias=False)

@@ -12,15 +12,15 @@ import pytest
 
 from gpt import doctor
 from gpt.__main__ import main
-from gpt.checkpoint import LAST, load_checkpoint, save_checkpoint
 from gpt.commands.doctor import table
 from gpt.config import ModelConfig, TrainConfig
-from gpt.decoder import Decoder
 from gpt.doctor import Finding
 from gpt.doctor_cache import cached_generation
+from gpt.generation.decoder import Decoder
 from gpt.model import GPT
-from gpt.run import TRAIN_TOKENS
-from gpt.train import make_optimizer
+from gpt.runs.checkpoint import LAST, load_checkpoint, save_checkpoint
+from gpt.runs.run import TRAIN_TOKENS
+from gpt.training import make_optimizer
 from nanograd import ops
 from nanograd.nn import Parameter
 from nanograd.optim import AdamW
@@ -198,7 +198,7 @@ def test_a_missing_part_is_counted() -> None:
     model = gpt()
     model.blocks.pop()
     found = doctor.tied_weights(model)
-    assert (found.verdict, "compare gpt.estimate.count" in found.meaning) == ("bad", True)
+    assert (found.verdict, "compare gpt.runs.estimate.count" in found.meaning) == ("bad", True)
 
 
 # What a token may know
@@ -245,7 +245,7 @@ def test_a_block_that_the_decoder_does_not_follow_is_found(monkeypatch: Patch) -
     block = model.blocks[1]
     monkeypatch.setattr(block, "forward", lambda x: x + block.mlp(block.norm2(x)))
     found = cached_generation(model, IDS[:2])
-    assert (found.verdict, "gpt.decoder must follow gpt.block" in found.meaning) == ("bad", True)
+    assert (found.verdict, "gpt.generation.decoder must follow gpt.block" in found.meaning) == ("bad", True)
 
 
 @pytest.mark.parametrize(("config", "place"), [(CONFIG, "after 11 tokens"), (MODERN, "after 12 tokens")])

@@ -12,7 +12,7 @@ import pytest
 import nanograd as ng
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
-from gpt.train import learning_rate, make_optimizer
+from gpt.training import learning_rate, make_optimizer
 from nanograd.optim import clip_grad_norm
 
 FOLDER = Path(__file__).parents[1] / "golden"

@@ -10,12 +10,12 @@ import pytest
 import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
-from nanograd.gradcheck import finite_differences
+from nanograd._tensor import Tensor
+from nanograd.check.gradcheck import finite_differences
 from nanograd.nn import LayerNorm, RMSNorm, count_parameters
 from nanograd.op import no_grad
 from nanograd.optim import AdamW, clip_grad_norm
 from nanograd.seeds import DROPOUT, seeds
-from nanograd.tensor import Tensor
 
 CONFIG = ModelConfig(vocab_size=65, context_length=16, d_model=32, n_layers=2, n_heads=4)
 

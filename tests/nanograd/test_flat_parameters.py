@@ -5,11 +5,12 @@ import gc
 import numpy as np
 import pytest
 
-from nanograd import optim, threads
+from nanograd import optim
+from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Parameter
 from nanograd.optim import AdamW
+from nanograd.runtime import threads
 from nanograd.tape import accumulate, accumulate_all
-from nanograd.tensor import Tensor
 
 
 def two() -> tuple[Parameter, Parameter]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nanograd.__main__ import main
-from nanograd.cases import CASES
+from nanograd.check.cases import CASES
 from nanograd.op import OPS
 
 MINE = """

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import nanograd as ng
-from nanograd.gradcheck import gradcheck
+from nanograd._tensor import Tensor
+from nanograd.check.gradcheck import gradcheck
 from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, count_parameters
 from nanograd.seeds import DROPOUT, seeds
-from nanograd.tensor import Tensor
 
 
 class Pair(Module):

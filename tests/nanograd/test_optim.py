@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from nanograd._tensor import Tensor
 from nanograd.nn import Parameter
 from nanograd.optim import SGD, AdamW, clip_grad_norm, name_parameters
-from nanograd.tensor import Tensor
 
 
 def parameter(value: object, gradient: object = None, dtype: str = "float64") -> Parameter:

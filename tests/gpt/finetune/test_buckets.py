@@ -7,13 +7,13 @@ import pytest
 
 import nanograd
 from gpt.config import ModelConfig
-from gpt.data import IGNORE
+from gpt.data.batches import IGNORE
 from gpt.finetune.buckets import POOL, Buckets, epoch_order, pad
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.instruct import instruction_objective, response_loss
-from gpt.finetune.targets import Example
+from gpt.finetune.loss_mask import Example
 from gpt.model import GPT
-from gpt.train import accumulate_gradients
+from gpt.training import accumulate_gradients
 from nanograd import ops
 
 VOCAB = 13

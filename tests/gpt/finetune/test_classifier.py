@@ -24,7 +24,7 @@ from gpt.finetune.labelled import balance, read_labelled, split
 from gpt.finetune.rows import Row
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from gpt.train import Record, accumulate_gradients, fit, make_optimizer
+from gpt.training import Record, accumulate_gradients, fit, make_optimizer
 
 SHAPE = ModelConfig(vocab_size=11, context_length=12, d_model=16, n_layers=2, n_heads=2)
 LLAMA = dataclasses.replace(SHAPE, norm="rmsnorm", position="rope", mlp="gated", bias=False, n_kv_heads=1)

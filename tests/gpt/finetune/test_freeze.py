@@ -6,12 +6,12 @@ import pytest
 from gpt.config import ModelConfig
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.freeze import choose_trained, freeze, lora_targets, trained_share
-from gpt.finetune.lora import LoRASettings, lora_state
+from gpt.lora import LoRASettings, lora_state
 from gpt.model import GPT, backbone
 from nanograd import ops, profile
+from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
 from nanograd.optim import AdamW
-from nanograd.tensor import Tensor
 
 TIED = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=3, n_heads=4)
 UNTIED = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=3, n_heads=4, tie_head=False)

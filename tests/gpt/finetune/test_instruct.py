@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
-from gpt.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
-from gpt.data import IGNORE
+from gpt.data.batches import IGNORE
 from gpt.finetune.buckets import Buckets
 from gpt.finetune.conversations import Message
 from gpt.finetune.instruct import (
@@ -22,13 +21,14 @@ from gpt.finetune.instruct import (
     responses_jsonl,
     token_accuracy,
 )
-from gpt.finetune.targets import encode
+from gpt.finetune.loss_mask import encode
 from gpt.finetune.templates import CHAT, Template
-from gpt.generate import generate
+from gpt.generation.generate import generate
 from gpt.model import GPT
-from gpt.run import METRICS, Progress
+from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.run import METRICS, Progress
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
-from gpt.train import Record, make_optimizer
+from gpt.training import Record, make_optimizer
 
 Output = pytest.CaptureFixture[str]
 BYTES = BPETokenizer.train("ab", 257)

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt.checkpoint import BEST, LAST, Position, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.config import ModelConfig, TrainConfig
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.loop import LOOSE, begin_run, draw_examples, in_batches, open_base, resolve, resume_run
 from gpt.model import GPT
-from gpt.run import Run, read_metrics
-from gpt.supervise import supervise
-from gpt.task import Task
+from gpt.runs.checkpoint import BEST, LAST, Position, find_checkpoint, load_checkpoint, save_checkpoint
+from gpt.runs.run import Run, read_metrics
+from gpt.runs.supervise import supervise
+from gpt.runs.task import Task
 from gpt.tokenizer import CharTokenizer
-from gpt.train import Batch, NotFiniteError, Objective, accumulate_gradients, mean_loss
+from gpt.training import Batch, NotFiniteError, Objective, accumulate_gradients, mean_loss
 from nanograd import ops
+from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
-from nanograd.tensor import Tensor
 
 MODEL = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=2, n_heads=4, dropout=0.1)
 CONFIG = FinetuneConfig(

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
-from gpt.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
 from gpt.config import ModelConfig, TrainConfig
-from gpt.data import IGNORE
+from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import Message
 from gpt.finetune.pairs import DUPLICATE, SAME, TOO_LONG, TURNED, Pair, encode_pairs, pad_pairs, read_pairs
 from gpt.finetune.preference import (
@@ -28,10 +27,11 @@ from gpt.finetune.preference import (
 )
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
-from gpt.run import Progress, read_metrics
-from gpt.task import Task
+from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.run import Progress, read_metrics
+from gpt.runs.task import Task
 from gpt.tokenizer import BPETokenizer
-from gpt.train import Record, accumulate_gradients
+from gpt.training import Record, accumulate_gradients
 from nanograd import ops
 from nanograd.seeds import seeds
 

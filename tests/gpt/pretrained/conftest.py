@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt.safetensors import load_file, save_file
+from gpt.runs.safetensors import load_file, save_file
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

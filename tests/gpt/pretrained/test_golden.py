@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpt.config import SampleConfig
-from gpt.generate import generate
+from gpt.generation.generate import generate
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.export import export

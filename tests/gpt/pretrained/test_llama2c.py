@@ -187,6 +187,6 @@ def test_ids_are_those_of_run_c(text: str) -> None:
 
 def test_rows_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     w = write(tmp_path / "model.bin")
-    monkeypatch.setattr("gpt.pretrained.stored.BLOCK", 100)  # of 48 bytes a row
+    monkeypatch.setattr("gpt.pretrained.lazy_tensors.BLOCK", 100)  # of 48 bytes a row
     table = GPT.from_pretrained(tmp_path / "model.bin").tok_emb.weight.data
     np.testing.assert_array_equal(table, w["emb"])

@@ -14,7 +14,7 @@ from gpt.config import ModelConfig
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.export import export
-from gpt.safetensors import load_file
+from gpt.runs.safetensors import load_file
 from gpt.tokenizer import BPETokenizer, to_huggingface
 
 Tensors = dict[str, np.ndarray]
@@ -48,7 +48,7 @@ def test_other_widths(gpt2: Any, original: GPT, width: type) -> None:
 
 
 def test_rows_are_read_a_few_at_a_time(gpt2: Any, original: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.pretrained.stored.BLOCK", 200)  # of 64 bytes a row
+    monkeypatch.setattr("gpt.pretrained.lazy_tensors.BLOCK", 200)  # of 64 bytes a row
     assert same(GPT.from_pretrained(gpt2.path), original)
     table = load_file(gpt2.weights)[0]["transformer.wte.weight"]
     gpt2.change(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpt.commands.importing import main
+from gpt.commands.import_ import main
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 

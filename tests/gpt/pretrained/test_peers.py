@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig, SampleConfig
-from gpt.generate import generate
+from gpt.generation.generate import generate
 from gpt.model import GPT
 from gpt.pretrained.export import export
 from gpt.tokenizer import BPETokenizer

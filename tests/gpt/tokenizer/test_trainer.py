@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.tokenizer import PATTERNS, train_bpe
-from gpt.tokenizer.count import count_words
 from gpt.tokenizer.pairs import train_naively
 from gpt.tokenizer.trainer import learn_merges, train_on_chunks
+from gpt.tokenizer.word_counts import count_words
 
 EOT = "<|endoftext|>"
 

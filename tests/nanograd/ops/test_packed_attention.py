@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nanograd import ops, readable
+from nanograd._tensor import Tensor
 from nanograd.ops.packed_attention import SHORT
-from nanograd.tensor import Tensor
 
 
 def test_one_head_is_attention() -> None:

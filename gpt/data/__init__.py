@@ -1,0 +1,1 @@
+"""Documents → shards of tokens on disk → batches."""

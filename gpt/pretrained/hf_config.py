@@ -1,0 +1,153 @@
+"""Read a config.json key by key: each one is mapped, has the only value that is modelled, or changes nothing.
+
+A key that says something about the mathematics which is not done here would give a model that runs and is wrong. So it
+is refused by its name, and so is a key that nobody here knows.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt.config import ModelConfig
+from gpt.pretrained.lazy_tensors import shown
+from gpt.tokenizer.base import parse_json
+
+LARGEST = 1 << 20  # bytes; a config.json has about a thousand
+
+ACTIVATIONS = {  # their names → ours
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+
+# Where a model comes from, how it was trained, how to draw text from it: nothing that its logits depend on.
+# fmt: off
+CHANGES_NOTHING = {
+    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
+    "attention_dropout", "attn_pdrop", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
+    "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype", "early_stopping", "embd_pdrop",
+    "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task",
+    "forced_bos_token_id", "forced_eos_token_id", "id2label", "initializer_range", "is_decoder",
+    "keys_to_ignore_at_inference", "label2id", "length_penalty", "max_length", "max_window_layers", "min_length",
+    "model_type", "n_ctx", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
+    "output_attentions", "output_hidden_states", "output_past", "output_scores", "pad_token_id", "prefix",
+    "pretraining_tp", "problem_type", "remove_invalid_values", "repetition_penalty", "resid_pdrop",
+    "return_dict", "return_dict_in_generate", "sep_token_id", "summary_activation", "summary_first_dropout",
+    "summary_proj_to_labels", "summary_type", "summary_use_proj", "suppress_tokens", "task_specific_params",
+    "temperature", "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
+    "transformers_version", "typical_p", "use_bfloat16", "use_cache",
+}
+# fmt: on
+# What transformers writes into every config.json, and the values at which it does nothing.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "add_cross_attention": (False,),
+    "chunk_size_feed_forward": (0,),
+    "cross_attention_hidden_size": (None,),
+    "is_encoder_decoder": (False,),
+    "pruned_heads": ({},),
+    "quantization_config": (None,),
+    "tie_encoder_decoder": (False,),
+}
+
+
+class Settings:
+    """The keys of one config.json; those not asked for are accounted for by `finish`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fields = read_json(path)
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a key's value; null counts as absent."""
+        self.asked.add(key)
+        value = self.fields.get(key)
+        return default if value is None else value
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        """Return a whole number of at least 1."""
+        value = self.get(key, default)
+        if type(value) is not int or not 1 <= value <= 2**31:
+            raise self.error(key, "must be a whole number from 1 to 2**31", value)
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """Return a number greater than 0."""
+        value = self.get(key, default)
+        if type(value) not in (int, float) or not 0 < value < 1e30:
+            raise self.error(key, "must be a number greater than 0", value)
+        return float(value)
+
+    def share(self, key: str, default: float) -> float:
+        """Return a number from 0 to less than 1."""
+        value = self.get(key, default)
+        if type(value) not in (int, float) or not 0 <= value < 1:
+            raise self.error(key, "must be a number from 0 to less than 1", value)
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return true or false."""
+        value = self.get(key, default)
+        if type(value) is not bool:
+            raise self.error(key, "must be true or false", value)
+        return value
+
+    def activation(self, key: str, default: str) -> str:
+        """Return our name of an activation."""
+        value = self.get(key, default)
+        if not isinstance(value, str) or value not in ACTIVATIONS:
+            raise self.error(key, f"must be one of {', '.join(ACTIVATIONS)}", value)
+        return ACTIVATIONS[value]
+
+    def only(self, key: str, *allowed: Any) -> None:
+        """Refuse a key that changes the mathematics, unless it has one of the values at which it does not."""
+        value = self.get(key)
+        if value is not None and not any(type(value) is type(each) and value == each for each in allowed):
+            said = " or ".join(map(repr, allowed)) or "null"
+            raise self.error(key, f"changes what the model computes and is not supported: it must be {said}", value)
+
+    def finish(self) -> tuple[str, ...]:
+        """Return the keys that were ignored, since they change nothing; ValueError for one that is not known."""
+        for key, allowed in NEUTRAL.items():
+            self.only(key, *allowed)
+        left = [key for key, value in self.fields.items() if key not in self.asked and value is not None]
+        if unknown := [key for key in left if key not in CHANGES_NOTHING]:
+            rule = "is unknown and may change what the model computes; take it out of the file if it does not"
+            raise self.error(unknown[0], rule, self.fields[unknown[0]])
+        return tuple(left)
+
+    def error(self, key: str, rule: str, value: Any) -> ValueError:
+        """Return the ValueError that says a key's rule and what came."""
+        return ValueError(f"{self.path}: {shown(key)} {rule}, found {shown(repr(value))}")
+
+
+def model_config(path: Path, **values: Any) -> ModelConfig:
+    """Return the ModelConfig of these values; ValueError names the file that said them."""
+    try:
+        return ModelConfig(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_bounded(path: Path, largest: int) -> bytes:
+    """Return the bytes of a file; ValueError, before they are read, where there are more than `largest`."""
+    size = path.stat().st_size
+    if size > largest:
+        raise ValueError(f"{path}: it must have at most {largest:,} bytes, found {size:,}")
+    return path.read_bytes()
+
+
+def read_json(path: Path, largest: int = LARGEST) -> Mapping[str, Any]:
+    """Return the object that a JSON file of bounded size holds; ValueError names the file and what is wrong with it."""
+    data = read_bounded(path, largest)
+    try:
+        fields = parse_json(data)
+        if not isinstance(fields, dict):
+            raise ValueError(f"it must be a JSON object, found {type(fields).__name__}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return fields

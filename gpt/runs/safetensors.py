@@ -1,0 +1,278 @@
+"""Read and write safetensors: named arrays in one file that holds numbers and no code.
+
+    8 bytes      N, the length of the header, an unsigned little-endian integer
+    N bytes      the header, a JSON object in UTF-8 that begins with "{" and may end in spaces
+    the rest     the data: the bytes of the tensors, little-endian, last axis fastest, without holes
+
+The header maps each name to {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, where offset 0 is the
+first byte of the data; the key "__metadata__" may map strings to strings.
+
+A weights file may come from anywhere, so the reader trusts no number in it: every offset is held against the length of
+the file, every shape against its offsets, and only then is memory allocated.
+
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+import json
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from nanograd.runtime.files import atomic_write
+
+MAX_HEADER = 100_000_000  # bytes, the limit of the reference library
+MAX_AXES = 64  # of a NumPy array
+
+DTYPES = {  # safetensors name → how the bytes are read
+    "BOOL": np.dtype("?"),
+    "U8": np.dtype("u1"),
+    "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
+    "U32": np.dtype("<u4"),
+    "I32": np.dtype("<i4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "BF16": np.dtype("<u2"),  # NumPy has no bfloat16: the bits are read as integers, then widened
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "BF16"}
+
+
+class Entry(NamedTuple):
+    """Say what one tensor is and where it lies: bytes `begin` to `end` of the file, `end` not included."""
+
+    dtype: str  # the safetensors name, as "F32"
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def save_file(
+    tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write `tensors` and `metadata` to `path`, the whole file or nothing.
+
+    Wide items come first, then the order of names, and the header is padded to a multiple of 8 bytes: so every tensor
+    starts at a multiple of its item size, and a memory map of the file is aligned. Arrays of any strides and byte order
+    are taken; what needs another layout is copied one tensor at a time.
+
+    Raises TypeError or ValueError for what the format cannot hold, before anything is written; OSError when the disk
+    is full, and the old file stays.
+    """
+    header = _describe(tensors, path, metadata or {})
+    try:
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError as error:
+        around = error.object[max(0, error.start - 20) : error.end + 20]
+        raise ValueError(f"{path}: names and metadata must be valid Unicode, got a surrogate in {around!r}") from None
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"{path}: the header takes {len(text)} bytes, more than {MAX_HEADER}; shorten the metadata")
+
+    with atomic_write(path) as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        header.pop("__metadata__", None)
+        for name in header:
+            array = tensors[name]
+            flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1)
+            file.write(flat.view(np.uint8).data)
+
+
+def load_file(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read all tensors of `path`, in the order of their bytes, and its metadata.
+
+    Without `mmap` the arrays are private and writable, and `path` may be replaced at once (Windows refuses to replace
+    a mapped file). With `mmap` they are read-only views of the file, and a page is read when it is first touched.
+    BF16 is widened to float32, which is exact, and BOOL is checked: these two are read at once in either case.
+
+    Raises ValueError when the file is malformed; NaN and infinity are numbers like any other here.
+    """
+    tensors = {}
+    with open(path, "rb") as file:
+        entries, metadata = _read_header(file, path)
+        mapped = np.memmap(file, np.uint8, "r").view(np.ndarray) if mmap else None
+        for name, entry in entries.items():  # no seek: each tensor begins where the one before it ends
+            if mapped is not None:
+                raw = mapped[entry.begin : entry.end]
+            else:
+                raw = np.empty(entry.end - entry.begin, np.uint8)
+                if file.readinto(raw.data) != raw.size:
+                    raise ValueError(f"{path}: tensor {_show(name)}: the file was cut short while it was read")
+            if entry.dtype == "BOOL" and raw.max(initial=0) > 1:  # any other byte makes a NumPy bool misbehave
+                raise ValueError(f"{path}: tensor {_show(name)}: BOOL bytes must be 0 or 1, found {raw.max()}")
+            tensors[name] = _decode(raw, entry)
+            tensors[name].flags.writeable = not mmap
+    return tensors, metadata
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Return an Entry a tensor, in the order of their bytes, and the metadata; check both and read no data.
+
+    Raises ValueError when the header is malformed or does not fit the length of the file.
+    """
+    with open(path, "rb") as file:
+        return _read_header(file, path)
+
+
+def map_tensor(path: str | os.PathLike[str], entry: Entry) -> np.ndarray:
+    """Return one tensor whose Entry `read_header` gave, as a read-only view of the file that is unmapped with it.
+
+    So a file larger than memory can be read tensor by tensor. BF16 is widened, in memory of its own.
+    """
+    if entry.begin == entry.end:  # nothing can be mapped
+        return np.empty(entry.shape, np.float32 if entry.dtype == "BF16" else DTYPES[entry.dtype])
+    raw = np.memmap(path, np.uint8, "r", entry.begin, (entry.end - entry.begin,)).view(np.ndarray)
+    return _decode(raw, entry)
+
+
+def _describe(
+    tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str]
+) -> dict[str, object]:
+    """Lay the tensors out and return the header, its keys in the order of the bytes."""
+    for name, array in tensors.items():
+        if not isinstance(name, str) or name == "__metadata__":
+            raise ValueError(f"{path}: a tensor's name must be a string other than '__metadata__', got {_show(name)}")
+        where = f"{path}: tensor {_show(name)}"
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{where}: must be a NumPy array, got {type(array).__name__}")
+        if array.dtype.newbyteorder("<") not in _NAMES:
+            raise TypeError(f"{where}: dtype must be one of {' '.join(_NAMES.values())}, got {array.dtype}; convert it")
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"{path}: metadata must map strings to strings, got {_show({key: value})}; use json.dumps")
+
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name)):
+        array = tensors[name]
+        begin, end = end, end + array.nbytes
+        dtype = _NAMES[array.dtype.newbyteorder("<")]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
+    return header
+
+
+def _decode(raw: np.ndarray, entry: Entry) -> np.ndarray:
+    """View the bytes of one tensor as its numbers."""
+    array = raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
+    if entry.dtype != "BF16":
+        return array
+    bits = array.astype(np.uint32)
+    bits <<= 16  # a bfloat16 is the upper half of a float32
+    return bits.view(np.float32)
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which of its keys came twice, which `dict` forgets."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        for text in (*self.keys(), *self.values()):
+            if isinstance(text, str):
+                text.encode("utf-8")  # refuses half of a surrogate pair, "\ud800", which json lets pass
+
+
+def _read_header(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Read and check everything before the data; leave `file` at its first byte."""
+    file_size = os.fstat(file.fileno()).st_size
+    if file_size < 8:
+        raise ValueError(f"{path}: a safetensors file begins with a header length of 8 bytes, found {file_size} bytes")
+    length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"{path}: the header may take {MAX_HEADER} bytes, found length {length}; is it safetensors?")
+    data_size = file_size - 8 - length
+    if data_size < 0:
+        raise ValueError(
+            f"{path}: the header must fit in the file, found length {length} and {file_size - 8} bytes left"
+        )
+    text = file.read(length)
+    if not text.startswith(b"{"):
+        raise ValueError(f"{path}: the header must be a JSON object and begin with '{{', found {_show(text[:20])}")
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_Object)
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, an endless number, brackets without end
+        raise ValueError(f"{path}: the header must be JSON in UTF-8, found: {error}") from None
+    if header.repeated:
+        raise ValueError(f"{path}: names must be unique, found {_show(header.repeated[0])} twice")
+
+    metadata = header.pop("__metadata__", _Object([]))
+    if not isinstance(metadata, _Object) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError(f"{path}: __metadata__ must map strings to strings, found {_show(metadata)}")
+    if metadata.repeated:
+        raise ValueError(f"{path}: __metadata__ keys must be unique, found {_show(metadata.repeated[0])} twice")
+
+    parsed = {name: _parse_entry(raw, data_size, f"{path}: tensor {_show(name)}") for name, raw in header.items()}
+    entries = dict(sorted(parsed.items(), key=lambda item: (item[1].begin, item[1].end)))
+    _check_contiguous(entries, data_size, path)
+    start = 8 + length
+    entries = {
+        name: entry._replace(begin=start + entry.begin, end=start + entry.end) for name, entry in entries.items()
+    }
+    return entries, dict(metadata)
+
+
+def _parse_entry(raw: object, data_size: int, where: str) -> Entry:
+    """Check what the header says of one tensor on its own; offsets stay relative to the data."""
+    if not isinstance(raw, _Object) or raw.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{where}: expected an object of dtype, shape and data_offsets alone, found {_show(raw)}")
+    if raw.repeated:
+        raise ValueError(f"{where}: keys must be unique, found {_show(raw.repeated[0])} twice")
+    dtype, shape, offsets = raw["dtype"], raw["shape"], raw["data_offsets"]
+
+    if isinstance(dtype, str) and dtype.startswith("F8_"):
+        raise ValueError(f"{where}: dtype {_show(dtype)} is refused: NumPy has no 8-bit floats; convert it to F16")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"{where}: dtype must be one of {' '.join(DTYPES)}, found {_show(dtype)}")
+    if not isinstance(shape, list) or not all(_is_count(size) for size in shape):
+        raise ValueError(f"{where}: shape must be a list of non-negative integers, found {_show(shape)}")
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"{where}: shape must have at most {MAX_AXES} axes, found {len(shape)}")
+    itemsize = DTYPES[dtype].itemsize
+    widened = 4 if dtype == "BF16" else itemsize
+    if widened * math.prod(max(size, 1) for size in shape) > sys.maxsize:  # NumPy too passes over sizes of 0 here
+        raise ValueError(f"{where}: shape must take at most {sys.maxsize} bytes, found {_show(shape)} of {dtype}")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
+        raise ValueError(f"{where}: data_offsets must be two non-negative integers, found {_show(offsets)}")
+    begin, end = offsets
+    if not begin <= end <= data_size:
+        raise ValueError(f"{where}: data_offsets must satisfy begin <= end <= {data_size}, found {_show(offsets)}")
+    size = itemsize * math.prod(shape)
+    if end - begin != size:
+        raise ValueError(f"{where}: {dtype} of shape {_show(shape)} takes {size} bytes, found data_offsets {offsets}")
+    return Entry(dtype, tuple(shape), begin, end)
+
+
+def _check_contiguous(entries: dict[str, Entry], data_size: int, path: str | os.PathLike[str]) -> None:
+    """Refuse overlaps, holes and trailing bytes; `entries` come in the order of their bytes."""
+    before, position = "the start of the data", 0
+    for name, entry in entries.items():
+        if entry.begin != position:
+            what = "overlaps" if entry.begin < position else "leaves a hole after"
+            raise ValueError(
+                f"{path}: tensor {_show(name)}: {what} {before}, expected to begin at {position}, found {entry.begin}"
+            )
+        before, position = f"tensor {_show(name)}", entry.end
+    if position != data_size:
+        raise ValueError(f"{path}: data must end with {before} at {position}, found {data_size - position} bytes more")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0  # not isinstance: a JSON `true` is an int in Python
+
+
+def _show(value: object) -> str:
+    """Return `value` as one short line: a hostile header may hold names and lists of megabytes."""
+    try:
+        text = repr(value)
+    except RecursionError:  # json may read deeper than repr does
+        text = f"a {type(value).__name__} nested too deeply to show"
+    return text if len(text) <= 100 else f"{text[:97]}..."

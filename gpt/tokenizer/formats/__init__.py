@@ -1,0 +1,1 @@
+"""Reading and writing the tokenizer files of other projects."""

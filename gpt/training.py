@@ -1,0 +1,225 @@
+"""The training loop: batch → loss → gradient → clip → update, and what is logged of it.
+
+`fit` is the one loop, for pretraining and for all fine-tuning: an Objective says where the batches come from, what the loss
+of their rows is, and how the model is judged. `train` is `fit` with the objective of pretraining: the next token.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gpt.config import LoopConfig, TrainConfig
+from gpt.data.batches import IGNORE, Tokens, consecutive_batches, draw_batch
+from gpt.model import GPT
+from nanograd import parallel
+from nanograd._tensor import Tensor
+from nanograd.inspect.profiler import part
+from nanograd.nn import Module
+from nanograd.op import no_grad
+from nanograd.optim import SGD, AdamW, clip_grad_norm
+from nanograd.seeds import DROPOUT, seeds
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one step logs; `step` counts from 1. val_loss is None where nothing was evaluated."""
+
+    step: int
+    loss: float
+    val_loss: float | None
+    lr: float
+    grad_norm: float
+    tokens_per_s: float
+    elapsed_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The arrays of one micro-batch, and how many targets in them count.
+
+    All rows have the same first axis, the examples: there they are cut into shards. What counts is the task's to say:
+    tokens of the text, of an answer, or labels.
+    """
+
+    rows: tuple[np.ndarray, ...]
+    n_targets: int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a loop works towards.
+
+    batch_of  returns a micro-batch from (step, micro) alone, so that a run that is resumed sees what it would have seen
+    loss_of   returns the loss of (model, *rows), a sum over the targets that count: sums add up, means would not
+    evaluate  returns the validation loss, a mean over targets; None where nothing is kept for validation
+    """
+
+    batch_of: Callable[[int, int], Batch]
+    loss_of: Callable[..., Tensor]
+    evaluate: Callable[[], float] | None = None
+
+
+def learning_rate(step: int, config: LoopConfig) -> float:
+    """Rise linearly over the warmup, then fall along half a cosine to min_lr at max_steps; step counts from 0.
+
+    The first step already moves: lr·1/warmup, not 0.
+
+    >>> config = TrainConfig(lr=1.0, min_lr=0.0, warmup_steps=4, max_steps=12)
+    >>> [learning_rate(step, config) for step in (0, 3, 4, 8)]
+    [0.25, 1.0, 1.0, 0.5]
+    """
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
+    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+def make_optimizer(model: Module, config: LoopConfig) -> AdamW:
+    """Return the AdamW that the config describes, of the parameters that are trained."""
+    return AdamW(
+        model.named_parameters(), config.lr, beta1=config.beta1, beta2=config.beta2, weight_decay=config.weight_decay
+    )
+
+
+def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig, step: int) -> tuple[float, int]:
+    """Leave in `.grad` the gradient of one step's loss; return the loss, a mean over targets, and their number.
+
+    Each micro-batch divides by the whole step's number of targets, so that their gradients and losses simply add up to
+    those of one large batch, however many targets each of them has.
+    """
+    batches = []
+    for micro in range(config.grad_accum_steps):
+        with part("batch"):
+            batches.append(objective.batch_of(step, micro))
+    n_targets = sum(batch.n_targets for batch in batches)
+    if n_targets < 1:
+        raise ValueError(f"step {step + 1}: no target counts in its {len(batches)} batches; leave such examples out")
+    total = 0.0
+    for micro, batch in enumerate(batches):
+
+        def loss_of(shard: int, *rows: np.ndarray, micro: int = micro) -> Tensor:
+            with seeds(config.seed, DROPOUT, step, micro, shard):
+                return objective.loss_of(model, *rows)
+
+        shards = [partial(loss_of, k, *rows) for k, rows in enumerate(_split(batch.rows, config.shards))]
+        total += sum(parallel.backward(shards, 1 / n_targets)) / n_targets
+    return total, n_targets
+
+
+def _split(rows: tuple[np.ndarray, ...], shards: int | None) -> Iterator[tuple[np.ndarray, ...]]:
+    """Cut a batch into shards of about equally many rows."""
+    n = min(shards or 1, len(rows[0]))
+    return zip(*(np.array_split(array, n) for array in rows), strict=True)
+
+
+@no_grad()
+def mean_loss(
+    model: Module, batches: Iterable[Batch], loss_of: Callable[..., Tensor], *, shards: int | None = None
+) -> float:
+    """Return the loss a target of all batches, without dropout."""
+    was_training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    for batch in batches:
+        losses = parallel.run([partial(loss_of, model, *rows) for rows in _split(batch.rows, shards)])
+        total += sum(float(loss.item()) for loss in losses)
+        count += batch.n_targets
+    model.train(was_training)
+    return total / count
+
+
+def next_token_loss(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:
+    """Return the cross-entropy of targets (B, T), in nats: a sum over those that count."""
+    return model.loss(ids, targets, reduction="sum")
+
+
+def evaluate(
+    model: GPT, tokens: Tokens, batch_size: int, limit: int | None = None, *, shards: int | None = None
+) -> float:
+    """Return the loss in nats a token, without dropout: over all tokens but the first, or over `limit` batches."""
+    batches = (
+        Batch((ids, targets), int((targets != IGNORE).sum()))
+        for ids, targets in consecutive_batches(tokens, batch_size, model.config.context_length, limit)
+    )
+    return mean_loss(model, batches, next_token_loss, shards=shards)
+
+
+def pretraining(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig) -> Objective:
+    """Return the objective of a language model: every next token of windows of a text."""
+
+    def batch_of(step: int, micro: int) -> Batch:
+        ids, targets = draw_batch(train_tokens, model.config.context_length, config, step, micro)
+        return Batch((ids, targets), targets.size)
+
+    if val_tokens is None:
+        return Objective(batch_of, next_token_loss)
+    judge = partial(evaluate, model, val_tokens, config.batch_size, config.eval_batches, shards=config.shards)
+    return Objective(batch_of, next_token_loss, judge)
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss or the gradient is no number any more."""
+
+
+def train(
+    model: GPT,
+    optimizer: AdamW | SGD,
+    train_tokens: Tokens,
+    val_tokens: Tokens | None,
+    config: TrainConfig,
+    *,
+    log: Callable[[Record], None],
+    start: int = 0,
+    elapsed: float = 0.0,
+) -> None:
+    """Pretrain: `fit` the model to the next tokens of a text."""
+    objective = pretraining(model, train_tokens, val_tokens, config)
+    fit(model, optimizer, objective, config, log=log, start=start, elapsed=elapsed)
+
+
+def fit(
+    model: Module,
+    optimizer: AdamW | SGD,
+    objective: Objective,
+    config: LoopConfig,
+    *,
+    log: Callable[[Record], None],
+    start: int = 0,
+    elapsed: float = 0.0,
+) -> None:
+    """Train from step `start` to max_steps, handing one Record a step to `log`, which may save, print and raise to stop.
+
+    Raises NotFiniteError, before the parameters are touched, where the loss or the gradient's norm is not finite.
+    """
+    model.train()
+    began = time.perf_counter() - elapsed
+    for step in range(start, config.max_steps):
+        step_began = time.perf_counter()
+        lr = learning_rate(step, config)
+        loss, n_targets = accumulate_gradients(model, objective, config, step)
+        with part("clip"):
+            grad_norm = clip_grad_norm(optimizer.parameters.items(), config.grad_clip)
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise NotFiniteError(
+                f"step {step + 1}: the loss is {loss:g} and the gradient norm {grad_norm:g} at learning rate {lr:g}; "
+                "the update was not made. Try a lower --lr, a longer --warmup-steps or a smaller --grad-clip"
+            )
+        optimizer.lr = lr
+        with part("optimizer"):
+            optimizer.step()
+            optimizer.zero_grad()
+        speed = n_targets / (time.perf_counter() - step_began)
+        done = step + 1
+        val_loss = None
+        if objective.evaluate is not None and (done % config.eval_every == 0 or done == config.max_steps):
+            val_loss = objective.evaluate()
+        log(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began))

@@ -1,0 +1,47 @@
+"""Cases of linear and matmul."""
+
+from nanograd.check.cases.case import Case, case, none, normal, strided, transposed
+
+CASES: dict[str, list[Case]] = {
+    "linear": [
+        case("tokens", normal(3, 2), normal(4, 2), normal(4)),
+        case("no bias", normal(3, 2), normal(4, 2)),
+        case("bias left out by None", normal(3, 2), normal(4, 2), none()),
+        case("sequences", normal(2, 3, 2), normal(4, 2), normal(4)),
+        case("one token", normal(3), normal(2, 3), normal(2)),
+        case("square", normal(2, 3), normal(3, 3), normal(3)),
+        case("one feature in", normal(3, 1), normal(2, 1), normal(2)),
+        case("one feature out", normal(3, 2), normal(1, 2), normal(1)),
+        case("no tokens", normal(2, 0, 3), normal(2, 3), normal(2)),
+        case("no features in", normal(3, 0), normal(2, 0), normal(2)),
+        case("no features out", normal(3, 2), normal(0, 2), normal(0)),
+        case("column order", transposed(normal(3, 2)), transposed(normal(4, 2)), normal(4)),
+        case("strided", strided(normal(2, 2, 3)), strided(normal(2, 3)), strided(normal(2))),
+    ],
+    "matmul": [
+        case("matrices", normal(2, 3), normal(3, 4)),
+        case("square", normal(3, 3), normal(3, 3)),
+        case("two vectors", normal(3), normal(3)),
+        case("vector and matrix", normal(3), normal(3, 2)),
+        case("matrix and vector", normal(2, 3), normal(3)),
+        case("vector and batch", normal(3), normal(2, 3, 2)),
+        case("batch and vector", normal(2, 2, 3), normal(3)),
+        case("vector and nested batch", normal(2), normal(2, 1, 2, 3)),
+        case("batches", normal(2, 2, 3), normal(2, 3, 2)),
+        case("matrix and batch", normal(2, 3), normal(2, 3, 2)),
+        case("batch and matrix", normal(2, 2, 3), normal(3, 2)),
+        case("a is stretched", normal(1, 2, 3), normal(2, 3, 2)),
+        case("b is stretched", normal(2, 2, 3), normal(1, 3, 2)),
+        case("both are stretched", normal(2, 1, 1, 2), normal(1, 3, 2, 1)),
+        case("b gets an axis and is stretched", normal(2, 3, 1, 2), normal(1, 2, 2)),
+        case("outer product", normal(3, 1), normal(1, 2)),
+        case("inner product", normal(1, 3), normal(3, 1)),
+        case("nothing to add up", normal(2, 0), normal(0, 3)),
+        case("two empty vectors", normal(0), normal(0)),
+        case("no rows", normal(0, 2), normal(2, 3)),
+        case("no batch", normal(0, 2, 3), normal(3, 2)),
+        case("stretched to no batch", normal(1, 2, 3), normal(0, 3, 2)),
+        case("column order", transposed(normal(2, 3)), transposed(normal(3, 4))),
+        case("strided", strided(normal(2, 2, 3)), strided(normal(3, 2))),
+    ],
+}

@@ -1,0 +1,122 @@
+"""What an op costs: its equations from the docstring, and its FLOPs and saved bytes from running it on a Case."""
+
+import copy
+import inspect
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nanograd.check.cases import CASES
+from nanograd.check.cases.case import Case
+from nanograd.op import OPS, Op
+from nanograd.tape import arrays_in
+
+EQUATION = re.compile(r"^\s*(\S.*?)\s+\((\d+)\)$")
+
+
+def equations(function: Any) -> list[str]:
+    """Return the numbered lines of a docstring, in order, without their numbers."""
+    lines = (inspect.getdoc(function) or "").splitlines()
+    return [found.group(1) for line in lines if (found := EQUATION.match(line))]
+
+
+class Counter(np.ndarray):
+    """An array that counts the floating operations done with it, in `Counter.flops`.
+
+    One an entry for elementwise functions, of whatever difficulty, one an entry added for reductions, and 2 n k m for a
+    product of matrices.
+    """
+
+    flops = 0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        plain = [np.asarray(a) if isinstance(a, Counter) else a for a in inputs]
+        if out is not None:
+            options["out"] = tuple(np.asarray(a) if isinstance(a, Counter) else a for a in out)
+        y = getattr(ufunc, method)(*plain, **options)
+        if ufunc is np.matmul:
+            Counter.flops += 2 * np.size(y) * np.shape(plain[0])[-1]
+        elif method in ("reduce", "accumulate"):
+            Counter.flops += np.size(plain[0])
+        else:
+            Counter.flops += np.size(y) if y is not None else np.size(plain[-1])
+        return y.view(Counter) if isinstance(y, np.ndarray) and y.dtype.kind == "f" else y
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        plain = _plain(args)
+        if function is np.einsum:
+            sizes: dict[str, int] = {}
+            for letters, a in zip(plain[0].partition("->")[0].split(","), plain[1:], strict=False):
+                sizes |= dict(zip(letters, np.shape(a), strict=False))
+            Counter.flops += 2 * math.prod(sizes.values())
+        elif function in (np.cumsum, np.cumprod, np.clip):
+            Counter.flops += np.size(plain[0])
+        y = function(*plain, **{name: _plain(value) for name, value in options.items()})
+        return y.view(Counter) if isinstance(y, np.ndarray) and y.dtype.kind == "f" else y
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_plain(each) for each in value)
+    return np.asarray(value) if isinstance(value, Counter) else value
+
+
+@dataclass
+class Cost:
+    """One row of the table of all ops."""
+
+    name: str
+    equation: str
+    gradients: list[str]
+    shapes: str
+    saved: int  # bytes, in float32
+    forward: int  # FLOPs
+    backward: int
+    place: str
+
+
+def cost(op: Op, case: Case | None = None) -> Cost:
+    """Run the readable pair of an op on a Case, by default its first, in float32, and count."""
+    case = case or CASES[op.name][0]
+    arrays = [a.astype(np.float32) if a is not None and a.dtype.kind == "f" else a for a in case.arrays()]
+    counted = [a.view(Counter) if a is not None and a.dtype.kind == "f" else a for a in arrays]
+    if not op.variadic:
+        counted += [None] * (len(op.arrays) - len(counted))
+    needs = op.differentiable(counted)
+    Counter.flops = 0
+    y, saved = op.save(op.pair, counted, needs, case.options)
+    forward, Counter.flops = Counter.flops, 0
+    kept = {id(a if a.base is None else a.base): a.nbytes for a in arrays_in(saved)}
+    op.pull(op.pair.backward, np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved), needs)
+    code = op.pair.backward.__code__
+    folder = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")
+    shapes = " ".join(str(a.shape).replace(" ", "") for a in arrays if a is not None)
+    names = op.arrays or ("x",)
+    said = equations(op.pair.backward)
+    gradients = [e for e in said if any(re.search(rf"(^|\s)d{n}(\b|_)", e.partition("=")[0]) for n in names)] or said[
+        -1:
+    ]
+    place = f"ops/{folder[2]}:{code.co_firstlineno}"
+    lines = equations(op.pair.forward)
+    return Cost(
+        op.name, lines[-1] if lines else "", gradients, shapes, sum(kept.values()), forward, Counter.flops, place
+    )
+
+
+def table() -> str:
+    """Return the whole calculus, an op a paragraph: equation, gradient, cost on its first Case, where it stands."""
+    rows = [cost(OPS[name]) for name in sorted(OPS)]
+    lines = []
+    for row in rows:
+        fast = ", with a fast pair" if OPS[row.name].fast else ""
+        lines.append(f"{row.name:<16} {row.equation}")
+        lines += [f"{'':<16} {gradient}" for gradient in row.gradients]
+        lines.append(
+            f"{'':<16} on {row.shapes}: saves {row.saved} bytes, {row.forward} FLOPs forward, {row.backward} backward; "
+            f"{row.place}{fast}\n"
+        )
+    lines.append(f"{len(rows)} ops, each a pair of functions; sizes are of the op's first Case, in float32")
+    return "\n".join(lines)

@@ -1,0 +1,161 @@
+"""The SVG of a computation: forward runs down, backward up; what skips rows runs in lanes on the left."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+from nanograd._tensor import Tensor
+from nanograd.inspect.player.rows import Played, Row, depth_of, layout, nest
+from nanograd.tape import Node
+
+HEIGHT = {"op": 30, "closed": 38, "open": 24, "leaf": 22}
+GAP, LANE, WIDTH, INDENT, SPINE = 8, 11, 292, 34, 17
+LETTERS = 40  # that a row holds, label and shape together
+
+
+class Edge(NamedTuple):
+    """From what one row makes to a row that uses it."""
+
+    start: int
+    end: int
+    users: tuple[str, ...]  # keys of the ops that use it
+    made: tuple[str, ...]  # keys of what they use
+
+
+def drawings(played: Played) -> list[str]:
+    """Draw the computation at every level of detail that shows more than one row, the coarsest first."""
+    parts = nest(played.nodes)
+    levels = [layout(played, level) for level in range(depth_of(parts) + 1)]
+    useful = [rows for rows in levels if len(rows) > 1] or levels[-1:]
+    return [draw(played, rows, shown=rows is useful[-1]) for rows in useful]
+
+
+def edges(played: Played, rows: Sequence[Row]) -> list[Edge]:
+    """List which row uses what which other row makes."""
+    row_of = {target: i for i, row in enumerate(rows) for target in row.targets}
+    found: dict[tuple[int, int], list[tuple[str, str]]] = {}
+    for node in played.nodes:
+        for parent in node.record.parents:
+            if parent is not None and row_of.get(parent, row_of[node]) != row_of[node]:
+                found.setdefault((row_of[parent], row_of[node]), []).append((played.keys[node], played.keys[parent]))
+    return [
+        Edge(*ends, tuple(dict.fromkeys(u for u, _ in pairs)), tuple(dict.fromkeys(m for _, m in pairs)))
+        for ends, pairs in found.items()
+    ]
+
+
+def draw(played: Played, rows: Sequence[Row], *, shown: bool) -> str:
+    """Draw rows and edges."""
+    tops, y = [], GAP
+    for row in rows:
+        tops.append(y)
+        y += HEIGHT[row.kind] + GAP
+    middles = [top + HEIGHT[row.kind] / 2 for top, row in zip(tops, rows, strict=True)]
+    all_edges = edges(played, rows)
+    jumps = [edge for edge in all_edges if not _is_near(edge, rows)]
+    lane_of = _lanes(jumps)
+    deepest = max(row.depth for row in rows)
+    left = GAP + LANE * (1 + max(lane_of.values(), default=-1)) + _margin(0, deepest) + 2
+    width = left + WIDTH + _margin(0, deepest) + 2
+    parts = [
+        f'<svg class="graph"{"" if shown else " hidden"} width="{width}" height="{y}" viewBox="0 0 {width} {y}" '
+        f'role="group" aria-label="The computation: forward runs down, backward up">'
+    ]
+    for i, row in enumerate(rows):
+        if row.kind == "open":
+            margin = _margin(row.depth, deepest)
+            bottom = tops[i + row.rows] + HEIGHT[rows[i + row.rows].kind] + margin // 2
+            parts.append(_open(row, left, tops[i], bottom, margin))
+    for edge in all_edges:
+        lane = left - _margin(0, deepest) - 2 - LANE * (lane_of[edge] + 0.5) if edge in lane_of else None
+        parts.append(_edge(edge, rows, tops, middles, left, lane))
+    parts += [_row(played, row, left, top) for row, top in zip(rows, tops, strict=True) if row.kind != "open"]
+    return "".join([*parts, "</svg>"])
+
+
+def _is_near(edge: Edge, rows: Sequence[Row]) -> bool:
+    """Tell whether an edge ends at the next row that is an op or module."""
+    return all(row.kind in ("leaf", "open") for row in rows[edge.start + 1 : edge.end])
+
+
+def _lanes(jumps: Sequence[Edge]) -> dict[Edge, int]:
+    """Give each edge a lane, the short ones near the boxes, so that no two in a lane overlap."""
+    lanes: list[list[Edge]] = []
+    chosen = {}
+    for edge in sorted(jumps, key=lambda e: (e.end - e.start, e.start)):
+        free = (i for i, lane in enumerate(lanes) if all(edge.end <= e.start or e.end <= edge.start for e in lane))
+        lane = next(free, len(lanes))
+        if lane == len(lanes):
+            lanes.append([])
+        lanes[lane].append(edge)
+        chosen[edge] = lane
+    return chosen
+
+
+def _edge(edge: Edge, rows: Sequence[Row], tops: list[int], middles: list[float], left: int, lane: float | None) -> str:
+    """Draw an edge, and the tip that shows where the gradient goes, which is back."""
+    start, top = rows[edge.start], tops[edge.end]
+    x = left + SPINE
+    if lane is not None:
+        edge_x = left + (INDENT if start.kind == "leaf" else 0)
+        y0 = middles[edge.start] + (0 if start.kind == "leaf" else 6)
+        y1 = middles[edge.end] - 6
+        line = f"M{edge_x} {y0}H{lane + 6:g}q-6 0-6 6V{y1 - 6:g}q0 6 6 6H{left}"
+        tip = f"M{edge_x} {y0}l-7-4v8z"
+    elif start.kind == "leaf":
+        y0 = middles[edge.start]
+        line = f"M{left + INDENT} {y0}h-4q-6 0-6 6V{top}"
+        tip = f"M{left + INDENT} {y0}l-7-4v8z"
+    else:
+        y0 = tops[edge.start] + HEIGHT[start.kind]
+        line = f"M{x} {y0}V{top}"
+        tip = f"M{x} {y0}l-4 7h8z"
+    return (
+        f'<g class="edge" data-users="{" ".join(edge.users)}" data-made="{" ".join(edge.made)}">'
+        f'<path class="line" d="{line}"/><path class="tip" d="{tip}"/></g>'
+    )
+
+
+def _margin(depth: int, deepest: int) -> int:
+    """Return how far a module reaches beyond its boxes, so that those inside it lie inside."""
+    return 3 * (deepest - depth) + 4
+
+
+def _open(row: Row, left: int, top: int, bottom: int, margin: int) -> str:
+    return (
+        f'<g class="module"><rect x="{left - margin}" y="{top}" width="{WIDTH + 2 * margin}" '
+        f'height="{bottom - top}" rx="8"/><text x="{left + INDENT - 6}" y="{top + 17}">{_text(row.label, 34)}</text></g>'
+    )
+
+
+def _row(played: Played, row: Row, left: int, top: int) -> str:
+    """Draw a box with its name and shape, room for the mark of where backward is, and a link to its step."""
+    leaf = row.kind == "leaf"
+    x, width, height = left + (INDENT if leaf else 0), WIDTH - (INDENT if leaf else 0), HEIGHT[row.kind]
+    middle = top + height // 2 + 4
+    room = LETTERS - len(row.detail) - (6 if leaf else 4)
+    keys = " ".join(played.keys[target] for target in row.targets)
+    full = row.label if row.kind == "closed" else ", ".join(played.name(target) for target in row.targets)
+    uses = f' data-uses="{len(played.uses[row.targets[0]])}"' if leaf else ""
+    body = (
+        f'<rect class="box" x="{x}" y="{top}" width="{width}" height="{height}" rx="{11 if leaf else 6}"/>'
+        f'<text class="mark" x="{x + (10 if leaf else 8)}" y="{middle}"></text>'
+        f'<text class="label" x="{x + (28 if leaf else INDENT - 6)}" y="{middle}">{_text(row.label, room)}</text>'
+        f'<text class="shape" x="{x + width - 9}" y="{middle}">{escape(row.detail)}</text>'
+    )
+    group = f'<g class="row {row.kind}" data-keys="{keys}"{uses}><title>{_text(full, 300)}</title>{body}</g>'
+    first = next((played.step[t] for t in reversed(row.targets) if isinstance(t, Node) and t in played.step), None)
+    if isinstance(row.targets[0], Tensor) or first is None:
+        return group
+    return f'<a href="#step={first}">{group}</a>'
+
+
+def _text(text: str, room: int) -> str:
+    """Return text for the page, cut where it is longer than there is room."""
+    return clean(text if len(text) <= room else text[: max(room - 1, 1)] + "…")
+
+
+def clean(text: str) -> str:
+    """Return any text as HTML that shows it: markup is escaped, and what no UTF-8 file may hold is replaced."""
+    shown = "".join("\ufffd" if c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c <= "\udfff" else c for c in text)
+    return escape(shown, quote=True)

@@ -1,0 +1,170 @@
+"""Drills: sum, mean, exp, log."""
+
+from typing import Any
+
+import numpy as np
+
+from nanograd.check.cases.case import case, exactly, normal, positive
+from nanograd.study.drills.drill import Drill, Mutant
+
+
+def sum_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
+    """Add up along one axis: y = Σ x. x (2, 3) with axis=1 gives y (2,)."""
+    return x.sum(axis=axis), (x.shape, axis)
+
+
+def sum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Give each entry the dy of the sum it went into."""
+    shape, axis = saved
+    return (np.broadcast_to(np.expand_dims(dy, axis), shape),)
+
+
+_SHAPES = [
+    case("first axis", normal(2, 3), axis=0),
+    case("middle axis", normal(2, 3, 4), axis=1),
+    case("square", normal(3, 3), axis=1),
+    case("a vector", normal(4), axis=0),
+    case("no rows", normal(0, 3), axis=1),
+    case("one entry a row", normal(3, 1), axis=-1),
+]
+SUM = Drill(
+    "sum",
+    sum_forward,
+    sum_backward,
+    question="y_i = Σ_j x_ij. How much does y_i move when one x_ij moves? The answer must have the shape of x, and dy "
+    "has one axis less: how does it get it back, on whichever axis it was lost?",
+    hints=(
+        "Each x moves its sum one for one: the slope is 1. So every x in a row gets that row's dy.",
+        "dy (2,) cannot be broadcast to (2, 3): it needs to be (2, 1) first.",
+        "np.broadcast_to(np.expand_dims(dy, axis), shape).",
+    ),
+    cases=[case("rows", normal(2, 3), axis=1)],
+    odd=_SHAPES,
+    mutants=[
+        Mutant("not spread", "dx has the shape of x: every x in a row gets its dy",
+               "np.broadcast_to(np.expand_dims(dy, axis), shape)", "dy"),
+        Mutant("axis kept at 1", "the axis is back, but dx still has size 1 there",
+               "np.broadcast_to(np.expand_dims(dy, axis), shape)", "np.expand_dims(dy, axis)"),
+        Mutant("a mean", "the forward adds up; dividing by n is the backward of a mean",
+               "np.expand_dims(dy, axis)", "np.expand_dims(dy, axis) / shape[axis]"),
+        Mutant("ones", "every slope is 1, but it is weighed by dy",
+               "np.broadcast_to(np.expand_dims(dy, axis), shape)", "np.ones(shape, dy.dtype)"),
+        Mutant("last axis assumed", "the sum may go along any axis, not the last alone",
+               "np.expand_dims(dy, axis)", "np.expand_dims(dy, -1)"),
+        Mutant("one dy for all", "each row has a dy of its own; this adds all of them",
+               "np.expand_dims(dy, axis)", "dy.sum()"),
+    ],
+)  # fmt: skip
+
+
+def mean_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
+    """Average along one axis of n entries: y = Σ x / n. x (2, 3) with axis=1 gives y (2,)."""
+    return x.mean(axis=axis), (x.shape, axis)
+
+
+def mean_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """Give each entry one n-th of the dy of the mean it went into."""
+    shape, axis = saved
+    return (np.broadcast_to(np.expand_dims(dy / shape[axis], axis), shape),)
+
+
+MEAN = Drill(
+    "mean",
+    mean_forward,
+    mean_backward,
+    question="y_i = Σ_j x_ij / n. It is a sum and a division: what does each do to dy? Which size is n?",
+    hints=(
+        "Solve `sum` first: a mean passes the same back, and n times less of it.",
+        "n is how many entries go into one mean: the size of x along `axis`, not the size of x.",
+        "np.broadcast_to(np.expand_dims(dy / shape[axis], axis), shape).",
+    ),
+    cases=[case("rows", normal(2, 4), axis=1)],
+    odd=_SHAPES,
+    mutants=[
+        Mutant("1/n missing", "each x moves its mean by one n-th only", "dy / shape[axis]", "dy"),
+        Mutant("n of the wrong axis", "n is the size of the axis averaged over",
+               "dy / shape[axis]", "dy / shape[axis - 1]"),
+        Mutant("n of all entries", "n counts what goes into one mean, not all of x",
+               "dy / shape[axis]", "dy / int(np.prod(shape))"),
+        Mutant("not spread", "dx has the shape of x: every x in a row gets its share",
+               "np.broadcast_to(np.expand_dims(dy / shape[axis], axis), shape)", "dy / shape[axis]"),
+        Mutant("n - 1", "a mean divides by n; n - 1 is for a variance",
+               "shape[axis], axis)", "(shape[axis] - 1), axis)"),
+        Mutant("widened", "np.float64(n) turns a float32 gradient into float64; n is a Python int",
+               "dy / shape[axis]", "dy / np.float64(shape[axis])"),
+    ],
+)  # fmt: skip
+
+
+_ELEMENTWISE = [case("a number", normal()), case("no entries", normal(0, 3)), case("three axes", normal(2, 1, 3))]
+
+
+def exp_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Raise e to each entry: y = exp(x). y has the shape of x, and is saved."""
+    y = np.exp(x)
+    return y, y
+
+
+def exp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """exp is its own slope."""
+    y = saved
+    return (dy * y,)
+
+
+EXP = Drill(
+    "exp",
+    exp_forward,
+    exp_backward,
+    question="y = exp(x). The forward saved y and not x: why is that enough?",
+    hints=(
+        "Which function is its own derivative?",
+        "dy/dx = exp(x) = y. No exp needs to be computed again.",
+        "dx = dy y.",
+    ),
+    cases=[case("a matrix", normal(2, 3))],
+    odd=_ELEMENTWISE,
+    extremes=[case("underflow and large", exactly([-1000.0, 0.0, 200.0]))],
+    mutants=[
+        Mutant("exp twice", "what was saved is y already: exp of it is one exp too many", "dy * y", "dy * np.exp(y)"),
+        Mutant("dy forgotten", "the slope y must be weighed by dy", "dy * y", "y + 0"),
+        Mutant("saved handed out", "this is the saved array itself, changed in place: a second walk would use it again",
+               "return (dy * y,)", "y *= dy\n    return (y + 0,)"),
+        Mutant("backward of log", "a division is the slope of log", "dy * y", "dy / y"),
+        Mutant("divided by dy", "where dy is 0, dy · dy / dy is NaN", "dy * y", "dy * dy * y / dy"),
+    ],
+)  # fmt: skip
+
+
+def log_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Take the natural logarithm of each entry, which is positive: y = ln x. y has the shape of x."""
+    return np.log(x), x
+
+
+def log_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    """The slope of ln x is 1/x."""
+    x = saved
+    return (dy / x,)
+
+
+LOG = Drill(
+    "log",
+    log_forward,
+    log_backward,
+    question="y = ln x, so x = exp(y). Differentiate that by y, and turn it over.",
+    hints=(
+        "dx/dy = exp(y) = x.",
+        "So dy/dx = 1/x. No small number is added: log is steep near 0, and its slope says so.",
+        "dx = dy / x.",
+    ),
+    cases=[case("a matrix", positive(2, 3))],
+    odd=[case("a number", positive()), case("no entries", positive(0, 3)), case("three axes", positive(2, 1, 3))],
+    extremes=[case("tiny and huge", exactly([1e-12, 1.0, 1e200]))],
+    mutants=[
+        Mutant("product", "the slope of ln x is 1/x, not x", "dy / x", "dy * x"),
+        Mutant("of the logarithm", "divide by x, not by ln x", "dy / x", "dy / np.log(x)"),
+        Mutant("base 10", "this is the slope of log10", "dy / x", "dy / (x * 2.302585092994046)"),
+        Mutant("an eps", "1/(x + eps) is wrong where x is small", "dy / x", "dy / (x + 1e-10)"),
+        Mutant("a minus", "ln x rises: its slope is positive; -1/x² is the slope of 1/x", "dy / x", "-dy / (x * x)"),
+        Mutant("written into dy", "`dy /= x` changes the caller's dy", "return (dy / x,)", "dy /= x\n    return (dy,)"),
+    ],
+)  # fmt: skip

@@ -1,0 +1,224 @@
+"""The decoder: what it says of the next token is what the model's own forward says, at every position."""
+
+import numpy as np
+import pytest
+
+from gpt.config import ModelConfig
+from gpt.generation.decoder import Decoder
+from gpt.model import GPT
+from nanograd import ops
+from nanograd.op import MODE, no_grad
+
+SHAPE = {"vocab_size": 17, "context_length": 12, "d_model": 16, "n_layers": 3, "n_heads": 4}
+LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False, "n_kv_heads": 2, "tie_head": False}
+KINDS: dict[str, dict[str, object]] = {
+    "gpt2": {},
+    "no bias": {"bias": False},
+    "rmsnorm": {"norm": "rmsnorm"},
+    "rope": {"position": "rope", "rope_theta": 100.0},
+    "gated": {"mlp": "gated"},
+    "gated relu": {"mlp": "gated", "activation": "relu"},
+    "gelu": {"activation": "gelu"},
+    "shared keys": {"n_kv_heads": 2},
+    "one key": {"n_kv_heads": 1},
+    "wide heads": {"head_dim": 6},
+    "qk_norm": {"qk_norm": True},
+    "own head": {"tie_head": False},
+    "llama": LLAMA,
+    "qwen": {**LLAMA, "qk_norm": True, "head_dim": 6, "norm_eps": 1e-3},
+}
+
+
+def make(kind: str, dtype: type = np.float64, **changes: object) -> GPT:
+    """Return a model whose every tensor matters: gains and biases too are random."""
+    rng = np.random.default_rng(0)
+    model = GPT(ModelConfig(**{**SHAPE, **KINDS[kind], **changes}), rng)  # type: ignore[arg-type]
+    for p in model.parameters():
+        p.data = p.data + 0.3 * rng.standard_normal(p.shape)
+    return model.astype(dtype).eval()
+
+
+def full(model: GPT, ids: np.ndarray) -> np.ndarray:
+    """Return the logits (B, T, V) of the model's own forward."""
+    with no_grad():
+        return model(ids).data
+
+
+def random_ids(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, SHAPE["vocab_size"], shape)
+
+
+def close(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-12) -> None:
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    assert np.abs(a - b).max() <= tolerance * np.abs(b).max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+@pytest.mark.parametrize("prompt", [1, 2, 5, 12])
+def test_every_position_is_that_of_the_full_forward(kind: str, dtype: type, tolerance: float, prompt: int) -> None:
+    model, ids = make(kind, dtype), random_ids(2, 12)
+    due = full(model, ids)
+    decoder = Decoder(model, 2)
+    close(decoder.prefill(ids[:, :prompt]), due[:, prompt - 1], tolerance)
+    for t in range(prompt, 12):
+        close(decoder.step(ids[:, t]), due[:, t], tolerance)
+    assert decoder.length == 12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_padded_on_the_left_are_what_they_are_alone(kind: str) -> None:
+    model, ids = make(kind), random_ids(3, 12)
+    lengths = np.array([7, 1, 4])
+    prompts = np.full(
+        (3, 9), -1
+    )  # what lies in the padding is never looked at, and columns of padding alone are cut off
+    for b, n in enumerate(lengths):
+        prompts[b, 9 - n :] = ids[b, :n]
+    decoder = Decoder(model, 3)
+    logits = decoder.prefill(prompts, lengths)
+    for t in range(5):
+        for b, n in enumerate(lengths):
+            close(logits[b], full(model, ids[b : b + 1, : n + t])[0, -1])
+        logits = decoder.step(ids[np.arange(3), lengths + t])
+    assert decoder.length == 12
+
+
+@pytest.mark.parametrize("context", [1, 2, 5, 12])
+def test_learned_positions_drop_the_older_half_of_each_row_that_is_full(context: int) -> None:
+    model, ids = make("gpt2", context_length=context), random_ids(2, 40)
+    prompt = min(3, context)
+    lengths = np.array([prompt, max(1, prompt - 1)])
+    rows = [list(ids[b, prompt - n : prompt]) for b, n in enumerate(lengths)]
+    decoder = Decoder(model, 2)
+    decoder.prefill(ids[:, :prompt], lengths)
+    for t in range(prompt, 40):
+        logits = decoder.step(ids[:, t])
+        for b, row in enumerate(rows):
+            if len(row) == context:
+                del row[: context - context // 2]
+            row.append(ids[b, t])
+            close(logits[b], full(model, np.array([row]))[0, -1])
+
+
+def banded(model: GPT, ids: np.ndarray, context: int) -> np.ndarray:
+    """Return the logits (B, T, V) of a forward in which every token of every block sees the last `context` only."""
+    T = ids.shape[1]
+    with no_grad():
+        x = model.tok_emb(ids)
+        for block in model.blocks:
+            x = block(x, ~np.tri(T, k=-context, dtype=bool))  # and causal besides
+        return ops.linear(model.norm(x), model.head_weight).data
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].get("position") == "rope"])
+@pytest.mark.parametrize("context", [1, 3, 12])
+def test_rope_slides_over_the_last_tokens(kind: str, context: int) -> None:
+    model, ids = make(kind, context_length=context), random_ids(2, 40)
+    lengths = np.array([min(3, context), 1])
+    decoder = Decoder(model, 2)
+    logits = decoder.prefill(ids[:, 3 - lengths[0] : 3], lengths)
+    due = [banded(model, ids[b : b + 1, 3 - n :], context)[0] for b, n in enumerate(lengths)]
+    for t in range(3, 40):
+        for b, n in enumerate(lengths):
+            close(logits[b], due[b][t - 4 + n])
+        logits = decoder.step(ids[:, t])
+
+
+def test_rope_goes_on_sliding_after_rows_changed_places() -> None:
+    model, ids = make("rope", context_length=5), random_ids(2, 20)
+    decoder = Decoder(model, 2)
+    decoder.prefill(ids[:, :4])
+    for t in range(4, 9):
+        decoder.step(ids[:, t])
+    decoder.reorder(np.array([1, 0]))
+    crossed = np.concatenate((ids[::-1, :9], ids[:, 9:]), axis=1)
+    due = banded(model, crossed, 5)
+    for t in range(9, 20):
+        close(decoder.step(ids[:, t]), due[:, t])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_large_models_and_long_prompts_go_over_threads_to_the_same_result(kind: str) -> None:
+    model, ids = make(kind, context_length=300, d_model=256, n_heads=8, d_ff=1024), random_ids(2, 300)
+    lengths = np.array([297, 200])
+    decoder = Decoder(model, 2)
+    assert not decoder.small
+    due = [full(model, ids[b : b + 1, 297 - n :])[0] for b, n in enumerate(lengths)]
+    logits = decoder.prefill(ids[:, :297], lengths)
+    for t in range(297, 300):
+        for b, n in enumerate(lengths):
+            close(logits[b], due[b][t - 298 + n])
+        logits = decoder.step(ids[:, t])
+
+
+def test_of_a_long_prompt_the_end_is_read() -> None:
+    model, ids = make("gpt2"), random_ids(1, 30)
+    close(Decoder(model).prefill(ids), full(model, ids[:, -12:])[:, -1])
+
+
+def test_rows_go_on_from_other_rows() -> None:
+    model, ids = make("gpt2"), random_ids(3, 8)
+    decoder = Decoder(model, 3)
+    decoder.prefill(ids[:, :6], np.array([6, 3, 5]))
+    decoder.reorder(np.array([2, 2, 1]))
+    logits = decoder.step(ids[:, 6])
+    for b, (row, n) in enumerate([(2, 5), (2, 5), (1, 3)]):
+        text = np.append(ids[row, 6 - n : 6], ids[b, 6])[None]
+        close(logits[b], full(model, text)[0, -1])
+
+
+def test_rows_that_changed_places_are_read_again_where_they_went() -> None:
+    model, ids = make("gpt2", context_length=6), random_ids(2, 9)
+    decoder = Decoder(model, 2)
+    decoder.prefill(ids[:, :6])
+    decoder.reorder(np.array([1, 0]))
+    close(decoder.step(ids[:, 6]), full(model, np.column_stack((ids[::-1, 3:6], ids[:, 6])))[:, -1])
+
+
+def test_a_second_prompt_forgets_the_first() -> None:
+    model, ids = make("gpt2"), random_ids(2, 6)
+    decoder = Decoder(model)
+    decoder.prefill(ids[:1])
+    close(decoder.prefill(ids[1:, :3]), full(model, ids[1:, :3])[:, -1])
+    close(decoder.step(ids[1:, 3]), full(model, ids[1:, :4])[:, -1])
+
+
+def test_it_reads_the_models_own_weights_and_records_nothing() -> None:
+    model, ids = make("gpt2"), random_ids(1, 6)
+    decoder = Decoder(model)
+    decoder.prefill(ids[:, :5])
+    before = decoder.step(ids[:, 5])
+    assert MODE.get().grad
+    assert isinstance(before, np.ndarray)
+    model.norm.weight.copy_(2 * model.norm.weight.data)
+    decoder.prefill(ids[:, :5])
+    assert np.abs(decoder.step(ids[:, 5]) - before).max() > 0.1
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda d: d.prefill(np.zeros((3, 2), int)), r"prefill: ids must be \(2, T\) with T at least 1, got shape"),
+        (lambda d: d.prefill(np.zeros((2, 0), int)), r"got shape \(2, 0\)"),
+        (lambda d: d.prefill(np.zeros((2, 3), int), np.array([0, 3])), r"one from 1 to 3 for each row, got \[0, 3\]"),
+        (lambda d: d.prefill(np.zeros((2, 3), int), np.array([4, 3])), r"one from 1 to 3 for each row, got \[4, 3\]"),
+        (lambda d: d.prefill(np.zeros((2, 9), int)), "9 tokens are more than the Decoder's capacity=4"),
+        (lambda d: d.step(np.zeros(3, int)), r"step: ids must be \(2,\), one for each row, got shape \(3,\)"),
+        (lambda d: d.step(np.array([0, 17])), r"step: ids must lie in \[0, 17\), got \[0, 17\]"),
+        (lambda d: d.step(np.array([-1, 0])), r"step: ids must lie in \[0, 17\), got \[-1, 0\]"),
+        (lambda d: d.prefill(np.full((2, 1), 17)), r"step: ids must lie in \[0, 17\), got \[17, 17\]"),
+        (lambda d: d.prefill(np.full((2, 2), 17)), r"embedding: ids must lie in \[0, 17\)"),
+        (
+            lambda d: [d.step(np.zeros(2, int)) for _ in range(5)],
+            "cache is full; make the Decoder with more than capacity=4",
+        ),
+        (lambda d: d.reorder(np.zeros(1, int)), r"reorder: rows must be \(2,\), one for each row, got shape \(1,\)"),
+    ],
+)
+def test_what_does_not_fit_is_said(act, message: str) -> None:  # type: ignore[no-untyped-def]
+    decoder = Decoder(make("gpt2"), 2, capacity=4)
+    with pytest.raises(ValueError, match=message):
+        act(decoder)

@@ -1,0 +1,215 @@
+"""Tests of gpt/runs/checkpoint.py: what goes in comes out, and a file that was touched is recognised."""
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpt
+from gpt.runs.checkpoint import BEST, FORMAT, LAST, Position, find_checkpoint, load_checkpoint, save_checkpoint
+from gpt.config import ModelConfig, TrainConfig
+from gpt.model import GPT
+from gpt.runs.safetensors import load_file, save_file
+from gpt.tokenizer import BPETokenizer, CharTokenizer
+from gpt.training import accumulate_gradients, make_optimizer, pretraining
+from nanograd.optim import AdamW
+
+ROOT = Path(gpt.__file__).parents[1]
+MODEL = ModelConfig(vocab_size=3, context_length=2, d_model=2, n_layers=1, n_heads=1, d_ff=1, bias=False)
+TRAIN = TrainConfig(batch_size=2, max_steps=5, data="some.txt", lr=0.1)
+TOKENIZER = CharTokenizer("abc")
+
+
+def trained() -> tuple[GPT, AdamW]:
+    """Return a model and an optimizer that have taken two steps, so that nothing is zero."""
+    model = GPT(MODEL, np.random.default_rng(0))
+    optimizer = make_optimizer(model, TRAIN)
+    objective = pretraining(model, np.array([0, 1, 2, 1, 0, 2, 2, 1]), None, TRAIN)
+    for step in range(2):
+        accumulate_gradients(model, objective, TRAIN, step)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, optimizer
+
+
+def save(path: Path, position: Position | None = None) -> None:
+    save_checkpoint(path, *trained(), TRAIN, TOKENIZER, position or Position(step=2))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("saved") / LAST
+    save(path)
+    return path.read_bytes()
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    position = Position(2, 1.5, 0.25, 0.125, "text", {"train.tokens": "ab"}, {"kernel": "k"})
+    save(tmp_path / LAST, position)
+    model, optimizer = trained()
+    checkpoint = load_checkpoint(tmp_path / LAST)
+    assert checkpoint.model_config == MODEL
+    assert checkpoint.train_config == TRAIN
+    assert checkpoint.tokenizer.sha256 == TOKENIZER.sha256
+    assert checkpoint.position == position
+    again = checkpoint.model()
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name], array, err_msg=name)
+    fresh = make_optimizer(again, TRAIN)
+    checkpoint.load_optimizer(fresh)
+    assert fresh.t == optimizer.t == 2
+    for name, array in optimizer.state_dict().items():
+        assert np.any(array), name
+        np.testing.assert_array_equal(fresh.state_dict()[name], array, err_msg=name)
+
+
+def test_a_bpe_tokenizer_comes_back(tmp_path: Path) -> None:
+    tokenizer = BPETokenizer.train("the cat sat on the mat, é", 262)
+    save_checkpoint(tmp_path / LAST, *trained(), TRAIN, tokenizer, Position())
+    again = load_checkpoint(tmp_path / LAST).tokenizer
+    assert again.sha256 == tokenizer.sha256
+    assert again.encode("that café") == tokenizer.encode("that café")
+
+
+def test_it_is_one_safetensors_file_with_names_and_json(tmp_path: Path) -> None:
+    save(tmp_path / LAST)
+    tensors, metadata = load_file(tmp_path / LAST)
+    model = {name.removeprefix("model.") for name in tensors if name.startswith("model.")}
+    assert {"tok_emb.weight", "pos_emb.weight", "blocks.0.attn.w_qkv.weight", "norm.weight"} <= model
+    assert set(tensors) == {f"{part}.{name}" for part in ("model", "adamw.m", "adamw.v") for name in model}
+    assert {array.dtype for array in tensors.values()} == {np.dtype(np.float32)}
+    assert metadata["format"] == FORMAT
+    assert json.loads(metadata["model_config"])["d_model"] == 2
+    assert json.loads(metadata["position"])["step"] == 2
+
+
+def test_a_checkpoint_from_before_a_field_was_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff", "dropout", "bias")
+    monkeypatch.setattr(ModelConfig, "to_dict", lambda self: {name: getattr(self, name) for name in fields})
+    save(tmp_path / LAST)
+    monkeypatch.undo()
+    assert len(json.loads(load_file(tmp_path / LAST)[1]["model_config"])) == len(fields)
+    checkpoint = load_checkpoint(tmp_path / LAST)
+    assert checkpoint.model_config == MODEL
+    ids = np.array([[0, 2], [1, 1]])
+    np.testing.assert_array_equal(checkpoint.model()(ids).data, trained()[0](ids).data)
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path: Path, saved: bytes) -> None:
+    save(tmp_path / LAST)
+    assert (tmp_path / LAST).read_bytes() == saved
+
+
+@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_one_flipped_byte_anywhere_is_recognised(tmp_path: Path, saved: bytes, stride: int) -> None:
+    path = tmp_path / LAST
+    for position in range(0, len(saved), stride):
+        damaged = bytearray(saved)
+        damaged[position] ^= 0xFF if position % 2 else 0x01
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"last\.safetensors") as caught:
+            load_checkpoint(path)
+        assert "give another checkpoint: a run has best.safetensors and last.safetensors" in str(caught.value)
+
+
+def test_a_file_cut_off_anywhere_is_recognised(tmp_path: Path, saved: bytes) -> None:
+    path = tmp_path / LAST
+    for length in [*range(20), *range(20, len(saved), 97), len(saved) - 1]:
+        path.write_bytes(saved[:length])
+        with pytest.raises(ValueError, match="it is no checkpoint, or damaged; give another checkpoint"):
+            load_checkpoint(path)
+    path.write_bytes(saved + b"\0")
+    with pytest.raises(ValueError, match="it is no checkpoint, or damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_other_safetensors_are_no_checkpoint(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "other.safetensors", metadata)
+    with pytest.raises(ValueError, match=r"other\.safetensors is no checkpoint of this program: .* gpt-checkpoint-1"):
+        load_checkpoint(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model_config", None, "'model_config'"),
+        ("model_config", '{"d_modell": 2}', "unknown key 'd_modell'; did you mean d_model?"),
+        ("train_config", '{"lr": "fast"}', "lr must be float, got 'fast'"),
+        ("position", '{"stepp": 1}', "stepp"),
+        ("tokenizer", "{}", "this is no tokenizer"),
+        ("tokenizer", "[", "Expecting value"),
+    ],
+)
+def test_metadata_of_another_version_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: str | None, message: str
+) -> None:
+    save(tmp_path / LAST)
+    tensors, metadata = load_file(tmp_path / LAST)
+    if value is None:
+        del metadata[key]
+    else:
+        metadata[key] = value
+    save_file(tensors, tmp_path / LAST, metadata)
+    with pytest.raises(ValueError, match="is damaged: its content does not match its SHA-256"):
+        load_checkpoint(tmp_path / LAST)
+    monkeypatch.setattr("gpt.runs.checkpoint._digest", lambda tensors, metadata: "same")
+    save_file(tensors, tmp_path / LAST, {**metadata, "sha256": "same"})
+    with pytest.raises(ValueError, match=f"its metadata cannot be read by this version: .*{re.escape(message)}"):
+        load_checkpoint(tmp_path / LAST)
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bytes, call: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    save(tmp_path / LAST)
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path / LAST, Position(step=3))
+    assert (tmp_path / LAST).read_bytes() == saved
+    assert os.listdir(tmp_path) == [LAST]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+import test_checkpoint
+setattr(os, sys.argv[2], lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
+test_checkpoint.save(test_checkpoint.Path(sys.argv[1]), test_checkpoint.Position(step=3))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_kill_during_a_save_leaves_the_checkpoint_before(tmp_path: Path, saved: bytes, call: str) -> None:
+    save(tmp_path / LAST)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / LAST), call, str(Path(__file__).parent)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    assert subprocess.run(command, env=env, check=False).returncode == -9
+    assert (tmp_path / LAST).read_bytes() == saved
+    assert load_checkpoint(tmp_path / LAST).position.step == 2
+    assert len(os.listdir(tmp_path)) == 2  # the half of the new one, under another name
+
+
+def test_a_path_means_a_file_or_the_checkpoint_preferred(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="there is no run or checkpoint at"):
+        find_checkpoint(run)
+    run.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint .*; give the folder of a run"):
+        find_checkpoint(run)
+    (run / LAST).touch()
+    assert find_checkpoint(run) == find_checkpoint(run / LAST) == run / LAST
+    (run / BEST).touch()
+    assert find_checkpoint(run) == run / BEST
+    assert find_checkpoint(run, LAST) == run / LAST

@@ -1,0 +1,177 @@
+"""Tests of gpt/runs/estimate.py: parameters counted by hand, memory measured, and the way out where it would not do."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gpt
+from gpt.runs import estimate
+from gpt.config import ModelConfig, TrainConfig
+from gpt.runs.estimate import available_memory, check_memory, count, duration, forward_flops, gigabytes, training_memory
+from gpt.model import GPT
+from nanograd.nn import count_parameters
+
+ROOT = Path(gpt.__file__).parents[1]
+
+
+def test_parameters_are_counted_as_by_hand() -> None:
+    config = ModelConfig(vocab_size=5, context_length=3, d_model=2, n_layers=1, n_heads=1, d_ff=4)
+    tables = 5 * 2 + 3 * 2
+    attention = (2 * 6 + 6) + (2 * 2 + 2)
+    mlp = (2 * 4 + 4) + (4 * 2 + 2)
+    norms = 3 * (2 + 2)
+    assert count(config) == tables + attention + mlp + norms == 74
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("d_ff", [None, 7])
+@pytest.mark.parametrize(("d_model", "n_layers", "n_heads"), [(4, 1, 1), (6, 3, 2)])
+def test_the_count_is_that_of_the_model(
+    d_model: int, n_layers: int, n_heads: int, d_ff: int | None, bias: bool
+) -> None:
+    config = ModelConfig(
+        vocab_size=11, context_length=5, d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_ff=d_ff, bias=bias
+    )
+    assert count(config) == count_parameters(GPT(config).parameters())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("tie_head", [True, False])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"norm": "rmsnorm"},
+        {"position": "rope", "head_dim": 8},
+        {"mlp": "gated"},
+        {"n_kv_heads": 1, "qk_norm": True},
+        {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "d_ff": 5, "n_kv_heads": 1, "qk_norm": True},
+    ],
+)
+def test_the_count_is_that_of_every_kind_of_model(parts: dict[str, Any], tie_head: bool, bias: bool) -> None:
+    config = ModelConfig(
+        vocab_size=11, context_length=5, d_model=12, n_layers=3, n_heads=2, bias=bias, tie_head=tie_head, **parts
+    )
+    assert count(config) == count_parameters(GPT(config).parameters())
+
+
+def test_operations_of_a_token_by_hand() -> None:
+    config = ModelConfig(vocab_size=5, context_length=3, d_model=2, n_layers=1, n_heads=1, d_ff=4)
+    weights = 2 * 6 + 2 * 2 + 2 * 4 + 4 * 2 + 5 * 2  # w_qkv, out_proj, up, down, head
+    seen = 2 * 2 * 2  # of three tokens 1, 2 and 3 are seen: 2 in the mean, with 2 features to score and 2 to answer
+    assert forward_flops(config) == 2 * (weights + seen)
+    assert forward_flops(config, 1) == 2 * (weights + 4)
+    modern = dataclasses.replace(config, mlp="gated", n_heads=2, n_kv_heads=1, head_dim=4, position="rope")
+    weights = 2 * 4 * (2 + 2) + 8 * 2 + 3 * 2 * 4 + 5 * 2
+    assert forward_flops(modern) == 2 * (weights + 2 * 2 * 8)
+
+
+MEASURE = """
+import json, re, sys
+import numpy as np
+from gpt.config import ModelConfig, TrainConfig
+from gpt.model import GPT
+from gpt.training import make_optimizer, train
+def peak():  # of this process alone: getrusage would count what its parent had when it was started
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024
+shape, batch_size, shards = json.loads(sys.argv[1])
+config = TrainConfig(batch_size=batch_size, shards=shards, max_steps=3, warmup_steps=1)
+ids = np.random.default_rng(0).integers(0, shape["vocab_size"], 5000)
+np.ones((256, 256), np.float32) @ np.ones((256, 256), np.float32)  # the buffers of BLAS
+before = peak()
+model = GPT(ModelConfig(**shape))
+train(model, make_optimizer(model, config), ids, ids[:600], config, log=lambda record: None)
+print(peak() - before)
+"""
+
+
+MEDIUM = ModelConfig(vocab_size=1024, context_length=128, d_model=256, n_layers=4, n_heads=4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize(
+    ("config", "batch_size"),
+    [
+        (MEDIUM, 16),
+        (ModelConfig(vocab_size=1024, context_length=128, d_model=128, n_layers=4, n_heads=4, dropout=0.2), 16),
+        (ModelConfig(vocab_size=8192, context_length=64, d_model=256, n_layers=2, n_heads=4), 16),  # most is the head
+        (ModelConfig(vocab_size=300, context_length=512, d_model=128, n_layers=6, n_heads=8), 4),  # attention
+        (ModelConfig(vocab_size=16000, context_length=32, d_model=384, n_layers=3, n_heads=6), 2),  # parameters
+        (dataclasses.replace(MEDIUM, norm="rmsnorm", position="rope", mlp="gated", bias=False), 16),
+        (dataclasses.replace(MEDIUM, position="rope", mlp="gated", n_kv_heads=1, qk_norm=True, tie_head=False), 16),
+        (dataclasses.replace(MEDIUM, activation="gelu"), 16),
+        (dataclasses.replace(MEDIUM, mlp="gated", activation="relu", head_dim=128), 16),
+    ],
+)
+def test_the_memory_told_is_that_measured_to_a_quarter(config: ModelConfig, batch_size: int, shards: int) -> None:
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", MEASURE, json.dumps((config.to_dict(), batch_size, shards))]
+    measured = int(subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout)
+    told = training_memory(config, batch_size, shards)
+    assert 0.75 * measured <= told <= 1.25 * measured, f"told {gigabytes(told)}, measured {gigabytes(measured)}"
+
+
+def test_more_of_anything_takes_more_memory() -> None:
+    base: dict[str, Any] = {"vocab_size": 65, "context_length": 32, "d_model": 64, "n_layers": 2, "n_heads": 2}
+    memory = training_memory(ModelConfig(**base), 8)
+    for name in set(base) - {"n_heads"}:  # the attention probabilities of a head are never kept
+        assert training_memory(ModelConfig(**{**base, name: 2 * base[name]}), 8) > memory, name
+    assert training_memory(ModelConfig(**base, dropout=0.1), 8) > memory
+    assert training_memory(ModelConfig(**base), 16) > memory
+
+
+def test_enough_memory_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, config = ModelConfig(), TrainConfig()
+    needed = training_memory(model, config.batch_size)
+    for free in (needed, None):
+        monkeypatch.setattr(estimate, "available_memory", lambda free=free: free)
+        assert check_memory(model, config) == needed
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "steps", "fits", "way_out"),
+    [(16, 1, 4, "4 --grad-accum-steps 4"), (8, 3, 4, "4 --grad-accum-steps 6"), (17, 1, 8, "8 --grad-accum-steps 3")],
+)
+def test_a_batch_too_large_is_to_be_split(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, steps: int, fits: int, way_out: str
+) -> None:
+    model = ModelConfig()
+    monkeypatch.setattr(estimate, "available_memory", lambda: training_memory(model, fits))
+    with pytest.raises(MemoryError, match=f"--batch-size {way_out} makes batches as large in less memory"):
+        check_memory(model, TrainConfig(batch_size=batch_size, grad_accum_steps=steps))
+
+
+def test_a_model_too_large_for_a_batch_of_one_is_to_be_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelConfig()
+    monkeypatch.setattr(estimate, "available_memory", lambda: training_memory(model, 1) - 1)
+    with pytest.raises(MemoryError, match=r"are free; make the model smaller: --d-model, --n-layers"):
+        check_memory(model, TrainConfig())
+
+
+def test_absurd_sizes_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "available_memory", lambda: 8 * 10**9)
+    with pytest.raises(MemoryError, match=r"--batch-size \d+ --grad-accum-steps \d+"):
+        check_memory(ModelConfig(), TrainConfig(batch_size=10**15 + 1))
+    with pytest.raises(MemoryError, match="make the model smaller"):
+        check_memory(ModelConfig(vocab_size=10**18), TrainConfig())
+
+
+def test_the_system_says_how_much_is_free() -> None:
+    free = available_memory()
+    if sys.platform in ("linux", "win32", "darwin"):
+        assert free is not None
+        assert 10**6 < free < 10**14
+    else:
+        assert free is None or free > 0
+
+
+def test_numbers_for_people() -> None:
+    assert [gigabytes(n) for n in (0, 999_000, 1_000_000, 2_340_000_000)] == ["0 kB", "999 kB", "1 MB", "2.3 GB"]
+    assert [duration(s) for s in (0, 59.6, 61, 3600, 86400)] == ["0:00", "1:00", "1:01", "1:00:00", "1 day 0:00:00"]

@@ -1,0 +1,400 @@
+"""LoRA: a detour by hand, what trains, what is saved, merging, and a base that went missing."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt.__main__ import main
+from gpt.config import ModelConfig, TrainConfig
+from gpt.generation.decoder import Decoder
+from gpt.lora import (
+    LoRALinear,
+    LoRASettings,
+    absorb_lora,
+    add_lora,
+    has_lora,
+    lora_state,
+    merge_lora,
+    merged,
+    unmerge_lora,
+)
+from gpt.model import GPT
+from gpt.runs.checkpoint import Position, load_checkpoint, merge_checkpoint, save_checkpoint
+from gpt.runs.task import Task
+from gpt.tokenizer import CharTokenizer
+from nanograd import gradcheck
+from nanograd._tensor import Tensor
+from nanograd.nn import Linear, Module, Parameter
+from nanograd.optim import AdamW
+from nanograd.runtime.files import file_sha256
+
+PLAIN = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=2, n_heads=4)
+MODERN = dataclasses.replace(
+    PLAIN, norm="rmsnorm", position="rope", mlp="gated", n_kv_heads=2, bias=False, tie_head=False, qk_norm=True
+)
+FAMILIES = pytest.mark.parametrize("config", [PLAIN, MODERN], ids=["gpt2", "llama"])
+ALL = {"up", "down", "w_qkv", "out_proj"}
+IDS = np.random.default_rng(1).integers(0, 12, (3, 8))
+TOKENIZER = CharTokenizer("abcdefghijkl")
+SETTINGS = LoRASettings(2, 6.0, ("w_qkv", "out_proj"))
+
+
+class Classifier(Module):
+    """A GPT with something built around it, as a task does."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.gpt = GPT(config, np.random.default_rng(0))
+        self.head = Linear(config.d_model, 3, rng=np.random.default_rng(5))
+
+
+def fresh(config: ModelConfig = PLAIN) -> GPT:
+    return GPT(config, np.random.default_rng(0))
+
+
+def tuned(config: ModelConfig = PLAIN, targets: tuple[str, ...] = SETTINGS.targets) -> GPT:
+    """Return a model whose adapters do something: B is large enough to be seen."""
+    model, rng = fresh(config), np.random.default_rng(2)
+    add_lora(model, 2, 6.0, targets, rng)
+    for name, array in lora_state(model).items():
+        if name.endswith("lora_b"):
+            array[...] = rng.standard_normal(array.shape) * 0.3
+    return model
+
+
+# One layer
+
+
+def hand_layer() -> LoRALinear:
+    inner = Linear(2, 2)
+    inner.weight.copy_(np.array([[1, 2], [3, 4]], np.float32))
+    assert inner.bias is not None
+    inner.bias.copy_(np.array([10, 20], np.float32))
+    layer = LoRALinear(inner, 1, 3.0, np.random.default_rng(0))
+    layer.lora_a.copy_(np.array([[1, -1]], np.float32))
+    layer.lora_b.copy_(np.array([[2], [0.5]], np.float32))
+    return layer
+
+
+def test_a_detour_by_hand() -> None:
+    """x = (5, 1): W x + b = (17, 39); A x = 4, times alpha/r = 3 is 12, and B 12 = (24, 6)."""
+    layer = hand_layer()
+    assert layer(Tensor(np.array([[5, 1]], np.float32))).data.tolist() == [[41, 45]]
+    layer.merge()  # ΔW = 3 B A = [[6, -6], [1.5, -1.5]]
+    assert layer.weight.data.tolist() == [[7, -4], [4.5, 2.5]]
+    assert layer(Tensor(np.array([[5, 1]], np.float32))).data.tolist() == [[41, 45]]
+
+
+def test_the_scale_is_alpha_over_rank() -> None:
+    inner = Linear(4, 4, rng=np.random.default_rng(0))
+    assert LoRALinear(inner, 8, 16.0, np.random.default_rng(0)).scale == 2
+    assert LoRALinear(inner, 4, 2.0, np.random.default_rng(0)).scale == 0.5
+
+
+def test_the_gradient_of_a_layer_is_that_of_finite_differences() -> None:
+    layer = LoRALinear(Linear(5, 4, rng=np.random.default_rng(0)), 2, 3.0, np.random.default_rng(1)).astype(np.float64)
+    rng = np.random.default_rng(3)
+
+    def forward(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        layer.lora_a, layer.lora_b = a, b  # type: ignore[assignment] - gradcheck brings tensors of its own
+        return layer(x)
+
+    gradcheck(forward, *(rng.standard_normal(shape) for shape in ((3, 5), (2, 5), (4, 2))))
+
+
+def test_a_frozen_weight_gets_no_gradient() -> None:
+    layer = hand_layer()
+    x = Tensor(np.array([[5, 1]], np.float32), requires_grad=True)
+    layer(x).backward(np.array([[1, 10]], np.float32))
+    got = {name: None if p.grad is None else p.grad.tolist() for name, p in layer.named_parameters()}
+    assert got == {
+        "weight": None,
+        "bias": None,
+        "lora_a": [[105, 21]],  # 3 (dy B = 7) x
+        "lora_b": [[12], [120]],  # dy times 3 A x
+    }
+    assert x.grad is not None
+    assert x.grad.tolist() == [[31 + 21, 42 - 21]]  # dy W + 3·7 A
+
+
+# A whole model
+
+
+@FAMILIES
+def test_it_starts_as_the_base_exactly(config: ModelConfig) -> None:
+    base, model = fresh(config), fresh(config)
+    targets = (*sorted(ALL), "gate") if config.mlp == "gated" else tuple(sorted(ALL))
+    names = add_lora(model, 2, 4.0, targets, np.random.default_rng(1))
+    assert len(names) == config.n_layers * len(targets)
+    assert "blocks.1.attn.w_qkv" in names
+    np.testing.assert_array_equal(model(IDS).data, base(IDS).data)
+    assert all(array.any() for name, array in lora_state(model).items() if name.endswith("lora_a"))
+
+
+@FAMILIES
+def test_names_of_the_base_stay_and_only_adapters_train(config: ModelConfig) -> None:
+    model, base = tuned(config), fresh(config)
+    own = [name for name in model.state_dict() if ".lora_" not in name]
+    assert own == list(base.state_dict())
+    assert set(lora_state(model)) == {
+        f"blocks.{i}.attn.{place}.lora_{ab}" for i in range(2) for place in ("w_qkv", "out_proj") for ab in "ab"
+    }
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    optimizer = AdamW(model.named_parameters(), 0.1, weight_decay=0.5)
+    assert set(optimizer.parameters) == set(lora_state(model))
+    model.loss(IDS[:, :-1], IDS[:, 1:]).backward()
+    optimizer.step()
+    for name, array in model.state_dict().items():
+        assert (array != before[name]).any() == (".lora_" in name), name
+
+
+@FAMILIES
+def test_merged_and_unmerged_logits_agree(config: ModelConfig) -> None:
+    targets = ("w_qkv", "out_proj", "up", "down", "gate") if config.mlp == "gated" else SETTINGS.targets
+    model = tuned(config, targets).eval()
+    apart = model(IDS).data
+    assert np.abs(apart - fresh(config)(IDS).data).max() > 0.01  # the adapters do something
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    merge_lora(model)
+    assert np.abs(model(IDS).data - apart).max() <= 1e-6
+    merge_lora(model)  # a second time adds nothing
+    assert np.abs(model(IDS).data - apart).max() <= 1e-6
+    unmerge_lora(model)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    np.testing.assert_array_equal(model(IDS).data, apart)
+
+
+def test_merging_in_double_precision_leaves_rounding_alone() -> None:
+    model = tuned(MODERN).astype(np.float64)
+    apart = model(IDS).data
+    merge_lora(model)
+    assert np.abs(model(IDS).data - apart).max() <= 1e-13 * np.abs(apart).max()
+
+
+def test_a_weight_that_subtraction_would_not_bring_back() -> None:
+    layer = hand_layer()
+    layer.weight.copy_(np.array([[1e-8, 2], [3, 4]], np.float32))  # vanishes beside ΔW
+    before = layer.weight.data.copy()
+    layer.merge()
+    layer.unmerge()
+    np.testing.assert_array_equal(layer.weight.data, before)
+
+
+def test_merged_is_for_a_while_even_after_an_error() -> None:
+    model = tuned()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    weight = model.blocks[0].attn.w_qkv.weight
+
+    def fail_inside() -> None:
+        with merged(model):
+            assert (weight.data != before["blocks.0.attn.w_qkv.weight"]).any()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_inside()
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    with merged(fresh()):
+        pass
+
+
+@FAMILIES
+def test_absorbed_it_is_an_ordinary_model(config: ModelConfig) -> None:
+    model = tuned(config).eval()
+    apart = model(IDS).data
+    absorb_lora(model)
+    assert not has_lora(model)
+    assert list(model.state_dict()) == list(fresh(config).state_dict())
+    assert np.abs(GPT.undrawn(config).load_state_dict(model.state_dict())(IDS).data - apart).max() <= 1e-6
+    assert not any(module.training for module in model.modules())
+
+
+@FAMILIES
+def test_the_decoder_sees_adapters_or_refuses(config: ModelConfig) -> None:
+    model = tuned(config).eval()
+    with pytest.raises(ValueError, match=r"Decoder: the model has LoRA adapters that are not merged; call merge_lora"):
+        Decoder(model, 3)
+    expected = model(IDS).data[:, -1]
+    with merged(model):
+        decoder = Decoder(model, 3)
+        decoder.prefill(IDS[:, :-1])
+        assert np.abs(decoder.step(IDS[:, -1]) - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rank", "alpha", "targets", "message"),
+    [
+        (0, 1.0, ["w_qkv"], r"rank must be at least 1 and alpha above 0, got 0 and 1.0"),
+        (2, 0.0, ["w_qkv"], r"rank must be at least 1 and alpha above 0, got 2 and 0.0"),
+        (2, 1.0, ["gate"], r"lora_target: no layer is called 'gate'; this model has down, out_proj, up, w_qkv"),
+        (2, 1.0, [], r"lora_target: names no layer; this model has"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(rank: int, alpha: float, targets: list[str], message: str) -> None:
+    model = fresh()
+    with pytest.raises(ValueError, match=message):
+        add_lora(model, rank, alpha, targets, np.random.default_rng(0))
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_the_head_is_no_target_since_the_model_reads_it_without_calling_it() -> None:
+    with pytest.raises(ValueError, match="no layer is called 'head'"):
+        add_lora(fresh(MODERN), 2, 1.0, ["head"], np.random.default_rng(0))
+
+
+def test_adapters_upon_adapters_are_refused() -> None:
+    with pytest.raises(ValueError, match="the model has adapters already; merge them for good"):
+        add_lora(tuned(), 2, 1.0, ["up"], np.random.default_rng(0))
+
+
+# Files
+
+
+def save_base(path: Path, config: ModelConfig = PLAIN) -> Task:
+    """Write a base, and return a task that begins from it."""
+    save_checkpoint(path, fresh(config), None, TrainConfig(), TOKENIZER, Position())
+    return Task("instruct", lora=SETTINGS, base=str(path), base_sha256=file_sha256(path), template={"a": 1})
+
+
+def save(path: Path, model: Module, task: Task) -> None:
+    optimizer = AdamW(model.named_parameters(), 0.1)
+    save_checkpoint(path, model, optimizer, TrainConfig(), TOKENIZER, Position(step=1), task)
+
+
+@FAMILIES
+def test_adapters_alone_are_saved_and_find_their_base(tmp_path: Path, config: ModelConfig) -> None:
+    task, model = save_base(tmp_path / "base.safetensors", config), tuned(config)
+    save(tmp_path / "lora.safetensors", model, task)
+    checkpoint = load_checkpoint(tmp_path / "lora.safetensors")
+    assert checkpoint.task == task
+    assert checkpoint.part("model.").keys() == lora_state(model).keys()
+    again = checkpoint.model(adapters=True)
+    np.testing.assert_array_equal(again(IDS).data, model(IDS).data)
+    assert {name for name, p in again.named_parameters() if p.requires_grad} == lora_state(model).keys()
+    ordinary = checkpoint.model()
+    assert not has_lora(ordinary)
+    assert np.abs(ordinary(IDS).data - model(IDS).data).max() <= 1e-6
+
+
+def test_a_head_of_the_task_is_saved_with_the_adapters(tmp_path: Path) -> None:
+    task, model = save_base(tmp_path / "base.safetensors"), Classifier(PLAIN)
+    task = dataclasses.replace(task, kind="classify", labels=("a", "b", "c"))
+    add_lora(model.gpt, 2, 6.0, SETTINGS.targets, np.random.default_rng(1))
+    for array in lora_state(model).values():
+        array += 0.1
+    save(tmp_path / "lora.safetensors", model, task)
+    checkpoint = load_checkpoint(tmp_path / "lora.safetensors")
+    assert checkpoint.part("model.").keys() == lora_state(model).keys() | {"head.weight", "head.bias"}
+    again = checkpoint.model(Classifier(PLAIN), adapters=True)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name], array)
+    ordinary = checkpoint.model(Classifier(PLAIN))
+    assert np.abs(ordinary.gpt(IDS).data - model.gpt(IDS).data).max() <= 1e-6
+    with pytest.raises(ValueError, match=r"is not a model that writes text: .*; use python -m gpt classify"):
+        checkpoint.model()
+
+
+def test_random_weights_with_adapters_are_saved_whole(tmp_path: Path) -> None:
+    model = tuned()
+    save(tmp_path / "lora.safetensors", model, Task("instruct", lora=SETTINGS))
+    again = load_checkpoint(tmp_path / "lora.safetensors").model(adapters=True)
+    np.testing.assert_array_equal(again(IDS).data, model(IDS).data)
+
+
+def test_a_base_of_adapters_can_have_adapters_itself(tmp_path: Path) -> None:
+    first = tuned()
+    save(tmp_path / "first.safetensors", first, save_base(tmp_path / "base.safetensors"))
+    second = load_checkpoint(tmp_path / "first.safetensors").model()
+    add_lora(second, 2, 6.0, SETTINGS.targets, np.random.default_rng(7))
+    second.blocks[0].attn.out_proj.lora_b.data += 0.1
+    sha256 = file_sha256(tmp_path / "first.safetensors")
+    task = Task("instruct", lora=SETTINGS, base=str(tmp_path / "first.safetensors"), base_sha256=sha256)
+    save(tmp_path / "second.safetensors", second, task)
+    again = load_checkpoint(tmp_path / "second.safetensors").model(adapters=True)
+    np.testing.assert_array_equal(again(IDS).data, second(IDS).data)
+
+
+def test_a_missing_base_and_another_one_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "lora.safetensors", tuned(), save_base(tmp_path / "base.safetensors"))
+    shutil.move(tmp_path / "base.safetensors", tmp_path / "moved.safetensors")
+    checkpoint = load_checkpoint(tmp_path / "lora.safetensors")  # what needs no weights works
+    with pytest.raises(
+        FileNotFoundError, match=r"lora.safetensors holds .* missing: .*base.safetensors; .* --base FILE"
+    ):
+        checkpoint.model()
+    moved = load_checkpoint(tmp_path / "lora.safetensors", tmp_path / "moved.safetensors")
+    assert np.abs(moved.model()(IDS).data - tuned()(IDS).data).max() <= 1e-6
+    other = GPT(PLAIN, np.random.default_rng(99))
+    save_checkpoint(tmp_path / "base.safetensors", other, None, TrainConfig(), TOKENIZER, Position())
+    with pytest.raises(ValueError, match=r"base.safetensors is not the model that the adapters of .* --base FILE"):
+        checkpoint.model()
+
+
+def test_merged_adapters_are_not_saved_by_mistake(tmp_path: Path) -> None:
+    model, task = tuned(), save_base(tmp_path / "base.safetensors")
+    with merged(model), pytest.raises(ValueError, match="adapters are merged; call unmerge_lora or absorb_lora first"):
+        save_checkpoint(tmp_path / "lora.safetensors", model, None, TrainConfig(), TOKENIZER, Position(), task)
+
+
+@FAMILIES
+def test_gpt_merge_writes_an_ordinary_checkpoint(
+    tmp_path: Path, config: ModelConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora, out = tmp_path / "lora.safetensors", tmp_path / "merged.safetensors"
+    save(lora, tuned(config), save_base(tmp_path / "base.safetensors", config))
+    assert main(["merge", str(lora), "--out", str(out)]) == 0
+    assert main(["merge", str(lora), "--out", str(out)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    (tmp_path / "base.safetensors").unlink()
+    whole = load_checkpoint(out)
+    assert whole.task is not None
+    assert (whole.task.lora, whole.task.template) == (None, {"a": 1})
+    assert list(whole.part("model.")) == sorted(fresh(config).state_dict())
+    assert np.abs(whole.model()(IDS).data - tuned(config)(IDS).data).max() <= 1e-6
+    with pytest.raises(ValueError, match="no optimizer to go on with: its adapters were merged"):
+        whole.check_resumable("instruct")
+    assert main(["merge", str(out), "--out", str(tmp_path / "again")]) == 1
+    assert "has no LoRA adapters to merge" in capsys.readouterr().err
+    assert main(["sample", str(out), "--prompt", "abc", "--max-new-tokens", "5"]) == 0
+
+
+def test_sample_info_and_export_open_adapters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lora = str(tmp_path / "lora.safetensors")
+    save(Path(lora), tuned(), save_base(tmp_path / "base.safetensors"))
+    words = ["--prompt", "abc", "--max-new-tokens", "20", "--temperature", "0"]
+    assert main(["sample", lora, *words]) == 0
+    text = capsys.readouterr().out
+    merge_checkpoint(load_checkpoint(lora), tmp_path / "merged.safetensors")
+    assert main(["sample", str(tmp_path / "merged.safetensors"), *words]) == 0
+    assert capsys.readouterr().out == text
+    assert main(["sample", str(tmp_path / "base.safetensors"), *words]) == 0
+    assert capsys.readouterr().out != text
+    assert main(["info", lora]) == 0
+    assert "LoRA adapters of rank 2, alpha 6, at w_qkv, out_proj" in capsys.readouterr().out
+    assert main(["export", lora, "--out", str(tmp_path / "exported")]) == 0
+    shutil.move(tmp_path / "base.safetensors", tmp_path / "moved.safetensors")
+    assert main(["sample", lora, *words, "--base", str(tmp_path / "moved.safetensors")]) == 0
+    capsys.readouterr()
+    assert main(["sample", lora, *words]) == 1
+    assert "--base FILE" in capsys.readouterr().err
+    assert main(["doctor", lora]) == 1
+    assert "examine what it began from" in capsys.readouterr().err
+    assert main(["train", "--resume", lora]) == 1
+    assert "go on with python -m gpt finetune instruct --resume" in capsys.readouterr().err
+
+
+def test_a_task_that_a_later_version_wrote_is_an_error() -> None:
+    task = Task("classify", {"lr": 1.0}, ("ham", "spam"), None, SETTINGS, "x", "y")
+    assert Task.from_dict(task.to_dict()) == task
+    with pytest.raises(ValueError, match="unknown key 'colour'"):
+        Task.from_dict({**task.to_dict(), "colour": 1})
+
+
+def test_adapters_take_the_dtype_of_their_weight() -> None:
+    inner = Linear(3, 2).astype(np.float64)
+    layer = LoRALinear(inner, 1, 1.0, np.random.default_rng(0))
+    assert {p.dtype for p in layer.parameters()} == {np.dtype(np.float64)}
+    assert isinstance(layer.lora_a, Parameter)

@@ -1,0 +1,104 @@
+"""The cost of ops by hand, and the equations of their docstrings."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+from nanograd.check.cost import EQUATION, Counter, cost, equations, table
+from nanograd.op import OPS
+
+# Sizes are of the first Case: (2, 3) is 6 entries of 4 bytes
+BY_HAND = {  # op: saved bytes, FLOPs forward, FLOPs backward
+    "add": (0, 6, 0),
+    "neg": (0, 6, 6),
+    "mul": (48, 6, 12),  # both factors; two products back
+    "square": (24, 6, 12),  # dy x, times 2
+    "exp": (24, 6, 6),
+    "tanh": (24, 6, 18),  # y y, 1 - , dy ·
+    "sum": (0, 6, 0),
+    "matmul": (24 + 48, 2 * 2 * 3 * 4, 2 * 2 * 2 * 3 * 4),  # (2, 3) (3, 4): two products as large back
+    "einsum": (24 + 48, 2 * 2 * 3 * 4, 2 * 2 * 2 * 3 * 4),
+    "linear": (24 + 32, 2 * 3 * 2 * 4 + 12, 2 * 2 * 3 * 2 * 4 + 12),  # (3, 2) (4, 2)ᵀ, a bias of 4
+    "reshape": (0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_by_hand(name: str) -> None:
+    row = cost(OPS[name])
+    assert (row.saved, row.forward, row.backward) == BY_HAND[name]
+
+
+def test_what_a_counter_counts() -> None:
+    x = np.ones((4, 5)).view(Counter)
+    for run, flops in (
+        (lambda: x + 1, 20),
+        (lambda: x.sum(axis=0), 20),
+        (lambda: x @ x.T, 2 * 4 * 5 * 4),
+        (lambda: np.cumsum(x), 20),
+        (lambda: np.einsum("ij,ij->i", x, x), 40),
+        (lambda: np.exp(x, out=x), 20),
+        (lambda: x.reshape(5, 4), 0),
+    ):
+        Counter.flops = 0
+        assert isinstance(run(), np.ndarray)
+        assert Counter.flops == flops
+
+
+def test_a_row_says_where_the_backward_stands() -> None:
+    row = cost(OPS["softmax"])
+    assert row.equation.startswith("y_j = exp(x_j) / Σ_k exp(x_k)")
+    assert row.gradients == ["dx_i = y_i (dy_i - Σ_j dy_j y_j)"]
+    source, first = inspect.getsourcelines(OPS["softmax"].pair.backward)
+    assert row.place == f"ops/softmax.py:{first}"
+    assert source[0].startswith("def softmax_backward")
+
+
+def test_the_table_has_every_op() -> None:
+    text = table()
+    assert all(re.search(rf"^{name} +\S", text, re.MULTILINE) for name in OPS)
+    assert text.endswith(f"{len(OPS)} ops, each a pair of functions; sizes are of the op's first Case, in float32")
+
+
+# Docstrings
+
+
+def numbers(function: object) -> list[int]:
+    return [
+        int(found.group(2)) for row in (inspect.getdoc(function) or "").splitlines() if (found := EQUATION.match(row))
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_equations_run_from_one_without_gaps(name: str) -> None:
+    pair = OPS[name].pair
+    forward, backward = numbers(pair.forward), numbers(pair.backward)
+    assert forward, "a forward owes its equation"
+    assert backward, "a backward owes its gradient"
+    assert [*forward, *backward] == list(range(1, len(forward) + len(backward) + 1))
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_a_backward_names_gradients_and_quotes_its_last_number(name: str) -> None:
+    op = OPS[name]
+    backward = op.pair.backward
+    names = [each for i, each in enumerate(op.arrays) if i not in op.discrete] or ["x"]
+    lines = equations(backward)
+    said = [each for each in lines if re.search(r"\bd[a-z]+(\b|_|\[)", each)]
+    assert said, f"no line of {lines} says what a gradient is"
+    for each in names:
+        pattern = r"\bdz_k\b" if each == "logits" else rf"\bd{each}(\b|_)"
+        assert cost(op).gradients
+        assert any(re.search(pattern, line) for line in lines), f"d{each} is missing in {lines}"
+    code = inspect.getsource(backward).replace(inspect.getdoc(backward) or "", "")
+    body = code.rpartition('"""')[2]
+    assert f"({numbers(backward)[-1]})" in body, "the code quotes the equation that it computes"
+
+
+def test_the_forward_quotes_too_where_there_are_several() -> None:
+    for name, op in OPS.items():
+        quoted = inspect.getsource(op.pair.forward).rpartition('"""')[2]
+        if len(numbers(op.pair.forward)) > 1:
+            assert re.search(r"# .*\(\d+\)", quoted), name

@@ -1,0 +1,323 @@
+"""gradcheck: it passes what is right, and catches what is wrong."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import GradcheckError, Op, Tensor, gradcheck
+from nanograd.check.gradcheck import compare, finite_differences
+
+X = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.6]])
+
+
+def user_op(name: str, forward: Any, backward: Any) -> Op:
+    """Make an op of two functions of any name."""
+    forward.__name__, backward.__name__ = f"{name}_forward", f"{name}_backward"
+    return Op(forward, backward)
+
+
+def cube(factor: float) -> Op:
+    """Make x³ whose slope is `factor` times what it should be."""
+    return user_op("cube", lambda x: (x * x * x, x), lambda dy, saved: (factor * dy * 3 * saved * saved,))
+
+
+def softmax_with(backward: Any) -> Op:
+    return user_op("softmax", lambda x: ng.ops.softmax.pair.forward(x), backward)
+
+
+# By hand
+
+
+def test_finite_differences_of_a_parabola() -> None:
+    x = np.array([3.0, -1.0])
+    slope = finite_differences(lambda: float((x * x).sum()), x)
+    np.testing.assert_allclose(slope, [6, -2], rtol=1e-10)  # 2x
+    np.testing.assert_array_equal(x, [3, -1])
+
+
+def test_extrapolation_leaves_little_error() -> None:
+    x = np.array([1.0])
+    slope = finite_differences(lambda: float(np.exp(x[0])), x)
+    assert abs(slope[0] - np.e) < 1e-11
+
+
+def test_a_right_backward_passes() -> None:
+    gradcheck(cube(1.0), X)
+    gradcheck(lambda x, y: x @ y.T + x.sum(), X, X)
+
+
+# Planted mistakes
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"),
+    [
+        (1.01, "a constant factor, 1.01×"),
+        (1.0001, "a constant factor, 1.0001×"),
+        (2.0, "a constant factor, exactly 2×"),
+        (-1.0, "a constant factor, exactly -1×: a sign is wrong"),
+        (0.0, "the gradient is zero everywhere"),
+        (np.nan, "6 of 6 entries are NaN or infinite"),
+    ],
+)
+def test_a_wrong_factor_is_caught_and_named(factor: float, reason: str) -> None:
+    with pytest.raises(GradcheckError, match=f"cube: input 0: {reason}"):
+        gradcheck(cube(factor), X)
+
+
+def test_the_message_names_op_place_and_both_numbers() -> None:
+    op = user_op("line", lambda x: (x * 3, None), lambda dy, saved: (dy * 3 + np.array([[0, 0, 0], [0, 1, 0]]),))
+    u = np.random.default_rng(0).standard_normal(X.shape)
+    numeric = 3 * u[1, 1]
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(op, X)
+    said = str(caught.value).splitlines()
+    assert said[0].startswith("line: input 0: ")
+    assert said[1].split() == ["index", "analytic", "numeric", "ratio"]
+    place, _, row = said[2].strip().partition("]")
+    assert place == "[1, 1"
+    np.testing.assert_allclose(
+        [float(w) for w in row.split()], [numeric + 1, numeric, (numeric + 1) / numeric], rtol=1e-5
+    )
+    assert len(said) == 3  # the other entries are right
+
+
+def test_a_function_is_named_too() -> None:
+    def half_forgotten(x: Tensor) -> Tensor:
+        return x * x.detach()  # slope x instead of 2x
+
+    with pytest.raises(GradcheckError, match="half_forgotten: input 0"):
+        gradcheck(half_forgotten, X)
+
+
+def test_the_wrong_input_is_named() -> None:
+    op = user_op("times", lambda a, b: (a * b, (a, b)), lambda dy, saved, needs: (dy * saved[1], -dy * saved[0]))
+    with pytest.raises(GradcheckError, match="times: input 1"):
+        gradcheck(op, X, X + 2)
+
+
+MISTAKES = {
+    "zeros": lambda dy, saved: (np.zeros_like(dy),),
+    "the sum is left out": lambda dy, saved: (saved[0] * dy - saved[0] * dy.mean(axis=-1, keepdims=True),),
+    "y is left out": lambda dy, saved: (dy - (dy * saved[0]).sum(axis=-1, keepdims=True),),
+    "a uniform dy is assumed": lambda dy, saved: (saved[0] * (dy - dy[..., :1]),),
+}
+
+
+@pytest.mark.parametrize("backward", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_in_softmax_are_caught(backward: Any) -> None:
+    with pytest.raises(GradcheckError, match="softmax: input 0"):
+        gradcheck(softmax_with(backward), X)
+
+
+@pytest.mark.parametrize("backward", MISTAKES.values(), ids=MISTAKES)
+def test_a_uniform_cotangent_would_have_missed_them(backward: Any) -> None:
+    """Each row of softmax sums to one whatever x is, so sum() has slope zero: and so have all these mistakes."""
+    y, saved = ng.ops.softmax.pair.forward(X)
+    numeric = finite_differences(lambda: float(ng.softmax(X).sum()), X)
+    compare("softmax", backward(np.ones_like(y), saved)[0], numeric, 1e-7)
+
+
+def test_a_missing_unbroadcast_is_caught() -> None:
+    op = user_op("shift", lambda x, b: (x + b, None), lambda dy, saved, needs: (dy, dy))
+    gradcheck(op, X, X)
+    with pytest.raises(
+        GradcheckError, match=r"input 1: .* shape \(2, 3\), the input \(3,\): missing un-broadcast, .* axis 0$"
+    ):
+        gradcheck(op, X, X[0])
+
+
+def test_a_gradient_that_drops_repeats_is_caught() -> None:
+    def rows_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+        dx = np.zeros((2, 3))
+        dx[[0, 0, 1]] = dy
+        return (dx,)
+
+    op = user_op("rows", lambda x: (x[[0, 0, 1]], None), rows_backward)
+    with pytest.raises(GradcheckError, match=r"rows: input 0: differs only at 0 along axis 0"):
+        gradcheck(op, X)
+
+
+def test_a_lost_history_is_caught() -> None:
+    with pytest.raises(GradcheckError, match="the gradient is zero everywhere; was the input detached"):
+        gradcheck(lambda x: Tensor(x.data * 2), X)
+
+
+# What it takes
+
+
+def test_integers_and_none_are_passed_as_they_are() -> None:
+    gradcheck(ng.embedding, X, np.array([1, 1, 0]))
+    gradcheck(ng.linear, X, X, None)
+    gradcheck(ng.layernorm, X, None, X[0], eps=0.1)
+
+
+def test_float32_is_checked_in_float64_and_left_as_it_was() -> None:
+    x = X.astype(np.float32)
+    before = x.copy()
+    gradcheck(cube(1.0), x)
+    np.testing.assert_array_equal(x, before)
+    assert x.dtype == np.float32
+
+
+def test_an_array_without_entries_passes() -> None:
+    gradcheck(ng.exp, np.zeros((0, 3)))
+
+
+def test_options_and_seed_are_passed_on() -> None:
+    gradcheck(ng.softmax, X, axis=0)
+    gradcheck(ng.dropout, X, p=0.5, seed=4)
+    gradcheck(cube(1.0), X, cotangent_seed=7)
+
+
+def test_tolerance_is_relative_to_the_largest_entry() -> None:
+    analytic, numeric = np.array([1000.0, 0.05]), np.array([1000.0, 0.0])
+    compare("x", analytic, numeric, 1e-4)  # 0.05 of 1000
+    with pytest.raises(GradcheckError, match=r"x: worst at \[1\]: analytic 0.05, numeric 0, error 0.05 > 1e-05"):
+        compare("x", analytic, numeric, 1e-5)
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(GradcheckError, match=r"x: gradient has shape \(2,\), the input \(2, 1\)"):
+        compare("x", np.ones(2), np.ones((2, 1)), 1e-7)
+
+
+def test_a_number_is_checked() -> None:
+    gradcheck(cube(1.0), np.array(1.5))
+
+
+# The reasons
+
+
+def mean_without_n(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+    return (np.broadcast_to(dy[:, None], (2, 3)).copy(),)
+
+
+def embedding_without_adding(dy: np.ndarray, saved: Any, needs: Any) -> tuple[np.ndarray, None]:
+    ids, shape = saved
+    dw = np.zeros(shape)
+    dw[ids] += dy
+    return dw, None
+
+
+REASONS = [
+    (
+        "average",
+        lambda x: (x.mean(axis=1), None),
+        mean_without_n,
+        (X,),
+        r"exactly 3×, n = the size of axis 1: a mean's 1/n",
+    ),
+    (
+        "total",
+        lambda x: (x.sum(axis=1), None),
+        lambda dy, s: (np.repeat(dy[:, None], 3, 1) / 3,),
+        (X,),
+        r"exactly 1/3×",
+    ),
+    (
+        "turn",
+        lambda x: (x.T * 1, None),
+        lambda dy, s: (dy * 1,),
+        (X[:, :2],),
+        r"equal after a transpose to axes \(1, 0\)",
+    ),
+    ("turned", lambda x: (x.T * 1, None), lambda dy, s: (dy * 1,), (X,), r"right after a transpose to axes \(1, 0\)"),
+    ("softly", lambda x: ng.ops.softmax.pair.forward(x), MISTAKES["zeros"], (X,), "zero everywhere"),
+    (
+        "softer",
+        lambda x: ng.ops.softmax.pair.forward(x),
+        lambda dy, s: (s[0] * (dy - dy.mean(axis=-1, keepdims=True)),),
+        (X,),
+        "right for a uniform cotangent, wrong for a random one: a projection term is missing",
+    ),
+    (
+        "table",
+        lambda w, ids: (w[ids], (ids, w.shape)),
+        embedding_without_adding,
+        (X, np.array([0, 0, 1])),
+        "an index repeats",
+    ),
+    (
+        "bend",
+        lambda x: (np.maximum(x, 0), x),
+        lambda dy, x: (np.where(x == 0, 7, x > 0) * dy,),
+        (X * [0, 1, 1],),
+        "at a kink",
+    ),
+    ("abs", lambda x: (np.abs(x), x), lambda dy, x: (dy,), (X,), "differs only where the input is negative"),
+    (
+        "centre",
+        lambda x: (x - x.mean(axis=1, keepdims=True), None),
+        lambda dy, s: (dy * 1,),
+        (X,),
+        "off by the same amount all along axis 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "forward", "backward", "inputs", "reason"), REASONS, ids=[each[0] for each in REASONS]
+)
+def test_the_report_says_why(name: str, forward: Any, backward: Any, inputs: Any, reason: str) -> None:
+    with pytest.raises(GradcheckError, match=reason):
+        gradcheck((forward, backward), *inputs)
+
+
+def test_a_slope_between_both_sides_of_a_kink_is_right() -> None:
+    x = np.array([0.0, 1.0, -1.0])
+    report = gradcheck(lambda x: ng.relu(x), x)
+    assert (report.ok, report.kinks) == (True, 1)
+    assert gradcheck(ng.abs, x).kinks == 0  # 0 is what central differences say
+
+
+def test_ties_are_told_from_other_mistakes() -> None:
+    def first_forward(a: np.ndarray, b: np.ndarray) -> Any:
+        return np.maximum(a, b), (a, b)
+
+    def first_backward(dy: np.ndarray, saved: Any, needs: Any) -> Any:
+        a, b = saved
+        return dy * (a >= b) * np.where(a == b, 3, 1), dy * (b > a)
+
+    with pytest.raises(GradcheckError, match="differs only at a kink"):
+        gradcheck((first_forward, first_backward), np.array([1.0, 2.0]), np.array([1.0, 3.0]))
+
+
+def test_large_inputs_are_checked_along_directions() -> None:
+    x = np.random.default_rng(0).standard_normal((40, 30))
+    assert gradcheck(ng.softmax, x).compared == 4
+    with pytest.raises(GradcheckError, match="along a random direction the slope is"):
+        gradcheck(cube(1.001), x)
+
+
+def test_float32_alone_can_be_checked_too() -> None:
+    assert gradcheck(cube(1.0), X, dtype=np.float32).ok
+    assert not gradcheck(cube(1.02), X, dtype=np.float32, raises=False).ok
+
+
+LAWS = [
+    ("an input was written into", lambda x: (np.multiply(x, 2, out=x), None), lambda dy, s: (dy * 2,)),
+    ("dy was written into", lambda x: (x * 2, None), lambda dy, s: (np.multiply(dy, 2, out=dy),)),
+    (
+        "shares memory with what forward saved",
+        lambda x: (x * 2, np.full(x.shape, 2.0)),
+        lambda dy, s: (np.copyto(s, dy * 2) or s,),
+    ),
+    ("a zero cotangent gives", lambda x: (x * 2, None), lambda dy, s: (dy * 2 + 1e-12,)),
+    ("float32 in gives float32, float64 out", lambda x: (x * 2, None), lambda dy, s: (dy * np.float64(2),)),
+    ("two runs differ", lambda x: (x * 2, None), lambda dy, s: (dy * (2 + 1e-12 * np.random.default_rng().random()),)),
+    ("the memory layout matters", lambda x: (x * 2, x.flags.c_contiguous), lambda dy, c: (dy * (2 if c else 3),)),
+]
+
+
+@pytest.mark.parametrize(("said", "forward", "backward"), LAWS, ids=[law[0] for law in LAWS])
+def test_broken_laws_are_named(said: str, forward: Any, backward: Any) -> None:
+    report = gradcheck((forward, backward), X, raises=False)
+    assert any(said in problem for problem in report.problems), str(report)
+
+
+def test_nothing_to_differentiate_is_an_error() -> None:
+    with pytest.raises(ValueError, match="was given no floating input"):
+        gradcheck(ng.exp, np.arange(3))

@@ -1,0 +1,59 @@
+"""Mutation testing of every backward, and of the mutation testing itself."""
+
+import pytest
+
+from nanograd.check import mutants
+from nanograd.check.cases import CASES
+from nanograd.check.cases.equivalents import EQUIVALENT
+from nanograd.check.mutants import Score, scores
+from nanograd.op import OPS
+
+
+@pytest.fixture(scope="module")
+def all_scores() -> list[Score]:
+    return list(scores())
+
+
+def test_no_mutant_survives(all_scores: list[Score]) -> None:
+    for score in all_scores:
+        assert score.survived == [], score.name
+        assert score.caught + len(score.equivalent) == score.total, score.name
+
+
+def test_every_backward_has_mutants(all_scores: list[Score]) -> None:
+    assert {score.name.removesuffix(", fast") for score in all_scores} == set(OPS)
+    assert min(score.total for score in all_scores) >= 5
+    assert sum(score.total for score in all_scores) > 1000
+
+
+def test_every_equivalent_occurs_once_and_has_a_proof(all_scores: list[Score]) -> None:
+    met = {(score.name.removesuffix(", fast"), change) for score in all_scores for change, _ in score.equivalent}
+    assert met == set(EQUIVALENT)
+    assert all(len(proof) > 30 for proof in EQUIVALENT.values())
+
+
+WEAK = [  # Cases by label, and the mistake that they cannot see
+    ("softmax", ["one entry a row"], "→ ", "row"),
+    ("embedding", ["each row once"], "__setitem__", "np.add.at"),
+    ("add", ["one shape"], "unbroadcast(dy, a_shape) → dy", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "labels", "change", "place"), WEAK)
+def test_weak_cases_let_a_mutant_live(
+    name: str, labels: list[str], change: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CASES, name, [case for case in CASES[name] if case.label in labels])
+    score = next(iter(scores([name])))
+    assert any(change in survivor and place in survivor for survivor in score.survived), score.survived
+
+
+def test_the_kinds_of_mistakes() -> None:
+    """By hand, for dx = dy · y of exp: two operands dropped, the sign of ×, and five wrong returns."""
+    changes = [change for change, _ in mutants.mutants(OPS["exp"].pair.backward)]
+    assert any(change.startswith("dy * y → dy / y in return") for change in changes)
+    assert any(change.startswith("dy * y → y in return") for change in changes)
+    assert any("* 1.01" in change for change in changes)
+    assert any("-(dy * y)" in change for change in changes)
+    assert any("np.mean(dy * y)" in change for change in changes)
+    assert len(changes) == len(set(changes)) == 7

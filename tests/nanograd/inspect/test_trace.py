@@ -1,0 +1,97 @@
+"""trace: what is kept of every op, and what arrived where."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import nanograd as ng
+from nanograd import Tensor
+from nanograd.inspect.trace import leaf_names, reachable, summarise
+from nanograd.nn import Linear, Module
+
+
+def leaf(*values: float) -> Tensor:
+    return Tensor(np.array(values), requires_grad=True)
+
+
+def test_a_summary_is_a_corner_and_a_range() -> None:
+    a = np.arange(60.0).reshape(3, 4, 5)
+    assert summarise(a) == ((3, 4, 5), ((0, 1, 2, 3), (5, 6, 7, 8), (10, 11, 12, 13)), 0, 29.5, 59, 0)
+    assert summarise(np.array(7.0)) == ((), ((7,),), 7, 7, 7, 0)
+    assert summarise(np.array([1, np.nan, 3, np.inf]))[2:] == (1, 2, 3, 2)
+    assert summarise(np.zeros((2, 0, 3)))[1:] == ((), 0, 0, 0, 0)
+
+
+def test_what_arrives_is_set_and_then_added() -> None:
+    x = leaf(1.0, 2.0)
+    with ng.trace():
+        loss = (x * x + x).sum()
+        loss.backward()
+    assert loss._node is not None
+    mul, add, total = reachable(loss._node)
+    assert [node.op.name for node in (mul, add, total)] == ["mul", "add", "sum"]
+    assert total.record.visit.dy.corner == ((1,),)
+    to_mul, to_x = add.record.visit.arrivals
+    assert (to_mul.slot, to_mul.nth, to_x.slot, to_x.nth) == (0, 1, 1, 1)
+    second, third = mul.record.visit.arrivals
+    assert (second.nth, second.dx.corner, second.total.corner) == (2, ((1, 2),), ((2, 3),))
+    assert (third.nth, third.dx.corner, third.total.corner) == (3, ((1, 2),), ((3, 5),))
+    np.testing.assert_array_equal(x.grad, [3, 5])
+
+
+def test_another_walk_starts_anew() -> None:
+    x = leaf(3.0)
+    with ng.trace():
+        loss = (x * 2).sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+    assert loss._node is not None
+    mul, _ = reachable(loss._node)
+    assert mul.record.visit.arrivals[0].nth == 1
+    assert mul.record.visit.arrivals[0].total.mean == 2
+
+
+class Pair(Module):
+    def __init__(self) -> None:
+        self.one = Linear(2, 2, bias=False)
+        self.two = Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.one(x)) @ self.one.weight
+
+
+def test_parameters_are_named_by_their_modules() -> None:
+    with ng.trace():
+        loss = Pair()(Tensor([1.0, 2.0], requires_grad=True)).sum()
+    assert loss._node is not None
+    nodes = reachable(loss._node)
+    assert [node.record.scope for node in nodes] == [("Pair", "one"), ("Pair", "two"), ("Pair",), ()]
+    assert list(leaf_names(nodes).values()) == ["x of linear 0", "one.weight", "two.weight", "two.bias"]
+    assert nodes[1].record.shapes == ((2,), (2, 2), (2,))
+
+
+def test_a_record_lives_as_long_as_its_tape() -> None:
+    x = leaf(1.0)
+    with ng.trace():
+        loss = (x * x).sum()
+        loss.backward()
+    assert loss._node is not None
+    kept = weakref.ref(x)
+    gc.disable()
+    try:
+        del x, loss  # no cycle: both go at once
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_what_was_not_traced_is_refused() -> None:
+    x = leaf(1.0)
+    y = x.exp()
+    with ng.trace():
+        loss = y.sum()
+    assert loss._node is not None
+    with pytest.raises(ValueError, match="the op exp was not traced; compute the whole loss inside"):
+        reachable(loss._node)

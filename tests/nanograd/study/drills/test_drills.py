@@ -1,0 +1,236 @@
+"""Drills: what is right is accepted, also where it is written another way; the references are the engine's gradients."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nanograd import OPS, Tensor
+from nanograd.ops.layernorm import layernorm_backward
+from nanograd.study.drills import DRILLS
+from nanograd.study.drills.grade import grade
+from nanograd.study.drills.training import losses
+
+STAGES = ["shape and dtype", "mutation", "random cotangents", "odd shapes"]
+
+
+def add(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
+    """Fold axis by axis, from the last: an axis that is missing or of size 1 is summed."""
+
+    def fold(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        padded = (1,) * (g.ndim - len(shape)) + shape
+        for axis, size in enumerate(padded):
+            if size == 1:
+                g = np.add.reduce(g, axis=axis, keepdims=True)
+        return g.reshape(shape)
+
+    return fold(dy, saved[0]), fold(dy, saved[1])
+
+
+def one_hot(ids: np.ndarray, size: int, dtype: Any) -> np.ndarray:
+    return np.eye(size, dtype=dtype)[ids.ravel()]  # (N, V)
+
+
+def softmax_by_its_jacobian(dy: np.ndarray, saved: Any) -> np.ndarray:
+    jacobian = saved[..., :, None] * np.eye(saved.shape[-1], dtype=dy.dtype) - saved[..., :, None] * saved[..., None, :]
+    return np.einsum("...j,...ji->...i", dy, jacobian)
+
+
+def log_softmax(dy: np.ndarray, saved: Any) -> np.ndarray:
+    p = np.exp(saved)
+    return dy * (1 - p) + p * (dy - dy.sum(axis=-1, keepdims=True))
+
+
+def layernorm(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
+    """Project dn off the directions 1 and n, both of length √C."""
+    n, r, weight = saved
+    C = n.shape[-1]
+    ones = np.ones((C, C), dy.dtype) / C
+    dn = dy * weight
+    dx = dn @ (np.eye(C, dtype=dy.dtype) - ones) - np.einsum("...i,...j,...j->...i", n, n, dn) / C
+    flat, rows = dy.reshape(-1, C), n.reshape(-1, C)
+    return dx * r, np.einsum("tc,tc->c", flat, rows), np.ones(len(flat), dy.dtype) @ flat
+
+
+def rmsnorm(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray]:
+    n, r, weight = saved
+    along = np.einsum("...c,...c,c->...", dy, n, weight)[..., None] / n.shape[-1]
+    return dy * weight * r - n * r * along, np.einsum(
+        "tc,tc->c", dy.reshape(-1, len(weight)), n.reshape(-1, len(weight))
+    )
+
+
+def attend(dy: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Pull back through each row's softmax by its Jacobian, diag(p) - p pᵀ, instead of its shortcut."""
+    scale = 1 / math.sqrt(q.shape[-1])
+    J = p[..., :, None] * np.eye(p.shape[-1], dtype=p.dtype) - p[..., :, None] * p[..., None, :]
+    ds = np.einsum("...ts,...tsr->...tr", np.einsum("...te,...se->...ts", dy, v), J) * scale
+    return (
+        np.einsum("...ts,...sd->...td", ds, k),
+        np.einsum("...ts,...td->...sd", ds, q),
+        np.einsum("...ts,...te->...se", p, dy),
+    )
+
+
+def flash(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
+    """Go through the keys one by one, and never hold more than a column of P."""
+    q, k, v, y, lse = saved
+    scale = 1 / math.sqrt(q.shape[-1])
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for s in range(k.shape[-2]):
+        column = k[..., s : s + 1, :]
+        p = np.exp(scale * (q * column).sum(axis=-1, keepdims=True) - lse)  # (…, T, 1)
+        p[..., :s, :] = 0
+        ds = p * ((dy * v[..., s : s + 1, :]).sum(axis=-1, keepdims=True) - (dy * y).sum(axis=-1, keepdims=True))
+        dq += scale * ds * column
+        dk[..., s, :] = scale * (ds * q).sum(axis=-2)
+        dv[..., s, :] = (p * dy).sum(axis=-2)
+    return dq, dk, dv
+
+
+def block(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
+    """Keep q, k and v apart, and add the three parts of dn1."""
+    n1, norm1, q, k, v, p, a, n2, norm2, u, w_qkv, w_out, w_up, w_down = saved
+    du = np.where(u > 0, dy @ w_down, 0)
+    dh = layernorm_backward(du @ w_up, norm2)[0] + dy
+    parts = attend(dh @ w_out, q, k, v, p)
+    weights = np.split(w_qkv, 3)
+    dn1 = parts[0] @ weights[0] + parts[1] @ weights[1] + parts[2] @ weights[2]
+    dw_qkv = np.concatenate([part.T @ n1 for part in parts])
+    return layernorm_backward(dn1, norm1)[0] + dh, dw_qkv, (a.T @ dh).T, (n2.T @ du).T, (u.T @ dy).T
+
+
+def heads(dy: np.ndarray, saved: Any) -> np.ndarray:
+    """Write each head where it belongs, one at a time."""
+    q, k, v, p, _ = saved
+    B, H, T, D = q.shape
+    dqkv = np.empty((B, T, 3, H, D), dy.dtype)
+    for h in range(H):
+        part = attend(dy[..., h * D : (h + 1) * D], q[:, h], k[:, h], v[:, h], p[:, h])
+        for place, d in enumerate(part):
+            dqkv[:, :, place, h] = d
+    return dqkv.reshape(B, T, 3 * H * D)
+
+
+def gelu_tanh(dy: np.ndarray, saved: Any) -> np.ndarray:
+    """½ (1 + tanh u) = sigmoid(2u) = h, whose slope is 2 h (1 - h) du."""
+    x, t = saved
+    h = (1 + t) / 2
+    return dy * (h + 2 * x * h * (1 - h) * math.sqrt(2 / math.pi) * (1 + 0.134145 * x * x))
+
+
+def tied(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, None]:
+    weight, ids, x = saved
+    return dy.T @ x + one_hot(ids, len(weight), dy.dtype).T @ (dy @ weight), None
+
+
+def cross_entropy(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, None]:
+    p, targets = saved
+    return dy / len(p) * (p - one_hot(targets, p.shape[1], p.dtype)), None
+
+
+def linear(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
+    x, weight = saved
+    dweight = np.tensordot(dy, x, (tuple(range(x.ndim - 1)),) * 2)
+    return (
+        np.einsum("...o,oi->...i", dy, weight),
+        dweight,
+        dy.reshape(-1, len(weight)).T @ np.ones(dy.size // len(weight), dy.dtype),
+    )
+
+
+# One solution a drill that is another computation than the reference
+ALTERNATIVES = {
+    "mul": lambda dy, saved: [saved[1] * dy, np.einsum("...,...->...", saved[0], dy)],
+    "add": add,
+    "sub": lambda dy, saved: (add(dy, saved)[0], add(-dy, saved)[1]),
+    "div": lambda dy, saved: (
+        add(dy / saved[0], (saved[2], ()))[:1] + add(dy * (saved[1] / -saved[0]), ((), saved[0].shape))[1:]
+    ),
+    "exp": lambda dy, saved: np.where(saved > 0, np.exp(np.log(np.where(saved > 0, saved, 1))), 0) * dy,
+    "log": lambda dy, saved: dy * np.exp(-np.log(saved)),
+    "sum": lambda dy, saved: np.repeat(np.expand_dims(dy, saved[1]), saved[0][saved[1]], axis=saved[1]),
+    "mean": lambda dy, saved: np.expand_dims(dy, saved[1]) * np.full(saved[0], 1 / saved[0][saved[1]], dy.dtype),
+    "matmul": lambda dy, saved: (
+        np.einsum("...nm,...km->...nk", dy, saved[1]),
+        np.swapaxes(np.swapaxes(dy, -1, -2) @ saved[0], -1, -2),
+    ),
+    "transpose": lambda dy, saved: np.moveaxis(dy, range(dy.ndim), saved),
+    "reshape": lambda dy, saved: np.array(dy.flat, dy.dtype).reshape(saved),
+    "linear": linear,
+    "relu": lambda dy, saved: np.where(saved < 0, 0, dy),
+    "sigmoid": lambda dy, saved: dy * (0.25 - (saved - 0.5) * (saved - 0.5)),
+    "tanh": lambda dy, saved: dy * (1 - saved) * (1 + saved),
+    "gelu_tanh": gelu_tanh,
+    "swiglu": lambda dy, saved: (
+        dy * saved[1] * (saved[2] + saved[0] * saved[2] * (1 - saved[2])),
+        dy * (saved[0] * saved[2]),
+    ),
+    "softmax": softmax_by_its_jacobian,
+    "log_softmax": log_softmax,
+    "cross_entropy": cross_entropy,
+    "rmsnorm": rmsnorm,
+    "layernorm": layernorm,
+    "embedding": lambda dy, saved: (one_hot(saved[0], saved[1][0], dy.dtype).T @ dy.reshape(-1, saved[1][1]), None),
+    "tied": tied,
+    "dropout": lambda dy, saved: np.where(saved == 0, 0, dy * saved.max(initial=0)),
+    "attention": lambda dy, saved: attend(dy, *saved[:4]),
+    "flash": flash,
+    "block": block,
+    "train": heads,
+}
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_the_reference_is_right(name: str) -> None:
+    drill = dataclasses.replace(DRILLS[name], trains=False)
+    verdict = grade(drill, drill.backward)
+    assert verdict.ok, verdict.said
+    assert [stage for stage in verdict.passed if stage not in ("repeated ids", "extremes")] == [
+        *STAGES,
+        "linearity in dy",
+        "finite differences",
+    ]
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_another_way_is_right_too(name: str) -> None:
+    verdict = grade(dataclasses.replace(DRILLS[name], trains=False), ALTERNATIVES[name])
+    assert verdict.ok, verdict.said
+
+
+@pytest.mark.parametrize("name", [name for name in DRILLS if name in OPS and name != "dropout"])
+def test_the_reference_is_the_engine(name: str) -> None:
+    """Dropout draws its mask in another way."""
+    drill = DRILLS[name]
+    for case in (*drill.cases, *drill.odd):
+        inputs = [Tensor(x, requires_grad=True) if x.dtype.kind == "f" else x for x in case.arrays()]
+        y = OPS[name](*inputs, **case.options, **({"causal": True} if name == "attention" else {}))
+        expected, saved = drill.forward(*case.arrays(), **case.options)
+        np.testing.assert_allclose(y.data, expected, atol=1e-12)
+        dy = np.asarray(np.random.default_rng(0).standard_normal(y.shape))
+        y.backward(dy)
+        for x, dx in zip(inputs, drill.backward(dy, saved), strict=True):
+            if isinstance(x, Tensor):
+                np.testing.assert_allclose(x.grad, dx, atol=1e-10)
+
+
+def test_softmax_by_hand() -> None:
+    """Two equal scores: y = (½, ½), and by (3) dx = ½ (dy - ½ Σ dy)."""
+    y, saved = DRILLS["softmax"].forward(np.array([[3.0, 3.0]]))
+    np.testing.assert_allclose(y, [[0.5, 0.5]])
+    np.testing.assert_allclose(DRILLS["softmax"].backward(np.array([[1.0, 0.0]]), saved)[0], [[0.25, -0.25]])
+
+
+def test_a_small_gpt_learns() -> None:
+    found = losses(DRILLS["train"].forward, DRILLS["train"].backward, steps=40)
+    assert abs(found[0] - math.log(90)) < 0.5  # about 90 characters, none of which is known yet
+    assert np.mean(found[-5:]) < found[0] - 1
+
+
+def test_the_last_drill_ends_with_a_gpt() -> None:
+    verdict = grade(DRILLS["train"], heads)
+    assert verdict.passed[-1] == "training"
+    assert verdict.notes[0].startswith("a GPT trained 100 steps with your backward: loss 4.")
