@@ -1,0 +1,1 @@
+"""The folder of a run, its checkpoints, and what a run is estimated to cost."""
