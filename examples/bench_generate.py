@@ -110,7 +110,7 @@ def measure(rounds: int, compared: bool) -> dict[str, Any]:
 def matrix_bytes(config: ModelConfig) -> int:
     """Return the bytes, in float32, of the matrices that a token must read."""
     d = config.d_model
-    return 4 * (config.n_layers * (4 * d * d + 2 * d * config.mlp_size) + config.vocab_size * d)
+    return 4 * (config.n_layers * (4 * d * d + 2 * d * config.d_ff) + config.vocab_size * d)
 
 
 def prompt_flops(config: ModelConfig, tokens: int) -> int:

@@ -17,6 +17,7 @@ POSITIONS = ("learned", "rope")
 MLPS = ("plain", "gated")
 ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "silu")
 SAMPLINGS = ("random", "epochs")
+RENAMED = {"tie_head": "tie_embeddings"}  # what fields were called before: in old files, and as flags
 
 
 def option(
@@ -28,18 +29,32 @@ def option(
     above: float | None = None,
     below: float | None = None,
     among: tuple[str, ...] = (),
+    computed: bool = False,
 ) -> Any:
-    """Declare a field: its default, its help, the range it must lie in, or the words it must be among."""
-    rules = {"least": least, "most": most, "above": above, "below": below, "among": among}
+    """Declare a field: its default, its help, the range it must lie in, or the words it must be among.
+
+    A computed field may be left out, or be None: it is then computed from the other fields.
+    """
+    rules = {"least": least, "most": most, "above": above, "below": below, "among": among, "computed": computed}
     return dataclasses.field(default=default, metadata={"help": text, **rules})
 
 
+class ComputedInt(int):
+    """A number that a config computed. `dataclasses.replace` passes it on, and the new config computes it again."""
+
+
+class ComputedStr(str):
+    """A word that a config computed, as ComputedInt."""
+
+
 def field_types(config: type) -> dict[str, tuple[type, bool]]:
-    """Return each field's plain type, and whether None is allowed."""
+    """Return the plain type of each field, and whether None is allowed."""
     types = {}
-    for name, hint in typing.get_type_hints(config).items():
+    for field in dataclasses.fields(config):
+        hint = typing.get_type_hints(config)[field.name]
         members = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        types[name] = next(m for m in members if m is not type(None)), type(None) in members
+        optional = type(None) in members or field.metadata["computed"]
+        types[field.name] = next(m for m in members if m is not type(None)), optional
     return types
 
 
@@ -50,6 +65,9 @@ class Config:
     def __post_init__(self) -> None:
         for name, (kind, optional) in field_types(type(self)).items():
             value = getattr(self, name)
+            if isinstance(value, (ComputedInt, ComputedStr)):
+                value = None
+                object.__setattr__(self, name, value)
             if value is None and optional:
                 continue
             if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -80,8 +98,9 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make one from `to_dict`; an unknown key is an error that suggests the nearest name."""
+        """Make one from `to_dict`, also of earlier versions; an unknown key is an error that suggests the nearest name."""
         known = [f.name for f in dataclasses.fields(cls)]
+        values = {RENAMED.get(key, key): value for key, value in values.items()}
         for key in values:
             if key not in known:
                 raise ValueError(f"{cls.__name__}: unknown key {key!r}{nearest(key, known)}")
@@ -96,32 +115,48 @@ def nearest(word: str, known: list[str]) -> str:
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """The shape of a GPT. The defaults make GPT-2's block; see `gpt.block` for those that came after it."""
+    """The shape of a GPT.
+
+    The defaults are those of GPT-2's block; norm=rmsnorm, position=rope, mlp=gated and bias=False make Llama's. What is
+    None when the config is made (d_ff, activation, n_kv_heads, head_dim) is a number or a name afterwards.
+    """
 
     vocab_size: int = option(1024, "number of tokens in the vocabulary", least=1)
     context_length: int = option(128, "how many tokens the model sees at once", least=1)
-    d_model: int = option(128, "features of a token", least=1)
-    n_layers: int = option(4, "blocks", least=1)
+    d_model: int = option(128, "size of a token's hidden state", least=1)
+    n_layers: int = option(4, "number of blocks", least=1)
     n_heads: int = option(4, "attention heads; d_model must be divisible by it unless head_dim is given", least=1)
-    d_ff: int | None = option(
-        None, "features inside the MLP; if none, 4·d_model, of a gated one 8/3·d_model up to a multiple of 8", least=1
+    d_ff: int = option(
+        None,
+        "hidden size of the MLP; if none, 4·d_model, or in a gated MLP 8/3·d_model rounded up to a multiple of 8",
+        least=1,
+        computed=True,
     )
     dropout: float = option(0.0, "share of features dropped while training", least=0, below=1)
     bias: bool = option(True, "biases in linear maps and normalisations")
     norm: str = option("layernorm", "layernorm, or rmsnorm, which neither centres nor shifts", among=NORMS)
-    norm_eps: float = option(1e-5, "what normalisations add to a variance, or a mean square", above=0)
+    norm_eps: float = option(1e-5, "added to the variance, or mean square, by a normalisation", above=0)
     position: str = option(
-        "learned", "learned: a table of positions; rope: queries and keys are turned", among=POSITIONS
+        "learned", "learned: an embedding per position; rope: rotate queries and keys", among=POSITIONS
     )
     rope_theta: float = option(10000.0, "base of rope's wavelengths: the longest is about 2π times it", above=0)
-    mlp: str = option("plain", "plain: widen, bend, narrow; gated: what is bent weighs a second widening", among=MLPS)
-    activation: str | None = option(
-        None, "gelu_tanh, gelu, relu or silu; if none, gelu_tanh, and silu in a gated MLP (SwiGLU)", among=ACTIVATIONS
+    mlp: str = option(
+        "plain",
+        "plain: linear, activation, linear; gated: activation(gate(x)) · up(x), then linear, as in SwiGLU",
+        among=MLPS,
     )
-    n_kv_heads: int | None = option(None, "key and value heads, shared by groups of n_heads; n_heads if none", least=1)
-    head_dim: int | None = option(None, "features of a head; d_model / n_heads if none", least=1)
+    activation: str = option(
+        None,
+        "gelu_tanh, gelu, relu or silu; if none, gelu_tanh, and silu in a gated MLP (SwiGLU)",
+        among=ACTIVATIONS,
+        computed=True,
+    )
+    n_kv_heads: int = option(
+        None, "key and value heads, each shared by a group of query heads; n_heads if none", least=1, computed=True
+    )
+    head_dim: int = option(None, "size of a head; d_model / n_heads if none", least=1, computed=True)
     qk_norm: bool = option(False, "normalise the queries and keys of each head by rmsnorm")
-    tie_head: bool = option(True, "read the next token off the token table; else off a table of the head's own")
+    tie_embeddings: bool = option(True, "use the token embedding as output projection too (weight tying)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,36 +165,26 @@ class ModelConfig(Config):
                 f"d_model must be divisible by n_heads, got d_model={self.d_model} and n_heads={self.n_heads}; "
                 f"try n_heads={_divisor_near(self.d_model, self.n_heads)}"
             )
-        if self.n_heads % self.kv_heads:
+        gated = self.mlp == "gated"  # 8/3 in three matrices are as many weights as 4 in two
+        defaults = {
+            "d_ff": ComputedInt(-(-self.d_model * 8 // 24) * 8 if gated else 4 * self.d_model),
+            "activation": ComputedStr("silu" if gated else "gelu_tanh"),
+            "n_kv_heads": ComputedInt(self.n_heads),
+            "head_dim": ComputedInt(self.d_model // self.n_heads),
+        }
+        for name, default in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"n_heads must be divisible by n_kv_heads, got n_heads={self.n_heads} and n_kv_heads={self.n_kv_heads}; "
-                f"try n_kv_heads={_divisor_near(self.n_heads, self.kv_heads)}"
+                f"try n_kv_heads={_divisor_near(self.n_heads, self.n_kv_heads)}"
             )
-        if self.position == "rope" and self.head_size % 2:
+        if self.position == "rope" and self.head_dim % 2:
             raise ValueError(
-                f"position=rope turns pairs of features: a head must have an even number of them, got {self.head_size}; "
-                f"try head_dim={self.head_size + 1}"
+                f"position=rope rotates pairs of features: head_dim must be even, got {self.head_dim}; "
+                f"try head_dim={self.head_dim + 1}"
             )
-
-    @property
-    def head_size(self) -> int:
-        """Features of a head, D."""
-        return self.head_dim or self.d_model // self.n_heads
-
-    @property
-    def kv_heads(self) -> int:
-        """Key heads, and as many value heads."""
-        return self.n_kv_heads or self.n_heads
-
-    @property
-    def mlp_size(self) -> int:
-        """Features inside the MLP: the default of a gated one has as many weights in three matrices as 4·d_model in two."""
-        return self.d_ff or (-(-self.d_model * 8 // 24) * 8 if self.mlp == "gated" else 4 * self.d_model)
-
-    @property
-    def bend(self) -> str:
-        """Name of the MLP's activation."""
-        return self.activation or ("silu" if self.mlp == "gated" else "gelu_tanh")
 
 
 def _divisor_near(d_model: int, n_heads: int) -> int:
@@ -235,18 +260,20 @@ class LoopConfig(Protocol):
 
 @dataclass(frozen=True)
 class SampleConfig(Config):
-    """How text is drawn from a model."""
+    """How the next token is chosen."""
 
-    max_new_tokens: int = option(200, "tokens to write", least=0)
-    temperature: float = option(0.8, "0 always takes the likeliest token, 1 follows the model, more is wilder", least=0)
-    top_k: int | None = option(None, "draw from the k likeliest tokens only", least=1)
+    max_new_tokens: int = option(200, "number of tokens to generate", least=0)
+    temperature: float = option(
+        0.8, "0 always takes the most probable token, 1 samples the model's distribution, more flattens it", least=0
+    )
+    top_k: int | None = option(None, "sample from the k most probable tokens only", least=1)
     top_p: float | None = option(
-        None, "draw from the likeliest tokens that together reach this probability", least=0, most=1
+        None, "sample from the most probable tokens that together reach this probability", least=0, most=1
     )
     min_p: float | None = option(
-        None, "draw from the tokens at least this many times as likely as the likeliest", least=0, most=1
+        None, "sample from the tokens with at least this share of the highest probability", least=0, most=1
     )
     repetition_penalty: float | None = option(
-        None, "make tokens that were there before less likely; 1 does nothing, 1.2 is usual", least=1
+        None, "make tokens that occurred before less probable; 1 does nothing, 1.2 is usual", least=1
     )
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)

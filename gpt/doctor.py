@@ -115,7 +115,7 @@ def tied_weights(model: GPT) -> Finding:
         if np.may_share_memory(p.data, q.data):
             return Finding(BAD, "tied weights", number, f"{a} and {b} share numbers, which every update moves twice")
     if found == due:
-        head = "is the token table" if model.config.tie_head else "has its own table, as tie_head says"
+        head = "is the token table" if model.config.tie_embeddings else "has its own table, as tie_embeddings says"
         return Finding(OK, "tied weights", number, f"the head {head}; each is counted and moved once")
     table = model.config.vocab_size * model.config.d_model
     why = (
@@ -131,7 +131,7 @@ def causality(model: GPT, ids: np.ndarray) -> Finding:
     T = ids.shape[1]
     with no_grad():
         x = Tensor(model.embed(ids[:1]).data, requires_grad=True)  # (1, T, C)
-    logits = nanograd.linear(model.transform(x), model.head_weight)  # (1, T, V)
+    logits = nanograd.linear(model.transform(x), model.lm_head_weight)  # (1, T, V)
     rng = np.random.default_rng(0)
     leaks = []
     for cut in sorted({1, *np.linspace(1, T - 1, CAUSAL_CUTS, dtype=int).tolist()} - {0, T}):

@@ -35,6 +35,6 @@ def cached_generation(model: GPT, ids: np.ndarray) -> Finding:
     if apart[worst] <= APART * largest:
         return Finding(OK, "generation", number, "with its cache it says what the model says, also beside other texts")
     meaning = (
-        f"after {worst} tokens sample would not write what was trained: gpt.generation.decoder must follow gpt.block"
+        f"after {worst} tokens sample would not write what was trained: gpt.generation.decoder must follow gpt.model"
     )
     return Finding(BAD, "generation", number, meaning)

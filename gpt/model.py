@@ -1,94 +1,246 @@
-"""GPT: a decoder-only transformer, from token ids to the logits of the next token."""
+"""GPT, a decoder-only transformer: the whole model, from top to bottom a norm, attention, the MLP, a block, the GPT.
 
+Shapes in comments: B batch, T time, C = d_model channels, H heads, K key-value heads, D head size, V vocabulary.
+"""
+
+import contextlib
 import math
 import os
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from gpt.block import Block
 from gpt.config import ModelConfig
-from gpt.norm import make_norm
-from gpt.pretrained import Pretrained, load_pretrained
 from nanograd import ops
 from nanograd._tensor import Tensor
-from nanograd.nn import Dropout, Embedding, Linear, Module, Parameter
+from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, no_init
+from nanograd.seeds import next_seed
+
+ACTIVATIONS = {"gelu_tanh": ops.gelu_tanh, "gelu": ops.gelu, "relu": ops.relu, "silu": ops.silu}
 
 
-class GPT(Module):
-    """The language model of Radford et al. 2019 (GPT-2), which see for the sizes, or a later one: the config says.
+def make_norm(config: ModelConfig) -> LayerNorm | RMSNorm:
+    """Return the normalisation of d_model features: GPT-2's LayerNorm, or Llama's RMSNorm, which has no bias."""
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.d_model, eps=config.norm_eps)
+    return LayerNorm(config.d_model, bias=config.bias, eps=config.norm_eps)
 
-    Token and position embeddings are added; n_layers blocks follow, a last normalisation, and a head that is the token
-    table itself (tied, Press and Wolf 2017, arXiv:1608.05859). With position=rope there is no table of positions, since
-    attention turns queries and keys; with tie_head off the head has a table of its own.
+
+class MultiHeadAttention(Module):
+    """Causal self-attention with n_heads heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2).
+
+    One matrix `w_qkv` makes queries, keys and values: its rows are those of all q heads, then k, then v. `out_proj` mixes
+    the outputs of the heads. causal lets a token attend to itself and earlier tokens only. Later variants:
+
+    n_kv_heads  fewer key and value heads, each shared by n_heads/n_kv_heads neighbouring query heads (grouped-query
+                attention, Ainslie et al. 2023, arXiv:2305.13245)
+    head_dim    size of a head, where it is not d_model/n_heads
+    rope_theta  rotate queries and keys by their position, with wavelengths up to about 2π rope_theta (RoPE, Su et al.
+                2021, arXiv:2104.09864)
+    qk_norm     normalise the queries and keys of each head first, which bounds the attention scores (Dehghani et al.
+                2023, arXiv:2302.05442, section 2)
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        n_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        rope_theta: float | None = None,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-5,
+        causal: bool = True,
+        bias: bool = True,
+        dropout: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        if n_heads < 1 or (head_dim is None and d_model % n_heads):
+            raise ValueError(
+                f"attention: d_model must be divisible by n_heads, got d_model={d_model} and n_heads={n_heads}"
+            )
+        self.n_heads, self.n_kv_heads = n_heads, n_kv_heads or n_heads
+        if n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"attention: n_heads must be divisible by n_kv_heads, got n_heads={n_heads} and n_kv_heads={n_kv_heads}"
+            )
+        self.head_dim = head_dim or d_model // n_heads
+        self.rope_theta = rope_theta
+        self.causal = causal
+        self.w_qkv = Linear(d_model, (n_heads + 2 * self.n_kv_heads) * self.head_dim, bias=bias, rng=rng)
+        self.q_norm = RMSNorm(self.head_dim, eps=norm_eps) if qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, eps=norm_eps) if qk_norm else None
+        self.out_proj = Linear(n_heads * self.head_dim, d_model, bias=bias, rng=rng)
+        self.dropout = Dropout(dropout)  # of the output; attention probabilities are dropped with the same p
+
+    def forward(self, x: Tensor, mask: np.ndarray | None = None) -> Tensor:
+        """Map x (B, T, C) to (B, T, C). mask is boolean and broadcasts to (B, H, T, T): True where a token may attend."""
+        p = self.dropout.p if self.training else 0.0
+        qkv = self.w_qkv(x)  # (B, T, (H + 2 K) D)
+        if self.rope_theta is not None or self.q_norm is not None:
+            qkv = self.apply_qk_norm_and_rope(qkv)
+        y = ops.packed_attention(
+            qkv,
+            mask,
+            n_heads=self.n_heads,
+            n_kv_heads=self.n_kv_heads,
+            causal=self.causal,
+            dropout=p,
+            seed=next_seed() if p else None,
+        )  # (B, T, H D): softmax(q kᵀ / √D) v of each head, side by side
+        return self.dropout(self.out_proj(y))
+
+    def apply_qk_norm_and_rope(self, qkv: Tensor) -> Tensor:
+        """Normalise the queries and keys of each head, then rotate them by their position; the shape stays.
+
+        The heads are views of qkv and rope keeps their memory layout, so only the two ops themselves copy.
+        """
+        H, K = self.n_heads, self.n_kv_heads
+        heads = qkv.reshape(*qkv.shape[:-1], H + 2 * K, self.head_dim).swapaxes(-3, -2)  # (B, H + 2 K, T, D)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k, v = heads[..., :H, :, :], heads[..., H : H + K, :, :], heads[..., H + K :, :, :]
+            heads = ops.concat([self.q_norm(q), self.k_norm(k), v], axis=-3)
+        if self.rope_theta is not None:
+            heads = ops.rope(heads, base=self.rope_theta, turned=H + K)
+        return heads.swapaxes(-3, -2).reshape(*qkv.shape)
+
+
+class MLP(Module):
+    """The feed-forward half of a block, at each token by itself: down(activation(up x)).
+
+    A gated MLP computes down(activation(gate x) · up x). With silu it is SwiGLU (Shazeer 2020, arXiv:2002.05202,
+    section 2). At equal d_ff it has 1.5 times the weights.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        *,
+        activation: str = "gelu_tanh",
+        gated: bool = False,
+        bias: bool = True,
+        dropout: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.activation = ACTIVATIONS[activation]
+        self.gate = Linear(d_model, d_ff, bias=bias, rng=rng) if gated else None
+        self.up = Linear(d_model, d_ff, bias=bias, rng=rng)
+        self.down = Linear(d_ff, d_model, bias=bias, rng=rng)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, T, C) to (B, T, C)."""
+        if self.gate is None:
+            h = self.activation(self.up(x))  # (B, T, d_ff)
+        elif self.activation is ops.silu:
+            h = ops.swiglu(self.gate(x), self.up(x))  # one op, which saves less than two
+        else:
+            h = self.activation(self.gate(x)) * self.up(x)
+        return self.dropout(self.down(h))
+
+
+class Block(Module):
+    """Self-attention, then an MLP; each is pre-normalised and added to the residual stream.
+
+    Normalising the input of each half (pre-norm, as GPT-2) leaves the residual stream free of any op, so gradients reach
+    the first block unchanged (Xiong et al. 2020, arXiv:2002.04745). The blocks of GPT-2 and Llama differ in their parts,
+    which the config names: norm, position, mlp, n_kv_heads, bias. `forward` is the same.
     """
 
     def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None) -> None:
+        self.norm1 = make_norm(config)
+        self.attn = MultiHeadAttention(
+            config.d_model,
+            config.n_heads,
+            n_kv_heads=config.n_kv_heads,
+            head_dim=config.head_dim,
+            rope_theta=config.rope_theta if config.position == "rope" else None,
+            qk_norm=config.qk_norm,
+            norm_eps=config.norm_eps,
+            bias=config.bias,
+            dropout=config.dropout,
+            rng=rng,
+        )
+        self.norm2 = make_norm(config)
+        self.mlp = MLP(
+            config.d_model,
+            config.d_ff,
+            activation=config.activation,
+            gated=config.mlp == "gated",
+            bias=config.bias,
+            dropout=config.dropout,
+            rng=rng,
+        )
+
+    def forward(self, x: Tensor, mask: np.ndarray | None = None) -> Tensor:
+        """Map x (B, T, C) to (B, T, C)."""
+        x = x + self.attn(self.norm1(x), mask)
+        return x + self.mlp(self.norm2(x))
+
+
+class GPT(Module):
+    """GPT-2 (Radford et al. 2019), or a Llama-style variant, as `config` selects.
+
+    Token and position embeddings are added; n_layers blocks follow, a last normalisation and the output projection, which
+    is the token embedding itself (weight tying, Press and Wolf 2017, arXiv:1608.05859) unless tie_embeddings is off. With
+    position=rope there are no position embeddings, since attention rotates queries and keys.
+
+    init=False leaves all matrices zero, to be filled by `load_state_dict` without paying for random initialisation.
+    """
+
+    def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None, *, init: bool = True) -> None:
         rng = rng or np.random.default_rng()
         self.config = config
-        self.tok_emb = Embedding(config.vocab_size, config.d_model, rng=rng)
-        learned = config.position == "learned"
-        self.pos_emb = Embedding(config.context_length, config.d_model, rng=rng) if learned else None
-        self.dropout = Dropout(config.dropout)
-        self.blocks = [Block(config, rng) for _ in range(config.n_layers)]
-        self.norm = make_norm(config)
-        self.head = None if config.tie_head else Linear(config.d_model, config.vocab_size, bias=False, rng=rng)
-        if not isinstance(rng, _Zeros):
-            self._initialise(rng)
+        with contextlib.nullcontext() if init else no_init():
+            self.tok_emb = Embedding(config.vocab_size, config.d_model, rng=rng)
+            learned = config.position == "learned"
+            self.pos_emb = Embedding(config.context_length, config.d_model, rng=rng) if learned else None
+            self.dropout = Dropout(config.dropout)
+            self.blocks = [Block(config, rng) for _ in range(config.n_layers)]
+            self.norm = make_norm(config)
+            tied = config.tie_embeddings
+            self.head = None if tied else Linear(config.d_model, config.vocab_size, bias=False, rng=rng)
+        if init:
+            self.init_weights(rng)
 
-    @property
-    def head_weight(self) -> Parameter:
-        """The table (V, C) that the head reads: a row for each token, with which features are compared."""
-        return self.tok_emb.weight if self.head is None else self.head.weight
+    def init_weights(self, rng: np.random.Generator) -> None:
+        """Draw every matrix from N(0, 0.02²), and those that add to the residual stream 1/√(2·n_layers) smaller.
 
-    @classmethod
-    def undrawn(cls, config: ModelConfig) -> Self:
-        """Return a model whose matrices are zero: one that is loaded at once need not be drawn, which takes longer."""
-        return cls(config, _Zeros())
-
-    @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str] | Pretrained, *, dtype: Any = np.float32) -> Self:
-        """Return a model that others trained, in evaluation mode: a folder or file that `load_pretrained` opens.
-
-        Weights are read one at a time from the mapped file and widened, or narrowed, to dtype: so little more memory is
-        needed than the model takes. Raises OSError or ValueError, with nothing loaded, where a file is missing,
-        malformed, holds NaN or infinity, or means something that is not modelled here.
-        """
-        pretrained = path if isinstance(path, Pretrained) else load_pretrained(path)
-        model = cls.undrawn(pretrained.model_config)
-        if np.dtype(dtype) != np.float32:
-            model.astype(dtype)
-        pretrained.tensors.copy_into(model.state_dict())
-        return model.eval()
-
-    def _initialise(self, rng: np.random.Generator) -> None:
-        """Draw every matrix from N(0, 0.02²), and those that write to the residual stream 1/√(2·n_layers) smaller.
-
-        2·n_layers of them add up: so the stream leaves the last block about as large as one of them would be unscaled,
-        however deep the model (Radford et al. 2019, section 2.3).
+        2·n_layers of them add up, so the residual stream leaves the last block about as large as a single one would make
+        it, however deep the model (Radford et al. 2019, section 2.3). Gains stay 1 and biases 0.
         """
         for name, p in self.named_parameters():
             if p.ndim < 2:
-                continue  # gains stay 1, biases 0
-            writes = name.endswith(("attn.out_proj.weight", "mlp.down.weight"))
-            std = 0.02 / math.sqrt(2 * self.config.n_layers) if writes else 0.02
-            drawn = rng.standard_normal(p.shape, dtype=np.float32)
-            drawn *= std
-            p.copy_(drawn)
+                continue
+            residual = name.endswith(("attn.out_proj.weight", "mlp.down.weight"))
+            values = rng.standard_normal(p.shape, dtype=np.float32)
+            values *= 0.02 / math.sqrt(2 * self.config.n_layers) if residual else 0.02
+            p.copy_(values)
+
+    @property
+    def lm_head_weight(self) -> Parameter:
+        """The output projection (V, C), from hidden states to logits."""
+        return self.tok_emb.weight if self.head is None else self.head.weight
 
     def forward(self, ids: np.ndarray, targets: np.ndarray | None = None, *, reduction: str = "mean") -> Tensor:
         """Return the logits (B, T, V) of the token after each of ids (B, T), or, given targets (B, T), their loss."""
-        x, head = self.hidden(ids), self.head_weight
+        x = self.hidden_states(ids)
         if targets is None:
-            return ops.linear(x, head)
-        return ops.linear_cross_entropy(x, head, targets, reduction=reduction)  # the logits are never there at once
+            return ops.linear(x, self.lm_head_weight)
+        return ops.linear_cross_entropy(x, self.lm_head_weight, targets, reduction=reduction)  # logits in chunks
 
-    def hidden(self, ids: np.ndarray) -> Tensor:
-        """Return the features (B, T, C) that the head reads."""
+    def loss(self, ids: np.ndarray, targets: np.ndarray, *, reduction: str = "mean") -> Tensor:
+        """Return the cross-entropy of targets (B, T), in nats a token; targets of -100 do not count."""
+        return self(ids, np.asarray(targets), reduction=reduction)
+
+    def hidden_states(self, ids: np.ndarray) -> Tensor:
+        """Return the final hidden states (B, T, C) of ids (B, T), which the output projection reads."""
         return self.transform(self.embed(ids))
 
     def embed(self, ids: np.ndarray) -> Tensor:
-        """Return what the first block reads of ids (B, T): features (B, T, C)."""
+        """Return the input (B, T, C) of the first block: token embeddings plus position embeddings."""
         ids = np.asarray(ids)
         if ids.ndim != 2:
             raise ValueError(f"GPT: ids must be (batch, time), got shape {ids.shape}")
@@ -101,29 +253,22 @@ class GPT(Module):
         return self.dropout(x)
 
     def transform(self, x: Tensor) -> Tensor:
-        """Run the blocks and the last normalisation on features x (B, T, C)."""
+        """Run the blocks and the last normalisation on x (B, T, C)."""
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
 
-    def loss(self, ids: np.ndarray, targets: np.ndarray, *, reduction: str = "mean") -> Tensor:
-        """Return the cross-entropy, in nats a token, of targets (B, T); targets of -100 do not count."""
-        return self(ids, np.asarray(targets), reduction=reduction)
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], *, dtype: Any = np.float32) -> "GPT":
+        """Return a model with other people's weights, in evaluation mode: `load_pretrained(path).model(dtype)`."""
+        from gpt.pretrained import load_pretrained  # late: the model itself knows no file format
+
+        return load_pretrained(path).model(dtype)
 
 
-def backbone(model: Module) -> GPT:
-    """Return the GPT that a model is, or that it is built around: then its attribute `gpt`."""
+def find_gpt(model: Module) -> GPT:
+    """Return the GPT that a model is, or that it contains as its attribute `gpt`, as a classifier does."""
     inner = model if isinstance(model, GPT) else getattr(model, "gpt", None)
     if not isinstance(inner, GPT):
-        raise TypeError(f"backbone: {type(model).__name__} is no GPT, and has none as its attribute gpt")
+        raise TypeError(f"find_gpt: {type(model).__name__} is no GPT, and has none as its attribute gpt")
     return inner
-
-
-class _Zeros(np.random.Generator):
-    """Give zeros for what would be drawn."""
-
-    def __init__(self) -> None:
-        super().__init__(np.random.PCG64(0))
-
-    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
-        return np.zeros(size if size is not None else (), dtype)

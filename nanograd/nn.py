@@ -1,5 +1,6 @@
 """Modules: parameters with names, and the layers of a GPT that own them."""
 
+import contextlib
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -179,12 +180,28 @@ def count_parameters(parameters: Iterable[Tensor]) -> int:
     return sum(parameter.size for parameter in parameters)
 
 
+NO_INIT: ContextVar[bool] = ContextVar("no_init", default=False)
+
+
+@contextlib.contextmanager
+def no_init() -> Iterator[None]:
+    token = NO_INIT.set(True)
+    try:
+        yield
+    finally:
+        NO_INIT.reset(token)
+
+
 class Linear(Module):
     """Map features linearly: y = x weightᵀ + bias, weight (out, in). Weights start at variance 1/in, biases at 0."""
 
     def __init__(
         self, in_features: int, out_features: int, *, bias: bool = True, rng: np.random.Generator | None = None
     ) -> None:
+        if NO_INIT.get():
+            self.weight = Parameter(np.zeros((out_features, in_features), np.float32))
+            self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
+            return
         rng = rng or np.random.default_rng()
         weight = rng.standard_normal((out_features, in_features), dtype=np.float32)
         weight *= in_features**-0.5
@@ -199,6 +216,9 @@ class Embedding(Module):
     """Look up one row of weight (n, d) for each id. Rows start at variance 1."""
 
     def __init__(self, n: int, d: int, *, rng: np.random.Generator | None = None) -> None:
+        if NO_INIT.get():
+            self.weight = Parameter(np.zeros((n, d), np.float32))
+            return
         rng = rng or np.random.default_rng()
         self.weight = Parameter(rng.standard_normal((n, d), dtype=np.float32))
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from gpt.config import Config, field_types, nearest
+from gpt.config import RENAMED, Config, field_types, nearest
 
 C = TypeVar("C", bound=Config)
 
@@ -46,14 +46,13 @@ def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) 
             help_text = field.metadata["help"].replace("%", "%%")
             if field.default is not None:
                 help_text += f" (default {_word(field.default)})"
-            if kind is bool:
-                group.add_argument(
-                    flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text
-                )
-            else:
-                group.add_argument(
-                    flag, type=reader(kind, optional), default=argparse.SUPPRESS, help=help_text, metavar=_unit(kind)
-                )
+            options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+            if kind is not bool:
+                options = {"type": reader(kind, optional), "metavar": _unit(kind)}
+            group.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
+            for old in (old for old, new in RENAMED.items() if new == field.name):  # works, and is not shown
+                flag = "--" + old.replace("_", "-")
+                group.add_argument(flag, dest=field.name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
 
 
 def take(config: type[C], namespace: argparse.Namespace, **values: Any) -> C:

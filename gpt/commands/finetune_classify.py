@@ -101,7 +101,7 @@ def begin(given: argparse.Namespace) -> Classifying:
         gpt = GPT(shape, generator(config.seed, INIT))
     else:
         shape = dataclasses.replace(base.model_config, dropout=getattr(given, "dropout", base.model_config.dropout))
-        gpt = base.model(GPT.undrawn(shape))
+        gpt = base.model(GPT(shape, init=False))
     print(
         f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; a training text has up to {max(lengths):,}, "
         f"the context is {shape.context_length:,}"
@@ -185,7 +185,7 @@ def resume(given: argparse.Namespace) -> Classifying:
 
     def make_model(checkpoint: Checkpoint) -> GPTClassifier:
         assert checkpoint.task is not None
-        return GPTClassifier(GPT.undrawn(checkpoint.model_config), len(checkpoint.task.labels))
+        return GPTClassifier(GPT(checkpoint.model_config, init=False), len(checkpoint.task.labels))
 
     base = getattr(given, "base", None)
     return resume_run(given.resume, "classify", ClassifyConfig, flags, make_model, base=base, unit="texts")

@@ -107,7 +107,7 @@ def resume(given: argparse.Namespace) -> tuple[Instructing, Parts]:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
     flags = {name: value for name, value in vars(given).items() if name != "base"}
     run: Instructing = resume_run(
-        given.resume, KIND, InstructConfig, flags, lambda checkpoint: GPT.undrawn(checkpoint.model_config),
+        given.resume, KIND, InstructConfig, flags, lambda checkpoint: GPT(checkpoint.model_config, init=False),
         base=vars(given).get("base"),
     )  # fmt: skip
     path = run_file(run.folder, DATA, run.position)

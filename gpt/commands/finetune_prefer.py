@@ -91,7 +91,7 @@ def resume(given: argparse.Namespace) -> tuple[Preferring, list[Pairs]]:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
     flags = {name: value for name, value in vars(given).items() if name != "base"}
     run: Preferring = resume_run(
-        given.resume, KIND, PreferConfig, flags, lambda checkpoint: GPT.undrawn(checkpoint.model_config),
+        given.resume, KIND, PreferConfig, flags, lambda checkpoint: GPT(checkpoint.model_config, init=False),
         base=vars(given).get("base"), unit="pairs",
     )  # fmt: skip
     assert run.task is not None

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from gpt.commands.arguments import Parser
 from gpt.config import TrainConfig
-from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS, fetch, instructions
 from gpt.pretrained.files import find_weights
@@ -76,7 +75,7 @@ def convert(path: Path, tokenizer: str | None, folder: Path) -> None:
         f"tokenizer {pretrained.tokenizer.kind}, {pretrained.tokenizer.vocab_size:,} tokens",
         flush=True,
     )
-    model = GPT.from_pretrained(pretrained)
+    model = pretrained.model()
     was_there = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -20,7 +20,7 @@ A task is an Objective and a command around it:
     config = resolve(config, n_examples, length)
     task, files = Task("instruct", template=…), {"data.json": path}
     run = begin_run(given.out, base.model(), config, base.tokenizer, task, files, base=base)
-    or    resume_run(given.resume, "instruct", InstructConfig, vars(given), lambda c: GPT.undrawn(c.model_config))
+    or    resume_run(given.resume, "instruct", InstructConfig, vars(given), lambda c: GPT(c.model_config, init=False))
     if not supervise(run, objective, "finetune instruct"): return 130
 
 A model that a task builds around a GPT has it as its attribute `gpt`; the parameters outside of it are the task's head.

@@ -63,7 +63,7 @@ class GPTClassifier(Module):
             raise ValueError(
                 f"GPTClassifier: lengths must be from 1 to T, one for each text of ids {ids.shape}, got {lengths.tolist()}"
             )
-        x = self.gpt.hidden(ids)  # (B, T, C)
+        x = self.gpt.hidden_states(ids)  # (B, T, C)
         return self.head(x[np.arange(len(ids)), lengths - 1])  # (B, C) → (B, K)
 
 
@@ -181,7 +181,7 @@ def load_classifier(checkpoint: Checkpoint) -> GPTClassifier:
     """Return the classifier of a checkpoint, in evaluation mode; ValueError where it holds none."""
     if checkpoint.task is None or checkpoint.kind != "classify":
         raise ValueError(f"{checkpoint.path} is no classifier; make one with: python -m gpt finetune classify")
-    shape = GPT.undrawn(checkpoint.model_config)
+    shape = GPT(checkpoint.model_config, init=False)
     return checkpoint.model(GPTClassifier(shape, len(checkpoint.task.labels))).eval()
 
 

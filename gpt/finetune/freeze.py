@@ -8,7 +8,7 @@ import numpy as np
 
 from gpt.finetune.config import FinetuneConfig
 from gpt.lora import LoRASettings, add_lora
-from gpt.model import GPT, backbone
+from gpt.model import GPT, find_gpt
 from nanograd.nn import Module, Parameter, count_parameters
 
 
@@ -25,7 +25,7 @@ def choose_trained(model: Module, config: FinetuneConfig, rng: np.random.Generat
             f"freeze={config.freeze} and lora_rank exclude each other: with LoRA all of the base is frozen"
         )
     settings = LoRASettings(config.lora_rank, config.lora_alpha, lora_targets(config.lora_target))
-    add_lora(backbone(model), settings.rank, settings.alpha, settings.targets, rng)
+    add_lora(find_gpt(model), settings.rank, settings.alpha, settings.targets, rng)
     return settings
 
 
@@ -47,7 +47,7 @@ def freeze(model: Module, how: str) -> None:
     A head is a task's own, or that of an untied GPT. Of a tied one it is the token table, which the first layer reads: it
     is frozen with that, and a GPT of which nothing would be left to train is a ValueError.
     """
-    gpt = backbone(model)
+    gpt = find_gpt(model)
     kept: set[int] = set(map(id, _head(model, gpt)))
     if how == "all_but_last_block":
         kept |= {id(p) for part in (gpt.blocks[-1], gpt.norm) for p in part.parameters()}

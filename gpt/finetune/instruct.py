@@ -84,9 +84,9 @@ def token_accuracy(model: GPT, batches: Iterable[Batch]) -> float:
     for batch in batches:
         ids, targets = batch.rows
         counts = targets != IGNORE  # (B, T)
-        x, wanted = model.hidden(ids).data[counts], targets[counts]  # (N, C), (N,)
+        x, wanted = model.hidden_states(ids).data[counts], targets[counts]  # (N, C), (N,)
         for first in range(0, len(x), ROWS):
-            logits = ops.linear(x[first : first + ROWS], model.head_weight.data)  # (≤ ROWS, V)
+            logits = ops.linear(x[first : first + ROWS], model.lm_head_weight.data)  # (≤ ROWS, V)
             right += int((logits.argmax(-1) == wanted[first : first + ROWS]).sum())
         count += batch.n_targets
     model.train(was_training)

@@ -63,8 +63,8 @@ def answer_log_probs(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor
     logits (M, V) are made, not (N, T, V).
     """
     rows, places = np.nonzero(targets != IGNORE)  # (M,) both
-    x = model.hidden(ids)[rows, places]  # (N, T, C) → (M, C)
-    losses = ops.cross_entropy(ops.linear(x, model.head_weight), targets[rows, places], reduction="none")  # (M,)
+    x = model.hidden_states(ids)[rows, places]  # (N, T, C) → (M, C)
+    losses = ops.cross_entropy(ops.linear(x, model.lm_head_weight), targets[rows, places], reduction="none")  # (M,)
     return ops.scatter_add(np.zeros(len(ids), losses.dtype), rows, -losses, axis=0)
 
 
@@ -110,7 +110,7 @@ def log_probs_of(model: GPT, examples: Sequence[PairExample], batch_size: int) -
     """Return the log-probabilities (n, 2) of all answers to a model, without dropout: the reference, or a policy."""
     was_training = model.training
     model.eval()
-    found = np.empty((len(examples), 2), model.head_weight.dtype)
+    found = np.empty((len(examples), 2), model.lm_head_weight.dtype)
     for numbers in by_length(examples, batch_size):
         found[numbers] = pair_log_probs(model, *pad_pairs([examples[k] for k in numbers])).data
     model.train(was_training)

@@ -11,10 +11,9 @@ import math
 
 import numpy as np
 
-from gpt.attention import MultiHeadAttention
 from gpt.generation.layers import angles, linear, normalise, place, product, think, turn
 from gpt.lora import check_merged
-from gpt.model import GPT
+from gpt.model import GPT, MultiHeadAttention
 from nanograd import ops
 from nanograd.ops.packed_attention import split_heads
 from nanograd.runtime.blas import one_thread
@@ -43,13 +42,13 @@ class Decoder:
             raise ValueError(f"Decoder: batch_size and capacity must be at least 1, got {batch_size} and {capacity}")
         self.model, self.batch_size, self.context_length = model, batch_size, config.context_length
         self.capacity = min(capacity or config.context_length, config.context_length)
-        shape = batch_size, config.kv_heads, self.capacity, config.head_size
+        shape = batch_size, config.n_kv_heads, self.capacity, config.head_dim
         self.keys = [np.zeros(shape, dtype) for _ in model.blocks]
         self.values = [np.zeros(shape, dtype) for _ in model.blocks]
         self.window = np.zeros((batch_size, self.capacity), np.intp)  # the ids in the columns
         self.starts = np.zeros(batch_size, np.intp)  # the first column that is a row's own
         self.length = 0  # columns written, those whose place was taken included
-        self.small = config.d_model * config.mlp_size < WORTH  # a product on several threads gains nothing
+        self.small = config.d_model * config.d_ff < WORTH  # a product on several threads gains nothing
 
     def prefill(self, ids: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Forget all, read prompts ids (B, T) and return the logits (B, V) of the token after each.
@@ -132,7 +131,7 @@ class Decoder:
                 y = ops.packed_attention(qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True)
             x = x + linear(attn.out_proj, y)  # (B, T, C)
             x += think(block.mlp, normalise(block.norm2, x).reshape(-1, x.shape[-1])).reshape(x.shape)
-        return ops.linear(normalise(model.norm, x[:, -1]), model.head_weight.data)
+        return ops.linear(normalise(model.norm, x[:, -1]), model.lm_head_weight.data)
 
     def _step(self, ids: np.ndarray, column: int, seen: int) -> np.ndarray:
         """Run the model on one token of each row, ids (B,), that looks at `seen` columns; write its own into `column`."""
@@ -141,14 +140,14 @@ class Decoder:
         if model.pos_emb is not None:
             x += model.pos_emb.weight.data[self.length - self.starts]
         else:
-            turned = angles(self.length, model.config.head_size, model.config.rope_theta, x.dtype)
+            turned = angles(self.length, model.config.head_dim, model.config.rope_theta, x.dtype)
         for block, keys, values in zip(model.blocks, self.keys, self.values, strict=True):
             q, k, v = heads_of(block.attn, normalise(block.norm1, x), turned)  # (B, K, G, D), (B, K, D) twice
             keys[:, :, column], values[:, :, column] = k, v
             y = look(q, keys[:, :, :seen], values[:, :, :seen], hidden)  # (B, H D)
             x += product(block.attn.out_proj, y)
             x += think(block.mlp, normalise(block.norm2, x))
-        return normalise(model.norm, x) @ model.head_weight.data.T
+        return normalise(model.norm, x) @ model.lm_head_weight.data.T
 
     def _hidden(self, seen: int) -> Hidden:
         """Say where a row may not look: at columns before its first, unless a later token has taken their place."""

@@ -6,8 +6,7 @@ tokens, one of each text or all of a prompt.
 
 import numpy as np
 
-from gpt.attention import MultiHeadAttention
-from gpt.mlp import MLP, GatedMLP
+from gpt.model import MLP, MultiHeadAttention
 from nanograd import ops
 from nanograd.nn import LayerNorm, Linear, RMSNorm
 from nanograd.ops.activation import CUBIC, SLOPE
@@ -52,14 +51,14 @@ def normalise(layer: LayerNorm | RMSNorm, x: np.ndarray) -> np.ndarray:
     return n
 
 
-def think(layer: MLP | GatedMLP, x: np.ndarray) -> np.ndarray:
+def think(layer: MLP, x: np.ndarray) -> np.ndarray:
     """Run the MLP on rows x (B, C)."""
     u = product(layer.up, x)  # (B, d_ff)
-    if isinstance(layer, GatedMLP):
+    if layer.gate is not None:
         gate = product(layer.gate, x)
-        u = ops.swiglu(gate, u) if layer.bend is ops.silu else layer.bend(gate) * u
+        u = ops.swiglu(gate, u) if layer.activation is ops.silu else layer.activation(gate) * u
     else:
-        u = gelu_tanh(u) if layer.bend is ops.gelu_tanh else layer.bend(u)
+        u = gelu_tanh(u) if layer.activation is ops.gelu_tanh else layer.activation(u)
     return product(layer.down, u)
 
 

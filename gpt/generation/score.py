@@ -65,9 +65,9 @@ def token_log_probabilities(model: GPT, ids: Sequence[int] | np.ndarray, *, stri
             batch = np.zeros((len(windows), max(stop - start for start, _, stop in windows)), np.int64)
             for row, (start, _, stop) in zip(batch, windows, strict=True):
                 row[: stop - start] = ids[start:stop]  # what stands behind them changes nothing before it
-            for x, (start, first, stop) in zip(model.hidden(batch).data, windows, strict=True):  # (T, C)
+            for x, (start, first, stop) in zip(model.hidden_states(batch).data, windows, strict=True):  # (T, C)
                 x, targets = x[first - start : stop - start], ids[first + 1 : stop + 1]
-                found[first:stop] = _of_targets(x, model.head_weight.data, targets)
+                found[first:stop] = _of_targets(x, model.lm_head_weight.data, targets)
         return found
     finally:
         model.train(was_training)

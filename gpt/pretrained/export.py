@@ -71,9 +71,9 @@ def layout(config: ModelConfig) -> str:
         kind: [f"{name}={standard[name]} (only {value})" for name, value in wanted.items() if standard[name] != value]
         for kind, wanted in wants.items()
     }
-    if config.kv_heads != config.n_heads:
+    if config.n_kv_heads != config.n_heads:
         wrong["gpt2"].append(f"n_kv_heads={config.n_kv_heads} (only n_heads)")
-    if config.head_size * config.n_heads != config.d_model:
+    if config.head_dim * config.n_heads != config.d_model:
         wrong["gpt2"].append(f"head_dim={config.head_dim} (only d_model / n_heads)")
     if config.qk_norm:
         wrong["gpt2"].append("qk_norm=True (only False)")
@@ -116,13 +116,13 @@ def _gpt2_config(config: ModelConfig, kind: str) -> dict[str, Any]:
         "n_embd": config.d_model,
         "n_layer": config.n_layers,
         "n_head": config.n_heads,
-        "n_inner": config.mlp_size,
-        "activation_function": ACTIVATIONS[config.bend],
+        "n_inner": config.d_ff,
+        "activation_function": ACTIVATIONS[config.activation],
         "layer_norm_epsilon": config.norm_eps,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
-        "tie_word_embeddings": config.tie_head,
+        "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": "float32",
     }
 
@@ -137,14 +137,14 @@ def _llama_config(config: ModelConfig, kind: str) -> dict[str, Any]:
         "hidden_size": config.d_model,
         "num_hidden_layers": config.n_layers,
         "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_size,
-        "intermediate_size": config.mlp_size,
-        "hidden_act": ACTIVATIONS[config.bend],
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
+        "intermediate_size": config.d_ff,
+        "hidden_act": ACTIVATIONS[config.activation],
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
         "attention_bias": config.bias,
         **({} if kind == "qwen3" else {"mlp_bias": config.bias}),
-        "tie_word_embeddings": config.tie_head,
+        "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": "float32",
     }

@@ -30,13 +30,13 @@ def read_config(settings: Settings) -> ModelConfig:
         dropout=dropout,
         norm_eps=settings.number("layer_norm_epsilon", 1e-5),
         activation=settings.activation("activation_function", "gelu_new"),
-        tie_head=settings.flag("tie_word_embeddings", True),
+        tie_embeddings=settings.flag("tie_word_embeddings", True),
     )
 
 
 def links(config: ModelConfig) -> Iterator[Link]:
     """Yield how each of our tensors is called there. Their linear maps, Conv1D, are (in, out)."""
-    C, V, T, F = config.d_model, config.vocab_size, config.context_length, config.mlp_size
+    C, V, T, F = config.d_model, config.vocab_size, config.context_length, config.d_ff
     yield Link("tok_emb.weight", ("wte.weight",), ((V, C),))
     yield Link("pos_emb.weight", ("wpe.weight",), ((T, C),))
     for i in range(config.n_layers):
@@ -47,7 +47,7 @@ def links(config: ModelConfig) -> Iterator[Link]:
         yield from _conv1d(f"blocks.{i}.mlp.up", f"h.{i}.mlp.c_fc", C, F)
         yield from _conv1d(f"blocks.{i}.mlp.down", f"h.{i}.mlp.c_proj", F, C)
     yield from _vectors("norm", "ln_f", C)
-    if not config.tie_head:
+    if not config.tie_embeddings:
         yield Link("head.weight", ("lm_head.weight",), ((V, C),))
 
 

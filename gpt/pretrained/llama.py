@@ -54,7 +54,7 @@ def read_config(settings: Settings) -> ModelConfig:
         n_kv_heads=settings.whole("num_key_value_heads", {"mistral": 8, "qwen3": 32}.get(str(kind), heads)),
         head_dim=head_dim,
         qk_norm=kind == "qwen3",
-        tie_head=settings.flag("tie_word_embeddings", False),
+        tie_embeddings=settings.flag("tie_word_embeddings", False),
     )
 
 
@@ -81,9 +81,9 @@ def _rope_theta(settings: Settings) -> float:
 
 def links(config: ModelConfig) -> Iterator[Link]:
     """Yield how each of our tensors is called there; our w_qkv is their q_proj, k_proj and v_proj, one upon the other."""
-    C, V, F = config.d_model, config.vocab_size, config.mlp_size
-    D = config.head_size
-    Q, K = config.n_heads * D, config.kv_heads * D
+    C, V, F = config.d_model, config.vocab_size, config.d_ff
+    D = config.head_dim
+    Q, K = config.n_heads * D, config.n_kv_heads * D
     parts = ("weight", "bias") if config.bias else ("weight",)
 
     def linear(ours: str, theirs: tuple[str, ...], rows: tuple[int, ...], columns: int) -> Iterator[Link]:
@@ -106,5 +106,5 @@ def links(config: ModelConfig) -> Iterator[Link]:
         yield from linear(f"{block}.mlp.up", (f"{layer}.mlp.up_proj",), (F,), C)
         yield from linear(f"{block}.mlp.down", (f"{layer}.mlp.down_proj",), (C,), F)
     yield Link("norm.weight", ("norm.weight",), ((C,),))
-    if not config.tie_head:
+    if not config.tie_embeddings:
         yield Link("head.weight", ("lm_head.weight",), ((V, C),))

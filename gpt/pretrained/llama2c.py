@@ -54,7 +54,7 @@ def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
         position="rope",
         mlp="gated",
         n_kv_heads=sizes["n_kv_heads"],
-        tie_head=not untied,
+        tie_embeddings=not untied,
     )
     if 4 * config.n_layers > length:
         raise ValueError(f"{path}: has {length} bytes, too few for the {config.n_layers} layers of its header")
@@ -71,15 +71,15 @@ def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
     for name, shape in _layout(config):
         found[name] = raw(path, name, shape, offset)
         if name.endswith(("q_proj.weight", "k_proj.weight")):
-            found[name] = _halves(found[name], config.head_size)
+            found[name] = _halves(found[name], config.head_dim)
         offset += 4 * prod(shape)
     return config, connect(str(path), found, list(llama.links(config)), spare="freq_.*")
 
 
 def _layout(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the tensors in the order of the file, by Hugging Face's names."""
-    C, V, F, D = config.d_model, config.vocab_size, config.mlp_size, config.head_size
-    K = config.kv_heads * D
+    C, V, F, D = config.d_model, config.vocab_size, config.d_ff, config.head_dim
+    K = config.n_kv_heads * D
     yield "embed_tokens.weight", (V, C)
     each_layer: tuple[tuple[str, tuple[int, ...]], ...] = (
         ("input_layernorm", (C,)),
@@ -98,7 +98,7 @@ def _layout(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "norm.weight", (C,)
     for part in ("real", "imag"):  # tables of RoPE, which are computed here
         yield f"freq_{part}", (config.context_length, D // 2)
-    if not config.tie_head:
+    if not config.tie_embeddings:
         yield "lm_head.weight", (V, C)
 
 

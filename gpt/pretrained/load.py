@@ -4,8 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from gpt.config import ModelConfig
+from gpt.model import GPT
 from gpt.pretrained import gpt2, llama, llama2c, openai
 from gpt.pretrained.files import CONFIG, find_weights, read_weights
 from gpt.pretrained.hf_config import Settings
@@ -26,6 +30,18 @@ class Pretrained:
     source: str  # the file, and what it is
     ignored: tuple[str, ...] = ()  # keys of its config.json that change nothing
     no_tokenizer: str = ""
+
+    def model(self, dtype: Any = np.float32) -> GPT:
+        """Return the model, in evaluation mode.
+
+        Weights are read one at a time from the mapped file and converted to dtype, so little more memory is needed than
+        the model takes. Raises ValueError, with nothing loaded, where a weight holds NaN or infinity.
+        """
+        model = GPT(self.model_config, init=False)
+        if np.dtype(dtype) != np.float32:
+            model.astype(dtype)
+        self.tensors.copy_into(model.state_dict())
+        return model.eval()
 
 
 def load_pretrained(path: str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None = None) -> Pretrained:
@@ -64,7 +80,7 @@ def _open_huggingface(weights: Path) -> tuple[ModelConfig, Weights, str, tuple[s
     for name, stored in read_weights(weights).items():
         if found.setdefault(name.removeprefix(family.PREFIX), stored) is not stored:
             raise ValueError(f"{stored.where}: is there with and without {family.PREFIX!r} before it")
-    twins = family.TWINS if config.tie_head else None
+    twins = family.TWINS if config.tie_embeddings else None
     tensors = connect(
         str(weights), found, _bounded(family.links, config, found, weights), spare=family.SPARE, twins=twins
     )

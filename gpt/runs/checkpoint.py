@@ -18,15 +18,15 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from gpt.config import LoopConfig, ModelConfig, TrainConfig
-from nanograd.runtime.files import file_sha256
 from gpt.lora import add_lora, lora_layers, merge_arrays
-from gpt.model import GPT, backbone
+from gpt.model import GPT, find_gpt
 from gpt.runs.safetensors import load_file, save_file
 from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer, tokenizer_from_dict
-from nanograd.runtime import blas
 from nanograd.nn import Module
 from nanograd.optim import AdamW
+from nanograd.runtime import blas
+from nanograd.runtime.files import file_sha256
 
 FORMAT = "gpt-checkpoint-1"
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -82,10 +82,10 @@ class Checkpoint:
                     f"{self.path} is not a model that writes text: it was fine-tuned to {self.kind}; "
                     f"use python -m gpt {self.kind}"
                 )
-            model = GPT.undrawn(self.model_config)
+            model = GPT(self.model_config, init=False)
         if adapters and self.task is not None and self.task.lora is not None:
             lora = self.task.lora
-            add_lora(backbone(model), lora.rank, lora.alpha, lora.targets, np.random.default_rng(0))
+            add_lora(find_gpt(model), lora.rank, lora.alpha, lora.targets, np.random.default_rng(0))
             return model.load_state_dict(self.state(merged=False))
         return model.load_state_dict(self.state())
 
@@ -172,7 +172,7 @@ def save_checkpoint(
     if optimizer is not None:
         tensors |= {f"adamw.{name}": a for name, a in optimizer.state_dict().items()}
     train_config = train_config if isinstance(train_config, TrainConfig) else TrainConfig()
-    _write(path, tensors, backbone(model).config, train_config, tokenizer, position, task)
+    _write(path, tensors, find_gpt(model).config, train_config, tokenizer, position, task)
 
 
 def merge_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:

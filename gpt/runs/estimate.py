@@ -19,20 +19,20 @@ def count(config: ModelConfig) -> int:
     >>> count(ModelConfig(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12))  # GPT-2 small
     124439808
     """
-    d, ff, bias = config.d_model, config.mlp_size, int(config.bias)
+    d, ff, bias = config.d_model, config.d_ff, int(config.bias)
     D, heads, rows = head_rows(config)
     attention = (d + bias) * rows + heads * D * d + bias * d + 2 * D * config.qk_norm
     wide = 2 if config.mlp == "gated" else 1
     mlp = wide * (d + bias) * ff + (ff + bias) * d
     norm = d * (1 + bias) if config.norm == "layernorm" else d
-    tables = 1 if config.tie_head else 2
+    tables = 1 if config.tie_embeddings else 2
     embeddings = (tables * config.vocab_size + config.context_length * (config.position == "learned")) * d
     return embeddings + config.n_layers * (attention + mlp + 2 * norm) + norm
 
 
 def head_rows(config: ModelConfig) -> tuple[int, int, int]:
     """Return the features of a head, the number of query heads, and the rows of w_qkv: (H + 2 K) D."""
-    D, H, K = config.head_size, config.n_heads, config.kv_heads
+    D, H, K = config.head_dim, config.n_heads, config.n_kv_heads
     return D, H, (H + 2 * K) * D
 
 
@@ -45,7 +45,7 @@ def forward_flops(config: ModelConfig, tokens: int | None = None) -> int:
     """
     d, T = config.d_model, tokens or config.context_length
     D, H, rows = head_rows(config)
-    mlp = (3 if config.mlp == "gated" else 2) * d * config.mlp_size
+    mlp = (3 if config.mlp == "gated" else 2) * d * config.d_ff
     attention = d * (rows + H * D) + (T + 1) * H * D  # (T + 1) / 2 tokens are seen, and 2 products made with each
     return 2 * (config.n_layers * (attention + mlp) + config.vocab_size * d)
 
@@ -56,10 +56,10 @@ def cache_memory(config: ModelConfig, tokens: int = 1, itemsize: int = 4) -> int
     >>> cache_memory(ModelConfig(d_model=768, n_layers=12, n_heads=12))  # GPT-2 small: 12 · 2 · 768 · 4
     73728
     """
-    return tokens * config.n_layers * 2 * config.kv_heads * config.head_size * itemsize
+    return tokens * config.n_layers * 2 * config.n_kv_heads * config.head_dim * itemsize
 
 
-BENDS = {  # arrays of d_ff features that a bend keeps for backward beside its result, and needs for a moment
+ACTIVATIONS = {  # arrays of d_ff features that a bend keeps for backward beside its result, and needs for a moment
     "gelu_tanh": (1.0, 2),
     "gelu": (2.0, 8),  # erf is computed in steps
     "silu": (2.0, 4),
@@ -77,14 +77,14 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
     a moment, by the backward of the MLP or of attention, and by the head: a chunk of logits a shard, and the gradient of
     its table once more a shard, or twice.
     """
-    d, ff, vocabulary = config.d_model, config.mlp_size, config.vocab_size
+    d, ff, vocabulary = config.d_model, config.d_ff, config.vocab_size
     D, H, rows = head_rows(config)
     block = 4 * d + rows + H * D + (2 * d if config.dropout else 0)
     block += (rows + H * D) // 2 if config.qk_norm else 0  # queries and keys before their gain
-    block += 2 * H * D if config.kv_heads < H else 0  # keys and values, repeated for the queries that share them
-    kept, working = BENDS[config.bend]
+    block += 2 * H * D if config.n_kv_heads < H else 0  # keys and values, repeated for the queries that share them
+    kept, working = ACTIVATIONS[config.activation]
     if config.mlp == "gated":
-        kept, working = (3.0, 3) if config.bend == "silu" else (kept + 2, working + 1)  # swiglu is one op
+        kept, working = (3.0, 3) if config.activation == "silu" else (kept + 2, working + 1)  # swiglu is one op
     block += round((1 + kept) * ff)
     moment = 2 * d + max(working * ff, (4 if config.qk_norm else 2) * rows)
     tokens = batch_size * config.context_length

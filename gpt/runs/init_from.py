@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from gpt.runs.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from gpt.config import ModelConfig
-from nanograd.runtime.files import file_sha256
 from gpt.model import GPT
+from gpt.runs.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
+from nanograd.runtime.files import file_sha256
 
-MEANT = {"d_ff": "mlp_size", "n_kv_heads": "kv_heads", "head_dim": "head_size", "activation": "bend"}  # by None, too
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # a row for each token
 
 
@@ -40,9 +39,9 @@ def initial_config(checkpoint: Checkpoint, flags: Mapping[str, Any], *, new_toke
     for name in (field.name for field in dataclasses.fields(ModelConfig)):
         if name not in flags or name in changes or (name == "vocab_size" and new_tokenizer):
             continue
-        if flags[name] not in (getattr(old, name), getattr(old, MEANT.get(name, name))):
+        if getattr(dataclasses.replace(old, **{name: flags[name]}), name) != getattr(old, name):
             raise ValueError(
-                f"init: {_flag(name)} is {getattr(old, MEANT.get(name, name))} in {checkpoint.path} and cannot be "
+                f"init: {_flag(name)} is {getattr(old, name)} in {checkpoint.path} and cannot be "
                 f"{flags[name]}: the weights have that shape; leave {_flag(name)} out"
             )
     config = dataclasses.replace(old, **changes)
@@ -75,7 +74,7 @@ def initial_model(
     if config == old.config and not new_tokenizer:
         return old
     state = old.state_dict()
-    model = GPT(config, rng) if new_tokenizer else GPT.undrawn(config)
+    model = GPT(config, rng) if new_tokenizer else GPT(config, init=False)
     if new_tokenizer:
         drawn = model.state_dict()
         state |= {name: drawn[name] for name in TOKEN_TABLES if name in drawn}

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
 
-from gpt.runs.checkpoint import BEST, LAST, Position, save_checkpoint
 from gpt.config import LoopConfig
 from gpt.data.batches import Tokens
 from gpt.data.dataset import MANIFEST, TRAIN, VAL, Dataset, open_dataset, read_tokens, write_tokens
+from gpt.model import find_gpt
+from gpt.runs.checkpoint import BEST, LAST, Position, save_checkpoint
 from gpt.runs.estimate import duration
-from nanograd.runtime.files import atomic_write, file_sha256, write_text
-from gpt.model import backbone
 from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer
 from gpt.training import NotFiniteError, Record
 from nanograd.nn import Module
 from nanograd.optim import AdamW
+from nanograd.runtime.files import atomic_write, file_sha256, write_text
 
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
 TRAIN_TOKENS, VAL_TOKENS = "train.tokens", "val.tokens"
@@ -170,7 +170,7 @@ class Run(Generic[M, C]):
     def write_config(self) -> None:
         """Write config.json, for people and for `gpt info`; the checkpoint carries the same."""
         settings: dict[str, Any] = {
-            "model": backbone(self.model).config.to_dict(),
+            "model": find_gpt(self.model).config.to_dict(),
             "train": self.config.to_dict(),
             "text_sha256": self.position.text_sha256,
             "tokenizer_sha256": self.tokenizer.sha256,

@@ -33,7 +33,11 @@ def test_both_have_as_many_parameters_to_one_percent(example: ModuleType) -> Non
 
 
 def test_flags_make_the_config_again(example: ModuleType) -> None:
-    for config in (example.GPT2, example.as_large(example.MODERN, 900_000), ModelConfig(tie_head=False, n_kv_heads=2)):
+    for config in (
+        example.GPT2,
+        example.as_large(example.MODERN, 900_000),
+        ModelConfig(tie_embeddings=False, n_kv_heads=2),
+    ):
         parser = Parser()
         add_flags(parser, ModelConfig)
         assert take(ModelConfig, parser.parse(example.flags(config))) == config

@@ -1,6 +1,7 @@
 """Configs: each rule with its message."""
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -50,7 +51,7 @@ CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleCon
         (
             ModelConfig,
             {"position": "rope", "d_model": 12},
-            "position=rope turns pairs of features: a head must have an even number of them, got 3; try head_dim=4",
+            "position=rope rotates pairs of features: head_dim must be even, got 3; try head_dim=4",
         ),
         (TrainConfig, {"lr": math.nan}, "lr must be finite, got nan"),
         (TrainConfig, {"lr": math.inf}, "lr must be finite, got inf"),
@@ -79,7 +80,6 @@ def test_the_bounds_themselves() -> None:
 
 
 def test_none_is_off_where_it_is_allowed() -> None:
-    assert ModelConfig(d_ff=None).d_ff is None
     assert TrainConfig(grad_clip=None, eval_batches=None, data=None).grad_clip is None
     assert SampleConfig(top_k=None, top_p=None).top_k is None
 
@@ -93,19 +93,30 @@ def test_an_int_becomes_a_float_where_one_is_wanted() -> None:
 
 def test_what_is_left_out_follows_from_the_rest() -> None:
     def shape(config: ModelConfig) -> tuple[int, int, int, str]:
-        return config.head_size, config.kv_heads, config.mlp_size, config.bend
+        return config.head_dim, config.n_kv_heads, config.d_ff, config.activation
 
     assert shape(ModelConfig(d_model=12, n_heads=4)) == (3, 4, 48, "gelu_tanh")
     assert shape(ModelConfig(d_model=12, n_heads=4, mlp="gated", n_kv_heads=2)) == (3, 2, 32, "silu")
-    given = ModelConfig(d_model=10, n_heads=4, head_dim=6, position="rope", mlp="gated", d_ff=7, activation="relu")
-    assert shape(given) == (6, 4, 7, "relu")  # with head_dim, d_model need not be divisible
+    chosen = ModelConfig(d_model=10, n_heads=4, head_dim=6, position="rope", mlp="gated", d_ff=7, activation="relu")
+    assert shape(chosen) == (6, 4, 7, "relu")  # with head_dim, d_model need not be divisible
 
 
-def test_a_config_of_before_is_that_of_gpt2() -> None:
+def test_replace_computes_again_what_was_computed_and_keeps_what_was_chosen() -> None:
+    plain, narrow = ModelConfig(d_model=12, n_heads=4), ModelConfig(d_model=12, n_heads=4, d_ff=48)
+    assert dataclasses.replace(plain, mlp="gated") == ModelConfig(d_model=12, n_heads=4, mlp="gated")
+    assert dataclasses.replace(plain, d_model=24, n_heads=2) == ModelConfig(d_model=24, n_heads=2)
+    assert dataclasses.replace(narrow, d_model=24).d_ff == 48
+    loaded = ModelConfig.from_dict(json.loads(json.dumps(plain.to_dict())))
+    assert loaded == plain
+    assert hash(loaded) == hash(plain)
+
+
+def test_a_config_of_an_old_file_is_that_of_gpt2() -> None:
     old = {"vocab_size": 65, "context_length": 16, "d_model": 32, "n_layers": 2, "n_heads": 4, "d_ff": None}
     config = ModelConfig.from_dict({**old, "dropout": 0.0, "bias": True})
     assert config == ModelConfig(vocab_size=65, context_length=16, d_model=32, n_layers=2)
-    assert (config.norm, config.position, config.mlp, config.tie_head) == ("layernorm", "learned", "plain", True)
+    assert (config.norm, config.position, config.mlp, config.tie_embeddings) == ("layernorm", "learned", "plain", True)
+    assert not ModelConfig.from_dict({**old, "tie_head": False}).tie_embeddings  # its name in old files
 
 
 def test_the_suggested_number_of_heads_divides() -> None:

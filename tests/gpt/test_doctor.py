@@ -48,7 +48,7 @@ def update(lr: float, model: GPT | None = None) -> Finding:
 
 
 MODERN = dataclasses.replace(
-    CONFIG, norm="rmsnorm", position="rope", mlp="gated", bias=False, n_kv_heads=1, qk_norm=True, tie_head=False
+    CONFIG, norm="rmsnorm", position="rope", mlp="gated", bias=False, n_kv_heads=1, qk_norm=True, tie_embeddings=False
 )
 
 
@@ -245,7 +245,7 @@ def test_a_block_that_the_decoder_does_not_follow_is_found(monkeypatch: Patch) -
     block = model.blocks[1]
     monkeypatch.setattr(block, "forward", lambda x: x + block.mlp(block.norm2(x)))
     found = cached_generation(model, IDS[:2])
-    assert (found.verdict, "gpt.generation.decoder must follow gpt.block" in found.meaning) == ("bad", True)
+    assert (found.verdict, "gpt.generation.decoder must follow gpt.model" in found.meaning) == ("bad", True)
 
 
 @pytest.mark.parametrize(("config", "place"), [(CONFIG, "after 11 tokens"), (MODERN, "after 12 tokens")])

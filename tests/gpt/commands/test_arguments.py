@@ -312,3 +312,15 @@ def test_text_is_utf8_whatever_the_locale() -> None:
     env = {**ENV, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run([sys.executable, "-m", "gpt"], env=env, capture_output=True, check=True)
     assert "python -m gpt COMMAND …" in done.stdout.decode("utf-8")
+
+
+def test_a_flag_works_under_its_old_name_too(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser()
+    add_flags(parser, ModelConfig)
+    assert not take(ModelConfig, parser.parse(["--no-tie-head"])).tie_embeddings
+    assert take(ModelConfig, parser.parse(["--tie-head"])).tie_embeddings
+    with pytest.raises(SystemExit):
+        parser.parse(["--help"])
+    shown = capsys.readouterr().out
+    assert "--tie-embeddings" in shown
+    assert "tie-head" not in shown

@@ -141,13 +141,13 @@ def test_a_prompt_teaches_nothing_whatever_its_tokens_would_have_been() -> None:
 def test_the_gradient_at_every_token_of_a_prompt_is_exactly_zero() -> None:
     """What the head reads where a prompt goes on, and the head's own row of a token that only a prompt has as target."""
     gpt = GPT(
-        ModelConfig(vocab_size=VOCAB, context_length=8, d_model=8, n_layers=1, n_heads=2, tie_head=False),
+        ModelConfig(vocab_size=VOCAB, context_length=8, d_model=8, n_layers=1, n_heads=2, tie_embeddings=False),
         np.random.default_rng(0),
     ).astype(np.float64)
     assert gpt.head is not None
     batch = pad([Example((), np.array([1, 2, 11, 4, 5, 6]), np.arange(6) > 2), *examples(7)], filler=12)
     ids, targets = batch.rows
-    x = nanograd.Tensor(gpt.hidden(ids).data, requires_grad=True)
+    x = nanograd.Tensor(gpt.hidden_states(ids).data, requires_grad=True)
     ops.linear_cross_entropy(x, gpt.head.weight, targets, reduction="sum").backward()
     assert x.grad is not None
     assert ((x.grad == 0).all(axis=-1) == (targets == IGNORE)).all()
@@ -159,7 +159,7 @@ def test_the_gradient_at_every_token_of_a_prompt_is_exactly_zero() -> None:
 
 
 def test_what_is_read_only_after_the_last_target_has_an_embedding_gradient_of_exactly_zero() -> None:
-    config = ModelConfig(vocab_size=VOCAB, context_length=8, d_model=8, n_layers=1, n_heads=2, tie_head=False)
+    config = ModelConfig(vocab_size=VOCAB, context_length=8, d_model=8, n_layers=1, n_heads=2, tie_embeddings=False)
     for learned, moved in ((4, False), (5, True)):  # the end of a prompt: 11, and then 12, which has one more target
         gpt = GPT(config, np.random.default_rng(0)).astype(np.float64)
         each = Example((), np.array([1, 2, 3, 4, 11, 12]), np.arange(6) == learned)

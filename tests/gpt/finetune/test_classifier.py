@@ -73,7 +73,7 @@ def test_every_real_token_does() -> None:
 
 def test_the_head_reads_the_features_of_the_last_real_token() -> None:
     model = classifier()
-    x = model.gpt.hidden(np.array([[4, 5, 0, 0]])).data[0, 1]
+    x = model.gpt.hidden_states(np.array([[4, 5, 0, 0]])).data[0, 1]
     by_hand = model.head.weight.data @ x + model.head.bias.data  # type: ignore[union-attr]
     assert logits(model, [4, 5], [0, 0]) == pytest.approx(by_hand, rel=1e-12)
 

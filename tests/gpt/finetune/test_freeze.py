@@ -7,14 +7,14 @@ from gpt.config import ModelConfig
 from gpt.finetune.config import FinetuneConfig
 from gpt.finetune.freeze import choose_trained, freeze, lora_targets, trained_share
 from gpt.lora import LoRASettings, lora_state
-from gpt.model import GPT, backbone
+from gpt.model import GPT, find_gpt
 from nanograd import ops, profile
 from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
 from nanograd.optim import AdamW
 
 TIED = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=3, n_heads=4)
-UNTIED = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=3, n_heads=4, tie_head=False)
+UNTIED = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=3, n_heads=4, tie_embeddings=False)
 IDS = np.random.default_rng(1).integers(0, 12, (3, 8))
 
 
@@ -24,7 +24,7 @@ class Classifier(Module):
         self.head = Linear(config.d_model, 3, rng=np.random.default_rng(5))
 
     def forward(self, ids: np.ndarray) -> Tensor:
-        return self.head(self.gpt.hidden(ids)[:, -1])
+        return self.head(self.gpt.hidden_states(ids)[:, -1])
 
 
 def names(model: Module) -> set[str]:
@@ -101,7 +101,7 @@ def test_names_between_commas() -> None:
 
 def test_a_model_without_a_gpt_has_no_backbone() -> None:
     with pytest.raises(TypeError, match="Linear is no GPT, and has none as its attribute gpt"):
-        backbone(Linear(2, 2))
+        find_gpt(Linear(2, 2))
 
 
 # What is frozen costs nothing
@@ -110,10 +110,10 @@ def test_a_model_without_a_gpt_has_no_backbone() -> None:
 def test_below_the_first_trained_parameter_nothing_is_recorded() -> None:
     model = Classifier()
     freeze(model, "all_but_head")
-    assert not model.gpt.hidden(IDS).requires_grad  # no tape, so no activation is kept
+    assert not model.gpt.hidden_states(IDS).requires_grad  # no tape, so no activation is kept
     freeze(model, "all_but_last_block")
     assert not model.gpt.blocks[1](model.gpt.blocks[0](model.gpt.embed(IDS))).requires_grad
-    assert model.gpt.hidden(IDS).requires_grad
+    assert model.gpt.hidden_states(IDS).requires_grad
 
 
 def backward_calls(how: str) -> dict[str, int]:

@@ -37,7 +37,7 @@ class Classifier(Module):
         self.head = Linear(config.d_model, 3, rng=np.random.default_rng(5))
 
     def forward(self, ids: np.ndarray) -> Tensor:
-        return self.head(self.gpt.hidden(ids)[:, -1])
+        return self.head(self.gpt.hidden_states(ids)[:, -1])
 
 
 def loss_of(model: Classifier, ids: np.ndarray, labels: np.ndarray) -> Tensor:

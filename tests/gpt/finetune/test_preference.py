@@ -145,7 +145,7 @@ def test_what_is_no_pair_is_refused(line: str, message: str, tmp_path: Path) -> 
 def test_to_a_model_that_knows_nothing_each_token_of_an_answer_has_one_chance_in_all(tmp_path: Path) -> None:
     """yes and its end are 4 tokens, no and its end 3: -4 ln 257 and -3 ln 257."""
     examples = examples_of([{"prompt": "q", "chosen": "yes", "rejected": "no"}], tmp_path)
-    found = log_probs_of(GPT.undrawn(SHAPE), examples, 8)
+    found = log_probs_of(GPT(SHAPE, init=False), examples, 8)
     np.testing.assert_allclose(found, [[-4 * math.log(257), -3 * math.log(257)]], rtol=1e-6)
 
 

@@ -10,7 +10,7 @@ from nanograd import ops
 from nanograd.op import MODE, no_grad
 
 SHAPE = {"vocab_size": 17, "context_length": 12, "d_model": 16, "n_layers": 3, "n_heads": 4}
-LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False, "n_kv_heads": 2, "tie_head": False}
+LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False, "n_kv_heads": 2, "tie_embeddings": False}
 KINDS: dict[str, dict[str, object]] = {
     "gpt2": {},
     "no bias": {"bias": False},
@@ -23,7 +23,7 @@ KINDS: dict[str, dict[str, object]] = {
     "one key": {"n_kv_heads": 1},
     "wide heads": {"head_dim": 6},
     "qk_norm": {"qk_norm": True},
-    "own head": {"tie_head": False},
+    "own head": {"tie_embeddings": False},
     "llama": LLAMA,
     "qwen": {**LLAMA, "qk_norm": True, "head_dim": 6, "norm_eps": 1e-3},
 }
@@ -109,7 +109,7 @@ def banded(model: GPT, ids: np.ndarray, context: int) -> np.ndarray:
         x = model.tok_emb(ids)
         for block in model.blocks:
             x = block(x, ~np.tri(T, k=-context, dtype=bool))  # and causal besides
-        return ops.linear(model.norm(x), model.head_weight).data
+        return ops.linear(model.norm(x), model.lm_head_weight).data
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].get("position") == "rope"])

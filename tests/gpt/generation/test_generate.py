@@ -102,7 +102,7 @@ def test_of_a_longer_prompt_the_model_sees_the_last_part() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("kind", [{}, {"norm": "rmsnorm", "mlp": "gated", "n_kv_heads": 1, "tie_head": False}])
+@pytest.mark.parametrize("kind", [{}, {"norm": "rmsnorm", "mlp": "gated", "n_kv_heads": 1, "tie_embeddings": False}])
 @pytest.mark.parametrize("prompt", [[3], [3, 4, 5, 6, 7, 8]])
 @pytest.mark.parametrize(
     "options",

@@ -46,7 +46,9 @@ def test_what_a_score_comes_to() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [{}, {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "tie_head": False}], ids=["gpt2", "llama"]
+    "kind",
+    [{}, {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "tie_embeddings": False}],
+    ids=["gpt2", "llama"],
 )
 def test_a_text_as_long_as_the_context_is_the_models_loss(kind: dict[str, Any]) -> None:
     model, ids = gpt(**kind), [3, 1, 4, 1, 5, 9, 2]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt.attention import MultiHeadAttention
+from gpt.model import MultiHeadAttention
 from nanograd._tensor import Tensor
 from nanograd.check.gradcheck import gradcheck
 from nanograd.nn import Parameter
@@ -221,7 +221,7 @@ def test_rope_by_hand() -> None:
 def scores_of(attn: MultiHeadAttention, x: np.ndarray) -> np.ndarray:
     """Return the scores (H, T, T) that attention makes of x (T, C)."""
     H, D = attn.n_heads, attn.head_dim
-    heads = attn.place(attn.w_qkv(Tensor(x[None]))).data[0].reshape(len(x), -1, D).swapaxes(0, 1)
+    heads = attn.apply_qk_norm_and_rope(attn.w_qkv(Tensor(x[None]))).data[0].reshape(len(x), -1, D).swapaxes(0, 1)
     return heads[:H] @ heads[H : 2 * H].swapaxes(1, 2)
 
 
@@ -248,7 +248,7 @@ def test_with_qk_norm_no_score_outgrows_the_gains() -> None:
 
 def test_values_are_neither_normalised_nor_turned() -> None:
     attn, x = small(head_dim=4, rope_theta=50.0, qk_norm=True), draw(1, 5, 6)
-    heads = attn.place(Tensor(x @ attn.w_qkv.weight.data.T)).data
+    heads = attn.apply_qk_norm_and_rope(Tensor(x @ attn.w_qkv.weight.data.T)).data
     np.testing.assert_array_equal(heads[..., 16:], x @ attn.w_qkv.weight.data[16:].T)
     assert np.abs(heads[:, 1:, :16] - x[:, 1:] @ attn.w_qkv.weight.data[:16].T).min() > 1e-6
 

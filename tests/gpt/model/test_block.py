@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 import nanograd as ng
-from gpt.block import Block
 from gpt.config import ModelConfig
-from gpt.mlp import MLP, GatedMLP
+from gpt.model import MLP, Block
 from nanograd._tensor import Tensor
 from nanograd.check.gradcheck import compare, finite_differences
 from nanograd.op import no_grad
@@ -59,7 +58,10 @@ def test_mlp_by_hand() -> None:
     ],
 )
 def test_an_mlp_bends_by_name(activation: str, bent: tuple[float, float]) -> None:
-    plain, gated = MLP(1, 2, activation=activation, bias=False), GatedMLP(1, 2, activation=activation, bias=False)
+    plain, gated = (
+        MLP(1, 2, activation=activation, bias=False),
+        MLP(1, 2, activation=activation, gated=True, bias=False),
+    )
     plain.load_state_dict({"up.weight": np.array([[1], [3]]), "down.weight": np.array([[10, 1]])})
     assert plain(Tensor([[[1.0]]])).item() == pytest.approx(10 * bent[0] + bent[1], rel=1e-5)
     gated.load_state_dict(
@@ -153,8 +155,8 @@ def test_names_and_shapes_of_a_modern_block() -> None:
 
 def test_a_gated_mlp_has_as_many_weights_as_a_plain_one() -> None:
     for d_model, d_ff in ((3, 8), (12, 32), (128, 344), (768, 2048)):  # 8/3 · d_model, up to a multiple of 8
-        assert ModelConfig(d_model=d_model, n_heads=1, mlp="gated").mlp_size == d_ff
-    assert ModelConfig(mlp="gated", d_ff=7).mlp_size == 7
+        assert ModelConfig(d_model=d_model, n_heads=1, mlp="gated").d_ff == d_ff
+    assert ModelConfig(mlp="gated", d_ff=7).d_ff == 7
 
 
 def test_d_ff_is_four_times_d_model_unless_given() -> None:

@@ -15,7 +15,7 @@ from gpt.model import GPT
 from gpt.training import learning_rate, make_optimizer
 from nanograd.optim import clip_grad_norm
 
-FOLDER = Path(__file__).parents[1] / "golden"
+FOLDER = Path(__file__).parents[2] / "golden"
 CONFIG = ModelConfig(vocab_size=23, context_length=10, d_model=12, n_layers=2, n_heads=3, d_ff=40)
 TRAIN = TrainConfig(max_steps=20, lr=1e-2, min_lr=1e-3, warmup_steps=5)  # decay 0.1, betas 0.9 and 0.99, clip 1
 PRECISIONS = pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])

@@ -26,10 +26,12 @@ KINDS = {
     "no biases": dataclasses.replace(CONFIG, bias=False),
     "modern": MODERN,
     "all that there is": dataclasses.replace(
-        MODERN, n_kv_heads=2, head_dim=6, qk_norm=True, tie_head=False, norm_eps=1e-3, rope_theta=50.0
+        MODERN, n_kv_heads=2, head_dim=6, qk_norm=True, tie_embeddings=False, norm_eps=1e-3, rope_theta=50.0
     ),
     "relu, shared keys": dataclasses.replace(CONFIG, activation="relu", n_kv_heads=1, norm="rmsnorm"),
-    "gated by gelu, biases": dataclasses.replace(CONFIG, mlp="gated", activation="gelu", qk_norm=True, tie_head=False),
+    "gated by gelu, biases": dataclasses.replace(
+        CONFIG, mlp="gated", activation="gelu", qk_norm=True, tie_embeddings=False
+    ),
 }
 EVERY_KIND = pytest.mark.parametrize("config", KINDS.values(), ids=list(KINDS))
 
@@ -50,7 +52,7 @@ def logits_of(model: GPT, x: Tensor) -> Tensor:
     """Run all that follows the embeddings on features x (B, T, C), which may be a leaf."""
     for block in model.blocks:
         x = block(x)
-    return ng.linear(model.norm(x), model.head_weight)
+    return ng.linear(model.norm(x), model.lm_head_weight)
 
 
 def gradient(leaf: Tensor) -> np.ndarray:
@@ -83,8 +85,8 @@ def test_every_parameter_has_the_gradient_of_the_loss(config: ModelConfig) -> No
         assert np.abs(gradient(p) - numeric).max() <= 1e-8 * np.abs(numeric).max(), name
     if model.pos_emb is not None:
         assert not gradient(model.pos_emb.weight)[3].any()  # three tokens do not use the fourth position
-    assert gradient(model.head_weight)[2].any()  # an id that is nowhere read is still a class of the head
-    assert gradient(model.tok_emb.weight)[2].any() == config.tie_head
+    assert gradient(model.lm_head_weight)[2].any()  # an id that is nowhere read is still a class of the head
+    assert gradient(model.tok_emb.weight)[2].any() == config.tie_embeddings
 
 
 def test_the_table_of_tokens_gets_the_gradient_of_both_its_uses() -> None:
@@ -104,11 +106,11 @@ def test_the_table_of_tokens_gets_the_gradient_of_both_its_uses() -> None:
 
 
 def test_a_head_of_its_own_shares_the_gradient_of_a_tied_one() -> None:
-    tied, own = gpt(MODERN), gpt(dataclasses.replace(MODERN, tie_head=False))
+    tied, own = gpt(MODERN), gpt(dataclasses.replace(MODERN, tie_embeddings=False))
     own.load_state_dict(tied.state_dict() | {"head.weight": tied.tok_emb.weight.data})
     assert own.head is not None
-    assert own.head_weight is own.head.weight
-    assert tied.head_weight is tied.tok_emb.weight
+    assert own.lm_head_weight is own.head.weight
+    assert tied.lm_head_weight is tied.tok_emb.weight
     ids, targets = draw_ids(2, 5), draw_ids(2, 5, seed=2)
     losses = [model.astype(np.float64).loss(ids, targets) for model in (tied, own)]
     assert losses[0].item() == losses[1].item()
@@ -175,7 +177,7 @@ def test_with_rope_a_text_is_no_bag_of_words_and_its_place_does_not_count() -> N
     sees[5:, :5] = False  # the text does not look at what was put before it
     for block in model.blocks:
         later = block(later, sees)
-    np.testing.assert_allclose(model.norm(later).data[:, 5:], model.hidden(ids).data, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(model.norm(later).data[:, 5:], model.hidden_states(ids).data, rtol=1e-9, atol=1e-12)
 
 
 @EVERY_KIND
@@ -360,7 +362,7 @@ def test_dropout_reaches_the_embeddings() -> None:
     model = gpt(dataclasses.replace(CONFIG, n_layers=1, dropout=0.5))
     for p in (model.blocks[0].attn.out_proj.weight, model.blocks[0].mlp.down.weight):
         p.copy_(0)  # the block writes nothing, so that only what the embeddings lose is seen
-    h, plain = model.hidden(draw_ids(1, 8)).data, model.eval().hidden(draw_ids(1, 8)).data
+    h, plain = model.hidden_states(draw_ids(1, 8)).data, model.eval().hidden_states(draw_ids(1, 8)).data
     assert np.abs(h - plain).max() > 0.1
 
 

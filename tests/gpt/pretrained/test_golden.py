@@ -46,7 +46,7 @@ def test_greedy_text_is_that_of_transformers(case: str) -> None:
 @CASES
 def test_what_is_exported_is_what_was_read(case: str, tmp_path: Path) -> None:
     pretrained = load_pretrained(FOLDER / case)
-    model = GPT.from_pretrained(pretrained)
+    model = pretrained.model()
     export(tmp_path / "out", model.config, model.state_dict(), None)
     again = load_pretrained(tmp_path / "out")
     assert again.model_config == pretrained.model_config
@@ -60,7 +60,7 @@ def test_the_cases_cover_what_may_differ() -> None:
     configs = [load_pretrained(FOLDER / path.name).model_config for path in FOLDER.iterdir()]
     for field, values in {
         "norm": {"layernorm", "rmsnorm"},
-        "tie_head": {True, False},
+        "tie_embeddings": {True, False},
         "bias": {True, False},
         "qk_norm": {True, False},
         "activation": {"gelu_tanh", "gelu", "silu"},
@@ -68,7 +68,7 @@ def test_the_cases_cover_what_may_differ() -> None:
         assert {getattr(config, field) for config in configs} == values
     assert len({config.norm_eps for config in configs}) > 2
     assert len({config.rope_theta for config in configs}) > 1
-    assert any(config.head_size * config.n_heads != config.d_model for config in configs)
+    assert any(config.head_dim * config.n_heads != config.d_model for config in configs)
 
 
 @pytest.mark.slow

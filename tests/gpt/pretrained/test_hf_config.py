@@ -54,7 +54,7 @@ def test_a_key_that_changes_the_mathematics_is_refused_by_name(gpt2: Any, key: s
         ("llama", "sliding_window", 8, "sliding_window must be null or not less than the 72 positions, found 8"),
         ("llama", "layer_types", ["full_attention", "sliding_attention"], "layer_types must be full_attention"),
         ("llama", "num_key_value_heads", 4, "n_heads must be divisible by n_kv_heads"),
-        ("llama", "head_dim", 5, "position=rope turns pairs of features"),
+        ("llama", "head_dim", 5, "position=rope rotates pairs of features"),
         ("qwen3", "use_sliding_window", True, "use_sliding_window changes"),
         ("qwen3", "attention_bias", True, "attention_bias changes"),
         ("gpt2", "n_head", 0, r"n_head must be a whole number from 1 to 2\*\*31, found 0"),
@@ -147,7 +147,7 @@ def test_a_block_that_no_layout_can_say_is_refused_by_name(
 def test_an_exported_config_is_read_without_anything_unknown(tmp_path: Path) -> None:
     from gpt.model import GPT
 
-    model = GPT(ModelConfig(vocab_size=9, context_length=5, d_model=8, n_layers=1, dropout=0.25, tie_head=False))
+    model = GPT(ModelConfig(vocab_size=9, context_length=5, d_model=8, n_layers=1, dropout=0.25, tie_embeddings=False))
     export(tmp_path / "out", model.config, model.state_dict(), None)
     assert json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["n_head"] == 4
     read = load_pretrained(tmp_path / "out").model_config

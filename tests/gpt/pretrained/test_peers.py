@@ -106,7 +106,7 @@ def test_logits_text_and_export_agree(transformers: Any, tmp_path: Path, kind: s
         {},
         {"bias": False},
         {"activation": "relu", "d_ff": 40},
-        {"tie_head": False, "norm_eps": 1e-3},
+        {"tie_embeddings": False, "norm_eps": 1e-3},
         {**LLAMA, "n_kv_heads": 1, "rope_theta": 300.0},
         {**LLAMA, "activation": "gelu_tanh", "bias": False, "qk_norm": True},
     ],

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import gpt
-from gpt.runs.checkpoint import BEST, FORMAT, LAST, Position, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
+from gpt.runs.checkpoint import BEST, FORMAT, LAST, Position, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.safetensors import load_file, save_file
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from gpt.training import accumulate_gradients, make_optimizer, pretraining

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import gpt
-from gpt.runs import estimate
 from gpt.config import ModelConfig, TrainConfig
-from gpt.runs.estimate import available_memory, check_memory, count, duration, forward_flops, gigabytes, training_memory
 from gpt.model import GPT
+from gpt.runs import estimate
+from gpt.runs.estimate import available_memory, check_memory, count, duration, forward_flops, gigabytes, training_memory
 from nanograd.nn import count_parameters
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -42,7 +42,7 @@ def test_the_count_is_that_of_the_model(
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("tie_head", [True, False])
+@pytest.mark.parametrize("tie_embeddings", [True, False])
 @pytest.mark.parametrize(
     "parts",
     [
@@ -53,9 +53,16 @@ def test_the_count_is_that_of_the_model(
         {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "d_ff": 5, "n_kv_heads": 1, "qk_norm": True},
     ],
 )
-def test_the_count_is_that_of_every_kind_of_model(parts: dict[str, Any], tie_head: bool, bias: bool) -> None:
+def test_the_count_is_that_of_every_kind_of_model(parts: dict[str, Any], tie_embeddings: bool, bias: bool) -> None:
     config = ModelConfig(
-        vocab_size=11, context_length=5, d_model=12, n_layers=3, n_heads=2, bias=bias, tie_head=tie_head, **parts
+        vocab_size=11,
+        context_length=5,
+        d_model=12,
+        n_layers=3,
+        n_heads=2,
+        bias=bias,
+        tie_embeddings=tie_embeddings,
+        **parts,
     )
     assert count(config) == count_parameters(GPT(config).parameters())
 
@@ -105,7 +112,10 @@ MEDIUM = ModelConfig(vocab_size=1024, context_length=128, d_model=256, n_layers=
         (ModelConfig(vocab_size=300, context_length=512, d_model=128, n_layers=6, n_heads=8), 4),  # attention
         (ModelConfig(vocab_size=16000, context_length=32, d_model=384, n_layers=3, n_heads=6), 2),  # parameters
         (dataclasses.replace(MEDIUM, norm="rmsnorm", position="rope", mlp="gated", bias=False), 16),
-        (dataclasses.replace(MEDIUM, position="rope", mlp="gated", n_kv_heads=1, qk_norm=True, tie_head=False), 16),
+        (
+            dataclasses.replace(MEDIUM, position="rope", mlp="gated", n_kv_heads=1, qk_norm=True, tie_embeddings=False),
+            16,
+        ),
         (dataclasses.replace(MEDIUM, activation="gelu"), 16),
         (dataclasses.replace(MEDIUM, mlp="gated", activation="relu", head_dim=128), 16),
     ],

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
-from gpt.runs.checkpoint import LAST, Position, load_checkpoint, save_checkpoint
 from gpt.config import ModelConfig, TrainConfig
-from nanograd.runtime.files import file_sha256
 from gpt.lora import LoRASettings, add_lora
-from gpt.runs.init_from import initial_config, initial_model
 from gpt.model import GPT
+from gpt.runs.checkpoint import LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.init_from import initial_config, initial_model
 from gpt.runs.run import read_metrics
 from gpt.runs.task import Task
 from gpt.tokenizer import CharTokenizer
 from gpt.training import learning_rate
+from nanograd.runtime.files import file_sha256
 
 TEXT = "the cat sat on the mat. a dog sat on the log. " * 40
 SHAPE = ModelConfig(vocab_size=20, context_length=16, d_model=16, n_layers=2, n_heads=2, dropout=0.1)
@@ -129,9 +129,9 @@ def test_a_context_may_be_longer_where_positions_are_turned() -> None:
     assert begun().config.context_length == 32
 
 
-@pytest.mark.parametrize("tie_head", [True, False])
-def test_a_new_tokenizer_draws_the_rows_of_tokens_and_keeps_the_blocks(tie_head: bool) -> None:
-    base = make_base(tie_head=tie_head)
+@pytest.mark.parametrize("tie_embeddings", [True, False])
+def test_a_new_tokenizer_draws_the_rows_of_tokens_and_keeps_the_blocks(tie_embeddings: bool) -> None:
+    base = make_base(tie_embeddings=tie_embeddings)
     checkpoint = load_checkpoint("base.safetensors")
     config = initial_config(checkpoint, {"vocab_size": 270}, new_tokenizer=True)
     assert config.vocab_size == base.config.vocab_size  # the tokenizer's to say, not the flag's
@@ -200,7 +200,7 @@ def test_what_the_weights_do_not_fit_is_refused(
 def test_a_flag_that_says_what_is_so_is_none_too_many() -> None:
     make_base()
     train("--d-model", "16", "--d-ff", "64", "--n-kv-heads", "2", "--activation", "gelu_tanh", "--head-dim", "none")
-    assert begun().config.d_ff is None
+    assert begun().config.d_ff == 64
 
 
 def test_a_new_tokenizer_needs_something_to_be_new_in(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 import gpt
 from gpt.__main__ import main
-from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
 from gpt.config import TrainConfig
+from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
 from gpt.runs.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Progress, read_metrics
 from gpt.training import Record, make_optimizer
 
@@ -30,7 +30,7 @@ TINY = (
 SETTINGS = {
     "plain": "--tokenizer char --eval-every 7 --lr 0.02 --min-lr 1",  # rising, so that the best step comes early
     "modern": "--tokenizer char --norm rmsnorm --position rope --mlp gated --no-bias --n-kv-heads 1 --qk-norm --shards 2 "
-    "--no-tie-head --dropout 0.1 --eval-every 9",
+    "--no-tie-embeddings --dropout 0.1 --eval-every 9",
     "dropout": "--vocab-size 270 --dropout 0.2 --grad-accum-steps 2 --shards 2 --eval-every 9 --no-bias",
 }
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -296,7 +296,7 @@ def test_the_same_flags_may_be_given_again(data: Path, tmp_path: Path, capsys: p
         (["--max-steps", "5"], "the run is at step 12 of 5; go on with a larger --max-steps"),
         (["--tokenizer", "bpe"], "resume: --tokenizer was char and cannot change to bpe; start a new run for that"),
         (["--d-model", "32"], "resume: --d-model was 16 and cannot change to 32"),
-        (["--d-ff", "32"], "resume: --d-ff was None and cannot change to 32"),
+        (["--d-ff", "32"], "resume: --d-ff was 64 and cannot change to 32"),
         (["--no-bias"], "resume: --bias was True and cannot change to False"),
         (["--dropout", "0.5"], "resume: --dropout was 0.0 and cannot change to 0.5"),
         (["--context-length", "9"], "resume: --context-length was 8 and cannot change to 9"),

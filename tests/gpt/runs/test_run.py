@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt.runs import run as run_module
-from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
+from gpt.runs import run as run_module
+from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint
 from gpt.runs.run import (
     METRICS,
     TRAIN_TOKENS,

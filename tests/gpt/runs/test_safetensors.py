@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nanograd.runtime.files import atomic_write
 from gpt.runs.safetensors import DTYPES, MAX_HEADER, Entry, _show, load_file, read_header, save_file
+from nanograd.runtime.files import atomic_write
 
 MEGABYTE = 2**20
 
