@@ -102,7 +102,7 @@ class MultiHeadAttention(Module):
             q, k, v = heads[..., :H, :, :], heads[..., H : H + K, :, :], heads[..., H + K :, :, :]
             heads = ops.concat([self.q_norm(q), self.k_norm(k), v], axis=-3)
         if self.rope_theta is not None:
-            heads = ops.rope(heads, base=self.rope_theta, turned=H + K)
+            heads = ops.rope(heads, base=self.rope_theta, rotated=H + K)
         return heads.swapaxes(-3, -2).reshape(*qkv.shape)
 
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from gpt.generation.layers import angles, linear, normalise, place, product, think, turn
+from gpt.generation.layers import linear, normalise, place, product, rope_cos_sin, rotate, think
 from gpt.lora import check_merged
 from gpt.model import GPT, MultiHeadAttention
 from nanograd import ops
@@ -29,7 +29,7 @@ class Decoder:
     is shorter is padded on the left, and looks at columns from starts[b] on only. Past context_length tokens
 
     learned positions  have run out: the older half of the text is dropped, and the younger read again from position 0;
-    RoPE               slides: a new token's column takes the place of the oldest. Keys keep the angle they were turned
+    RoPE               slides: a new token's column takes the place of the oldest. Keys keep the angle they were rotated
                        by, since only differences of angles matter; for the same reason padding need not be subtracted.
 
     capacity, context_length unless given, is how many columns there are: less memory for texts known to be short.
@@ -135,14 +135,14 @@ class Decoder:
 
     def _step(self, ids: np.ndarray, column: int, seen: int) -> np.ndarray:
         """Run the model on one token of each row, ids (B,), that looks at `seen` columns; write its own into `column`."""
-        model, hidden, turned = self.model, self._hidden(seen), None
+        model, hidden, cos_sin = self.model, self._hidden(seen), None
         x = model.tok_emb.weight.data[ids]  # (B, C)
         if model.pos_emb is not None:
             x += model.pos_emb.weight.data[self.length - self.starts]
         else:
-            turned = angles(self.length, model.config.head_dim, model.config.rope_theta, x.dtype)
+            cos_sin = rope_cos_sin(self.length, model.config.head_dim, model.config.rope_theta, x.dtype)
         for block, keys, values in zip(model.blocks, self.keys, self.values, strict=True):
-            q, k, v = heads_of(block.attn, normalise(block.norm1, x), turned)  # (B, K, G, D), (B, K, D) twice
+            q, k, v = heads_of(block.attn, normalise(block.norm1, x), cos_sin)  # (B, K, G, D), (B, K, D) twice
             keys[:, :, column], values[:, :, column] = k, v
             y = look(q, keys[:, :, :seen], values[:, :, :seen], hidden)  # (B, H D)
             x += product(block.attn.out_proj, y)
@@ -159,7 +159,7 @@ class Decoder:
 
 
 def heads_of(
-    attn: MultiHeadAttention, x: np.ndarray, turned: tuple[np.ndarray, np.ndarray] | None
+    attn: MultiHeadAttention, x: np.ndarray, cos_sin: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a token's scaled queries (B, K, G, D), G of them to a key, and its keys and values (B, K, D)."""
     H, K, D = attn.n_heads, attn.n_kv_heads, attn.head_dim
@@ -167,8 +167,8 @@ def heads_of(
     q, k, v = heads[:, :H], heads[:, H : H + K], heads[:, H + K :]
     if attn.q_norm is not None and attn.k_norm is not None:
         q[...], k[...] = normalise(attn.q_norm, q), normalise(attn.k_norm, k)
-    if turned is not None:
-        turn(heads[:, : H + K], *turned)
+    if cos_sin is not None:
+        rotate(heads[:, : H + K], *cos_sin)
     q *= 1 / math.sqrt(D)
     return q.reshape(-1, K, H // K, D), k, v
 

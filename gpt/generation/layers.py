@@ -28,7 +28,7 @@ def place(layer: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
         heads[:, :H] = normalise(layer.q_norm, heads[:, :H])
         heads[:, H : H + K] = normalise(layer.k_norm, heads[:, H : H + K])
     if layer.rope_theta is not None:
-        heads = ops.rope(heads, base=layer.rope_theta, turned=H + K)
+        heads = ops.rope(heads, base=layer.rope_theta, rotated=H + K)
     return heads.swapaxes(-3, -2).reshape(qkv.shape)
 
 
@@ -81,14 +81,14 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def angles(position: int, d: int, base: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cosines and sines (D/2,) by which rope turns a head of d features at one position."""
+def rope_cos_sin(position: int, d: int, base: float, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cosines and sines (D/2,) by which rope rotates a head of d features at one position."""
     cos, sin = rope_tables(np.array([position]), d, base, dtype)
     return cos[0], sin[0]
 
 
-def turn(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
-    """Turn heads (…, D) in place, as rope does: (a, b) becomes (a cos - b sin, a sin + b cos)."""
+def rotate(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:
+    """Rotate heads (…, D) in place, as rope does: (a, b) becomes (a cos - b sin, a sin + b cos)."""
     half = len(cos)
     a, b = heads[..., :half], heads[..., half:]
     a_sin = a * sin

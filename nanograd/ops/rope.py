@@ -1,4 +1,4 @@
-"""rope: rotary position embedding, which turns queries and keys by their position."""
+"""rope: rotary position embedding, which rotates queries and keys by their position."""
 
 from typing import Any
 
@@ -20,53 +20,53 @@ def rope_forward(
     base: float = 10000.0,
     positions: np.ndarray | None = None,
     interleaved: bool = False,
-    turned: int | None = None,
+    rotated: int | None = None,
 ) -> tuple[np.ndarray, Any]:
-    """Turn pairs of features by an angle that grows with position (Su et al. 2021, arXiv:2104.09864, eq. 15).
+    """Rotate pairs of features by an angle that grows with position (Su et al. 2021, arXiv:2104.09864, eq. 15).
 
     x (…, T, D), D even; positions (T,) are 0 … T-1 unless given. Pair i is (a, b) = (x_i, x_{i+D/2}), the layout of
     Llama in Hugging Face's files, or with interleaved (x_{2i}, x_{2i+1}), the paper's. With θ = position · base^(-2i/D):
     y_a = a cos θ - b sin θ                                (1)
     y_b = a sin θ + b cos θ                                (2)
-    A product of two turned vectors depends on the difference of their positions only.
+    The dot product of two rotated vectors depends only on the difference of their positions.
 
-    Of heads x (…, H, T, D) only the first `turned` are turned, where that is given (queries and keys, but not values): in
-    the others θ is 0. y lies in memory as x does, so that heads which are a view of (…, T, H, D) stay one.
+    With `rotated`, only the first `rotated` heads of x (…, H, T, D) are rotated: queries and keys, but not values. In the
+    other heads θ is 0. y has the memory layout of x, so a view of (…, T, H, D) stays one.
     """
     if x.ndim < 2 or x.shape[-1] % 2:
         raise ValueError(f"rope: x must be (…, T, D) with D even, got {x.shape}")
     positions = np.arange(x.shape[-2]) if positions is None else np.asarray(positions)
     if positions.shape[-1:] != x.shape[-2:-1]:
         raise ValueError(f"rope: positions must be one for each of {x.shape[-2]} tokens, got shape {positions.shape}")
-    if turned is not None and (x.ndim < 3 or not 0 <= turned <= x.shape[-3]):
+    if rotated is not None and (x.ndim < 3 or not 0 <= rotated <= x.shape[-3]):
         raise ValueError(
-            f"rope: turned must be how many of x's heads (…, H, T, D) are turned, got {turned} for {x.shape}"
+            f"rope: rotated must be the number of heads of x (…, H, T, D) to rotate, got {rotated} for {x.shape}"
         )
     cos, sin = rope_tables(positions, x.shape[-1], base, x.dtype)
-    return _turn(x, cos, sin, interleaved, turned), (cos, sin, interleaved, turned)  # (1), (2)
+    return _rotate(x, cos, sin, interleaved, rotated), (cos, sin, interleaved, rotated)  # (1), (2)
 
 
 def rope_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1) and (2).
-    Collect what a and b do to both outputs:
+    Add the effect of a, and of b, on both outputs:
     dx_a = dy_a cos θ + dy_b sin θ                         (3)
     dx_b = -dy_a sin θ + dy_b cos θ                        (4)
-    which is the turn by -θ: a rotation is undone by its transpose.
-    Check: dx is as long as dy.
+    which is the rotation by -θ: the inverse of a rotation is its transpose.
+    Check: dx has the norm of dy.
     """
-    cos, sin, interleaved, turned = saved
-    return (_turn(dy, cos, -sin, interleaved, turned),)  # (3), (4)
+    cos, sin, interleaved, rotated = saved
+    return (_rotate(dy, cos, -sin, interleaved, rotated),)  # (3), (4)
 
 
 rope = Op(rope_forward, rope_backward, floating=True)
 
 
-def _turn(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool, turned: int | None) -> np.ndarray:
-    """Turn every pair of x, or of its first `turned` heads, by the angle whose cosine and sine are given: (1), (2)."""
+def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool, rotated: int | None) -> np.ndarray:
+    """Rotate every pair of x, or of its first `rotated` heads, by the angle with this cosine and sine: (1), (2)."""
     y = np.empty_like(x)
-    if turned is not None:
-        y[..., turned:, :, :] = x[..., turned:, :, :]
-        x, out = x[..., :turned, :, :], y[..., :turned, :, :]
+    if rotated is not None:
+        y[..., rotated:, :, :] = x[..., rotated:, :, :]
+        x, out = x[..., :rotated, :, :], y[..., :rotated, :, :]
     else:
         out = y
     half = x.shape[-1] // 2

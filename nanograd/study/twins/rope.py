@@ -6,8 +6,8 @@ GIVEN = {
     "rope": {
         "D": "x.shape[-1]",
         "positions": "np.arange(x.shape[-2]) if positions is None else positions",
-        "turns": "1 if turned is None else (np.arange(x.shape[-3]) < turned)[:, None, None]",
-        "θ": "turns * np.asarray(positions)[..., None] * base ** (-2 * np.arange(D // 2) / D)",
+        "rotates": "1 if rotated is None else (np.arange(x.shape[-3]) < rotated)[:, None, None]",
+        "θ": "rotates * np.asarray(positions)[..., None] * base ** (-2 * np.arange(D // 2) / D)",
         "first": "slice(0, None, 2) if interleaved else slice(D // 2)",
         "second": "slice(1, None, 2) if interleaved else slice(D // 2, None)",
         "a": "x[..., first]",
@@ -30,7 +30,7 @@ TWINS: dict[str, dict[int, Twin]] = {
         2: Twin(
             "y_b",
             "a * np.sin(θ) + b * np.cos(θ)",
-            "Of the turned arrow the part along the second axis: what a turns into it, and what is left of b.",
+            "Of the rotated arrow the part along the second axis: what a turns into it, and what is left of b.",
             "result()[..., second]",
             ("np.imag((a + 1j * b) * np.exp(1j * θ))",),
         ),

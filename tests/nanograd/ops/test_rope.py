@@ -1,4 +1,4 @@
-"""rope: turns, and what they leave alone."""
+"""rope: what it rotates, and what it leaves as it is."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ Q, K = np.random.default_rng(0).standard_normal((2, 8, 6))
 
 
 def test_by_hand() -> None:
-    """A base of (2/π)² turns pair 0 by a radian a position and pair 1 by a right angle."""
+    """A base of (2/π)² rotates pair 0 by a radian a position and pair 1 by a right angle."""
     base = (2 / math.pi) ** 2  # base^(-2/4) = π/2
     x = np.array([[1.0, 2.0, 3.0, 4.0]] * 2)
     c, s = math.cos(1), math.sin(1)
@@ -23,7 +23,7 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(y, [[1, 2, 3, 4], [c - 2 * s, s + 2 * c, -4, 3]])
 
 
-def test_the_gradient_turns_back() -> None:
+def test_the_gradient_is_rotated_back() -> None:
     leaf = Tensor(Q, requires_grad=True)
     ng.rope(leaf).backward(ng.rope(K))
     np.testing.assert_allclose(leaf.grad, K)
@@ -35,18 +35,18 @@ def test_only_the_distance_counts() -> None:
     np.testing.assert_allclose(near, far)
 
 
-def test_heads_from_turned_on_pass_as_they_are() -> None:
+def test_heads_after_the_rotated_ones_are_unchanged() -> None:
     x = np.random.default_rng(1).standard_normal((2, 5, 3, 4))
-    y = ng.rope(x, turned=3)
+    y = ng.rope(x, rotated=3)
     np.testing.assert_array_equal(y[:, :3], ng.rope(x[:, :3]))
     np.testing.assert_array_equal(y[:, 3:], x[:, 3:])
-    assert np.abs(y[:, :3, 1:] - x[:, :3, 1:]).min() > 1e-6  # position 0 is not turned
+    assert np.abs(y[:, :3, 1:] - x[:, :3, 1:]).min() > 1e-6  # position 0 is not rotated
 
 
-def test_what_is_turned_lies_in_memory_as_it_did() -> None:
+def test_the_memory_layout_is_kept() -> None:
     packed = np.random.default_rng(1).standard_normal((2, 3, 5, 4))  # (B, T, heads, D), as one matrix makes them
     leaf = Tensor(packed, requires_grad=True)
-    y = ng.rope(leaf.swapaxes(1, 2), turned=3).swapaxes(1, 2)
+    y = ng.rope(leaf.swapaxes(1, 2), rotated=3).swapaxes(1, 2)
     assert y.data.flags.c_contiguous  # reshaping it to (B, T, heads · D) is a view
     y.backward(np.random.default_rng(2).standard_normal(packed.shape))
     assert leaf.grad is not None
@@ -70,11 +70,11 @@ def test_angles_are_exact_in_float32_too() -> None:
         (np.ones(4), {}, r"x must be \(…, T, D\) with D even, got \(4,\)"),
         (
             np.ones((2, 4)),
-            {"turned": 1},
-            r"turned must be how many of x's heads \(…, H, T, D\) are turned, got 1 for \(2, 4\)",
+            {"rotated": 1},
+            r"rotated must be the number of heads of x \(…, H, T, D\) to rotate, got 1 for \(2, 4\)",
         ),
-        (np.ones((2, 1, 4)), {"turned": 3}, r"turned must be .* got 3 for \(2, 1, 4\)"),
-        (np.ones((2, 1, 4)), {"turned": -1}, r"turned must be .* got -1 for \(2, 1, 4\)"),
+        (np.ones((2, 1, 4)), {"rotated": 3}, r"rotated must be .* got 3 for \(2, 1, 4\)"),
+        (np.ones((2, 1, 4)), {"rotated": -1}, r"rotated must be .* got -1 for \(2, 1, 4\)"),
         (np.ones((2, 4)), {"positions": [1]}, r"positions must be one for each of 2 tokens, got shape \(1,\)"),
     ],
 )
