@@ -57,14 +57,14 @@ CALLS: dict[str, Callable[[], Call]] = {
 def measure(op: Op, pair: Pair, call: Call) -> tuple[float, float]:
     """Return the seconds of one forward and one backward."""
     given, options = call
-    arrays = op.conform([*given, *[None] * (len(op.arrays) - len(given))])
+    arrays = op.promote([*given, *[None] * (len(op.arrays) - len(given))])
     needs = op.differentiable(arrays)
     began = time.perf_counter()
-    y, saved = op.save(pair, arrays, needs, options)
+    y, saved = op.run_forward(pair, arrays, needs, options)
     forward = time.perf_counter() - began
     dy = np.random.default_rng(1).standard_normal(y.shape, dtype=y.dtype)
     began = time.perf_counter()
-    op.pull(pair.backward, dy, saved, needs)
+    op.run_backward(pair.backward, dy, saved, needs)
     return forward, time.perf_counter() - began
 
 

@@ -19,9 +19,9 @@ import nanograd
 from gpt.model import GPT
 from gpt.runs.estimate import count
 from nanograd._tensor import Tensor
-from nanograd.inspect.anomaly import AnomalyError, observing
+from nanograd.inspect.anomaly import AnomalyError
 from nanograd.nn import count_parameters
-from nanograd.op import MODE, Observer, Op, no_grad
+from nanograd.op import CONTEXT, Observer, Op, no_grad, observe
 from nanograd.optim import AdamW, clip_grad_norm
 
 OK, LOOK, BAD = "ok", "look", "bad"
@@ -196,8 +196,8 @@ class Silent(Observer):
         self.layers: dict[str, float] = {}
         self.units = 0
 
-    def recorded(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Any) -> None:
-        if op.name == "linear" and (scope := MODE.get().scope)[2:] == ("mlp", "down"):  # of GPT, blocks.i, mlp, down
+    def after_forward(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Any) -> None:
+        if op.name == "linear" and (scope := CONTEXT.get().scope)[2:] == ("mlp", "down"):  # of GPT, blocks.i, mlp, down
             silent = np.abs(arrays[0]).reshape(-1, arrays[0].shape[-1]).max(axis=0) < SILENT
             self.layers[scope[1]] = float(silent.sum())
             self.units += silent.size
@@ -207,7 +207,7 @@ class Silent(Observer):
 def dead_units(model: GPT, ids: np.ndarray) -> Finding:
     """Count the features of each MLP that are about 0 for every token of a batch."""
     seen = Silent()
-    with observing(seen):
+    with observe(seen):
         model(ids)
     dead = int(sum(seen.layers.values()))
     number = f"{dead:,} of {seen.units:,}"

@@ -19,9 +19,8 @@ from gpt.data.batches import IGNORE, Tokens, consecutive_batches, draw_batch
 from gpt.model import GPT
 from nanograd import parallel
 from nanograd._tensor import Tensor
-from nanograd.inspect.profiler import part
-from nanograd.nn import Module
-from nanograd.op import no_grad
+from nanograd.nn import Module, evaluating
+from nanograd.op import no_grad, region
 from nanograd.optim import SGD, AdamW, clip_grad_norm
 from nanograd.seeds import DROPOUT, seeds
 
@@ -98,7 +97,7 @@ def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig
     """
     batches = []
     for micro in range(config.grad_accum_steps):
-        with part("batch"):
+        with region("batch"):
             batches.append(objective.batch_of(step, micro))
     n_targets = sum(batch.n_targets for batch in batches)
     if n_targets < 1:
@@ -126,14 +125,12 @@ def mean_loss(
     model: Module, batches: Iterable[Batch], loss_of: Callable[..., Tensor], *, shards: int | None = None
 ) -> float:
     """Return the loss a target of all batches, without dropout."""
-    was_training = model.training
-    model.eval()
     total, count = 0.0, 0
-    for batch in batches:
-        losses = parallel.run([partial(loss_of, model, *rows) for rows in _split(batch.rows, shards)])
-        total += sum(float(loss.item()) for loss in losses)
-        count += batch.n_targets
-    model.train(was_training)
+    with evaluating(model):
+        for batch in batches:
+            losses = parallel.run([partial(loss_of, model, *rows) for rows in _split(batch.rows, shards)])
+            total += sum(float(loss.item()) for loss in losses)
+            count += batch.n_targets
     return total / count
 
 
@@ -206,7 +203,7 @@ def fit(
         step_began = time.perf_counter()
         lr = learning_rate(step, config)
         loss, n_targets = accumulate_gradients(model, objective, config, step)
-        with part("clip"):
+        with region("clip"):
             grad_norm = clip_grad_norm(optimizer.parameters.items(), config.grad_clip)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise NotFiniteError(
@@ -214,7 +211,7 @@ def fit(
                 "the update was not made. Try a lower --lr, a longer --warmup-steps or a smaller --grad-clip"
             )
         optimizer.lr = lr
-        with part("optimizer"):
+        with region("optimizer"):
             optimizer.step()
             optimizer.zero_grad()
         speed = n_targets / (time.perf_counter() - step_began)

@@ -1,20 +1,45 @@
-"""A minimal reverse-mode autograd engine in NumPy, whose every backward pass is written by hand."""
+"""A minimal reverse-mode autograd engine in NumPy, whose every backward pass is written by hand.
+
+Read op, tape and _tensor first, then ops/ (one file per family of ops), then nn and optim. runtime/ lies below them,
+parallel/ beside them; check/, inspect/ and study/ stand on them.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from nanograd import ops
 from nanograd._tensor import Tensor
-from nanograd.check.gradcheck import GradcheckError, gradcheck
 from nanograd.functional import grad, hvp, jacobian, value_and_grad
-from nanograd.inspect.anomaly import detect_anomaly, detect_mutation, memory_report
-from nanograd.inspect.explain import explain
-from nanograd.inspect.player import graph
-from nanograd.inspect.profiler import profile
-from nanograd.inspect.trace import trace
 from nanograd.op import OPS, Op, no_grad, readable
 from nanograd.ops import *  # noqa: F403 - every op is also a function of the package
 from nanograd.recompute import checkpoint
-from nanograd.runtime import allocator as memory
+from nanograd.runtime import allocator
 
-memory.set_at_import()
+if TYPE_CHECKING:
+    from nanograd import nn, optim
+    from nanograd.check.gradcheck import GradcheckError, gradcheck
+    from nanograd.inspect.anomaly import detect_anomaly, detect_mutation, memory_report
+    from nanograd.inspect.explain import explain
+    from nanograd.inspect.player import graph
+    from nanograd.inspect.profiler import profile
+    from nanograd.inspect.trace import trace
+
+allocator.set_at_import()
+
+# Loaded at first use, so that `import nanograd` is fast: the module of each name, "" for a module itself.
+_LAZY = {
+    "GradcheckError": "check.gradcheck",
+    "detect_anomaly": "inspect.anomaly",
+    "detect_mutation": "inspect.anomaly",
+    "explain": "inspect.explain",
+    "gradcheck": "check.gradcheck",
+    "graph": "inspect.player",
+    "memory_report": "inspect.anomaly",
+    "nn": "",
+    "optim": "",
+    "profile": "inspect.profiler",
+    "trace": "inspect.trace",
+}
 
 __all__ = [
     "OPS",
@@ -31,10 +56,30 @@ __all__ = [
     "hvp",
     "jacobian",
     "memory_report",
+    "nn",
     "no_grad",
+    "ops",
+    "optim",
     "profile",
     "readable",
     "trace",
     "value_and_grad",
     *ops.__all__,
 ]
+
+
+if not TYPE_CHECKING:  # a type checker reports unknown names
+
+    def __getattr__(name: str) -> Any:
+        """Load a name of _LAZY (PEP 562)."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = importlib.import_module(f"{__name__}.{_LAZY[name] or name}")
+        if _LAZY[name]:
+            value = getattr(value, name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,12 +6,12 @@ from typing import Any, Self
 import numpy as np
 
 from nanograd.methods import Methods
-from nanograd.op import MODE, Op
+from nanograd.op import CONTEXT, Op
 from nanograd.ops.reduce import Axis
-from nanograd.tape import Node, accumulate, pull
+from nanograd.tape import Node, accumulate_grad, backpropagate
 
 
-class Tensor(Methods):
+class Tensor(Methods["Tensor"]):
     """Wrap an array; ops on a Tensor that requires grad are recorded, and `backward()` goes back through them.
 
     data is any real array. Fractions given as Python numbers or lists become float32, arrays keep their dtype.
@@ -23,7 +23,7 @@ class Tensor(Methods):
     array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("__weakref__", "_node", "data", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
     grad_buffer: np.ndarray | None = None  # where `grad` is to be stored: set by an optimizer, on a Parameter
     __array_ufunc__ = None  # so that `ndarray + Tensor` comes here, and np.exp(tensor) is a clear TypeError
 
@@ -41,31 +41,29 @@ class Tensor(Methods):
         self.data: np.ndarray = data
         self.requires_grad = requires_grad
         self.grad: np.ndarray | None = None
-        self._node: Node | None = None
-
-    @staticmethod
-    def _of(array: np.ndarray) -> "Tensor":
-        return Tensor(array)
+        self.node: Node | None = None
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...], options: dict[str, Any]) -> "Tensor":
         """Run `op` on the arrays inside, and leave a Node behind if any of them wants a gradient."""
-        args = op.conform(args)
-        mode = MODE.get()
+        args = op.promote(args)
+        context = CONTEXT.get()
         needs = tuple(
-            mode.grad and isinstance(a, Tensor) and a.requires_grad and i not in op.discrete for i, a in enumerate(args)
+            context.grad and isinstance(a, Tensor) and a.requires_grad and i not in op.nondifferentiable
+            for i, a in enumerate(args)
         )
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
-        for observer in mode.observers:
+        for observer in context.observers:
             observer.before_forward(op)
-        y, saved, backward = op.run(arrays, needs, options)
+        pair = op.selected_pair()
+        y, saved = op.run_forward(pair, arrays, needs, options)
         out = Tensor(y)
-        if any(needs) and y.dtype.kind == "f":  # rounding to integers has slope 0: nothing comes back through it
-            parents = tuple((a._node or a) if wanted else None for a, wanted in zip(args, needs, strict=True))
+        if any(needs) and y.dtype.kind == "f":  # an integer result has derivative 0
+            parents = tuple((a.node or a) if need else None for a, need in zip(args, needs, strict=True))
             out.requires_grad = True
-            out._node = Node(op, backward, saved, parents, needs)
-        for observer in mode.observers:
-            observer.recorded(op, arrays, options, y, saved, out._node)
+            out.node = Node(op, pair.backward, saved, parents, needs)
+        for observer in context.observers:
+            observer.after_forward(op, arrays, options, y, saved, out.node)
         return out
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
@@ -75,10 +73,10 @@ class Tensor(Methods):
         retain_graph, and a second backward then says so.
         """
         dy = self.cotangent(gradient)
-        if self._node is None:
-            accumulate(self, dy, False)
+        if self.node is None:
+            accumulate_grad(self, dy, False)
         else:
-            pull([(self._node, dy)], accumulate, retain_graph=retain_graph)
+            backpropagate([(self.node, dy)], accumulate_grad, retain_graph=retain_graph)
 
     def cotangent(self, gradient: Any = None) -> np.ndarray:
         """Return the array that backward starts from: `gradient`, checked, or 1 for a scalar."""
@@ -162,7 +160,27 @@ class Tensor(Methods):
             raise TypeError("Tensor: a scalar cannot be iterated over")
         return (self[i] for i in range(len(self)))
 
-    # What is not differentiated
+    # Not differentiated: comparisons, logic, and reductions to indices or truth
+    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return Tensor(self.data == _array(other))
+
+    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return Tensor(self.data != _array(other))
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return Tensor(self.data < _array(other))
+
+    def __le__(self, other: Any) -> "Tensor":
+        return Tensor(self.data <= _array(other))
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return Tensor(self.data > _array(other))
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return Tensor(self.data >= _array(other))
+
+    __hash__ = object.__hash__
+
     def any(self, axis: Axis = None) -> "Tensor":
         return Tensor(np.any(self.data, axis=axis))
 
@@ -187,8 +205,8 @@ class Tensor(Methods):
     def __xor__(self, other: Any) -> "Tensor":
         return Tensor(self.data ^ np.asarray(other))
 
-    def keep(self, keeper: Any, array: np.ndarray, grad_buffer: np.ndarray) -> None:
-        """Move the values into `array`, for an optimizer; a Parameter also lets its gradient be stored."""
+    def bind_buffer(self, owner: Any, array: np.ndarray, grad_buffer: np.ndarray) -> None:
+        """Move the values into `array`, which belongs to `owner`. Only a Parameter uses grad_buffer."""
         array[...] = self.data
         self.data = array
 
@@ -196,3 +214,13 @@ class Tensor(Methods):
         """Overwrite the array in place: to load and initialise parameters, never inside a recorded computation."""
         self.data[...] = values
         return self
+
+
+def _array(value: Any) -> Any:
+    """Return the right operand of a comparison, whose NumPy scalars and lists do not widen a float32 array."""
+    if isinstance(value, Tensor):
+        return value.data
+    if isinstance(value, np.generic):
+        return value.item()
+    array = np.asarray(value)
+    return array.astype(np.float32) if isinstance(value, (list, tuple)) and array.dtype == np.float64 else value

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.tape import Node, collect, pull
+from nanograd.tape import Node, accumulate_sum, backpropagate
 
 
 def grad(
@@ -36,21 +36,21 @@ def grad(
     for x in xs:
         if not isinstance(x, Tensor) or not x.requires_grad:
             raise ValueError("grad: every input must be a Tensor that requires grad")
-    keys: list[Any] = [x._node or x for x in xs]
+    keys: list[Any] = [x.node or x for x in xs]
     found: dict[Any, np.ndarray] = {}
 
-    def sink(target: Any, dx: np.ndarray, owned: bool) -> None:
+    def accumulate(target: Any, dx: np.ndarray, owned: bool) -> None:
         if any(target is key for key in keys):
-            collect(found, target, dx, owned)
+            accumulate_sum(found, target, dx, owned)
 
     roots = []
     for y, gradient in zip(ys, given, strict=True):
         dy = y.cotangent(gradient)
-        if y._node is not None:
-            roots.append((y._node, dy))
+        if y.node is not None:
+            roots.append((y.node, dy))
         elif y.requires_grad:
-            sink(y, dy, False)
-    pull(roots, sink, retain_graph=retain_graph, watched={key for key in keys if isinstance(key, Node)})
+            accumulate(y, dy, False)
+    backpropagate(roots, accumulate, retain_graph=retain_graph, retained={key for key in keys if isinstance(key, Node)})
     results = tuple(found[key] if key in found else np.zeros_like(x.data) for key, x in zip(keys, xs, strict=True))
     return results[0] if isinstance(inputs, Tensor) else results
 

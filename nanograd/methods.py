@@ -1,268 +1,240 @@
 """The methods of Tensor that are ops: listed by hand, one typed line each, so that editors and mypy see them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from nanograd import ops
 from nanograd.ops.reduce import Axis
 
-if TYPE_CHECKING:
-    from nanograd._tensor import Tensor
-
+Result = TypeVar("Result")  # the class of the results: Tensor
 Axes = int | tuple[int, ...]
 
 
-class Methods:
+class Methods(Generic[Result]):
     """Every method hands `self` to the op of its name; names and arguments are NumPy's and PyTorch's."""
 
     __slots__ = ()
     data: np.ndarray
 
-    @staticmethod
-    def _of(array: np.ndarray) -> "Tensor":
-        """Wrap an array without history."""
-        raise NotImplementedError
-
     # Arithmetic
-    def __add__(self, other: Any) -> "Tensor":
+    def __add__(self, other: Any) -> Result:
         return ops.add(self, other)
 
-    def __radd__(self, other: Any) -> "Tensor":
+    def __radd__(self, other: Any) -> Result:
         return ops.add(other, self)
 
-    def __sub__(self, other: Any) -> "Tensor":
+    def __sub__(self, other: Any) -> Result:
         return ops.sub(self, other)
 
-    def __rsub__(self, other: Any) -> "Tensor":
+    def __rsub__(self, other: Any) -> Result:
         return ops.sub(other, self)
 
-    def __mul__(self, other: Any) -> "Tensor":
+    def __mul__(self, other: Any) -> Result:
         return ops.mul(self, other)
 
-    def __rmul__(self, other: Any) -> "Tensor":
+    def __rmul__(self, other: Any) -> Result:
         return ops.mul(other, self)
 
-    def __truediv__(self, other: Any) -> "Tensor":
+    def __truediv__(self, other: Any) -> Result:
         return ops.div(self, other)
 
-    def __rtruediv__(self, other: Any) -> "Tensor":
+    def __rtruediv__(self, other: Any) -> Result:
         return ops.div(other, self)
 
-    def __matmul__(self, other: Any) -> "Tensor":
+    def __matmul__(self, other: Any) -> Result:
         return ops.matmul(self, other)
 
-    def __rmatmul__(self, other: Any) -> "Tensor":
+    def __rmatmul__(self, other: Any) -> Result:
         return ops.matmul(other, self)
 
-    def __pow__(self, other: Any) -> "Tensor":
+    def __pow__(self, other: Any) -> Result:
         whole = isinstance(other, int) or (isinstance(other, float) and self.data.dtype.kind == "f")
         return ops.square(self) if whole and other == 2 else ops.pow(self, other)
 
-    def __rpow__(self, other: Any) -> "Tensor":
+    def __rpow__(self, other: Any) -> Result:
         return ops.pow(other, self)
 
-    def __neg__(self) -> "Tensor":
+    def __neg__(self) -> Result:
         return ops.neg(self)
 
-    def __abs__(self) -> "Tensor":
+    def __abs__(self) -> Result:
         return ops.abs(self)
-
-    # Comparisons: elementwise, and never differentiated
-    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
-        return type(self)._of(self.data == _array(other))
-
-    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
-        return type(self)._of(self.data != _array(other))
-
-    def __lt__(self, other: Any) -> "Tensor":
-        return type(self)._of(self.data < _array(other))
-
-    def __le__(self, other: Any) -> "Tensor":
-        return type(self)._of(self.data <= _array(other))
-
-    def __gt__(self, other: Any) -> "Tensor":
-        return type(self)._of(self.data > _array(other))
-
-    def __ge__(self, other: Any) -> "Tensor":
-        return type(self)._of(self.data >= _array(other))
-
-    __hash__ = object.__hash__
 
     # Elementwise functions
-    def exp(self) -> "Tensor":
+    def exp(self) -> Result:
         return ops.exp(self)
 
-    def log(self) -> "Tensor":
+    def log(self) -> Result:
         return ops.log(self)
 
-    def sqrt(self) -> "Tensor":
+    def sqrt(self) -> Result:
         return ops.sqrt(self)
 
-    def rsqrt(self) -> "Tensor":
+    def rsqrt(self) -> Result:
         return ops.rsqrt(self)
 
-    def square(self) -> "Tensor":
+    def square(self) -> Result:
         return ops.square(self)
 
-    def reciprocal(self) -> "Tensor":
+    def reciprocal(self) -> Result:
         return ops.reciprocal(self)
 
-    def abs(self) -> "Tensor":
+    def abs(self) -> Result:
         return ops.abs(self)
 
-    def sin(self) -> "Tensor":
+    def sin(self) -> Result:
         return ops.sin(self)
 
-    def cos(self) -> "Tensor":
+    def cos(self) -> Result:
         return ops.cos(self)
 
-    def tanh(self) -> "Tensor":
+    def tanh(self) -> Result:
         return ops.tanh(self)
 
-    def sigmoid(self) -> "Tensor":
+    def sigmoid(self) -> Result:
         return ops.sigmoid(self)
 
-    def erf(self) -> "Tensor":
+    def erf(self) -> Result:
         return ops.erf(self)
 
-    def relu(self) -> "Tensor":
+    def relu(self) -> Result:
         return ops.relu(self)
 
-    def silu(self) -> "Tensor":
+    def silu(self) -> Result:
         return ops.silu(self)
 
-    def gelu(self, approximate: str = "none") -> "Tensor":
+    def gelu(self, approximate: str = "none") -> Result:
         """The exact form, or GPT-2's with approximate="tanh"."""
         if approximate not in ("none", "tanh"):
             raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
         return ops.gelu_tanh(self) if approximate == "tanh" else ops.gelu(self)
 
-    def pow(self, exponent: Any) -> "Tensor":
+    def pow(self, exponent: Any) -> Result:
         return self**exponent
 
-    def maximum(self, other: Any) -> "Tensor":
+    def maximum(self, other: Any) -> Result:
         return ops.maximum(self, other)
 
-    def minimum(self, other: Any) -> "Tensor":
+    def minimum(self, other: Any) -> Result:
         return ops.minimum(self, other)
 
-    def clip(self, low: float | None = None, high: float | None = None) -> "Tensor":
+    def clip(self, low: float | None = None, high: float | None = None) -> Result:
         return ops.clip(self, low=low, high=high)
 
-    def astype(self, dtype: Any) -> "Tensor":
+    def astype(self, dtype: Any) -> Result:
         return ops.astype(self, dtype=dtype)
 
-    def masked_fill(self, mask: Any, value: float) -> "Tensor":
+    def masked_fill(self, mask: Any, value: float) -> Result:
         return ops.masked_fill(self, mask, value=value)
 
-    def tril(self, k: int = 0) -> "Tensor":
+    def tril(self, k: int = 0) -> Result:
         return ops.tril(self, k=k)
 
-    def triu(self, k: int = 0) -> "Tensor":
+    def triu(self, k: int = 0) -> Result:
         return ops.triu(self, k=k)
 
-    def softmax(self, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+    def softmax(self, axis: int = -1, *, dim: int | None = None) -> Result:
         return ops.softmax(self, axis=axis if dim is None else dim)
 
-    def log_softmax(self, axis: int = -1, *, dim: int | None = None) -> "Tensor":
+    def log_softmax(self, axis: int = -1, *, dim: int | None = None) -> Result:
         return ops.log_softmax(self, axis=axis if dim is None else dim)
 
     # Reductions: `dim` and `keepdim` are other names of `axis` and `keepdims`
-    def sum(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+    def sum(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Result:
         return ops.sum(self, **_reduction(axis, keepdims, dim, keepdim))
 
-    def mean(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+    def mean(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Result:
         return ops.mean(self, **_reduction(axis, keepdims, dim, keepdim))
 
-    def max(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+    def max(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Result:
         return ops.max(self, **_reduction(axis, keepdims, dim, keepdim))
 
-    def min(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+    def min(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Result:
         return ops.min(self, **_reduction(axis, keepdims, dim, keepdim))
 
-    def prod(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+    def prod(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Result:
         return ops.prod(self, **_reduction(axis, keepdims, dim, keepdim))
 
-    def norm(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> "Tensor":
+    def norm(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Result:
         return ops.norm(self, **_reduction(axis, keepdims, dim, keepdim))
 
     def logsumexp(
         self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False
-    ) -> "Tensor":
+    ) -> Result:
         return ops.logsumexp(self, **_reduction(axis, keepdims, dim, keepdim))
 
     def var(
         self, axis: Axis = None, keepdims: bool = False, ddof: int = 0, *, dim: Axis = None, keepdim: bool = False
-    ) -> "Tensor":
+    ) -> Result:
         return ops.var(self, ddof=ddof, **_reduction(axis, keepdims, dim, keepdim))
 
     def std(
         self, axis: Axis = None, keepdims: bool = False, ddof: int = 0, *, dim: Axis = None, keepdim: bool = False
-    ) -> "Tensor":
+    ) -> Result:
         return ops.std(self, ddof=ddof, **_reduction(axis, keepdims, dim, keepdim))
 
-    def cumsum(self, axis: int | None = None, *, dim: int | None = None) -> "Tensor":
+    def cumsum(self, axis: int | None = None, *, dim: int | None = None) -> Result:
         return ops.cumsum(self, axis=axis if dim is None else dim)
 
     # Shape
     @property
-    def T(self) -> "Tensor":
+    def T(self) -> Result:
         return ops.transpose(self)
 
-    def reshape(self, *shape: Any) -> "Tensor":
+    def reshape(self, *shape: Any) -> Result:
         return ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
 
-    def transpose(self, *axes: Any) -> "Tensor":
+    def transpose(self, *axes: Any) -> Result:
         """Reverse the axes, swap two (`transpose(1, 2)`), or order them all (`transpose(0, 2, 1)`)."""
         if len(axes) == 2:
             return ops.swapaxes(self, *axes)
         return ops.transpose(self, axes=(axes[0] if isinstance(axes[0], (tuple, list)) else axes) if axes else None)
 
-    def swapaxes(self, axis1: int, axis2: int) -> "Tensor":
+    def swapaxes(self, axis1: int, axis2: int) -> Result:
         return ops.swapaxes(self, axis1, axis2)
 
-    def expand_dims(self, axis: Axes) -> "Tensor":
+    def expand_dims(self, axis: Axes) -> Result:
         return ops.expand_dims(self, axis=axis)
 
-    def unsqueeze(self, dim: int) -> "Tensor":
+    def unsqueeze(self, dim: int) -> Result:
         return ops.expand_dims(self, axis=dim)
 
-    def squeeze(self, axis: Axis = None) -> "Tensor":
+    def squeeze(self, axis: Axis = None) -> Result:
         return ops.squeeze(self, axis=axis)
 
-    def flatten(self) -> "Tensor":
+    def flatten(self) -> Result:
         return ops.flatten(self)
 
-    def broadcast_to(self, shape: tuple[int, ...]) -> "Tensor":
+    def broadcast_to(self, shape: tuple[int, ...]) -> Result:
         return ops.broadcast_to(self, shape=shape)
 
-    def repeat(self, repeats: int, axis: int) -> "Tensor":
+    def repeat(self, repeats: int, axis: int) -> Result:
         return ops.repeat(self, repeats=repeats, axis=axis)
 
-    def flip(self, axis: Axis = None) -> "Tensor":
+    def flip(self, axis: Axis = None) -> Result:
         return ops.flip(self, axis=axis)
 
-    def roll(self, shift: Any, axis: Any = None) -> "Tensor":
+    def roll(self, shift: Any, axis: Any = None) -> Result:
         return ops.roll(self, shift=shift, axis=axis)
 
-    def pad(self, width: Any, value: float = 0.0) -> "Tensor":
+    def pad(self, width: Any, value: float = 0.0) -> Result:
         return ops.pad(self, width=width, value=value)
 
-    def take_along_axis(self, indices: Any, axis: int) -> "Tensor":
+    def take_along_axis(self, indices: Any, axis: int) -> Result:
         return ops.take_along_axis(self, indices, axis=axis)
 
-    def gather(self, dim: int, index: Any) -> "Tensor":
+    def gather(self, dim: int, index: Any) -> Result:
         """PyTorch's name for take_along_axis."""
         return ops.take_along_axis(self, index, axis=dim)
 
-    def split(self, sections: Any, axis: int = 0) -> "list[Tensor]":
+    def split(self, sections: Any, axis: int = 0) -> list[Result]:
         return ops.split(self, sections, axis)
 
-    def chunk(self, chunks: int, axis: int = 0) -> "list[Tensor]":
+    def chunk(self, chunks: int, axis: int = 0) -> list[Result]:
         return ops.chunk(self, chunks, axis)
 
-    def __getitem__(self, index: Any) -> "Tensor":
+    def __getitem__(self, index: Any) -> Result:
         return ops.getitem(self, index=_plain(index))
 
 
@@ -272,16 +244,6 @@ def _reduction(axis: Axis, keepdims: bool, dim: Axis, keepdim: bool) -> dict[str
         raise TypeError(f"axis and dim are one option under two names, got axis={axis} and dim={dim}")
     axes = axis if dim is None else dim
     return {"axis": tuple(axes) if isinstance(axes, list) else axes, "keepdims": keepdims or keepdim}
-
-
-def _array(value: Any) -> Any:
-    """Return what a comparison compares with; as in an op, Python's and NumPy's numbers and lists widen nothing."""
-    if isinstance(value, Methods):
-        return value.data
-    if isinstance(value, np.generic):
-        return value.item()
-    array = np.asarray(value)
-    return array.astype(np.float32) if isinstance(value, (list, tuple)) and array.dtype == np.float64 else value
 
 
 def _plain(index: Any) -> Any:

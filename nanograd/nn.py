@@ -3,37 +3,36 @@
 import contextlib
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
 
 from nanograd import ops
 from nanograd._tensor import Tensor
-from nanograd.op import MODE
+from nanograd.op import CONTEXT, context
 from nanograd.seeds import next_seed
 
 
 class Parameter(Tensor):
     """A leaf that is trained.
 
-    An optimizer may keep all parameters in one array, of which `data` is then a part: to assign to it copies in. While
-    it does, neither the dtype nor requires_grad can change: TypeError and RuntimeError say so.
+    An optimizer may bind the parameter to buffers of its own: `data` is then a view of its array of all parameters, and
+    an assignment to `data` copies into it. As long as the optimizer lives, the dtype and requires_grad cannot change.
     """
 
-    __slots__ = ("_array", "_trained", "grad_buffer", "keeper")
+    __slots__ = ("_array", "_buffer_owner", "_requires_grad", "grad_buffer")
     _array: np.ndarray
-    _trained: bool
+    _requires_grad: bool
 
     def __init__(self, data: Any) -> None:
-        self.keeper: weakref.ref[Any] | None = None  # of the optimizer that keeps the array
+        self._buffer_owner: weakref.ref[Any] | None = None
         self.grad_buffer = None
         super().__init__(data, requires_grad=True)
 
     @property
-    def kept(self) -> bool:
-        """Tell whether an optimizer that is still there keeps this parameter's array."""
-        return self.keeper is not None and self.keeper() is not None
+    def is_bound(self) -> bool:
+        """Whether the array belongs to an optimizer that still exists."""
+        return self._buffer_owner is not None and self._buffer_owner() is not None
 
     @property
     def data(self) -> np.ndarray:
@@ -41,36 +40,33 @@ class Parameter(Tensor):
 
     @data.setter
     def data(self, values: np.ndarray) -> None:
-        if not self.kept:
+        if not self.is_bound:
             self._array = values
             return
         if values.dtype != self._array.dtype or values.shape != self._array.shape:
             raise TypeError(
-                f"Parameter: an optimizer keeps this one as {self._array.dtype} {self._array.shape}, it cannot become "
-                f"{values.dtype} {values.shape}; convert the model first, then make the optimizer"
+                f"Parameter: an optimizer has bound it as {self._array.dtype} {self._array.shape}, so it cannot become "
+                f"{values.dtype} {values.shape}; convert the model first, then create the optimizer"
             )
         self._array[...] = values
 
     @property
     def requires_grad(self) -> bool:
-        return self._trained
+        return self._requires_grad
 
     @requires_grad.setter
-    def requires_grad(self, wanted: bool) -> None:
-        if self.kept and wanted != self._trained:
+    def requires_grad(self, value: bool) -> None:
+        if self.is_bound and value != self._requires_grad:
             raise RuntimeError(
-                "Parameter: requires_grad cannot change while an optimizer keeps this parameter; freeze first, then make "
-                "the optimizer"
+                "Parameter: requires_grad cannot change after an optimizer has bound it; freeze first, then create the "
+                "optimizer"
             )
-        self._trained = wanted
+        self._requires_grad = value
 
-    def keep(self, keeper: Any, array: np.ndarray, grad_buffer: np.ndarray) -> None:
-        """Move the values into `array`, and gradients from now on into `grad_buffer`: for an optimizer."""
+    def bind_buffer(self, owner: Any, array: np.ndarray, grad_buffer: np.ndarray) -> None:
+        """Move the values into `array`, and store gradients in `grad_buffer`, as long as `owner` lives."""
         array[...] = self._array
-        self._array, self.grad_buffer, self.keeper = array, grad_buffer, weakref.ref(keeper)
-
-
-RUNNING: ContextVar["Module | None"] = ContextVar("nanograd.running", default=None)
+        self._array, self.grad_buffer, self._buffer_owner = array, grad_buffer, weakref.ref(owner)
 
 
 class Module:
@@ -85,17 +81,13 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        mode = MODE.get()
-        if not mode.observers:
+        current = CONTEXT.get()
+        if not current.observers:
             return self.forward(*args, **options)
-        parent = RUNNING.get()  # somebody observes: tell where in the model we are
+        parent = current.module
         names = (name for name, child in parent.children() if child is self) if parent is not None else iter(())
-        tokens = RUNNING.set(self), MODE.set(mode._replace(scope=(*mode.scope, next(names, type(self).__name__))))
-        try:
+        with context(module=self, scope=(*current.scope, next(names, type(self).__name__))):
             return self.forward(*args, **options)
-        finally:
-            RUNNING.reset(tokens[0])
-            MODE.reset(tokens[1])
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
         """Yield the modules directly inside, with their names."""
@@ -175,21 +167,37 @@ class Module:
             parameter.grad = None
 
 
+@contextlib.contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Put a module and all inside it in evaluation mode; at the end, also after an error, restore each one's own mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextlib.contextmanager
+def no_init() -> Iterator[None]:
+    """Create modules with zero weights and without drawing any: for weights that are loaded right afterwards."""
+    with context(initialize=False):
+        yield
+
+
 def count_parameters(parameters: Iterable[Tensor]) -> int:
     """Return how many numbers the parameters hold."""
     return sum(parameter.size for parameter in parameters)
 
 
-NO_INIT: ContextVar[bool] = ContextVar("no_init", default=False)
-
-
-@contextlib.contextmanager
-def no_init() -> Iterator[None]:
-    token = NO_INIT.set(True)
-    try:
-        yield
-    finally:
-        NO_INIT.reset(token)
+def _normal(shape: tuple[int, int], std: float, rng: np.random.Generator | None) -> np.ndarray:
+    """Draw a weight from N(0, std²); inside `no_init()` it is zero and nothing is drawn."""
+    if not CONTEXT.get().initialize:
+        return np.zeros(shape, np.float32)
+    weight = (rng or np.random.default_rng()).standard_normal(shape, dtype=np.float32)
+    weight *= std
+    return weight
 
 
 class Linear(Module):
@@ -198,14 +206,7 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, *, bias: bool = True, rng: np.random.Generator | None = None
     ) -> None:
-        if NO_INIT.get():
-            self.weight = Parameter(np.zeros((out_features, in_features), np.float32))
-            self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
-            return
-        rng = rng or np.random.default_rng()
-        weight = rng.standard_normal((out_features, in_features), dtype=np.float32)
-        weight *= in_features**-0.5
-        self.weight = Parameter(weight)
+        self.weight = Parameter(_normal((out_features, in_features), in_features**-0.5, rng))
         self.bias = Parameter(np.zeros(out_features, np.float32)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,11 +217,7 @@ class Embedding(Module):
     """Look up one row of weight (n, d) for each id. Rows start at variance 1."""
 
     def __init__(self, n: int, d: int, *, rng: np.random.Generator | None = None) -> None:
-        if NO_INIT.get():
-            self.weight = Parameter(np.zeros((n, d), np.float32))
-            return
-        rng = rng or np.random.default_rng()
-        self.weight = Parameter(rng.standard_normal((n, d), dtype=np.float32))
+        self.weight = Parameter(_normal((n, d), 1.0, rng))
 
     def forward(self, ids: np.ndarray) -> Tensor:
         return ops.embedding(self.weight, ids)  # (…) → (…, d)

@@ -1,11 +1,14 @@
-"""An op is a pair of plain functions on arrays: one forward, one hand-written backward, one name.
+"""An op is a pair of plain functions on arrays: a forward, its hand-written backward, and the name they share.
 
-    def square_forward(x):                    returns (y, saved): what the op computes, and what backward will need
+    def square_forward(x):                    returns (y, saved): the result, and what backward needs of the inputs
     def square_backward(dy, saved):           returns (dx,): dy pulled back through the op, one entry per array input
     square = Op(square_forward, square_backward)
 
-Called on arrays, an Op runs its forward. Called on anything that has a `_record` method (a Tensor), it hands itself
-over: so ops never import Tensor, and Tensor knows no op by heart.
+An Op called on arrays runs its forward. An Op called on anything that has a `_record` method (a Tensor) passes itself
+and its arguments to that method. So ops never import Tensor, and Tensor lists no op.
+
+The file reads from top to bottom: the context in which ops run, those who observe them, the Op, and the promotion of
+its operands to one dtype.
 """
 
 import contextlib
@@ -19,63 +22,104 @@ import numpy as np
 
 Forward = Callable[..., tuple[Any, Any]]
 Backward = Callable[..., tuple[Any, ...]]
-Needs = tuple[bool, ...]
+Needs = tuple[bool, ...]  # for each array input, whether its gradient is needed
 
 
-class Observer:
-    """Watch a computation, as the debugging tools and the profiler do: override what you want to be told of.
-
-    With shards (`nanograd.parallel.shards`) the same observer is told from several threads at once.
-    """
-
-    def before_forward(self, op: "Op") -> None:
-        """Hear that `op` is about to run; if it raises, `recorded` does not follow."""
-
-    def recorded(
-        self, op: "Op", arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Any
-    ) -> None:
-        """Hear what `op` made of the arrays, and the Node it left, or None where nothing wants a gradient."""
-
-    def walk_begins(self) -> None:
-        """Hear that a backward begins; a walk inside a walk, by `checkpoint`, does not count."""
-
-    def before_backward(self, node: Any, dy: np.ndarray, saved: Any) -> None:
-        """Hear that dy is about to be pulled back through `node`."""
-
-    def after_backward(self, node: Any, dy: np.ndarray, saved: Any, dxs: tuple[Any, ...]) -> None:
-        """Hear the gradients that came out."""
+# The context in which ops run
 
 
-class Mode(NamedTuple):
-    """How ops run in this context; a new thread starts from the default unless it runs in `copy_context()`."""
+class Context(NamedTuple):
+    """How ops run here. A new thread starts with the default, unless it runs in `copy_context()`."""
 
-    grad: bool = True  # record a Node where an input requires grad
-    readable: bool = False  # run every op by its readable pair, also where a fast one stands beside it
-    observers: tuple[Observer, ...] = ()  # told of every op, forward and backward
-    scope: tuple[str, ...] = ()  # the modules that are running, from the outermost; kept only while somebody observes
+    grad: bool = True  # record a Node if an input requires grad
+    readable: bool = False  # run the readable pair of every op, even if it has a fast one
+    initialize: bool = True  # draw the initial weights of new modules; inside `nn.no_init()` they are zeros
+    observers: "tuple[Observer, ...]" = ()  # called at every op, forward and backward
+    scope: tuple[str, ...] = ()  # the names of the running modules, outermost first; empty if nobody observes
+    module: Any = None  # the innermost running module; None if nobody observes
 
 
-MODE: ContextVar[Mode] = ContextVar("nanograd.mode", default=Mode())  # noqa: B039 - a Mode is immutable
+CONTEXT: ContextVar[Context] = ContextVar("nanograd.context", default=Context())  # noqa: B039 - a Context is immutable
+
+
+@contextlib.contextmanager
+def context(**changes: Any) -> Iterator[None]:
+    """Run the block in the current Context with these fields replaced."""
+    token = CONTEXT.set(CONTEXT.get()._replace(**changes))
+    try:
+        yield
+    finally:
+        CONTEXT.reset(token)
 
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Record nothing inside: `with no_grad():` or `@no_grad()` above a function."""
-    token = MODE.set(MODE.get()._replace(grad=False))
-    try:
+    """Record nothing in the block: `with no_grad():`, or `@no_grad()` above a function."""
+    with context(grad=False):
         yield
-    finally:
-        MODE.reset(token)
 
 
 @contextlib.contextmanager
 def readable() -> Iterator[None]:
-    """Run every op inside by its readable pair: slower, and the specification of the fast ones."""
-    token = MODE.set(MODE.get()._replace(readable=True))
+    """Run the readable pair of every op in the block. It is slower, and it is the specification of the fast pair."""
+    with context(readable=True):
+        yield
+
+
+# Observers
+
+
+class Observer:
+    """Observe a computation, as the debugging tools and the profiler do. Override the hooks you need.
+
+    With shards (`nanograd.parallel.shards`), several threads call the same observer at once.
+    """
+
+    def before_forward(self, op: "Op") -> None:
+        """Run before the forward of `op`. If it raises, `after_forward` is not called."""
+
+    def after_forward(
+        self, op: "Op", arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Any
+    ) -> None:
+        """Run after the forward; node is the recorded Node, or None if no gradient is needed."""
+
+    def backward_begins(self) -> None:
+        """Run when a backward begins; not for the inner backward of `checkpoint`."""
+
+    def before_backward(self, node: Any, dy: np.ndarray, saved: Any) -> None:
+        """Run before the backward of `node`."""
+
+    def after_backward(self, node: Any, dy: np.ndarray, saved: Any, dxs: tuple[Any, ...]) -> None:
+        """Run after the backward of `node`, which returned dxs."""
+
+    def before_region(self, name: str) -> None:
+        """Run before a named region: a stage of a training step that is no op, such as the optimizer's."""
+
+    def after_region(self, name: str) -> None:
+        """Run after a named region, also if it raised."""
+
+
+@contextlib.contextmanager
+def observe(observer: Observer) -> Iterator[None]:
+    """Call the observer at every op in the block."""
+    with context(observers=(*CONTEXT.get().observers, observer)):
+        yield
+
+
+@contextlib.contextmanager
+def region(name: str) -> Iterator[None]:
+    """Name the block for whoever observes; without observers this does nothing."""
+    observers = CONTEXT.get().observers
+    for observer in observers:
+        observer.before_region(name)
     try:
         yield
     finally:
-        MODE.reset(token)
+        for observer in observers:
+            observer.after_region(name)
+
+
+# Ops
 
 
 class Pair(NamedTuple):
@@ -95,11 +139,11 @@ class Op:
         option is special: a forward that declares `needs` is told which inputs want a gradient and saves accordingly.
     backward(dy, saved[, needs]) -> one gradient per array, None where none is wanted. `needs` is passed when there are
         several arrays, and what is not needed is not computed.
-    discrete names the arrays that are never differentiated (ids, masks): they keep their integer or boolean dtype.
-    floating says that the result is a fraction even for integers (exp, softmax, mean): these are made float32 first.
-    fast is a second pair with the same signature, equal in value and quicker.
+    fast is a second pair with the same signature and the same values, and faster.
+    nondifferentiable names the arrays that have no gradient (ids, masks); they keep their integer or boolean dtype.
+    promotes_to_float: integer inputs are promoted to float32 first (exp, softmax, mean).
 
-    Neither function writes into an array it was given, and backward returns nothing that shares memory with `saved`.
+    Neither function writes into its arguments, and no gradient shares memory with `saved`.
 
     >>> def cube_forward(x):
     ...     return x * x * x, x
@@ -116,8 +160,8 @@ class Op:
         backward: Backward,
         *,
         fast: tuple[Forward, Backward] | None = None,
-        discrete: Sequence[str] = (),
-        floating: bool = False,
+        nondifferentiable: Sequence[str] = (),
+        promotes_to_float: bool = False,
     ) -> None:
         name = forward.__name__.removesuffix("_forward")
         if forward.__name__ != f"{name}_forward" or backward.__name__ != f"{name}_backward":
@@ -136,10 +180,10 @@ class Op:
         self.required = sum(p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"needs"}
-        self.tells_forward = any(p.name == "needs" for p in parameters)
-        self.tells_backward = self.variadic or len(self.arrays) > 1
-        self.floating = floating
-        self.discrete = frozenset(self.arrays.index(each) for each in discrete)
+        self.forward_accepts_needs = any(p.name == "needs" for p in parameters)
+        self.backward_accepts_needs = self.variadic or len(self.arrays) > 1
+        self.promotes_to_float = promotes_to_float
+        self.nondifferentiable = frozenset(self.arrays.index(name) for name in nondifferentiable)
         self.__signature__ = inspect.Signature([p for p in parameters if p.name != "needs"])
         if forward.__module__.startswith("nanograd.ops."):  # a user's op may be redefined: notebooks re-run cells
             if name in OPS:
@@ -153,32 +197,34 @@ class Op:
         """Compute the op: arrays give an array, a Tensor among them gives a Tensor."""
         if options or len(args) != len(self.arrays):
             args = self._bind(args, options)
-        for each in args:
-            if hasattr(each, "_record"):
-                return each._record(self, args, options)
-        return self.run(self.conform(args), (False,) * len(args), options)[0]
+        for arg in args:
+            if hasattr(arg, "_record"):
+                return arg._record(self, args, options)
+        return self.run_forward(self.selected_pair(), self.promote(args), (False,) * len(args), options)[0]
 
-    def run(self, arrays: Sequence[Any], needs: Needs, options: dict[str, Any]) -> tuple[np.ndarray, Any, Backward]:
-        """Run the forward that the mode asks for; return y, what it saved and the backward that belongs to it."""
-        pair = self.fast if self.fast is not None and not MODE.get().readable else self.pair
-        y, saved = self.save(pair, arrays, needs, options)
-        return y, saved, pair.backward
+    def selected_pair(self) -> Pair:
+        """Return the pair to run in this context: the fast one if there is one, unless inside `readable()`."""
+        return self.fast if self.fast is not None and not CONTEXT.get().readable else self.pair
 
-    def save(self, pair: Pair, arrays: Sequence[Any], needs: Needs, options: dict[str, Any]) -> tuple[np.ndarray, Any]:
-        """Run the forward of one of this op's pairs, telling it what is needed where it wants to know."""
-        told = {**options, "needs": needs} if self.tells_forward else options
-        y, saved = pair.forward(*arrays, **told)
+    def run_forward(
+        self, pair: Pair, arrays: Sequence[Any], needs: Needs, options: dict[str, Any]
+    ) -> tuple[np.ndarray, Any]:
+        """Run the forward of one of this op's pairs, with `needs` if it declares them; return y and saved."""
+        keywords = {**options, "needs": needs} if self.forward_accepts_needs else options
+        y, saved = pair.forward(*arrays, **keywords)
         return np.asarray(y), saved
 
-    def pull(self, backward: Backward, dy: np.ndarray, saved: Any, needs: Needs) -> tuple[Any, ...]:
-        """Run a backward of this op, telling it what is needed where there is a choice."""
-        return backward(dy, saved, needs) if self.tells_backward else backward(dy, saved)
+    def run_backward(self, backward: Backward, dy: np.ndarray, saved: Any, needs: Needs) -> tuple[Any, ...]:
+        """Run a backward of this op, with `needs` if it takes several arrays; return one gradient per array."""
+        return backward(dy, saved, needs) if self.backward_accepts_needs else backward(dy, saved)
 
     def differentiable(self, arrays: Sequence[Any]) -> Needs:
         """Return which of these arrays can have a gradient."""
-        return tuple(a is not None and a.dtype.kind == "f" and i not in self.discrete for i, a in enumerate(arrays))
+        return tuple(
+            a is not None and a.dtype.kind == "f" and i not in self.nondifferentiable for i, a in enumerate(arrays)
+        )
 
-    def conform(self, args: Sequence[Any]) -> tuple[Any, ...]:
+    def promote(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Bring the operands of one call to one real dtype, so that no op needs to think of mixtures.
 
         Floating arrays follow NumPy's promotion, Python numbers and NumPy scalars never widen an array, integers beside
@@ -187,16 +233,16 @@ class Op:
         if self._agree(args):
             return tuple(args)  # nearly every call of a training step: 2 µs less
         values = [a if a is None or hasattr(a, "astype") else _from_python(a, self.name) for a in args]
-        for i in self.discrete:
+        for i in self.nondifferentiable:
             if _is_number(values[i]):
                 values[i] = np.asarray(values[i])
         for name, value in zip(self.arrays[: self.required], values, strict=False):
             if value is None:
                 raise TypeError(f"{self.name}: {name} is None, and only optional arrays may be")
-        real = [v for i, v in enumerate(values) if v is not None and i not in self.discrete]
-        target = _common_dtype(real, self.floating)
+        real = [v for i, v in enumerate(values) if v is not None and i not in self.nondifferentiable]
+        target = _common_dtype(real, self.promotes_to_float)
         for i, v in enumerate(values):
-            if v is None or i in self.discrete:
+            if v is None or i in self.nondifferentiable:
                 continue
             if _is_number(v):
                 values[i] = np.asarray(v, dtype=target)
@@ -212,7 +258,7 @@ class Op:
                 continue
             if not isinstance(a, np.ndarray) and not hasattr(a, "_record"):
                 return False
-            if i in self.discrete:
+            if i in self.nondifferentiable:
                 continue
             if dtype is None:
                 dtype = a.dtype

@@ -7,11 +7,10 @@ from itertools import accumulate
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.runtime.threads import each
+from nanograd.runtime.threads import parallel_map
 
-PIECE = (
-    2**17
-)  # entries that AdamW updates at once; with 2^15, two threads would wait for Python's lock half of the time
+# Entries that AdamW updates at once. With 2^15, two threads spend half of the time waiting for the GIL.
+CHUNK = 2**17
 
 Named = Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 
@@ -109,7 +108,7 @@ class AdamW:
         )
         self.arrays, self.gradients, self.m, self.v = p, g, m, v
         for name, parameter in self.parameters.items():
-            parameter.keep(self, p[name], g[name])
+            parameter.bind_buffer(self, p[name], g[name])
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
@@ -138,7 +137,7 @@ class AdamW:
             part *= step_size
             p -= part
 
-        each(update, pieces, [end - start for start, end, _ in pieces])
+        parallel_map(update, pieces, [end - start for start, end, _ in pieces])
 
     def _pieces(self) -> Iterator[tuple[int, int, bool]]:
         """Yield where a step is to be made: neighbours with gradients together, cut so as to fit in the cache."""
@@ -156,8 +155,8 @@ class AdamW:
                 start = spans.pop()[0]
             spans.append((start, end, decays))
         for start, end, decays in spans:
-            for i in range(start, end, PIECE):
-                yield i, min(i + PIECE, end), decays
+            for i in range(start, end, CHUNK):
+                yield i, min(i + CHUNK, end), decays
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -191,8 +190,8 @@ def clip_grad_norm(parameters: Named, max_norm: float | None) -> float:
     """
     gradients = [p.grad for p in name_parameters(parameters).values() if p.grad is not None]
     sizes = [g.size for g in gradients]
-    norm = math.sqrt(sum(each(lambda g: float(np.vdot(g, g)), gradients, sizes)))
+    norm = math.sqrt(sum(parallel_map(lambda g: float(np.vdot(g, g)), gradients, sizes)))
     if max_norm is not None and math.isfinite(norm) and norm > max_norm:
         factor = max_norm / (norm + 1e-6)
-        each(lambda g: np.multiply(g, factor, out=g), gradients, sizes)
+        parallel_map(lambda g: np.multiply(g, factor, out=g), gradients, sizes)
     return norm

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.op import MODE, Needs, Op, no_grad
+from nanograd.op import CONTEXT, Needs, Op, context, no_grad
 from nanograd.seeds import Seeds, current_seeds, using
-from nanograd.tape import Node, collect, current_sink, pull
+from nanograd.tape import Node, accumulate_sum, backpropagate, current_accumulate
 
 
 def checkpoint_forward(*xs: np.ndarray, function: Callable[..., Tensor], seeds: Seeds) -> tuple[np.ndarray, Any]:
     """Run a whole function without recording it.
     y = function(x_1, x_2, …)                              (1)
     """
-    replay = seeds.copy(), MODE.get()
+    replay = seeds.copy(), CONTEXT.get()
     with no_grad(), using(seeds):
         y = function(*(Tensor(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in xs))
     return y.data, (xs, function, replay)
@@ -27,8 +27,8 @@ def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.nd
     What arrives at parameters that the function uses goes where the outer walk sends its gradients.
     Check: the gradients are equal to the last bit to those without checkpoint.
     """
-    xs, function, (seeds, mode) = saved
-    outer = current_sink()
+    xs, function, (seeds, forward_context) = saved
+    outer = current_accumulate()
     leaves = [
         Tensor(x, requires_grad=need) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
         for x, need in zip(xs, needs, strict=True)
@@ -36,20 +36,18 @@ def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.nd
     found: dict[Any, np.ndarray] = {}
     own = [leaf for leaf, need in zip(leaves, needs, strict=True) if need]
 
-    def sink(leaf: Any, dx: np.ndarray, owned: bool) -> None:
+    def accumulate(leaf: Any, dx: np.ndarray, owned: bool) -> None:
         if any(leaf is each for each in own):
-            collect(found, leaf, dx, owned)
+            accumulate_sum(found, leaf, dx, owned)
         else:
             outer(leaf, dx, owned)
 
-    token = MODE.set(mode._replace(observers=MODE.get().observers))  # backward itself may run where no grad is recorded
-    try:
+    changes = {**forward_context._asdict(), "observers": CONTEXT.get().observers}  # backward may run inside no_grad
+    with context(**changes):
         with using(seeds.copy()):
             y = function(*leaves)
-        if y._node is not None:
-            pull([(y._node, dy)], sink)
-    finally:
-        MODE.reset(token)
+        if y.node is not None:
+            backpropagate([(y.node, dy)], accumulate)
     return tuple(found.get(leaf) if need else None for leaf, need in zip(leaves, needs, strict=True))  # (2)
 
 
@@ -69,16 +67,16 @@ def checkpoint(function: Callable[..., Tensor], *xs: Any) -> Tensor:
     array([2., 4.], dtype=float32)
     """
     arrays = [x.data if isinstance(x, Tensor) else x for x in xs]
-    observers = MODE.get().observers
+    observers = CONTEXT.get().observers
     for observer in observers:
         observer.before_forward(_checkpoint)
     y, saved = checkpoint_forward(*arrays, function=function, seeds=current_seeds())
     out = Tensor(y)
-    if MODE.get().grad:  # also where no input requires grad: a parameter inside may
+    if CONTEXT.get().grad:  # also where no input requires grad: a parameter inside may
         needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in xs)
-        parents = tuple((x._node or x) if need else None for x, need in zip(xs, needs, strict=True))
+        parents = tuple((x.node or x) if need else None for x, need in zip(xs, needs, strict=True))
         out.requires_grad = True
-        out._node = Node(_checkpoint, checkpoint_backward, saved, parents, needs)
+        out.node = Node(_checkpoint, checkpoint_backward, saved, parents, needs)
     for observer in observers:
-        observer.recorded(_checkpoint, [x for x in arrays if isinstance(x, np.ndarray)], {}, y, saved, out._node)
+        observer.after_forward(_checkpoint, [x for x in arrays if isinstance(x, np.ndarray)], {}, y, saved, out.node)
     return out

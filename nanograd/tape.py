@@ -8,83 +8,97 @@ from collections.abc import Callable, Container, Sequence
 from contextvars import ContextVar
 from itertools import count
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from nanograd.op import MODE, Backward, Needs, Observer, Op
-
-if TYPE_CHECKING:
-    from nanograd._tensor import Tensor
+from nanograd.op import CONTEXT, Backward, Needs, Observer, Op
 
 _clock = count()  # next() is atomic, so several threads may record at once
 
 
-class Node:
-    """One op that was run: how to go back through it, and where from there."""
+class Leaf(Protocol):
+    """A Tensor that no recorded op computed, as the walk sees it: its gradient ends here."""
 
-    __slots__ = ("backward", "needs", "op", "parents", "record", "saved", "seq", "where")
+    grad: np.ndarray | None
+    grad_buffer: np.ndarray | None  # where an optimizer keeps the gradient, or None
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+
+class Node:
+    """One recorded op: its backward function, its saved arrays, and its parents: a Node or a leaf for each input."""
+
+    __slots__ = ("backward", "location", "needs", "op", "parents", "record", "saved", "seq")
 
     def __init__(
-        self, op: Op, backward: Backward, saved: Any, parents: "tuple[Node | Tensor | None, ...]", needs: Needs
+        self, op: Op, backward: Backward, saved: Any, parents: "tuple[Node | Leaf | None, ...]", needs: Needs
     ) -> None:
         self.op = op
         self.backward = backward
         self.saved = saved
-        self.parents: tuple[Node | Tensor | None, ...] | None = parents
+        self.parents: tuple[Node | Leaf | None, ...] | None = parents
         self.needs = needs
-        self.seq = next(_clock)  # creation order is a topological order: an op is made after all it uses
-        self.where: str | None = None  # op, module path and line, where somebody observes
-        self.record: Any = None  # what a trace keeps of it, as long as the Node lives
+        self.seq = next(_clock)  # creation order is a topological order: an op is recorded after all its parents
+        self.location: str | None = None  # op, module path and line of the call; set by an observer
+        self.record: Any = None  # set by a trace, and freed with the Node
 
 
-Sink = Callable[[Any, np.ndarray, bool], None]
+Accumulate = Callable[[Any, np.ndarray, bool], None]
 
-_SINK: ContextVar[Sink | None] = ContextVar("nanograd.sink", default=None)
-
-
-def current_sink() -> Sink:
-    """Return where the walk that is under way sends its gradients: for a backward that itself walks a graph."""
-    sink = _SINK.get()
-    assert sink is not None, "only a backward may ask, while a walk is under way"
-    return sink
+_ACCUMULATE: ContextVar[Accumulate | None] = ContextVar("nanograd.accumulate", default=None)
 
 
-def pull(
-    roots: Sequence[tuple[Node, np.ndarray]], sink: Sink, *, retain_graph: bool = False, watched: Container[Node] = ()
+def current_accumulate() -> Accumulate:
+    """Return the callback of the walk in progress, for a backward that walks a graph of its own (`checkpoint`)."""
+    accumulate = _ACCUMULATE.get()
+    assert accumulate is not None, "there is a callback only while a walk is in progress"
+    return accumulate
+
+
+def backpropagate(
+    roots: Sequence[tuple[Node, np.ndarray]],
+    accumulate: Accumulate,
+    *,
+    retain_graph: bool = False,
+    retained: Container[Node] = (),
 ) -> None:
-    """Walk from the roots, each with its dy, back to the leaves; call `sink` once for every use of a leaf.
+    """Walk from the roots, each with its dy, back to the leaves; call `accumulate` once for every use of a leaf.
 
-    sink(leaf, dx, owned): `owned` says that nobody else holds dx, so that the sink may keep it and write into it. A
-    watched Node is handed to the sink too, once, with all of its dy.
+    accumulate(leaf, dx, owned): `owned` says that nobody else holds dx, so the callback may keep it and write into it.
+    For a retained Node it is called too: once, with the Node in place of the leaf and its whole dy.
 
-    Nodes are visited newest first: when one is reached, all that used it have already sent their contributions. There
-    is no recursion, so depth has no limit, and each Node lets go of what it saved as soon as it is passed.
+    Nodes are visited newest first, so that all uses of a Node have contributed to its dy before it is visited. There
+    is no recursion, so the depth has no limit, and each Node frees its saved arrays as soon as it has been visited.
     """
-    waiting: dict[Node, tuple[np.ndarray, bool]] = {}
+    pending: dict[Node, tuple[np.ndarray, bool]] = {}
     for root, dy in roots:
-        waiting[root] = _add(*waiting[root], dy, False) if root in waiting else (dy, False)
-    nodes = reachable(list(waiting))
-    observers = MODE.get().observers
-    if _SINK.get() is None:  # a walk inside a walk, by checkpoint, is part of the same backward
+        pending[root] = _add(*pending[root], dy, False) if root in pending else (dy, False)
+    nodes = reachable(list(pending))
+    observers = CONTEXT.get().observers
+    if _ACCUMULATE.get() is None:  # the inner walk of a checkpoint belongs to the same backward
         for observer in observers:
-            observer.walk_begins()
-    token = _SINK.set(sink)
+            observer.backward_begins()
+    token = _ACCUMULATE.set(accumulate)
     try:
-        _walk(nodes, waiting, sink, retain_graph, watched, observers)
+        _walk(nodes, pending, accumulate, retain_graph, retained, observers)
     finally:
-        _SINK.reset(token)
+        _ACCUMULATE.reset(token)
 
 
 def _walk(
     nodes: list[Node],
-    waiting: dict[Node, tuple[np.ndarray, bool]],
-    sink: Sink,
+    pending: dict[Node, tuple[np.ndarray, bool]],
+    accumulate: Accumulate,
     retain_graph: bool,
-    watched: Container[Node],
+    retained: Container[Node],
     observers: tuple[Observer, ...],
 ) -> None:
-    """Visit the nodes, given oldest first, from the newest on."""
+    """Visit the nodes, which are sorted oldest first, from the newest to the oldest."""
     while nodes:
         node = nodes.pop()
         if node.parents is None:
@@ -95,15 +109,14 @@ def _walk(
         parents, saved = node.parents, node.saved
         if not retain_graph:
             node.parents = node.saved = None
-        arrived = waiting.pop(node, None)
-        if arrived is None:
-            continue  # every use of it sent None: the loss does not depend on it
-        dy = arrived[0]
-        if node in watched:
-            sink(node, dy, False)
+        if node not in pending:
+            continue  # every use of it returned None: the loss does not depend on it
+        dy, _ = pending.pop(node)
+        if node in retained:
+            accumulate(node, dy, False)
         for observer in observers:
             observer.before_backward(node, dy, saved)
-        dxs = node.op.pull(node.backward, dy, saved, node.needs)
+        dxs = node.op.run_backward(node.backward, dy, saved, node.needs)
         if not isinstance(dxs, tuple) or len(dxs) != len(parents):
             got = f"{len(dxs)} gradients" if isinstance(dxs, tuple) else type(dxs).__name__
             raise ValueError(f"{node.op.name}: backward must return a tuple of {len(parents)}, one an array, got {got}")
@@ -123,11 +136,11 @@ def _walk(
                         f"{node.op.name}: backward returned a gradient of shape {dx.shape} for input {i} of shape "
                         f"{parent.shape}; was it broadcast in the forward?"
                     )
-                sink(parent, dx, owned)
-            elif parent in waiting:
-                waiting[parent] = _add(*waiting[parent], dx, owned)
+                accumulate(parent, dx, owned)
+            elif parent in pending:
+                pending[parent] = _add(*pending[parent], dx, owned)
             else:
-                waiting[parent] = dx, owned
+                pending[parent] = dx, owned
 
 
 def reachable(roots: list[Node]) -> list[Node]:
@@ -153,7 +166,7 @@ def _add(a: np.ndarray, a_owned: bool, b: np.ndarray, b_owned: bool) -> tuple[np
     return np.asarray(a + b), True  # 0-d arrays add to a NumPy scalar, which could not be written into
 
 
-def collect(sums: dict[Any, np.ndarray], target: Any, dx: np.ndarray, owned: bool) -> None:
+def accumulate_sum(sums: dict[Any, np.ndarray], target: Any, dx: np.ndarray, owned: bool) -> None:
     """Add dx to the sum of its target: for walks that leave `.grad` alone."""
     if target in sums:
         np.add(sums[target], dx, out=sums[target])
@@ -161,24 +174,24 @@ def collect(sums: dict[Any, np.ndarray], target: Any, dx: np.ndarray, owned: boo
         sums[target] = dx if owned else dx.copy()
 
 
-def accumulate(leaf: "Tensor", dx: np.ndarray, owned: bool) -> None:
-    """Add dx to `leaf.grad`: the sink of `Tensor.backward()`."""
+def accumulate_grad(leaf: Leaf, dx: np.ndarray, owned: bool) -> None:
+    """Add dx to `leaf.grad`: the callback of `Tensor.backward()`."""
     if leaf.grad is not None:
         np.add(leaf.grad, dx, out=leaf.grad)
-    elif leaf.grad_buffer is not None:  # an optimizer wants it there
+    elif leaf.grad_buffer is not None:
         np.copyto(leaf.grad_buffer, dx)
         leaf.grad = leaf.grad_buffer
     else:
         leaf.grad = dx if owned and dx.dtype == leaf.dtype else dx.astype(leaf.dtype, order="C")
 
 
-def accumulate_all(leaf: "Tensor", dxs: list[np.ndarray]) -> None:
-    """Add several gradients, which nobody else holds, to `leaf.grad` in their order."""
+def accumulate_grads(leaf: Leaf, dxs: list[np.ndarray]) -> None:
+    """Add several gradients, which nobody else holds, to `leaf.grad`, in their order."""
     if leaf.grad is None and leaf.grad_buffer is not None and len(dxs) > 1:
-        leaf.grad = np.add(dxs[0], dxs[1], out=leaf.grad_buffer)  # instead of a copy, and then a sum
+        leaf.grad = np.add(dxs[0], dxs[1], out=leaf.grad_buffer)  # saves a copy of the first
         dxs = dxs[2:]
     for dx in dxs:
-        accumulate(leaf, dx, True)
+        accumulate_grad(leaf, dx, True)
 
 
 def arrays_in(saved: Any) -> list[np.ndarray]:

@@ -60,7 +60,7 @@ def report(measured: Profile, n: int, speed: float, shards: int, threads: int) -
 
 def _parts(measured: Profile, total: float, threads: int) -> list[Row]:
     """Return the rows that are no ops, of which the last is what remains of the total."""
-    parts = measured.parts()
+    parts = measured.regions()
     tape = parts.pop("shards")._replace(name="outside of ops")  # of the shards, without their ops: Python and the tape
     between = [row._replace(forward=threads * row.forward) for row in parts.values()]  # meanwhile no shard runs
     rest = total - sum(row.seconds for row in (*measured.rows(), *between, tape))

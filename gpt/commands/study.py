@@ -11,11 +11,10 @@ from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
 from nanograd import graph, no_grad, trace
-from nanograd.inspect.anomaly import observing
 from nanograd.inspect.player.drawing import clean
 from nanograd.inspect.player.heat import heatmap
 from nanograd.inspect.player.page import number
-from nanograd.op import Observer, Op
+from nanograd.op import Observer, Op, observe
 from nanograd.ops.attention import attention_forward, share_heads
 from nanograd.ops.packed_attention import split_heads
 from nanograd.ops.softmax import softmax_array
@@ -74,7 +73,7 @@ def study(model: GPT, tokenizer: Tokenizer, ids: Sequence[int], layers: Sequence
     model.eval()
     row = np.asarray(ids)[None]  # (1, T + 1)
     watcher = Watcher()
-    with trace(), observing(watcher):
+    with trace(), observe(watcher):
         loss = model.loss(row[:, :-1], row[:, 1:])
         loss.backward()
     words = [word(tokenizer, i) for i in ids]
@@ -92,7 +91,7 @@ class Watcher(Observer):
         self.nodes: dict[Node, tuple[np.ndarray, dict[str, Any]]] = {}
         self.seen: list[tuple[np.ndarray, np.ndarray, dict[str, Any]]] = []
 
-    def recorded(
+    def after_forward(
         self, op: Op, arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
         if op.name == "packed_attention" and node is not None:

@@ -26,6 +26,7 @@ from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
 from gpt.training import Batch, Objective, mean_loss, next_token_loss
 from nanograd import ops
+from nanograd.nn import evaluating
 from nanograd.op import no_grad
 
 ROWS = 1024  # tokens whose logits are held at a time
@@ -78,18 +79,16 @@ def response_loss(model: GPT, examples: Buckets, *, shards: int | None = None) -
 @no_grad()
 def token_accuracy(model: GPT, batches: Iterable[Batch]) -> float:
     """Return the share of the responses' tokens, their ends too, that are the likeliest after the true ones before them."""
-    was_training = model.training
-    model.eval()
     right, count = 0, 0
-    for batch in batches:
-        ids, targets = batch.rows
-        counts = targets != IGNORE  # (B, T)
-        x, wanted = model.hidden_states(ids).data[counts], targets[counts]  # (N, C), (N,)
-        for first in range(0, len(x), ROWS):
-            logits = ops.linear(x[first : first + ROWS], model.lm_head_weight.data)  # (≤ ROWS, V)
-            right += int((logits.argmax(-1) == wanted[first : first + ROWS]).sum())
-        count += batch.n_targets
-    model.train(was_training)
+    with evaluating(model):
+        for batch in batches:
+            ids, targets = batch.rows
+            counts = targets != IGNORE  # (B, T)
+            x, wanted = model.hidden_states(ids).data[counts], targets[counts]  # (N, C), (N,)
+            for first in range(0, len(x), ROWS):
+                logits = ops.linear(x[first : first + ROWS], model.lm_head_weight.data)  # (≤ ROWS, V)
+                right += int((logits.argmax(-1) == wanted[first : first + ROWS]).sum())
+            count += batch.n_targets
     return right / count
 
 

@@ -22,6 +22,7 @@ from gpt.runs.safetensors import load_file, save_file
 from gpt.training import Batch, Objective, mean_loss
 from nanograd import ops
 from nanograd._tensor import Tensor
+from nanograd.nn import evaluating
 from nanograd.op import no_grad
 
 LOG_PROBS = "log_probs"
@@ -108,12 +109,10 @@ def by_length(examples: Sequence[PairExample], batch_size: int) -> list[np.ndarr
 @no_grad()
 def log_probs_of(model: GPT, examples: Sequence[PairExample], batch_size: int) -> np.ndarray:
     """Return the log-probabilities (n, 2) of all answers to a model, without dropout: the reference, or a policy."""
-    was_training = model.training
-    model.eval()
     found = np.empty((len(examples), 2), model.lm_head_weight.dtype)
-    for numbers in by_length(examples, batch_size):
-        found[numbers] = pair_log_probs(model, *pad_pairs([examples[k] for k in numbers])).data
-    model.train(was_training)
+    with evaluating(model):
+        for numbers in by_length(examples, batch_size):
+            found[numbers] = pair_log_probs(model, *pad_pairs([examples[k] for k in numbers])).data
     return found
 
 

@@ -17,7 +17,7 @@ from gpt.model import GPT, MultiHeadAttention
 from nanograd import ops
 from nanograd.ops.packed_attention import split_heads
 from nanograd.runtime.blas import one_thread
-from nanograd.runtime.threads import WORTH
+from nanograd.runtime.threads import PARALLEL_THRESHOLD
 
 Hidden = np.ndarray | None  # (B, 1, 1, S), added to scores: -∞ where a row may not look; None where it may everywhere
 
@@ -48,7 +48,7 @@ class Decoder:
         self.window = np.zeros((batch_size, self.capacity), np.intp)  # the ids in the columns
         self.starts = np.zeros(batch_size, np.intp)  # the first column that is a row's own
         self.length = 0  # columns written, those whose place was taken included
-        self.small = config.d_model * config.d_ff < WORTH  # a product on several threads gains nothing
+        self.small = config.d_model * config.d_ff < PARALLEL_THRESHOLD  # a product on several threads gains nothing
 
     def prefill(self, ids: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Forget all, read prompts ids (B, T) and return the logits (B, V) of the token after each.

@@ -8,6 +8,7 @@ import numpy as np
 
 from gpt.generation.sampling import log_softmax
 from gpt.model import GPT
+from nanograd.nn import evaluating
 from nanograd.op import no_grad
 
 TOKENS = 4096  # that the model reads in a batch of windows
@@ -57,9 +58,7 @@ def token_log_probabilities(model: GPT, ids: Sequence[int] | np.ndarray, *, stri
         raise ValueError(f"score: needs two tokens or more, one to predict from, got {len(ids)}")
     if not 1 <= stride <= T:
         raise ValueError(f"score: stride must be from 1 to context_length={T}, got {stride}")
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         found = np.empty(len(ids) - 1)
         for windows in _batches(len(ids) - 1, T, stride, max(1, TOKENS // T)):
             batch = np.zeros((len(windows), max(stop - start for start, _, stop in windows)), np.int64)
@@ -69,8 +68,6 @@ def token_log_probabilities(model: GPT, ids: Sequence[int] | np.ndarray, *, stri
                 x, targets = x[first - start : stop - start], ids[first + 1 : stop + 1]
                 found[first:stop] = _of_targets(x, model.lm_head_weight.data, targets)
         return found
-    finally:
-        model.train(was_training)
 
 
 def _batches(n: int, T: int, stride: int, size: int) -> Iterator[list[tuple[int, int, int]]]:

@@ -52,7 +52,7 @@ def _of_pairs(subject: Subject, u: np.ndarray, gradients: list[Any]) -> list[str
         said.append("what forward saved was written into: a second walk would see the change")
     if any(isinstance(dx, np.ndarray) and np.may_share_memory(dx, a) for dx in dxs for a in arrays_in(saved)):
         said.append("a gradient shares memory with what forward saved: adding to it would change that")
-    if sum(subject.needs) > 1 and subject.tells_backward:
+    if sum(subject.needs) > 1 and subject.backward_accepts_needs:
         for i in [i for i, need in enumerate(subject.needs) if need]:
             needs = tuple(j == i for j in range(len(subject.needs)))
             _, saved = subject.save(subject.inputs, needs)

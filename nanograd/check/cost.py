@@ -87,10 +87,10 @@ def cost(op: Op, case: Case | None = None) -> Cost:
         counted += [None] * (len(op.arrays) - len(counted))
     needs = op.differentiable(counted)
     Counter.flops = 0
-    y, saved = op.save(op.pair, counted, needs, case.options)
+    y, saved = op.run_forward(op.pair, counted, needs, case.options)
     forward, Counter.flops = Counter.flops, 0
     kept = {id(a if a.base is None else a.base): a.nbytes for a in arrays_in(saved)}
-    op.pull(op.pair.backward, np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved), needs)
+    op.run_backward(op.pair.backward, np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved), needs)
     code = op.pair.backward.__code__
     folder = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")
     shapes = " ".join(str(a.shape).replace(" ", "") for a in arrays if a is not None)

@@ -194,14 +194,14 @@ def _trials(op: Op, pair: Pair, cases: list[Case]) -> list[_Trial]:
         patterns = {full, *(tuple(j == i for j in range(len(full))) for i, need in enumerate(full) if need)}
         for needs in sorted(patterns, reverse=True):
             for block in ({}, small_blocks(pair)) if small_blocks(pair) else ({},):
-                y, saved = op.save(pair, arrays, needs, {**case.options, **block})
+                y, saved = op.run_forward(pair, arrays, needs, {**case.options, **block})
                 dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape)).astype(y.dtype)
                 trials.append(_Trial(saved, dy, needs, _back(op, pair.backward, saved, dy, needs)))
     return trials
 
 
 def _back(op: Op, backward: Callable[..., Any], saved: Any, dy: np.ndarray, needs: tuple[bool, ...]) -> Any:
-    return op.pull(backward, dy.copy(), copy.deepcopy(saved), needs)
+    return op.run_backward(backward, dy.copy(), copy.deepcopy(saved), needs)
 
 
 def _is_caught(op: Op, mutant: Callable[..., Any], trials: list[_Trial]) -> bool:
@@ -209,7 +209,7 @@ def _is_caught(op: Op, mutant: Callable[..., Any], trials: list[_Trial]) -> bool
     for trial in trials:
         try:
             saved = copy.deepcopy(trial.saved)
-            dxs = op.pull(mutant, trial.dy.copy(), saved, trial.needs)
+            dxs = op.run_backward(mutant, trial.dy.copy(), saved, trial.needs)
             if any(a.tobytes() != b.tobytes() for a, b in zip(arrays_in(saved), arrays_in(trial.saved), strict=True)):
                 return True  # it wrote into what was saved, which a second backward would use again
             if not isinstance(dxs, tuple) or len(dxs) != len(trial.right):

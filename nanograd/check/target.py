@@ -24,7 +24,7 @@ class Subject:
         self.pair: Any = (
             function.pair if isinstance(function, Op) else function if isinstance(function, tuple) else None
         )
-        discrete: frozenset[int] = function.discrete if isinstance(function, Op) else frozenset()
+        discrete: frozenset[int] = function.nondifferentiable if isinstance(function, Op) else frozenset()
         self.inputs = [as_input(x, i in discrete, dtype) for i, x in enumerate(inputs)]
         if isinstance(function, Op):
             self.name = function.name
@@ -35,18 +35,18 @@ class Subject:
             isinstance(x, np.ndarray) and x.dtype.kind == "f" and i not in discrete for i, x in enumerate(self.inputs)
         )
         if self.pair:
-            self.tells_forward = "needs" in inspect.signature(self.pair[0]).parameters
-            self.tells_backward = len(inspect.signature(self.pair[1]).parameters) > 2
+            self.forward_accepts_needs = "needs" in inspect.signature(self.pair[0]).parameters
+            self.backward_accepts_needs = len(inspect.signature(self.pair[1]).parameters) > 2
 
     def save(self, inputs: Sequence[Any], needs: tuple[bool, ...]) -> tuple[np.ndarray, Any]:
         """Run the forward of a pair."""
-        told = {"needs": needs} if self.tells_forward else {}
+        told = {"needs": needs} if self.forward_accepts_needs else {}
         y, saved = self.pair[0](*inputs, **self.options, **told)
         return np.asarray(y), saved
 
     def pull(self, dy: np.ndarray, saved: Any, needs: tuple[bool, ...]) -> list[Any]:
         """Run the backward of a pair."""
-        dxs = self.pair[1](dy, saved, needs) if self.tells_backward else self.pair[1](dy, saved)
+        dxs = self.pair[1](dy, saved, needs) if self.backward_accepts_needs else self.pair[1](dy, saved)
         return list(dxs) if isinstance(dxs, (tuple, list)) else [dxs]
 
     def run(self, inputs: Sequence[Any], needs: tuple[bool, ...] | None = None) -> tuple[np.ndarray, Back]:

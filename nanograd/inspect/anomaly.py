@@ -4,8 +4,8 @@
     with nanograd.detect_mutation():     stop where a saved array was changed before its backward
     with nanograd.memory_report() as r:  print(r) afterwards
 
-All three hang on the observer slot of `Mode`. While nobody looks it costs 40 ns a hook, four hooks an op: under 0.1 % of a
-step (tests/nanograd/inspect/test_observer_cost.py measures it).
+All three are observers (`nanograd.op.Observer`). Without an observer, an op pays for two empty loops forward and two
+backward.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import MODE, Observer, Op
+from nanograd.op import CONTEXT, Observer, Op, observe
 from nanograd.tape import Node, arrays_in, buffer_of
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -41,21 +41,10 @@ def user_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def where(op: Op) -> str:
+def location(op: Op) -> str:
     """Return what is recorded of an op while somebody observes: name, module path, line."""
-    scope = SCOPE_SEPARATOR.join(MODE.get().scope)
+    scope = SCOPE_SEPARATOR.join(CONTEXT.get().scope)
     return f"{op.name}{f' in {scope}' if scope else ''} ({user_line()})"
-
-
-@contextlib.contextmanager
-def observing(observer: Observer) -> Iterator[None]:
-    """Tell the observer of every op inside."""
-    mode = MODE.get()
-    token = MODE.set(mode._replace(observers=(*mode.observers, observer)))
-    try:
-        yield
-    finally:
-        MODE.reset(token)
 
 
 # Anomalies
@@ -67,7 +56,7 @@ def detect_anomaly() -> Iterator[None]:
 
     -∞ that a mask wrote on purpose passes. Everything inside runs a few times slower.
     """
-    with np.errstate(all="ignore"), observing(_Anomaly()):
+    with np.errstate(all="ignore"), observe(_Anomaly()):
         yield
 
 
@@ -75,19 +64,19 @@ class _Anomaly(Observer):
     def __init__(self) -> None:
         self.walks = 0
 
-    def recorded(
+    def after_forward(
         self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
         if node is not None:
-            node.where = where(op)
+            node.location = location(op)
         named = dict(zip(op.arrays if not op.variadic else map(str, range(len(arrays))), arrays, strict=False))
         if kind := _new_kind(y, [a for a in arrays if a is not None]):
             if kind == "∞" and not np.isfinite(options.get("value", 0.0)):
                 return
             why = _forward_mechanism(op.name, arrays, y)
-            raise AnomalyError(f"{kind} came out of the forward of {where(op)}{why}; {_ranges(named)}")
+            raise AnomalyError(f"{kind} came out of the forward of {location(op)}{why}; {_ranges(named)}")
 
-    def walk_begins(self) -> None:
+    def backward_begins(self) -> None:
         self.walks += 1
 
     def after_backward(self, node: Node, dy: np.ndarray, saved: Any, dxs: Any) -> None:
@@ -95,8 +84,8 @@ class _Anomaly(Observer):
             if dx is not None and (kind := _new_kind(np.asarray(dx), [dy, *arrays_in(saved)])):
                 why = _backward_mechanism(node.op.name, dy, np.asarray(dx))
                 raise AnomalyError(
-                    f"{kind} came out of the backward of {node.where or node.op.name}, for input {i}, in backward number "
-                    f"{self.walks}{why}; {_ranges({'dy': dy})}"
+                    f"{kind} came out of the backward of {node.location or node.op.name}, for input {i}, in backward "
+                    f"number {self.walks}{why}; {_ranges({'dy': dy})}"
                 )
 
 
@@ -170,7 +159,7 @@ def detect_mutation() -> Iterator[None]:
 
     Each saved array is summed up by its bytes when it is saved and when it is used: everything inside runs slower.
     """
-    with observing(_Mutation()):
+    with observe(_Mutation()):
         yield
 
 
@@ -178,11 +167,11 @@ class _Mutation(Observer):
     def __init__(self) -> None:
         self.marks: dict[int, list[int]] = {}
 
-    def recorded(
+    def after_forward(
         self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
         if node is not None:
-            node.where = where(op)
+            node.location = location(op)
             self.marks[node.seq] = [_mark(a) for a in arrays_in(saved)]
 
     def before_backward(self, node: Node, dy: np.ndarray, saved: Any) -> None:
@@ -192,7 +181,7 @@ class _Mutation(Observer):
         for a, mark in zip(arrays_in(saved), marks, strict=True):
             if _mark(a) != mark:
                 raise MutationError(
-                    f"an array of shape {a.shape} that {node.where} saved for its backward was changed since; "
+                    f"an array of shape {a.shape} that {node.location} saved for its backward was changed since; "
                     "write into a copy, or update parameters after backward"
                 )
 
@@ -219,14 +208,14 @@ class MemoryReport(Observer):
         self._nodes: dict[int, list[tuple[int, int]]] = {}
         self._lock = threading.Lock()  # shards tell it of their ops at the same time
 
-    def recorded(
+    def after_forward(
         self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
         if node is not None:
-            node.where = where(op)
-            self.keep(node.where, node, arrays_in(saved))
+            node.location = location(op)
+            self.add(node.location, node, arrays_in(saved))
 
-    def keep(self, place: str, node: Node, arrays: Sequence[np.ndarray]) -> None:
+    def add(self, place: str, node: Node, arrays: Sequence[np.ndarray]) -> None:
         """Note, under the name of a place, the arrays that a node keeps alive until it is walked."""
         with self._lock:
             self.calls[place] += 1
@@ -264,5 +253,5 @@ class MemoryReport(Observer):
 def memory_report() -> Iterator[MemoryReport]:
     """Record what every op inside saves for backward; print the report afterwards."""
     report = MemoryReport()
-    with observing(report):
+    with observe(report):
         yield report

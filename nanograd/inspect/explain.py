@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.op import MODE
-from nanograd.tape import Node, pull, reachable
+from nanograd.op import context
+from nanograd.tape import Node, backpropagate, reachable
 
 MOST = 10  # terms in a table
 BUDGET = 4096  # runs of a backward for one level
@@ -42,8 +42,8 @@ class Tape:
     """A loss, the Nodes that lead to it, oldest first, and the whole dy of each."""
 
     def __init__(self, loss: Tensor) -> None:
-        assert loss._node is not None
-        self.root = loss._node
+        assert loss.node is not None
+        self.root = loss.node
         self.nodes = reachable([self.root])
         for node in self.nodes:
             if node.parents is None:
@@ -54,11 +54,8 @@ class Tape:
             if node.op.name == "checkpoint":
                 raise ValueError("explain: a checkpoint hides its ops; compute the loss without it")
         self.dys: dict[Any, np.ndarray] = {}  # by Node, and by leaf
-        token = MODE.set(MODE.get()._replace(observers=()))  # nobody wants to hear of this walk
-        try:
-            pull([(self.root, loss.cotangent())], self._arrive, retain_graph=True, watched=set(self.nodes))
-        finally:
-            MODE.reset(token)
+        with context(observers=()):
+            backpropagate([(self.root, loss.cotangent())], self._arrive, retain_graph=True, retained=set(self.nodes))
 
     def _arrive(self, target: Any, dx: np.ndarray, owned: bool) -> None:
         self.dys[target] = self.dys[target] + dx if target in self.dys else dx.copy()
@@ -172,13 +169,13 @@ def explain(
     """
     if not isinstance(param, Tensor) or not param.requires_grad:
         raise ValueError("explain: param must be a Tensor that requires grad")
-    if loss._node is None:
+    if loss.node is None:
         raise ValueError("explain: the loss is a leaf; there is nothing to explain")
     position = tuple(int(i) for i in index) if isinstance(index, (tuple, list)) else (int(index),)  # type: ignore[arg-type]
     if len(position) != param.ndim or any(not -n <= i < n for i, n in zip(position, param.shape, strict=True)):
         raise IndexError(f"explain: index must name one entry of shape {param.shape}, got {position}")
     position = tuple(i % n for i, n in zip(position, param.shape, strict=True))
-    tape, target = Tape(loss), param._node or param
+    tape, target = Tape(loss), param.node or param
     if target not in tape.dys:
         raise ValueError("explain: the loss does not depend on param")
     return Explanation(tape, target, position, tape.name(target, position), most, budget)
@@ -194,7 +191,7 @@ def _terms(node: Node, slot: int, index: Index, dy: np.ndarray, budget: int) -> 
     needs = tuple(i == slot for i in range(len(node.needs)))
 
     def answer(cotangent: np.ndarray) -> float:
-        value = float(np.asarray(node.op.pull(node.backward, cotangent, node.saved, needs)[slot])[index])
+        value = float(np.asarray(node.op.run_backward(node.backward, cotangent, node.saved, needs)[slot])[index])
         if not math.isfinite(value):
             raise ValueError(
                 f"explain: {value} came out of the backward of {node.op.name}; `with nanograd.detect_anomaly():` says why"

@@ -4,9 +4,9 @@
         model.loss(ids, targets).backward()
     print(p)
 
-It hangs on the observer slot of `Mode`. Each thread has a stack of what is running in it and a table of its own, so shards
-that run side by side neither wait for each other nor lose a count. A time is always that of the op itself: what ran
-inside of it, as the ops of a `checkpoint` do, is taken off. Watching costs about 6 µs an op, outside of the op's own time.
+A profile is an observer (`nanograd.op.Observer`). Each thread has a stack of what is running in it and a table of its
+own, so shards that run side by side neither wait for each other nor lose a count. The time of an op excludes what ran
+inside it, such as the ops of a `checkpoint`. Profiling costs about 6 µs an op, which are not counted as the op's time.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.inspect.anomaly import MemoryReport, observing
-from nanograd.op import MODE, Observer, Op
+from nanograd.inspect.anomaly import MemoryReport
+from nanograd.op import Observer, Op, observe
 from nanograd.tape import Node, arrays_in, buffer_of
 
 
@@ -98,7 +98,7 @@ class Profile(Observer):
     def before_forward(self, op: Op) -> None:
         self._here().begin(op)
 
-    def recorded(
+    def after_forward(
         self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
         self._here().end(op, "forward", op.name)
@@ -106,7 +106,7 @@ class Profile(Observer):
             leaves = {
                 id(buffer_of(p.data)) for p in node.parents or () if isinstance(p, Tensor)
             }  # live without the tape
-            self._memory.keep(op.name, node, [a for a in arrays_in(saved) if id(buffer_of(a)) not in leaves])
+            self._memory.add(op.name, node, [a for a in arrays_in(saved) if id(buffer_of(a)) not in leaves])
 
     def before_backward(self, node: Node, dy: np.ndarray, saved: Any) -> None:
         self._here().begin(node)
@@ -115,31 +115,27 @@ class Profile(Observer):
         self._here().end(node, "backward", node.op.name)
         self._memory.after_backward(node, dy, saved, dxs)
 
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Time what runs inside under a name of its own, without the ops and parts inside of it."""
-        thread, key = self._here(), object()
-        thread.begin(key)
-        try:
-            yield
-        finally:
-            thread.end(key, "part", name)
+    def before_region(self, name: str) -> None:
+        self._here().begin(name)
+
+    def after_region(self, name: str) -> None:
+        self._here().end(name, "region", name)
 
     def rows(self) -> list[Row]:
         """Return a row for each op, the longest first, added over the threads."""
         calls, seconds = self._sums()
-        names = {name for kind, name in calls if kind != "part"}
+        names = {name for kind, name in calls if kind != "region"}
         rows = [
             Row(n, calls["forward", n], seconds["forward", n], seconds["backward", n], self._memory.saved[n])
             for n in names
         ]
         return sorted(rows, key=lambda row: -row.seconds)
 
-    def parts(self) -> dict[str, Row]:
+    def regions(self) -> dict[str, Row]:
         """Return a row for each part, by name."""
         calls, seconds = self._sums()
         return {
-            name: Row(name, calls[kind, name], seconds[kind, name], None, 0) for kind, name in calls if kind == "part"
+            name: Row(name, calls[kind, name], seconds[kind, name], None, 0) for kind, name in calls if kind == "region"
         }
 
     def _sums(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], float]]:
@@ -153,7 +149,7 @@ class Profile(Observer):
         return calls, seconds
 
     def __str__(self) -> str:
-        rows = [*self.rows(), *self.parts().values()]
+        rows = [*self.rows(), *self.regions().values()]
         spent = sum(row.seconds for row in rows)
         lines = [f"{1e3 * spent:.1f} ms, added over the threads, in {1e3 * self.elapsed:.1f} ms", *table(rows, spent)]
         return "\n".join(lines)
@@ -183,19 +179,9 @@ def profile() -> Iterator[Profile]:
     [('exp', 1), ('sum', 1)]
     """
     result = Profile()
-    with observing(result):
+    with observe(result):
         began = time.perf_counter()
         try:
             yield result
         finally:
             result.elapsed = time.perf_counter() - began
-
-
-@contextlib.contextmanager
-def part(name: str) -> Iterator[None]:
-    """Name what runs inside, for whoever profiles: a part of a step that is no op, such as the optimizer."""
-    with contextlib.ExitStack() as parts:
-        for each in MODE.get().observers:
-            if isinstance(each, Profile):
-                parts.enter_context(each.part(name))
-        yield

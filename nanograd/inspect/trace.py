@@ -17,13 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.inspect.anomaly import observing
-from nanograd.nn import RUNNING
-from nanograd.op import MODE, Observer, Op
-from nanograd.tape import Node
+from nanograd.op import CONTEXT, Observer, Op, observe
+from nanograd.tape import Leaf, Node
 
 ROWS, COLUMNS = 3, 4  # of the corner that a summary keeps
-Target = Node | Tensor
+Target = Node | Leaf
 
 
 class Summary(NamedTuple):
@@ -73,12 +71,12 @@ class Trace(Observer):
     def __init__(self) -> None:
         self.sums: dict[Target, tuple[int, np.ndarray]] = {}  # what has arrived in the walk under way, and how often
 
-    def recorded(
+    def after_forward(
         self, op: Op, arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
         if node is None or node.parents is None:
             return
-        scope = MODE.get().scope
+        scope = CONTEXT.get().scope
         node.record = Record(
             scope=scope,
             parents=node.parents,
@@ -89,7 +87,7 @@ class Trace(Observer):
             y=summarise(y),
         )
 
-    def walk_begins(self) -> None:
+    def backward_begins(self) -> None:
         self.sums.clear()
 
     def after_backward(self, node: Node, dy: np.ndarray, saved: Any, dxs: tuple[Any, ...]) -> None:
@@ -120,11 +118,11 @@ def trace() -> Iterator[None]:
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> with trace():
     ...     y = x * x
-    >>> y._node.record.y.corner
+    >>> y.node.record.y.corner
     ((1.0, 4.0),)
     """
     observer = Trace()
-    with observing(observer):
+    with observe(observer):
         try:
             yield
         finally:
@@ -159,9 +157,9 @@ def reachable(root: Node) -> list[Node]:
     return sorted(seen, key=lambda node: node.seq)
 
 
-def leaf_names(nodes: Sequence[Node]) -> dict[Tensor, str]:
+def leaf_names(nodes: Sequence[Node]) -> dict[Leaf, str]:
     """Name every leaf of traced nodes: by its place in a module, or as the input of the op that first used it."""
-    names: dict[Tensor, str] = {}
+    names: dict[Leaf, str] = {}
     for i, node in enumerate(nodes):
         for parent, known, slot in zip(node.record.parents, node.record.leaves, node.record.inputs, strict=False):
             if isinstance(parent, Tensor) and parent not in names:
@@ -171,7 +169,7 @@ def leaf_names(nodes: Sequence[Node]) -> dict[Tensor, str]:
 
 def _name(parent: Target | None, scope: tuple[str, ...]) -> str | None:
     """Return a parameter's name from the outermost module on, if the module that is running has it."""
-    module = RUNNING.get()
+    module = CONTEXT.get().module
     if module is None or not isinstance(parent, Tensor):
         return None
     found = next((name for name, parameter in module.named_parameters() if parameter is parent), None)

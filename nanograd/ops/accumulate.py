@@ -37,7 +37,7 @@ def std_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (c * spread(slope, c.shape, axis),)  # (4), (5)
 
 
-std = Op(std_forward, std_backward, floating=True)
+std = Op(std_forward, std_backward, promotes_to_float=True)
 
 
 def norm_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
@@ -63,7 +63,7 @@ def norm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (x * spread(dy / np.where(y == 0, 1, y), x.shape, axis),)  # (3)
 
 
-norm = Op(norm_forward, norm_backward, floating=True)
+norm = Op(norm_forward, norm_backward, promotes_to_float=True)
 
 
 def prod_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
@@ -126,7 +126,7 @@ def logsumexp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (p * spread(dy, p.shape, axis),)  # (3)
 
 
-logsumexp = Op(logsumexp_forward, logsumexp_backward, floating=True)
+logsumexp = Op(logsumexp_forward, logsumexp_backward, promotes_to_float=True)
 
 
 def cumsum_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:

@@ -54,7 +54,7 @@ def gelu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * (phi_below + x * phi),)  # (4)
 
 
-gelu = Op(gelu_forward, gelu_backward, floating=True)
+gelu = Op(gelu_forward, gelu_backward, promotes_to_float=True)
 
 SLOPE = math.sqrt(2 / math.pi)  # of u at x = 0
 CUBIC = 0.044715
@@ -148,5 +148,8 @@ def gelu_tanh_backward_fast(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
 
 
 gelu_tanh = Op(
-    gelu_tanh_forward, gelu_tanh_backward, fast=(gelu_tanh_forward_fast, gelu_tanh_backward_fast), floating=True
+    gelu_tanh_forward,
+    gelu_tanh_backward,
+    fast=(gelu_tanh_forward_fast, gelu_tanh_backward_fast),
+    promotes_to_float=True,
 )

@@ -104,7 +104,7 @@ def div_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tup
     return da, db
 
 
-div = Op(div_forward, div_backward, floating=True)
+div = Op(div_forward, div_backward, promotes_to_float=True)
 
 
 def neg_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:

@@ -114,7 +114,7 @@ def take_along_axis_backward(
     return dx, None
 
 
-take_along_axis = Op(take_along_axis_forward, take_along_axis_backward, discrete=("indices",))
+take_along_axis = Op(take_along_axis_forward, take_along_axis_backward, nondifferentiable=("indices",))
 
 
 def scatter_add_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
@@ -142,7 +142,7 @@ def scatter_add_backward(
     return (dy if needs[0] else None), None, dvalues  # (2)
 
 
-scatter_add = Op(scatter_add_forward, scatter_add_backward, discrete=("indices",))
+scatter_add = Op(scatter_add_forward, scatter_add_backward, nondifferentiable=("indices",))
 
 
 def scatter_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
@@ -174,7 +174,7 @@ def scatter_backward(
     return dx, None, dvalues
 
 
-scatter = Op(scatter_forward, scatter_backward, discrete=("indices",))
+scatter = Op(scatter_forward, scatter_backward, nondifferentiable=("indices",))
 
 
 def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int) -> int:

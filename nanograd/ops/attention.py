@@ -180,5 +180,5 @@ def pull_blocks(dy: np.ndarray, saved: Any, dq: np.ndarray, dk: np.ndarray, dv: 
 
 attention = Op(
     attention_forward, attention_backward, fast=(attention_forward_fast, attention_backward_fast),
-    discrete=("mask",), floating=True,
+    nondifferentiable=("mask",), promotes_to_float=True,
 )  # fmt: skip

@@ -84,7 +84,9 @@ def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False
     return dz.reshape(shape), None
 
 
-cross_entropy = Op(cross_entropy_forward, cross_entropy_backward, discrete=("targets",), floating=True)
+cross_entropy = Op(
+    cross_entropy_forward, cross_entropy_backward, nondifferentiable=("targets",), promotes_to_float=True
+)
 
 
 def check_targets(logits: tuple[int, ...], targets: np.ndarray, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:

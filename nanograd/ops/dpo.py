@@ -82,4 +82,4 @@ def dpo_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, T
     )
 
 
-dpo = Op(dpo_forward, dpo_backward, floating=True)
+dpo = Op(dpo_forward, dpo_backward, promotes_to_float=True)

@@ -57,4 +57,4 @@ def dropout_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * z,)  # (2)
 
 
-dropout = Op(dropout_forward, dropout_backward, floating=True)
+dropout = Op(dropout_forward, dropout_backward, promotes_to_float=True)

@@ -61,5 +61,5 @@ def embedding_backward_fast(dy: np.ndarray, saved: Any, needs: Any = (True, Fals
 
 embedding = Op(
     embedding_forward, embedding_backward, fast=(embedding_forward, embedding_backward_fast),
-    discrete=("ids",), floating=True,
+    nondifferentiable=("ids",), promotes_to_float=True,
 )  # fmt: skip

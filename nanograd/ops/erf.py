@@ -83,4 +83,4 @@ def erf_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * np.exp(-x * x) * (2 / math.sqrt(math.pi)),)  # (2)
 
 
-erf = Op(erf_forward, erf_backward, floating=True)
+erf = Op(erf_forward, erf_backward, promotes_to_float=True)

@@ -139,5 +139,8 @@ def layernorm_backward_fast(
 
 
 layernorm = Op(
-    layernorm_forward, layernorm_backward, fast=(layernorm_forward_fast, layernorm_backward_fast), floating=True
+    layernorm_forward,
+    layernorm_backward,
+    fast=(layernorm_forward_fast, layernorm_backward_fast),
+    promotes_to_float=True,
 )

@@ -48,7 +48,7 @@ def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True
     return dx, dweight, dbias
 
 
-linear = Op(linear_forward, linear_backward, floating=True)
+linear = Op(linear_forward, linear_backward, promotes_to_float=True)
 
 
 def matmul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) -> tuple[np.ndarray, Any]:

@@ -143,6 +143,6 @@ linear_cross_entropy = Op(
     linear_cross_entropy_forward,
     linear_cross_entropy_backward,
     fast=(linear_cross_entropy_forward_fast, linear_cross_entropy_backward_fast),
-    discrete=("targets",),
-    floating=True,
+    nondifferentiable=("targets",),
+    promotes_to_float=True,
 )

@@ -33,4 +33,4 @@ def mse_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tup
     return (dx if needs[0] else None), (-dx if needs[1] else None)  # (4)
 
 
-mse = Op(mse_forward, mse_backward, floating=True)
+mse = Op(mse_forward, mse_backward, promotes_to_float=True)

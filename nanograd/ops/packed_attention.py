@@ -154,6 +154,6 @@ packed_attention = Op(
     packed_attention_forward,
     packed_attention_backward,
     fast=(packed_attention_forward_fast, packed_attention_backward_fast),
-    discrete=("mask",),
-    floating=True,
+    nondifferentiable=("mask",),
+    promotes_to_float=True,
 )

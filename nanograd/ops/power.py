@@ -82,7 +82,7 @@ def reciprocal_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (-dy * y * y,)  # (3)
 
 
-reciprocal = Op(reciprocal_forward, reciprocal_backward, floating=True)
+reciprocal = Op(reciprocal_forward, reciprocal_backward, promotes_to_float=True)
 
 
 def sqrt_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -106,7 +106,7 @@ def sqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
         return (dy / (2 * y),)  # (3)
 
 
-sqrt = Op(sqrt_forward, sqrt_backward, floating=True)
+sqrt = Op(sqrt_forward, sqrt_backward, promotes_to_float=True)
 
 
 def rsqrt_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -127,7 +127,7 @@ def rsqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (-0.5 * dy * (y * y * y),)  # (3)
 
 
-rsqrt = Op(rsqrt_forward, rsqrt_backward, floating=True)
+rsqrt = Op(rsqrt_forward, rsqrt_backward, promotes_to_float=True)
 
 
 def exp_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -147,7 +147,7 @@ def exp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * y,)  # (2)
 
 
-exp = Op(exp_forward, exp_backward, floating=True)
+exp = Op(exp_forward, exp_backward, promotes_to_float=True)
 
 
 def log_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -170,4 +170,4 @@ def log_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
         return (dy / x,)  # (3)
 
 
-log = Op(log_forward, log_backward, floating=True)
+log = Op(log_forward, log_backward, promotes_to_float=True)

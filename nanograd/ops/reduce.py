@@ -61,7 +61,7 @@ def mean_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (np.broadcast_to(spread(dy / n, shape, axis), shape),)  # (2)
 
 
-mean = Op(mean_forward, mean_backward, floating=True)
+mean = Op(mean_forward, mean_backward, promotes_to_float=True)
 
 
 def var_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
@@ -86,7 +86,7 @@ def var_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (c * spread(dy * 2 / n, c.shape, axis),)  # (3), (4)
 
 
-var = Op(var_forward, var_backward, floating=True)
+var = Op(var_forward, var_backward, promotes_to_float=True)
 
 
 def max_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:

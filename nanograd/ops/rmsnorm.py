@@ -109,4 +109,6 @@ def rmsnorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True
     return None if dx is None else dx.reshape(dy.shape), dweight
 
 
-rmsnorm = Op(rmsnorm_forward, rmsnorm_backward, fast=(rmsnorm_forward_fast, rmsnorm_backward_fast), floating=True)
+rmsnorm = Op(
+    rmsnorm_forward, rmsnorm_backward, fast=(rmsnorm_forward_fast, rmsnorm_backward_fast), promotes_to_float=True
+)

@@ -58,7 +58,7 @@ def rope_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (_rotate(dy, cos, -sin, interleaved, rotated),)  # (3), (4)
 
 
-rope = Op(rope_forward, rope_backward, floating=True)
+rope = Op(rope_forward, rope_backward, promotes_to_float=True)
 
 
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool, rotated: int | None) -> np.ndarray:

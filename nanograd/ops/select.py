@@ -32,7 +32,7 @@ def where_backward(
     return None, da, db
 
 
-where = Op(where_forward, where_backward, discrete=("condition",))
+where = Op(where_forward, where_backward, nondifferentiable=("condition",))
 
 
 def masked_fill_forward(x: np.ndarray, mask: np.ndarray, *, value: float) -> tuple[np.ndarray, Any]:
@@ -57,7 +57,7 @@ def masked_fill_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False
     return (np.where(mask, 0, dy) if needs[0] else None), None  # (2)
 
 
-masked_fill = Op(masked_fill_forward, masked_fill_backward, discrete=("mask",))
+masked_fill = Op(masked_fill_forward, masked_fill_backward, nondifferentiable=("mask",))
 
 
 def _check_matrix(name: str, x: np.ndarray) -> None:

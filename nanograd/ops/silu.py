@@ -29,7 +29,7 @@ def silu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * s * (1 + x * (1 - s)),)  # (5)
 
 
-silu = Op(silu_forward, silu_backward, floating=True)
+silu = Op(silu_forward, silu_backward, promotes_to_float=True)
 
 
 def check_gate(a: np.ndarray, b: np.ndarray) -> None:
@@ -100,4 +100,4 @@ def swiglu_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True)
     return None if da is None else da.reshape(shape), None if db is None else db.reshape(shape)
 
 
-swiglu = Op(swiglu_forward, swiglu_backward, fast=(swiglu_forward_fast, swiglu_backward_fast), floating=True)
+swiglu = Op(swiglu_forward, swiglu_backward, fast=(swiglu_forward_fast, swiglu_backward_fast), promotes_to_float=True)

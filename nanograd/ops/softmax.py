@@ -50,7 +50,7 @@ def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -
     return y * (dy - row), None  # (3)
 
 
-softmax = Op(softmax_forward, softmax_backward, discrete=("mask",), floating=True)
+softmax = Op(softmax_forward, softmax_backward, nondifferentiable=("mask",), promotes_to_float=True)
 
 
 def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, Any]:
@@ -79,4 +79,4 @@ def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy - p * dy.sum(axis=axis, keepdims=True),)  # (3)
 
 
-log_softmax = Op(log_softmax_forward, log_softmax_backward, floating=True)
+log_softmax = Op(log_softmax_forward, log_softmax_backward, promotes_to_float=True)

@@ -23,7 +23,7 @@ def sin_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * np.cos(x),)  # (2)
 
 
-sin = Op(sin_forward, sin_backward, floating=True)
+sin = Op(sin_forward, sin_backward, promotes_to_float=True)
 
 
 def cos_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -42,7 +42,7 @@ def cos_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (-dy * np.sin(x),)  # (2)
 
 
-cos = Op(cos_forward, cos_backward, floating=True)
+cos = Op(cos_forward, cos_backward, promotes_to_float=True)
 
 
 def tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -64,7 +64,7 @@ def tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * (1 - y * y),)  # (3)
 
 
-tanh = Op(tanh_forward, tanh_backward, floating=True)
+tanh = Op(tanh_forward, tanh_backward, promotes_to_float=True)
 
 
 def sigmoid_array(x: np.ndarray) -> np.ndarray:
@@ -96,4 +96,4 @@ def sigmoid_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     return (dy * y * (1 - y),)  # (3)
 
 
-sigmoid = Op(sigmoid_forward, sigmoid_backward, floating=True)
+sigmoid = Op(sigmoid_forward, sigmoid_backward, promotes_to_float=True)

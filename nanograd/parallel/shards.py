@@ -14,41 +14,43 @@ from functools import partial
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.inspect.profiler import part
+from nanograd.op import region
 from nanograd.runtime import blas
-from nanograd.runtime.threads import available_threads, each, run
-from nanograd.tape import Sink, accumulate, accumulate_all, collect, pull
+from nanograd.runtime.threads import available_threads, parallel_map, run
+from nanograd.tape import Accumulate, accumulate_grad, accumulate_grads, accumulate_sum, backpropagate
 
 Gradients = dict[Tensor, np.ndarray]
 
 
-def walk(shard: Callable[[], Tensor], gradient: float, sink: Sink) -> float:
-    """Run one shard forward and backward, its gradients into the sink; return its loss."""
-    with part("shards"):
+def forward_backward(shard: Callable[[], Tensor], gradient: float, accumulate: Accumulate) -> float:
+    """Run one shard forward and backward, its gradients through `accumulate`; return its loss."""
+    with region("shards"):
         loss = shard()
         dy = loss.cotangent(np.full(loss.shape, gradient, loss.dtype))
-        if loss._node is not None:
-            pull([(loss._node, dy)], sink)
+        if loss.node is not None:
+            backpropagate([(loss.node, dy)], accumulate)
     return float(loss.item())
 
 
 def gradients(shard: Callable[[], Tensor], gradient: float = 1.0) -> tuple[float, Gradients]:
     """Run one shard forward and backward; return its loss and its gradient sums, touching no `.grad`."""
     sums: Gradients = {}
-    return walk(shard, gradient, partial(collect, sums)), sums
+    return forward_backward(shard, gradient, partial(accumulate_sum, sums)), sums
 
 
 def backward(shards: Sequence[Callable[[], Tensor]], gradient: float = 1.0) -> list[float]:
     """Run all shards, add their gradients to `.grad` in their order, and return their losses."""
     if len(shards) == 1:
-        return [walk(shards[0], gradient, accumulate)]  # no sums of its own: half a model less of memory
+        return [
+            forward_backward(shards[0], gradient, accumulate_grad)
+        ]  # no sums of its own: half a model less of memory
     results = run([partial(gradients, shard, gradient) for shard in shards])
-    with part("gradient sums"):
+    with region("gradient sums"):
         arrived: dict[Tensor, list[np.ndarray]] = {}
         for _, sums in results:
             for leaf, dx in sums.items():
                 arrived.setdefault(leaf, []).append(dx)
-        each(lambda leaf: accumulate_all(leaf, arrived[leaf]), list(arrived), [leaf.size for leaf in arrived])
+        parallel_map(lambda leaf: accumulate_grads(leaf, arrived[leaf]), list(arrived), [leaf.size for leaf in arrived])
     return [loss for loss, _ in results]
 
 

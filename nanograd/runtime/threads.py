@@ -16,7 +16,7 @@ from nanograd.runtime import blas
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WORTH = 2**18  # entries below which handing work to another thread costs more than it saves
+PARALLEL_THRESHOLD = 2**18  # entries below which handing work to another thread costs more than it saves
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
@@ -60,13 +60,13 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         return [future.result() for future in futures]
 
 
-def each(function: Callable[[Item], Result], items: Sequence[Item], sizes: Sequence[int]) -> list[Result]:
+def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], sizes: Sequence[int]) -> list[Result]:
     """Return function(item) for every item, computed on all threads; sizes say how many entries each item touches.
 
     Neighbours go to the same thread, and each thread gets about as many entries as the others.
     """
     total = sum(sizes)
-    parts = max(1, min(available_threads(), len(items), total // WORTH))
+    parts = max(1, min(available_threads(), len(items), total // PARALLEL_THRESHOLD))
     groups: list[list[Item]] = [[] for _ in range(parts)]
     before = 0
     for item, size in zip(items, sizes, strict=True):

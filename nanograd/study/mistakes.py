@@ -119,7 +119,7 @@ def _unweighed(worked: Worked) -> Mistake:
     def told(dy: np.ndarray, saved: Any, needs: Any) -> Any:
         return op.pair.backward(np.ones_like(dy), saved, needs)
 
-    backward = told if op.tells_backward else alone
+    backward = told if op.backward_accepts_needs else alone
     wrong = "slopes must be weighed by dy, what each y is worth; this adds them up as they are"
     change = ("dy", "np.ones_like(dy)")
     return Mistake("dy forgotten", wrong, change, worked.names, *right.both(backward), _case(worked, backward))

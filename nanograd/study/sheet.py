@@ -59,7 +59,7 @@ class Sheet:
         self.options = dict(options)
         arrays = [*arrays, *([] if self.op.variadic else [None] * (len(self.op.arrays) - len(arrays)))]
         self.needs = self.op.differentiable(arrays)
-        self.arrays = [a if i in self.op.discrete else _float64(a) for i, a in enumerate(arrays)]
+        self.arrays = [a if i in self.op.nondifferentiable else _float64(a) for i, a in enumerate(arrays)]
         self.seed = seed
         self.lines = {each: number for number, twin in self.twins.items() for each in split(twin.name)}
         self.raw = dict(self._raw(), dy=dy)  # what was handed in
@@ -112,19 +112,19 @@ class Sheet:
 
     def result(self) -> np.ndarray:
         """Return what the op computes."""
-        return self.op.save(self.op.pair, self.arrays, self.needs, self.options)[0]
+        return self.op.run_forward(self.op.pair, self.arrays, self.needs, self.options)[0]
 
     def backward(self, name: str | int) -> Any:
         """Return what the op's own backward gives an input, by its name or, of many operands, its place."""
-        _, saved = self.op.save(self.op.pair, self.arrays, self.needs, self.options)
-        return self.op.pull(self.op.pair.backward, self.raw["dy"], saved, self.needs)[self._input(name)]
+        _, saved = self.op.run_forward(self.op.pair, self.arrays, self.needs, self.options)
+        return self.op.run_backward(self.op.pair.backward, self.raw["dy"], saved, self.needs)[self._input(name)]
 
     def gradient(self, name: str | int) -> np.ndarray:
         """Return the slopes of Σ dy y in an input, by finite differences of the op itself."""
         i, arrays = self._input(name), list(self.arrays)
         x = arrays[i] = np.array(arrays[i])
         forward = self.op.pair.forward
-        told = {**self.options, "needs": self.needs} if self.op.tells_forward else self.options
+        told = {**self.options, "needs": self.needs} if self.op.forward_accepts_needs else self.options
         return finite_differences(lambda: np.sum(self.raw["dy"] * forward(*arrays, **told)[0]), x)
 
     def by(self, name: str) -> np.ndarray:

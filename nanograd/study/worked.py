@@ -58,10 +58,10 @@ def work_on(name: str, arrays: list[Any], options: dict[str, Any], seed: int = 0
                 f"shape of at most {MOST}"
             )
     needs = op.differentiable(arrays)
-    y, saved = op.save(op.pair, arrays, needs, options)
+    y, saved = op.run_forward(op.pair, arrays, needs, options)
     dy = np.asarray(np.random.default_rng((seed, 1)).standard_normal(y.shape).round(2)).astype(y.dtype)
     dy[dy == 0] = 0.5  # a 0 would hide what its y is worth
-    dxs = op.pull(op.pair.backward, dy.copy(), saved, needs)
+    dxs = op.run_backward(op.pair.backward, dy.copy(), saved, needs)
     gradients = tuple(None if dx is None else np.asarray(dx) for dx in dxs)
     return Worked(op, input_names(op, len(arrays)), tuple(arrays), options, needs, y, saved, dy, gradients)
 

@@ -33,8 +33,8 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Played]:
     heat = heatmap("dS", np.random.default_rng(2).uniform(-1, 1, (40, 40)), words, words)
     appendix = f'<section class="card"><div class="heads">{heat}</div></section>'
     ng.graph(loss, path, names={HOSTILE: gain}, title=HOSTILE, appendix=appendix)
-    assert loss._node is not None
-    nodes = reachable(loss._node)
+    assert loss.node is not None
+    nodes = reachable(loss.node)
     return path.as_uri(), Played(nodes, leaf_names(nodes))
 
 

@@ -71,7 +71,7 @@ def test_a_healthy_model_is_ok(config: ModelConfig) -> None:
     for name, p in model.named_parameters():  # these leave nothing behind
         assert p.grad is None
         np.testing.assert_array_equal(p.data, before[name])
-        assert not p.kept
+        assert not p.is_bound
         assert p.grad_buffer is None
     findings.append(update(2e-3, model))
     assert [finding.verdict for finding in findings] == ["ok"] * 11, findings

@@ -116,7 +116,7 @@ def test_a_square_of_integers_follows_the_number_law() -> None:
     assert (Tensor([3]) ** 2.0).dtype == np.float32
     assert (Tensor([3.0]) ** 2).item() == 9.0
     x = leaf([3.0])
-    assert [(x**n)._node.op.name for n in (2, 2.0, 3)] == ["square", "square", "pow"]  # which saves less
+    assert [(x**n).node.op.name for n in (2, 2.0, 3)] == ["square", "square", "pow"]  # which saves less
 
 
 def test_plus_equals_rebinds() -> None:

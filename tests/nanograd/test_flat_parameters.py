@@ -10,7 +10,7 @@ from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Parameter
 from nanograd.optim import AdamW
 from nanograd.runtime import threads
-from nanograd.tape import accumulate, accumulate_all
+from nanograd.tape import accumulate_grad, accumulate_grads
 
 
 def two() -> tuple[Parameter, Parameter]:
@@ -42,7 +42,7 @@ def test_an_assignment_copies_in() -> None:
     bias.data = np.array([7.0, 8.0, 9.0])
     assert optimizer.flat[0][4:].tolist() == [7, 8, 9]
     for wrong in (np.ones(3, np.float32), np.ones(4)):
-        with pytest.raises(TypeError, match=r"keeps this one as float64 \(3,\), it cannot become"):
+        with pytest.raises(TypeError, match=r"has bound it as float64 \(3,\), so it cannot become"):
             bias.data = wrong
 
 
@@ -50,7 +50,7 @@ def test_freezing_comes_before_the_optimizer() -> None:
     bias, weight = two()
     optimizer = AdamW([bias, weight], 0.1)
     bias.requires_grad = True  # no change
-    with pytest.raises(RuntimeError, match="freeze first, then make the optimizer"):
+    with pytest.raises(RuntimeError, match="freeze first, then create the optimizer"):
         bias.requires_grad = False
     del optimizer
     gc.collect()
@@ -112,8 +112,8 @@ def test_pieces_and_threads_change_no_bit(piece: int, n_threads: str, monkeypatc
         return [p.data.copy() for p in parameters]
 
     expected = trained()
-    monkeypatch.setattr(optim, "PIECE", piece)
-    monkeypatch.setattr(threads, "WORTH", 1)
+    monkeypatch.setattr(optim, "CHUNK", piece)
+    monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 1)
     monkeypatch.setenv("NANOGRAD_THREADS", n_threads)
     for a, b in zip(trained(), expected, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -128,9 +128,9 @@ def test_sums_of_shards_are_added_in_order() -> None:
     kept, free = Parameter(np.zeros(3, np.float32)), Tensor(np.zeros(3, np.float32), requires_grad=True)
     optimizer = AdamW([kept], 0.1)
     for leaf in (kept, free):
-        accumulate_all(leaf, [dx.copy() for dx in dxs])
+        accumulate_grads(leaf, [dx.copy() for dx in dxs])
         expected = (dxs[0] + dxs[1]) + dxs[2]
         np.testing.assert_array_equal(leaf.grad, expected)
-        accumulate(leaf, np.ones(3, np.float32), False)
+        accumulate_grad(leaf, np.ones(3, np.float32), False)
         np.testing.assert_array_equal(leaf.grad, expected + 1)
     assert kept.grad is optimizer.gradients["0"]

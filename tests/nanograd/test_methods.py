@@ -144,5 +144,5 @@ def test_the_hash_is_who_it_is() -> None:
 def test_two_is_a_square_and_history_goes_through() -> None:
     x = Tensor(np.array([3.0]), requires_grad=True)
     for y, name in ((x**2, "square"), (x**2.0, "square"), (x**3, "pow"), (x.sum(dim=0), "sum"), (x.T, "transpose")):
-        assert y._node is not None
-        assert y._node.op.name == name
+        assert y.node is not None
+        assert y.node.op.name == name

@@ -6,7 +6,18 @@ import pytest
 import nanograd as ng
 from nanograd._tensor import Tensor
 from nanograd.check.gradcheck import gradcheck
-from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, count_parameters
+from nanograd.nn import (
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Module,
+    Parameter,
+    RMSNorm,
+    count_parameters,
+    evaluating,
+    no_init,
+)
 from nanograd.seeds import DROPOUT, seeds
 
 
@@ -152,6 +163,22 @@ def test_train_and_eval_reach_everything_inside() -> None:
     assert deep.pairs[1].layers[1].training
 
 
+def test_evaluating_restores_the_mode_of_every_module() -> None:
+    model = Pair()
+    model.layers[1].eval()  # type: ignore[attr-defined]
+    before = [module.training for module in model.modules()]
+    assert len(set(before)) == 2
+
+    def fail() -> None:
+        with evaluating(model):
+            assert not any(module.training for module in model.modules())
+            raise KeyError("planted")
+
+    with pytest.raises(KeyError, match="planted"):
+        fail()
+    assert [module.training for module in model.modules()] == before
+
+
 # Layers
 
 
@@ -252,3 +279,13 @@ def test_gradients_reach_the_parameters_of_a_chain() -> None:
 
     shapes = [(5, 3), (4, 3), (4,), (4,), (4,), (2, 4)]
     gradcheck(chain, *[rng.standard_normal(shape) for shape in shapes], tolerance=1e-9)
+
+
+def test_no_init_gives_zeros_and_draws_nothing() -> None:
+    rng = np.random.default_rng(0)
+    with no_init():
+        layers = [Linear(3, 2, rng=rng), Embedding(3, 2, rng=rng)]
+    assert all(layer.weight.dtype == np.float32 and not layer.weight.data.any() for layer in layers)
+    assert [layer.weight.shape for layer in layers] == [(2, 3), (3, 2)]
+    assert rng.random() == np.random.default_rng(0).random()
+    assert Linear(3, 2).weight.data.all()

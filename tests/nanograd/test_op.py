@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nanograd as ng
-from nanograd.op import MODE, OPS, Op, no_grad, readable
+from nanograd.op import CONTEXT, OPS, Op, no_grad, readable
 
 
 def scale_forward(x: np.ndarray, y: np.ndarray | None = None, *, by: float = 2.0) -> tuple[np.ndarray, Any]:
@@ -177,12 +177,12 @@ def test_no_grad_as_context_and_as_decorator() -> None:
 def test_modes_nest_and_end_with_an_error() -> None:
     def fail() -> None:
         with no_grad(), readable():
-            assert MODE.get()[:2] == (False, True)
+            assert CONTEXT.get()[:2] == (False, True)
             raise KeyError("planted")
 
     with pytest.raises(KeyError, match="planted"):
         fail()
-    assert MODE.get()[:2] == (True, False)
+    assert CONTEXT.get()[:2] == (True, False)
 
 
 def test_the_mode_belongs_to_the_thread() -> None:

@@ -156,4 +156,4 @@ def test_what_was_saved_dies_as_backward_passes() -> None:
 def test_nothing_is_recorded_for_constants() -> None:
     y = Tensor([1.0]) * 2 + 1
     assert not y.requires_grad
-    assert y._node is None
+    assert y.node is None

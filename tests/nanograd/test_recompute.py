@@ -9,7 +9,7 @@ import pytest
 import nanograd as ng
 from nanograd import Tensor, checkpoint
 from nanograd.nn import Dropout, Linear, Module
-from nanograd.op import MODE
+from nanograd.op import CONTEXT
 from nanograd.seeds import DROPOUT, seeds
 
 
@@ -55,14 +55,16 @@ def nested(blocks: list[Block], x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("run", [each_alone, nested])
-@pytest.mark.parametrize("mode", [MODE.get()._replace(readable=value) for value in (False, True)], ids=["fast", "slow"])
+@pytest.mark.parametrize(
+    "mode", [CONTEXT.get()._replace(readable=value) for value in (False, True)], ids=["fast", "slow"]
+)
 def test_the_gradients_are_the_same_to_the_bit(run: Any, mode: Any) -> None:
-    token = MODE.set(mode)
+    token = CONTEXT.set(mode)
     try:
         for ours, expected in zip(step(run), step(plain), strict=True):
             np.testing.assert_array_equal(ours, expected)
     finally:
-        MODE.reset(token)
+        CONTEXT.reset(token)
 
 
 def test_dropout_draws_once_for_both_runs_and_goes_on_behind() -> None:
@@ -111,7 +113,7 @@ def test_nothing_is_recorded_without_grad() -> None:
     with ng.no_grad():
         y = checkpoint(lambda x: x * 2, Tensor(X, requires_grad=True))
     assert not y.requires_grad
-    assert y._node is None
+    assert y.node is None
 
 
 def test_backward_may_run_without_grad() -> None:

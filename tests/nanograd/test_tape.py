@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import nanograd as ng
 from nanograd import Op, Tensor, gradcheck
-from nanograd.tape import pull
+from nanograd.tape import backpropagate
 
 
 def leaf(*values: Any) -> Tensor:
@@ -192,8 +192,8 @@ def test_what_does_not_require_grad_gets_none_and_cuts() -> None:
 def test_sink_is_called_once_for_each_use() -> None:
     x, calls = leaf(3.0), []
     y = x * 2 + x
-    assert y._node is not None
-    pull([(y._node, np.ones(1))], lambda tensor, dx, owned: calls.append((tensor is x, float(dx[0]), owned)))
+    assert y.node is not None
+    backpropagate([(y.node, np.ones(1))], lambda tensor, dx, owned: calls.append((tensor is x, float(dx[0]), owned)))
     assert sorted(calls) == [(True, 1.0, False), (True, 2.0, True)]  # add passes its dy on: nobody owns it
     assert x.grad is None
     with pytest.raises(RuntimeError, match="walked before"):

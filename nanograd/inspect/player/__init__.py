@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from os import PathLike
 
 from nanograd._tensor import Tensor
-from nanograd.inspect.anomaly import observing
 from nanograd.inspect.player.page import render
 from nanograd.inspect.player.rows import Played
 from nanograd.inspect.trace import Trace, leaf_names, reachable
+from nanograd.op import observe
 from nanograd.runtime.files import write_text
-from nanograd.tape import pull
+from nanograd.tape import backpropagate
 
 
 def graph(
@@ -34,13 +34,13 @@ def graph(
     >>> "Step 1 of 2" in page
     True
     """
-    if loss._node is None:
+    if loss.node is None:
         raise ValueError("graph: the loss is a leaf; there is no backward to play")
-    nodes = reachable(loss._node)
-    if loss._node.parents is not None:
-        with observing(Trace()):
-            pull([(loss._node, loss.cotangent())], lambda leaf, dx, owned: None, retain_graph=True)
-    elif loss._node.record.visit is None:
+    nodes = reachable(loss.node)
+    if loss.node.parents is not None:
+        with observe(Trace()):
+            backpropagate([(loss.node, loss.cotangent())], lambda leaf, dx, owned: None, retain_graph=True)
+    elif loss.node.record.visit is None:
         raise ValueError("graph: backward ran outside of the trace; run it inside, or graph the loss before it")
     leaves = leaf_names(nodes)
     leaves.update({leaf: name for name, leaf in (names or {}).items() if leaf in leaves})

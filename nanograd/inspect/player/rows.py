@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from nanograd._tensor import Tensor
 from nanograd.inspect.trace import Target
-from nanograd.tape import Node
+from nanograd.tape import Leaf, Node
 
 
 class Played:
     """A traced computation whose backward has run: its ops, its leaves by name, and the steps of its backward."""
 
-    def __init__(self, nodes: Sequence[Node], leaves: dict[Tensor, str]) -> None:
+    def __init__(self, nodes: Sequence[Node], leaves: dict[Leaf, str]) -> None:
         self.nodes = nodes  # oldest first
         self.leaves = leaves
         self.steps = [node for node in reversed(nodes) if node.record.visit]
@@ -28,9 +28,9 @@ class Played:
 
     def name(self, target: Target) -> str:
         """Name a leaf, or an op by its number and its module."""
-        if isinstance(target, Tensor):
-            return self.leaves[target]
-        return " ".join((target.op.name, self.keys[target][1:], ".".join(target.record.scope[1:]))).rstrip()
+        if isinstance(target, Node):
+            return " ".join((target.op.name, self.keys[target][1:], ".".join(target.record.scope[1:]))).rstrip()
+        return self.leaves[target]
 
 
 class Module(NamedTuple):

@@ -12,7 +12,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
 from gpt.training import make_optimizer, train
 from nanograd.inspect.profiler import Profile
-from nanograd.op import MODE
+from nanograd.op import CONTEXT
 from nanograd.runtime import blas
 
 Output = pytest.CaptureFixture[str]
@@ -70,7 +70,7 @@ def test_shares_add_up_to_all_of_a_step(
 def test_nothing_is_left_behind(text: str, tmp_path: Path, capsys: Output) -> None:
     assert main(["train", "--data", text, *TINY.split(), "--profile", "1", "--max-steps", "1"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [text]
-    assert MODE.get().observers == ()
+    assert CONTEXT.get().observers == ()
 
 
 def test_micro_batches_are_those_of_the_flags(text: str, capsys: Output) -> None:
@@ -98,8 +98,8 @@ def test_the_rest_by_hand() -> None:
     measured.elapsed = 3.0
     main_thread = measured._here()
     for name, seconds in (("batch", 0.5), ("shards", 1.0)):
-        main_thread.calls["part", name] = 2
-        main_thread.seconds["part", name] = seconds
+        main_thread.calls["region", name] = 2
+        main_thread.seconds["region", name] = seconds
     main_thread.calls["forward", "mul"] = 2
     main_thread.seconds["forward", "mul"] = 1.25
     ours = rows(report(measured, 2, 100.0, shards=2, threads=2))

@@ -10,7 +10,7 @@ from gpt.__main__ import main
 from gpt.commands.study import Watcher, attention_maps
 from gpt.config import ModelConfig
 from gpt.model import GPT
-from nanograd.inspect.anomaly import observing
+from nanograd.op import observe
 from nanograd.ops.attention import attention_backward, attention_forward
 from nanograd.ops.packed_attention import split_heads
 
@@ -62,7 +62,7 @@ def test_query_heads_that_share_a_key_head_have_maps_of_their_own() -> None:
 def test_layers_come_in_their_order() -> None:
     config = ModelConfig(vocab_size=5, context_length=4, d_model=4, n_layers=3, n_heads=2)
     watcher = Watcher()
-    with observing(watcher):
+    with observe(watcher):
         GPT(config, np.random.default_rng(0)).loss(np.array([[1, 2, 3]]), np.array([[2, 3, 4]])).backward()
     assert len(watcher.seen) == 3
     for (qkv, _), (seen, _, _) in zip(watcher.nodes.values(), watcher.seen, strict=True):

@@ -143,11 +143,11 @@ def test_a_frozen_weight_makes_no_product_and_keeps_no_input(rank: int | None) -
         choose_trained(model, FinetuneConfig(lora_rank=rank), np.random.default_rng(0))
     x = Tensor(np.ones((2, 16), np.float32), requires_grad=True)
     y = model.gpt.blocks[0].mlp.up(x)
-    assert y._node is not None
-    kept_input, kept_weight, _ = y._node.saved
+    assert y.node is not None
+    kept_input, kept_weight, _ = y.node.saved
     assert kept_input is None
     assert kept_weight is model.gpt.blocks[0].mlp.up.weight.data
-    assert y._node.needs[:2] == (True, False)
+    assert y.node.needs[:2] == (True, False)
 
 
 def test_the_optimizer_keeps_averages_of_what_trains_alone() -> None:

@@ -7,7 +7,7 @@ from gpt.config import ModelConfig
 from gpt.generation.decoder import Decoder
 from gpt.model import GPT
 from nanograd import ops
-from nanograd.op import MODE, no_grad
+from nanograd.op import CONTEXT, no_grad
 
 SHAPE = {"vocab_size": 17, "context_length": 12, "d_model": 16, "n_layers": 3, "n_heads": 4}
 LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False, "n_kv_heads": 2, "tie_embeddings": False}
@@ -190,7 +190,7 @@ def test_it_reads_the_models_own_weights_and_records_nothing() -> None:
     decoder = Decoder(model)
     decoder.prefill(ids[:, :5])
     before = decoder.step(ids[:, 5])
-    assert MODE.get().grad
+    assert CONTEXT.get().grad
     assert isinstance(before, np.ndarray)
     model.norm.weight.copy_(2 * model.norm.weight.data)
     decoder.prefill(ids[:, :5])

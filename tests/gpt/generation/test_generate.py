@@ -17,8 +17,7 @@ from gpt.generation.sampling import next_token_probabilities
 from gpt.generation.score import token_log_probabilities
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from nanograd.inspect.anomaly import observing
-from nanograd.op import Observer, no_grad
+from nanograd.op import Observer, no_grad, observe
 from nanograd.seeds import SAMPLE, generator
 
 CONFIG = ModelConfig(vocab_size=12, context_length=6, d_model=8, n_layers=2, n_heads=2)
@@ -161,13 +160,15 @@ class Nodes(Observer):
 
     n = 0
 
-    def recorded(self, op: object, arrays: object, options: object, y: object, saved: object, node: object) -> None:
+    def after_forward(
+        self, op: object, arrays: object, options: object, y: object, saved: object, node: object
+    ) -> None:
         self.n += node is not None
 
 
 def test_no_gradient_is_recorded() -> None:
     model = gpt()
-    with observing(nodes := Nodes()):
+    with observe(nodes := Nodes()):
         write(model, [1, 2], max_new_tokens=8)  # past the context, too
         beam_search(model, [1, 2], beams=2, max_new_tokens=8)
         token_log_probabilities(model, list(range(9)))

@@ -35,7 +35,7 @@ def test_by_default_all_is_needed_that_can_be(op: Op) -> None:
         for function in pair or ():
             needs = inspect.signature(function).parameters.get("needs")
             if needs is not None and not op.variadic:
-                assert needs.default == tuple(i not in op.discrete for i in range(len(op.arrays)))
+                assert needs.default == tuple(i not in op.nondifferentiable for i in range(len(op.arrays)))
 
 
 class Run(NamedTuple):
@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
     def arrays(self, dtype: Any = np.float64) -> list[Any]:
         """Draw the arrays, floats as `dtype`, and bring integers beside floats to it, as a call of the op does."""
-        return list(self.op.conform([a.astype(dtype) if is_float(a) else a for a in self.drawn()]))
+        return list(self.op.promote([a.astype(dtype) if is_float(a) else a for a in self.drawn()]))
 
     def drawn(self) -> list[Any]:
         """Draw the arrays, with None for each one that the Case leaves out at the end."""
@@ -56,16 +56,16 @@ class Run(NamedTuple):
 
     def needs(self) -> Needs:
         """Return which arrays are differentiated: those drawn as floats; integers are constants."""
-        return tuple(is_float(a) and i not in self.op.discrete for i, a in enumerate(self.drawn()))
+        return tuple(is_float(a) and i not in self.op.nondifferentiable for i, a in enumerate(self.drawn()))
 
     def forward(self, arrays: list[Any], needs: Needs) -> tuple[np.ndarray, Any]:
-        told: dict[str, Any] = {"needs": needs} if self.op.tells_forward else {}
+        told: dict[str, Any] = {"needs": needs} if self.op.forward_accepts_needs else {}
         told |= small_blocks(self.pair)
         y, saved = self.pair.forward(*arrays, **self.case.options, **told)
         return np.asarray(y), saved
 
     def backward(self, dy: np.ndarray, saved: Any, needs: Needs) -> tuple[Any, ...]:
-        return self.pair.backward(dy, saved, needs) if self.op.tells_backward else self.pair.backward(dy, saved)
+        return self.pair.backward(dy, saved, needs) if self.op.backward_accepts_needs else self.pair.backward(dy, saved)
 
 
 def is_float(a: Any) -> bool:

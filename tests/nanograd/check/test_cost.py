@@ -84,7 +84,7 @@ def test_equations_run_from_one_without_gaps(name: str) -> None:
 def test_a_backward_names_gradients_and_quotes_its_last_number(name: str) -> None:
     op = OPS[name]
     backward = op.pair.backward
-    names = [each for i, each in enumerate(op.arrays) if i not in op.discrete] or ["x"]
+    names = [each for i, each in enumerate(op.arrays) if i not in op.nondifferentiable] or ["x"]
     lines = equations(backward)
     said = [each for each in lines if re.search(r"\bd[a-z]+(\b|_|\[)", each)]
     assert said, f"no line of {lines} says what a gradient is"

@@ -17,7 +17,7 @@ from gpt.model import GPT
 from nanograd import Tensor
 from nanograd.inspect import anomaly as debug
 from nanograd.inspect.anomaly import AnomalyError, MutationError
-from nanograd.op import MODE
+from nanograd.op import CONTEXT
 
 HERE = Path(__file__).name
 
@@ -224,9 +224,9 @@ def test_no_bytes_are_lost_between_threads() -> None:
     report.saved = Slow()
 
     def keep() -> None:
-        node = (leaf(1) * leaf(2))._node
+        node = (leaf(1) * leaf(2)).node
         assert node is not None
-        report.keep("here", node, [np.zeros(2)])
+        report.add("here", node, [np.zeros(2)])
 
     threads = [threading.Thread(target=keep) for _ in range(3)]
     for each in threads:
@@ -250,27 +250,27 @@ def test_nothing_is_recorded_while_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: Any) -> str:
         raise AssertionError("nobody observes")
 
-    monkeypatch.setattr(debug, "where", never)
+    monkeypatch.setattr(debug, "location", never)
     monkeypatch.setattr(debug, "user_line", never)
     x = leaf(1, 2)
     y = (x * x).sum()
-    assert y._node is not None
-    assert y._node.where is None
+    assert y.node is not None
+    assert y.node.location is None
     y.backward()
     small_gpt().loss(np.array([[1, 2]]), np.array([[2, 3]])).backward()
-    assert (MODE.get().observers, MODE.get().scope) == ((), ())
+    assert (CONTEXT.get().observers, CONTEXT.get().scope) == ((), ())
 
 
 @pytest.mark.parametrize("tool", [ng.detect_anomaly, ng.detect_mutation, ng.memory_report])
 def test_a_tool_is_taken_off_also_after_an_error(tool: Any) -> None:
     def fail() -> None:
         with tool():
-            assert len(MODE.get().observers) == 1
+            assert len(CONTEXT.get().observers) == 1
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert MODE.get().observers == ()
+    assert CONTEXT.get().observers == ()
 
 
 def test_tools_may_be_nested() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from gpt.model import GPT
-from nanograd.op import MODE
+from nanograd.op import CONTEXT
 from nanograd.tape import Node
 
 
@@ -21,13 +21,13 @@ def test_hooks_that_nobody_uses_cost_less_than_one_percent() -> None:
         seconds.append(time.perf_counter() - began)
         model.zero_grad()
     loss = model.loss(ids[:, :-1], ids[:, 1:])
-    seen, stack = set(), [loss._node]
+    seen, stack = set(), [loss.node]
     while stack:
         node = stack.pop()
         if isinstance(node, Node) and node not in seen:
             seen.add(node)
             stack += node.parents or ()
-    mode = MODE.get()
+    mode = CONTEXT.get()
     loops = 100_000
     hook = timeit.timeit("for each in mode.observers: pass", globals={"mode": mode}, number=loops) / loops
     hooks = 4 * len(seen)  # an op asks before and after its forward, and before and after its backward

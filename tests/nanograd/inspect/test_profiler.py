@@ -12,8 +12,8 @@ import pytest
 import nanograd as ng
 from nanograd import Op, Tensor, parallel
 from nanograd.inspect import profiler
-from nanograd.inspect.profiler import Row, part, table
-from nanograd.op import MODE
+from nanograd.inspect.profiler import Row, table
+from nanograd.op import CONTEXT, region
 
 
 class Clock:
@@ -77,7 +77,7 @@ def test_only_what_is_inside_is_counted(clock: Clock) -> None:
         y.backward()  # recorded before anybody looked: a backward alone
     slow(leaf(1))
     assert by_name(p.rows())["slow"] == (0, 0.0, 5.0, 0)
-    assert MODE.get().observers == ()
+    assert CONTEXT.get().observers == ()
 
 
 def test_bytes_are_counted_once() -> None:
@@ -129,20 +129,20 @@ def test_an_op_that_fails_leaves_the_others_right(clock: Clock) -> None:
     assert "broken" not in rows
 
 
-def test_parts_are_without_what_runs_inside(clock: Clock) -> None:
+def test_regions_are_without_what_runs_inside(clock: Clock) -> None:
     slow = slow_op(clock, 3, 5)
-    with part("unseen"):
+    with region("unseen"):
         pass
-    with ng.profile() as p, part("outer"):
+    with ng.profile() as p, region("outer"):
         clock.wait(1)
-        with part("inner"):
+        with region("inner"):
             clock.wait(10)
             slow(leaf(1))
-        with contextlib.suppress(KeyError), part("inner"):
+        with contextlib.suppress(KeyError), region("inner"):
             clock.wait(20)
             raise KeyError
         clock.wait(2)
-    assert p.parts() == {"inner": Row("inner", 2, 30.0, None, 0), "outer": Row("outer", 1, 3.0, None, 0)}
+    assert p.regions() == {"inner": Row("inner", 2, 30.0, None, 0), "outer": Row("outer", 1, 3.0, None, 0)}
     assert p.elapsed == 36.0
 
 
@@ -168,18 +168,18 @@ def test_no_count_is_lost_between_shards(clock: Clock, monkeypatch: pytest.Monke
         sys.setswitchinterval(before)
     calls = 4 * 3 * 50
     assert by_name(p.rows())["slow"] == (calls, 3.0 * calls, 5.0 * calls, 8 * calls)
-    assert p.parts()["shards"][1:3] == (12, 0.0)
-    assert p.parts()["gradient sums"].calls == 4
+    assert p.regions()["shards"][1:3] == (12, 0.0)
+    assert p.regions()["gradient sums"].calls == 4
 
 
 def test_profiles_may_be_nested(clock: Clock) -> None:
     slow = slow_op(clock, 3, 5)
     with ng.profile() as outer:
         slow(leaf(1))
-        with ng.profile() as inner, part("some"):
+        with ng.profile() as inner, region("some"):
             slow(leaf(1))
     assert (by_name(outer.rows())["slow"][:2], by_name(inner.rows())["slow"][:2]) == ((2, 6.0), (1, 3.0))
-    assert outer.parts().keys() == inner.parts().keys() == {"some"}
+    assert outer.regions().keys() == inner.regions().keys() == {"some"}
 
 
 def test_the_table_by_hand() -> None:

@@ -29,8 +29,8 @@ def test_what_arrives_is_set_and_then_added() -> None:
     with ng.trace():
         loss = (x * x + x).sum()
         loss.backward()
-    assert loss._node is not None
-    mul, add, total = reachable(loss._node)
+    assert loss.node is not None
+    mul, add, total = reachable(loss.node)
     assert [node.op.name for node in (mul, add, total)] == ["mul", "add", "sum"]
     assert total.record.visit.dy.corner == ((1,),)
     to_mul, to_x = add.record.visit.arrivals
@@ -47,8 +47,8 @@ def test_another_walk_starts_anew() -> None:
         loss = (x * 2).sum()
         loss.backward(retain_graph=True)
         loss.backward()
-    assert loss._node is not None
-    mul, _ = reachable(loss._node)
+    assert loss.node is not None
+    mul, _ = reachable(loss.node)
     assert mul.record.visit.arrivals[0].nth == 1
     assert mul.record.visit.arrivals[0].total.mean == 2
 
@@ -65,8 +65,8 @@ class Pair(Module):
 def test_parameters_are_named_by_their_modules() -> None:
     with ng.trace():
         loss = Pair()(Tensor([1.0, 2.0], requires_grad=True)).sum()
-    assert loss._node is not None
-    nodes = reachable(loss._node)
+    assert loss.node is not None
+    nodes = reachable(loss.node)
     assert [node.record.scope for node in nodes] == [("Pair", "one"), ("Pair", "two"), ("Pair",), ()]
     assert list(leaf_names(nodes).values()) == ["x of linear 0", "one.weight", "two.weight", "two.bias"]
     assert nodes[1].record.shapes == ((2,), (2, 2), (2,))
@@ -77,7 +77,7 @@ def test_a_record_lives_as_long_as_its_tape() -> None:
     with ng.trace():
         loss = (x * x).sum()
         loss.backward()
-    assert loss._node is not None
+    assert loss.node is not None
     kept = weakref.ref(x)
     gc.disable()
     try:
@@ -92,6 +92,6 @@ def test_what_was_not_traced_is_refused() -> None:
     y = x.exp()
     with ng.trace():
         loss = y.sum()
-    assert loss._node is not None
+    assert loss.node is not None
     with pytest.raises(ValueError, match="the op exp was not traced; compute the whole loss inside"):
-        reachable(loss._node)
+        reachable(loss.node)

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from nanograd.runtime import blas, threads
-from nanograd.runtime.threads import each
+from nanograd.runtime.threads import parallel_map
 
 
 @pytest.fixture(params=["1", "2", "5"])
 def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("NANOGRAD_THREADS", request.param)
-    monkeypatch.setattr(threads, "WORTH", 2)  # as if two entries were worth a thread
+    monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 2)  # as if two entries were worth a thread
     return int(request.param)
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1], [0, 0, 0], [1, 1, 1, 1], [9, 1, 1], [1, 1, 9], [3] * 17])
 def test_every_item_is_visited_once_and_in_order(n_threads: int, sizes: list[int]) -> None:
     seen: list[int] = []
-    results = each(lambda item: seen.append(item) or 10 * item, range(len(sizes)), sizes)
+    results = parallel_map(lambda item: seen.append(item) or 10 * item, range(len(sizes)), sizes)
     assert results == [10 * i for i in range(len(sizes))]
     assert sorted(seen) == list(range(len(sizes)))
 
@@ -27,7 +27,7 @@ def test_every_item_is_visited_once_and_in_order(n_threads: int, sizes: list[int
 @pytest.mark.skipif(not blas.can_set_threads(), reason="this NumPy's BLAS cannot be told how many threads")
 def test_neighbours_share_a_thread_and_the_entries_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", "2")
-    monkeypatch.setattr(threads, "WORTH", 1)
+    monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 1)
     gate = threading.Barrier(2, timeout=10)  # both threads are at work at the same time
 
     def work(item: int) -> int:
@@ -35,23 +35,23 @@ def test_neighbours_share_a_thread_and_the_entries_are_shared_out(monkeypatch: p
             gate.wait()
         return threading.get_ident()
 
-    a, b, c, d = each(work, range(4), [2, 2, 2, 2])
+    a, b, c, d = parallel_map(work, range(4), [2, 2, 2, 2])
     assert a == b != c == d
 
 
 def test_little_work_stays_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", "2")
     here = threading.get_ident()
-    assert each(lambda _: threading.get_ident(), range(3), [10, 10, 10]) == [here] * 3
+    assert parallel_map(lambda _: threading.get_ident(), range(3), [10, 10, 10]) == [here] * 3
 
 
 def test_sums_do_not_depend_on_threads(n_threads: int) -> None:
     arrays = [np.random.default_rng(i).standard_normal(100_001).astype(np.float32) for i in range(3)]
     with blas.one_thread():
         expected = [float(np.vdot(a, a)) for a in arrays]
-    assert each(lambda a: float(np.vdot(a, a)), arrays, [a.size for a in arrays]) == expected
+    assert parallel_map(lambda a: float(np.vdot(a, a)), arrays, [a.size for a in arrays]) == expected
 
 
 def test_an_exception_comes_out(n_threads: int) -> None:
     with pytest.raises(ZeroDivisionError):
-        each(lambda item: 1 // item, [1, 0, 2], [5, 5, 5])
+        parallel_map(lambda item: 1 // item, [1, 0, 2], [5, 5, 5])

@@ -33,11 +33,11 @@ def test_an_op_takes_its_example_or_the_shape_is_refused(name: str, shape: tuple
         return
     op = OPS[name]
     arrays, options = example(name, shape)
-    y, saved = op.save(op.pair, arrays, op.differentiable(arrays), options)
+    y, saved = op.run_forward(op.pair, arrays, op.differentiable(arrays), options)
     assert y.size
     assert np.isfinite(y).all()
     assert arrays[0].shape == (shape if name != "squeeze" or 1 in shape else (1, *shape))
-    op.pull(op.pair.backward, np.ones(y.shape), saved, op.differentiable(arrays))
+    op.run_backward(op.pair.backward, np.ones(y.shape), saved, op.differentiable(arrays))
 
 
 @pytest.mark.parametrize("name", sorted(OPS))

@@ -87,7 +87,7 @@ def by_hand(name: str, *arrays: object, dy: object = None, **options: object) ->
     if dy is None:
         return worked
     op, up = worked.op, np.array(dy, np.float64)
-    gradients = op.pull(op.pair.backward, up, worked.saved, worked.needs)
+    gradients = op.run_backward(op.pair.backward, up, worked.saved, worked.needs)
     return replace(worked, dy=up, gradients=gradients)
 
 
@@ -385,8 +385,8 @@ def test_the_map_leads_to_every_op() -> None:
     config = ModelConfig(vocab_size=5, context_length=4, d_model=4, n_layers=1, n_heads=2, dropout=0.1)
     with trace():
         loss = GPT(config).loss(np.zeros((1, 4), np.int64), np.zeros((1, 4), np.int64))
-    assert loss._node is not None
-    for name in {node.op.name for node in reachable(loss._node)}:
+    assert loss.node is not None
+    for name in {node.op.name for node in reachable(loss.node)}:
         assert f'href="{name}.html"' in drawn
 
 

@@ -48,8 +48,8 @@ def leaf(values: object) -> Tensor:
 
 
 def played(loss: Tensor) -> Played:
-    assert loss._node is not None
-    nodes = reachable(loss._node)
+    assert loss.node is not None
+    nodes = reachable(loss.node)
     return Played(nodes, leaf_names(nodes))
 
 
@@ -147,10 +147,10 @@ def test_every_number_is_the_engines() -> None:
 def test_folds_are_broadcasts_and_nothing_else() -> None:
     loss = traced()
     ng.graph(loss)
-    assert loss._node is not None
+    assert loss.node is not None
     found = {
         (node.op.name, node.record.inputs[slot]): fold
-        for node in reachable(loss._node)
+        for node in reachable(loss.node)
         for slot in range(len(node.record.inputs))
         if (fold := folded_axes(node, slot)) is not None
     }
