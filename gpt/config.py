@@ -1,6 +1,6 @@
-"""What a model and a run are made of: frozen dataclasses, from which the command line is generated.
+"""All options, of a model, of a run and of sampling: frozen dataclasses, from which the command line is generated.
 
-Each field is typed, has a default and one phrase of help, and is checked when the object is made; None means "off" or
+Each field is typed, has a default and one phrase of help, and is checked when the object is made. None means "off" or
 "chosen for you".
 """
 
@@ -117,8 +117,8 @@ def nearest(word: str, known: list[str]) -> str:
 class ModelConfig(Config):
     """The shape of a GPT.
 
-    The defaults are those of GPT-2's block; norm=rmsnorm, position=rope, mlp=gated and bias=False make Llama's. What is
-    None when the config is made (d_ff, activation, n_kv_heads, head_dim) is a number or a name afterwards.
+    The defaults are those of GPT-2's block; norm=rmsnorm, position=rope, mlp=gated and bias=False make Llama's. The fields
+    d_ff, activation, n_kv_heads and head_dim may be left out: they are then computed from the others.
     """
 
     vocab_size: int = option(1024, "number of tokens in the vocabulary", least=1)

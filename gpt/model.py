@@ -109,8 +109,8 @@ class MultiHeadAttention(Module):
 class MLP(Module):
     """The feed-forward half of a block, at each token by itself: down(activation(up x)).
 
-    A gated MLP computes down(activation(gate x) · up x). With silu it is SwiGLU (Shazeer 2020, arXiv:2002.05202,
-    section 2). At equal d_ff it has 1.5 times the weights.
+    A gated MLP computes down(activation(gate x) · up x): SwiGLU, if the activation is silu (Shazeer 2020,
+    arXiv:2002.05202, section 2). At equal d_ff it has 1.5 times the weights.
     """
 
     def __init__(
@@ -184,8 +184,8 @@ class GPT(Module):
     """GPT-2 (Radford et al. 2019), or a Llama-style variant, as `config` selects.
 
     Token and position embeddings are added; n_layers blocks follow, a last normalisation and the output projection, which
-    is the token embedding itself (weight tying, Press and Wolf 2017, arXiv:1608.05859) unless tie_embeddings is off. With
-    position=rope there are no position embeddings, since attention rotates queries and keys.
+    is the token embedding itself (weight tying, Press and Wolf 2017, arXiv:1608.05859) unless tie_embeddings is off. RoPE
+    replaces the position embeddings: attention then rotates queries and keys.
 
     init=False leaves all matrices zero, to be filled by `load_state_dict` without paying for random initialisation.
     """

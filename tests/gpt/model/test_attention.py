@@ -26,8 +26,8 @@ def draw(*shape: int, seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def turn(x: np.ndarray, theta: float) -> np.ndarray:
-    """Turn x (T, D) as complex numbers, whose real parts are its first half: by position · theta^(-2i/D)."""
+def rotate(x: np.ndarray, theta: float) -> np.ndarray:
+    """Rotate x (T, D) by position · theta^(-2i/D) as complex numbers, whose real parts are its first half."""
     T, D = x.shape
     z = x[:, : D // 2] + 1j * x[:, D // 2 :]
     z = z * np.exp(1j * np.outer(np.arange(T), theta ** (-2 * np.arange(D // 2) / D)))
@@ -35,11 +35,11 @@ def turn(x: np.ndarray, theta: float) -> np.ndarray:
 
 
 def by_head(attn: MultiHeadAttention, x: np.ndarray, sees: np.ndarray) -> np.ndarray:
-    """Compute x (T, C) → (T, C) one head after the other; sees (T, T) is True where row t may look at column s."""
+    """Compute x (T, C) → (T, C) one head after the other; sees (T, T) is True where row t may attend to column s."""
     H, K, D = attn.n_heads, attn.n_kv_heads, attn.head_dim
     weights = attn.state_dict()
     w, b = weights["w_qkv.weight"], weights["w_qkv.bias"]
-    found = []
+    outputs = []
     for h in range(H):
         shared = h // (H // K)  # neighbouring query heads share a key head
         rows = (h * D, (H + shared) * D, (H + K + shared) * D)
@@ -48,14 +48,14 @@ def by_head(attn: MultiHeadAttention, x: np.ndarray, sees: np.ndarray) -> np.nda
             q = q / np.sqrt((q**2).mean(axis=1, keepdims=True) + 1e-5) * weights["q_norm.weight"]
             k = k / np.sqrt((k**2).mean(axis=1, keepdims=True) + 1e-5) * weights["k_norm.weight"]
         if attn.rope_theta is not None:
-            q, k = turn(q, attn.rope_theta), turn(k, attn.rope_theta)
+            q, k = rotate(q, attn.rope_theta), rotate(k, attn.rope_theta)
         p = np.where(sees, np.exp(q @ k.T / math.sqrt(D)), 0)
-        found.append(p / p.sum(axis=1, keepdims=True) @ v)
-    return np.concatenate(found, axis=1) @ weights["out_proj.weight"].T + weights["out_proj.bias"]
+        outputs.append(p / p.sum(axis=1, keepdims=True) @ v)
+    return np.concatenate(outputs, axis=1) @ weights["out_proj.weight"].T + weights["out_proj.bias"]
 
 
 def values(attn: MultiHeadAttention, x: np.ndarray) -> np.ndarray:
-    """Return the values of x (B, T, C), and let out_proj pass on what the heads found."""
+    """Return the values of x (B, T, C), and make out_proj the identity."""
     weights = attn.state_dict()
     weights["out_proj.weight"][:] = np.eye(x.shape[-1])
     weights["out_proj.bias"][:] = 0
@@ -87,11 +87,11 @@ EVERY_KIND = pytest.mark.parametrize("options", KINDS.values(), ids=list(KINDS))
 
 @EVERY_KIND
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("T", [5, 70])  # of which attention keeps P, or works in blocks
-def test_heads_are_computed_as_if_one_after_the_other(T: int, causal: bool, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("T", [5, 70])  # short texts, where attention keeps P, and long ones, where it works in blocks
+def test_all_heads_together_equal_one_head_after_the_other(T: int, causal: bool, options: dict[str, Any]) -> None:
     attn, x = small(causal=causal, **options), draw(2, T, 6)
     sees = np.tri(T, dtype=bool) if causal else np.ones((T, T), bool)
-    expected = [by_head(attn, each, sees) for each in x]
+    expected = [by_head(attn, row, sees) for row in x]
     np.testing.assert_allclose(attn(Tensor(x)).data, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -109,12 +109,12 @@ def test_a_head_changes_only_its_own_features_before_they_are_mixed() -> None:
 
 def test_the_last_rows_of_w_qkv_are_the_values() -> None:
     attn, x = small(), draw(1, 4, 6)
-    attn.w_qkv.weight.data[:12] = 0  # no score differs from another, so that each token gets the mean of what it sees
+    attn.w_qkv.weight.data[:12] = 0  # equal scores, so each token gets the mean over the tokens it sees
     means = values(attn, x).cumsum(axis=1) / np.arange(1, 5)[:, None]
     np.testing.assert_allclose(attn(Tensor(x)).data, means, rtol=1e-12)
 
 
-def test_a_mask_is_true_where_a_token_may_look() -> None:
+def test_a_mask_is_true_where_a_token_may_attend() -> None:
     attn, x = small(causal=False), draw(1, 3, 6)
     mask = np.array([[True, False, True], [True, True, False], [False, False, True]])
     np.testing.assert_allclose(attn(Tensor(x), mask).data[0], by_head(attn, x[0], mask), rtol=1e-12)
@@ -168,9 +168,9 @@ def test_dropout_acts_while_training_on_probabilities_and_on_the_output() -> Non
         np.testing.assert_array_equal(attn(x).data, first)
     with seeds(0, DROPOUT, 1):
         assert not np.array_equal(attn(x).data, first)
-    silent = first == 0  # by the Dropout on what leaves out_proj
+    silent = first == 0  # zeroed by the Dropout after out_proj
     assert 0.35 < silent.mean() < 0.65  # 192 draws: 4 standard deviations are 0.14
-    # A first token sees itself alone, with probability 1: dropped, its head answers nothing, kept, twice as much.
+    # The first token attends to itself alone, with probability 1: its head gives 0 if that is dropped, else twice as much.
     attn.dropout.p, answers = 0.0, []
     np.testing.assert_array_equal(attn(x).data, plain)
     attn.dropout.p = 0.5
@@ -183,10 +183,10 @@ def test_dropout_acts_while_training_on_probabilities_and_on_the_output() -> Non
     assert 0.15 < counts[1] / counts.sum() < 0.35
 
 
-# What came after
+# Later variants
 
 
-def test_a_shared_key_head_is_one_that_is_repeated() -> None:
+def test_a_shared_key_head_equals_a_repeated_one() -> None:
     shared, full = small(n_kv_heads=1, head_dim=4, rope_theta=50.0), small(head_dim=4, rope_theta=50.0)
     w, b = (shared.state_dict()[name] for name in ("w_qkv.weight", "w_qkv.bias"))
     repeated = [0, 1, 2, 2, 3, 3]  # of the heads in w: two of queries, one of keys, one of values
@@ -201,7 +201,7 @@ def test_a_shared_key_head_is_one_that_is_repeated() -> None:
     expected.backward(dy)
     assert shared.w_qkv.weight.grad is not None
     assert full.w_qkv.weight.grad is not None
-    dw = full.w_qkv.weight.grad.reshape(6, 4, 6)  # the gradient of what is repeated is the sum of its copies'
+    dw = full.w_qkv.weight.grad.reshape(6, 4, 6)  # the gradient of a repeated row is the sum over its copies
     added = np.stack([dw[0], dw[1], dw[2] + dw[3], dw[4] + dw[5]]).reshape(16, 6)
     np.testing.assert_allclose(shared.w_qkv.weight.grad, added, rtol=1e-9, atol=1e-12)
 
@@ -212,21 +212,21 @@ def test_rope_by_hand() -> None:
     attn.out_proj.weight.copy_(np.eye(2))
     x = np.array([[[2.0, 0.0], [2.0, 0.0]]])
     x[0, 0, 0] = 1.0
-    # The one pair of features is turned by one radian a token. Token 1, (2, 0), meets (1, 0) one token behind it: the
+    # The one pair of features rotates by one radian per token. Token 1, (2, 0), meets (1, 0) one token behind it: the
     # score is 2 · 1 · cos 1 / √2, and with itself 2 · 2 / √2.
     near, own = math.exp(2 * math.cos(1) / math.sqrt(2)), math.exp(4 / math.sqrt(2))
     np.testing.assert_allclose(attn(Tensor(x)).data[0, 1], [(near + 2 * own) / (near + own), 0], rtol=1e-6, atol=1e-7)
 
 
 def scores_of(attn: MultiHeadAttention, x: np.ndarray) -> np.ndarray:
-    """Return the scores (H, T, T) that attention makes of x (T, C)."""
+    """Return the attention scores (H, T, T) of x (T, C)."""
     H, D = attn.n_heads, attn.head_dim
     heads = attn.apply_qk_norm_and_rope(attn.w_qkv(Tensor(x[None]))).data[0].reshape(len(x), -1, D).swapaxes(0, 1)
     return heads[:H] @ heads[H : 2 * H].swapaxes(1, 2)
 
 
 @pytest.mark.parametrize("qk_norm", [False, True])
-def test_with_rope_a_score_depends_on_what_two_tokens_are_and_on_how_far_apart(qk_norm: bool) -> None:
+def test_with_rope_a_score_depends_on_two_tokens_and_their_distance_alone(qk_norm: bool) -> None:
     attn, x = small(head_dim=4, rope_theta=50.0, qk_norm=qk_norm), draw(4, 6)
     start = draw(3, 6, seed=5)
     alone, later = scores_of(attn, x), scores_of(attn, np.concatenate([start, x]))[:, 3:, 3:]
@@ -236,7 +236,7 @@ def test_with_rope_a_score_depends_on_what_two_tokens_are_and_on_how_far_apart(q
     assert np.abs(apart[:, 2:, :2] - alone[:, 2:, :2]).min() > 1e-4
 
 
-def test_with_qk_norm_no_score_outgrows_the_gains() -> None:
+def test_with_qk_norm_the_size_of_queries_and_keys_does_not_matter() -> None:
     attn, x = small(qk_norm=True, bias=False), draw(2, 5, 6)
     before = attn(Tensor(x)).data
     attn.w_qkv.weight.data[:12] *= 1e4  # queries and keys
@@ -246,7 +246,7 @@ def test_with_qk_norm_no_score_outgrows_the_gains() -> None:
     assert np.abs(attn(Tensor(x)).data - before).max() > 1e-2
 
 
-def test_values_are_neither_normalised_nor_turned() -> None:
+def test_values_are_neither_normalised_nor_rotated() -> None:
     attn, x = small(head_dim=4, rope_theta=50.0, qk_norm=True), draw(1, 5, 6)
     heads = attn.apply_qk_norm_and_rope(Tensor(x @ attn.w_qkv.weight.data.T)).data
     np.testing.assert_array_equal(heads[..., 16:], x @ attn.w_qkv.weight.data[16:].T)

@@ -1,4 +1,4 @@
-"""Block and MLP: the equations written out, and the stream that passes straight through."""
+"""Block and MLP: the equations written out, and the residual stream."""
 
 import dataclasses
 import math
@@ -43,13 +43,13 @@ def test_mlp_by_hand() -> None:
     mlp = MLP(1, 2)
     weights = {"up.weight": [[1], [-1]], "up.bias": [0, 4], "down.weight": [[10, 1]], "down.bias": [3]}
     mlp.load_state_dict({name: np.array(w) for name, w in weights.items()})
-    # x = 1 widens to 1 and 3. gelu(1) = ½ (1 + tanh(0.797885 · 1.044715)) = 0.841192,
+    # up maps x = 1 to 1 and 3. gelu(1) = ½ (1 + tanh(0.797885 · 1.044715)) = 0.841192,
     # gelu(3) = 1.5 (1 + tanh(0.797885 · (3 + 0.044715 · 27))) = 2.996363, and 10 · 0.841192 + 2.996363 + 3 = 14.408283.
     assert mlp(Tensor([[[1.0]]])).item() == pytest.approx(14.408283, rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("activation", "bent"),
+    ("activation", "activated"),
     [
         ("relu", (1, 3)),
         ("silu", (0.731059, 2.857722)),  # 1 / (1 + e⁻¹), 3 / (1 + e⁻³)
@@ -57,17 +57,17 @@ def test_mlp_by_hand() -> None:
         ("gelu_tanh", (0.841192, 2.996363)),
     ],
 )
-def test_an_mlp_bends_by_name(activation: str, bent: tuple[float, float]) -> None:
+def test_an_mlp_takes_its_activation_by_name(activation: str, activated: tuple[float, float]) -> None:
     plain, gated = (
         MLP(1, 2, activation=activation, bias=False),
         MLP(1, 2, activation=activation, gated=True, bias=False),
     )
     plain.load_state_dict({"up.weight": np.array([[1], [3]]), "down.weight": np.array([[10, 1]])})
-    assert plain(Tensor([[[1.0]]])).item() == pytest.approx(10 * bent[0] + bent[1], rel=1e-5)
+    assert plain(Tensor([[[1.0]]])).item() == pytest.approx(10 * activated[0] + activated[1], rel=1e-5)
     gated.load_state_dict(
         {"gate.weight": np.array([[1], [3]]), "up.weight": np.array([[2], [-2]]), "down.weight": np.array([[10, 1]])}
     )
-    assert gated(Tensor([[[1.0]]])).item() == pytest.approx(20 * bent[0] - 2 * bent[1], rel=1e-5)
+    assert gated(Tensor([[[1.0]]])).item() == pytest.approx(20 * activated[0] - 2 * activated[1], rel=1e-5)
 
 
 def test_a_block_normalises_before_each_half_and_adds_both() -> None:
@@ -102,7 +102,7 @@ def test_a_modern_block_written_out() -> None:
 
 
 @EVERY_KIND
-def test_halves_that_write_nothing_leave_the_stream_and_its_gradient_as_they_are(config: ModelConfig) -> None:
+def test_halves_that_add_nothing_leave_the_residual_stream_and_its_gradient_unchanged(config: ModelConfig) -> None:
     block = small(config)
     for name, p in block.named_parameters():
         if "out_proj" in name or "down" in name:
@@ -165,7 +165,7 @@ def test_d_ff_is_four_times_d_model_unless_given() -> None:
 
 def test_a_mask_reaches_the_attention() -> None:
     block, x = small(), draw(1, 3, 4)
-    alone = np.eye(3, dtype=bool)  # each token sees itself only, so that it might as well be the whole text
+    alone = np.eye(3, dtype=bool)  # each token attends to itself only, as if it were the whole text
     together = block(Tensor(x), alone).data[0]
     for t in range(3):
         np.testing.assert_allclose(together[t], block(Tensor(x[:, t : t + 1])).data[0, 0], rtol=1e-12)
@@ -178,7 +178,7 @@ def test_dropout_acts_on_both_halves_and_only_while_training() -> None:
     block.train()
     with seeds(0, DROPOUT, 0):
         y = block(x).data
-    # Each half writes 0 with probability a half, independently: a quarter of the entries passes unchanged.
+    # Each half adds 0 with probability ½, independently: a quarter of the entries stays unchanged.
     assert 0.14 < (y == x.data).mean() < 0.36
     with seeds(0, DROPOUT, 0):
         np.testing.assert_array_equal(block(x).data, y)

@@ -1,4 +1,4 @@
-"""GPT: its gradient, and the properties that a wrong wire would break."""
+"""GPT: its gradient, causality, initialisation, parameter names, and dropout."""
 
 import dataclasses
 import gc
@@ -49,7 +49,7 @@ def draw(*shape: int) -> np.ndarray:
 
 
 def logits_of(model: GPT, x: Tensor) -> Tensor:
-    """Run all that follows the embeddings on features x (B, T, C), which may be a leaf."""
+    """Return the logits of embeddings x (B, T, C), which may be a leaf."""
     for block in model.blocks:
         x = block(x)
     return ng.linear(model.norm(x), model.lm_head_weight)
@@ -65,14 +65,16 @@ def gradient(leaf: Tensor) -> np.ndarray:
 
 @EVERY_KIND
 def test_every_parameter_has_the_gradient_of_the_loss(config: ModelConfig) -> None:
-    n_layers = 1 if config.mlp == "gated" else 2  # each entry is moved twice: deeper would take long
+    n_layers = (
+        1 if config.mlp == "gated" else 2
+    )  # finite differences evaluate twice per entry: more layers would take long
     small = {"vocab_size": 5, "context_length": 4, "d_model": 4, "n_layers": n_layers, "n_heads": 2, "d_ff": 3}
     fewer = {"head_dim": config.head_dim and 4, "n_kv_heads": config.n_kv_heads and 1}
     tiny = dataclasses.replace(config, **small, **fewer)
     model = gpt(tiny).astype(np.float64)
     rng = np.random.default_rng(2)
     for p in model.parameters():
-        p.copy_(rng.standard_normal(p.shape) * 0.5 + (p.ndim < 2))  # not 0 and 1, where much goes unseen
+        p.copy_(rng.standard_normal(p.shape) * 0.5 + (p.ndim < 2))  # not 0 and 1, where mistakes stay hidden
     ids, targets = np.array([[0, 3, 3], [1, 0, 4]]), np.array([[3, 3, 2], [0, -100, 1]])
 
     @no_grad()
@@ -85,11 +87,11 @@ def test_every_parameter_has_the_gradient_of_the_loss(config: ModelConfig) -> No
         assert np.abs(gradient(p) - numeric).max() <= 1e-8 * np.abs(numeric).max(), name
     if model.pos_emb is not None:
         assert not gradient(model.pos_emb.weight)[3].any()  # three tokens do not use the fourth position
-    assert gradient(model.lm_head_weight)[2].any()  # an id that is nowhere read is still a class of the head
+    assert gradient(model.lm_head_weight)[2].any()  # an id that does not occur is still a class of the output
     assert gradient(model.tok_emb.weight)[2].any() == config.tie_embeddings
 
 
-def test_the_table_of_tokens_gets_the_gradient_of_both_its_uses() -> None:
+def test_the_token_embedding_gets_the_gradients_of_both_its_uses() -> None:
     model = gpt().astype(np.float64)
     ids, targets = draw_ids(2, 5), draw_ids(2, 5, seed=2)
     model.loss(ids, targets).backward()
@@ -105,7 +107,7 @@ def test_the_table_of_tokens_gets_the_gradient_of_both_its_uses() -> None:
     np.testing.assert_allclose(tied, gradient(below) + gradient(above), rtol=1e-12, atol=1e-16)
 
 
-def test_a_head_of_its_own_shares_the_gradient_of_a_tied_one() -> None:
+def test_an_untied_head_and_embedding_split_the_gradient_of_a_tied_one() -> None:
     tied, own = gpt(MODERN), gpt(dataclasses.replace(MODERN, tie_embeddings=False))
     own.load_state_dict(tied.state_dict() | {"head.weight": tied.tok_emb.weight.data})
     assert own.head is not None
@@ -122,30 +124,30 @@ def test_a_head_of_its_own_shares_the_gradient_of_a_tied_one() -> None:
 
 
 @pytest.mark.parametrize("norm", ["layernorm", "rmsnorm"])
-def test_numbers_of_the_config_reach_all_that_need_them(norm: str) -> None:
+def test_the_numbers_of_the_config_reach_every_layer(norm: str) -> None:
     model = gpt(dataclasses.replace(MODERN, norm=norm, norm_eps=0.5, rope_theta=7.0, qk_norm=True))
     norms = [module for module in model.modules() if isinstance(module, (LayerNorm, RMSNorm))]
-    assert [each.eps for each in norms] == [0.5] * (1 + 2 * 4)
-    assert [isinstance(each, LayerNorm) for each in norms].count(True) == 5 * (norm == "layernorm")
+    assert [norm.eps for norm in norms] == [0.5] * (1 + 2 * 4)
+    assert [isinstance(norm, LayerNorm) for norm in norms].count(True) == 5 * (norm == "layernorm")
     assert [block.attn.rope_theta for block in model.blocks] == [7.0, 7.0]
 
 
-# What a token may know
+# Causality
 
 
 @EVERY_KIND
-def test_a_token_is_reached_by_itself_and_all_before_it_and_by_none_after(config: ModelConfig) -> None:
+def test_logits_depend_on_the_token_and_all_earlier_ones_and_on_no_later_one(config: ModelConfig) -> None:
     model, T, u = gpt(config).astype(np.float64), 6, np.random.default_rng(4).standard_normal(65)
     for t in range(T):
         x = Tensor(np.random.default_rng(3).standard_normal((1, T, 32)), requires_grad=True)
         logits_of(model, x)[0, t].backward(u)
-        reach = np.abs(gradient(x)[0]).max(axis=1)  # how far the logits of t move with the token at each t'
+        reach = np.abs(gradient(x)[0]).max(axis=1)  # the gradient of the logits at t by the token at each t'
         assert (reach[: t + 1] > 1e-9).all()
         assert (reach[t + 1 :] == 0).all()
 
 
 @EVERY_KIND
-def test_another_end_leaves_the_logits_before_it_as_they_were(config: ModelConfig) -> None:
+def test_changing_the_last_tokens_leaves_earlier_logits_unchanged(config: ModelConfig) -> None:
     model, ids = gpt(config), draw_ids(2, 8)
     before = model(ids).data
     ids[:, 5:] = (ids[:, 5:] + 1) % 65
@@ -167,14 +169,14 @@ def test_without_mask_and_positions_a_text_is_a_bag_of_words() -> None:
     assert np.abs(model(ids[:, order]).data - model(ids).data[:, order]).max() > 1e-3
 
 
-def test_with_rope_a_text_is_no_bag_of_words_and_its_place_does_not_count() -> None:
+def test_with_rope_the_order_matters_and_the_absolute_position_does_not() -> None:
     model, ids = gpt(MODERN).astype(np.float64), draw_ids(1, 4)
     order = [1, 0, 2, 3]
     assert np.abs(model(ids[:, order]).data[:, 3] - model(ids).data[:, 3]).max() > 1e-5
     x = model.embed(ids).data
     later = Tensor(np.concatenate([draw(1, 5, 32), x], axis=1))
     sees = np.tri(9, dtype=bool)
-    sees[5:, :5] = False  # the text does not look at what was put before it
+    sees[5:, :5] = False  # the text does not attend to the prefix
     for block in model.blocks:
         later = block(later, sees)
     np.testing.assert_allclose(model.norm(later).data[:, 5:], model.hidden_states(ids).data, rtol=1e-9, atol=1e-12)
@@ -187,24 +189,24 @@ def test_texts_of_a_batch_do_not_see_each_other(config: ModelConfig) -> None:
     np.testing.assert_allclose(model(ids).data, alone, rtol=1e-12, atol=1e-13)
 
 
-# The start
+# Initialisation
 
 
 @EVERY_KIND
-def test_the_first_loss_is_that_of_a_guess(config: ModelConfig) -> None:
+def test_the_first_loss_is_that_of_a_uniform_guess(config: ModelConfig) -> None:
     losses = [gpt(config, seed).loss(draw_ids(8, 16), draw_ids(8, 16, seed=2)).item() for seed in range(3)]
     assert losses == pytest.approx([math.log(65)] * 3, rel=0.05)  # ln 65 = 4.174
 
 
 @EVERY_KIND
-def test_matrices_start_at_their_standard_deviations_and_the_rest_at_one_and_zero(config: ModelConfig) -> None:
+def test_matrices_start_at_their_standard_deviations_gains_at_one_and_biases_at_zero(config: ModelConfig) -> None:
     model = gpt(dataclasses.replace(config, vocab_size=200, context_length=100, d_model=64, n_layers=8))
     for name, p in model.named_parameters():
         if p.ndim == 1:
             np.testing.assert_array_equal(p.data, np.float32("norm" in name and name.endswith("weight")))
         else:
-            writes = "out_proj" in name or "down" in name
-            expected = 0.005 if writes else 0.02  # 0.02 / √(2·8)
+            residual = "out_proj" in name or "down" in name
+            expected = 0.005 if residual else 0.02  # 0.02 / √(2·8)
             assert p.data.std() == pytest.approx(expected, rel=0.055), (
                 name
             )  # 3072 draws or more: 4 deviations are 0.051
@@ -213,7 +215,7 @@ def test_matrices_start_at_their_standard_deviations_and_the_rest_at_one_and_zer
 
 
 def added_variance(n_layers: int, scaled: bool) -> float:
-    """Return the variance of all that the blocks of a fresh model add to the stream."""
+    """Return the variance of what the blocks of a new model add to the residual stream."""
     model = gpt(dataclasses.replace(CONFIG, n_layers=n_layers))
     if not scaled:
         for block in model.blocks:
@@ -226,7 +228,7 @@ def added_variance(n_layers: int, scaled: bool) -> float:
     return float((x.data - start.data).var())
 
 
-def test_the_stream_does_not_grow_with_depth_since_what_is_written_starts_smaller() -> None:
+def test_the_residual_stream_does_not_grow_with_depth() -> None:
     # Measured at 2, 8 and 32 layers, in units of 1e-4: scaled 0.97, 0.96, 1.02; unscaled 3.8, 17, 79.
     scaled = [added_variance(n, scaled=True) for n in (2, 8, 32)]
     unscaled = [added_variance(n, scaled=False) for n in (2, 8, 32)]
@@ -235,7 +237,7 @@ def test_the_stream_does_not_grow_with_depth_since_what_is_written_starts_smalle
     assert unscaled[2] > 3 * unscaled[1]
 
 
-def test_the_default_draws_have_not_moved() -> None:
+def test_a_seed_still_draws_the_same_weights() -> None:
     state = gpt(ModelConfig(vocab_size=7, context_length=5, d_model=4, n_layers=2, n_heads=2)).state_dict()
     sums = {
         "tok_emb.weight": 0.401638, "pos_emb.weight": 0.369019,
@@ -243,7 +245,7 @@ def test_the_default_draws_have_not_moved() -> None:
         "blocks.0.mlp.up.weight": 1.190764, "blocks.0.mlp.down.weight": 0.478375,
         "blocks.1.attn.w_qkv.weight": 0.694473, "blocks.1.attn.out_proj.weight": 0.104300,
         "blocks.1.mlp.up.weight": 1.164779, "blocks.1.mlp.down.weight": 0.512642,
-    }  # fmt: skip  # as they were before a block could be of another kind
+    }  # fmt: skip  # recorded when GPT-2's was the only block
     for name, expected in sums.items():
         assert np.abs(state[name]).sum(dtype=np.float64) == pytest.approx(expected, abs=1e-6), name
 
@@ -255,7 +257,7 @@ def test_the_same_generator_makes_the_same_model() -> None:
     assert not np.array_equal(first["tok_emb.weight"], other["tok_emb.weight"])
 
 
-# Names, and the tie
+# Parameter names and weight tying
 
 
 def test_names_and_shapes_of_the_parameters() -> None:
@@ -268,7 +270,7 @@ def test_names_and_shapes_of_the_parameters() -> None:
         *[f"{name}.{kind}" for name in layers for kind in ("weight", "bias")],
     ]
     names = [name for name, _ in model.named_parameters()]
-    assert sorted(names) == sorted(expected)  # they are a file format; the head is tok_emb.weight, and stored once
+    assert sorted(names) == sorted(expected)  # a file format; the tied head is tok_emb.weight, stored once
     state = model.state_dict()
     assert state["tok_emb.weight"].shape == (7, 4)
     assert state["pos_emb.weight"].shape == (5, 4)
@@ -276,7 +278,7 @@ def test_names_and_shapes_of_the_parameters() -> None:
     assert count_parameters(model.parameters()) == 364
 
 
-def test_names_of_a_model_of_every_new_part() -> None:
+def test_names_of_a_model_with_every_variant() -> None:
     model = gpt(dataclasses.replace(KINDS["all that there is"], n_layers=1))
     assert sorted(model.state_dict()) == [
         "blocks.0.attn.k_norm.weight",
@@ -305,7 +307,7 @@ def test_gpt2_has_124_million_parameters() -> None:
     assert count(768) == 124_439_808
 
 
-def test_the_norm_of_the_gradient_counts_the_tied_table_once() -> None:
+def test_the_gradient_norm_counts_the_tied_embedding_once() -> None:
     model = gpt()
     model.loss(draw_ids(2, 8), draw_ids(2, 8, seed=2)).backward()
     squares = [float((gradient(p).astype(np.float64) ** 2).sum()) for p in model.parameters()]
@@ -316,7 +318,7 @@ def test_the_norm_of_the_gradient_counts_the_tied_table_once() -> None:
     assert clip_grad_norm(twice, None) == pytest.approx(expected, rel=1e-6)
 
 
-# Running it
+# Inputs, dropout and memory
 
 
 def test_ids_must_be_a_batch_that_fits() -> None:
@@ -327,7 +329,7 @@ def test_ids_must_be_a_batch_that_fits() -> None:
         model(np.zeros((1, 17), int))
     with pytest.raises(ValueError, match=r"embedding: ids must lie in \[0, 65\)"):
         model(np.array([[65]]))
-    assert model([[1, 2]]).shape == (1, 2, 65)  # a list will do
+    assert model([[1, 2]]).shape == (1, 2, 65)  # a list is enough
     assert model(np.zeros((2, 16), np.uint16)).shape == (2, 16, 65)
 
 
@@ -353,7 +355,7 @@ def test_dropout_differs_from_evaluation_and_follows_its_seed() -> None:
     first = drawn(0)
     assert np.abs(first - plain).max() > 1e-2
     np.testing.assert_array_equal(drawn(0), first)
-    for other in (drawn(1), drawn(0, 1), model(ids).data):  # another step, another micro step, no seed at all
+    for other in (drawn(1), drawn(0, 1), model(ids).data):  # another step, another micro-batch, no seed
         assert not np.array_equal(other, first)
     assert not np.array_equal(model(ids).data, model(ids).data)
 
@@ -361,7 +363,7 @@ def test_dropout_differs_from_evaluation_and_follows_its_seed() -> None:
 def test_dropout_reaches_the_embeddings() -> None:
     model = gpt(dataclasses.replace(CONFIG, n_layers=1, dropout=0.5))
     for p in (model.blocks[0].attn.out_proj.weight, model.blocks[0].mlp.down.weight):
-        p.copy_(0)  # the block writes nothing, so that only what the embeddings lose is seen
+        p.copy_(0)  # the block adds nothing, so only the dropout of the embeddings shows
     h, plain = model.hidden_states(draw_ids(1, 8)).data, model.eval().hidden_states(draw_ids(1, 8)).data
     assert np.abs(h - plain).max() > 0.1
 
@@ -379,7 +381,7 @@ def test_the_readable_pairs_give_the_same_model(config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIG, KINDS["all that there is"]])
-def test_a_step_leaves_nothing_for_the_garbage_collector(config: ModelConfig) -> None:
+def test_a_step_makes_no_reference_cycles(config: ModelConfig) -> None:
     model = gpt(dataclasses.replace(config, dropout=0.1))
     optimizer = AdamW(model.named_parameters(), 1e-3)
     ids, targets = draw_ids(2, 8), draw_ids(2, 8, seed=2)
@@ -396,6 +398,6 @@ def test_a_step_leaves_nothing_for_the_garbage_collector(config: ModelConfig) ->
     gc.disable()
     try:
         step(1)
-        assert gc.collect() == 0  # no cycle: every array was freed as soon as nobody needed it
+        assert gc.collect() == 0  # reference counting alone freed every array
     finally:
         gc.enable()
