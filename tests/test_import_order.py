@@ -184,7 +184,6 @@ def reading_order() -> list[str]:
     return sorted(order, key=lambda module: RANK[entry_of(module) or module])  # stable: imports stay above
 
 
-@pytest.mark.xfail(reason="the layout is being rebuilt")
 def test_every_module_imports_only_from_above() -> None:
     errors = [
         error for module, path in MODULES.items() for error in errors_in(module, path.read_text(encoding="utf-8"))
@@ -192,7 +191,6 @@ def test_every_module_imports_only_from_above() -> None:
     assert not errors, "\n".join(errors)
 
 
-@pytest.mark.xfail(reason="the layout is being rebuilt")
 def test_no_imports_form_a_cycle() -> None:
     assert set(reading_order()) >= MODULES.keys()
 
@@ -207,7 +205,6 @@ def test_no_file_is_too_long() -> None:
     assert not {path: lines for path, lines in lengths.items() if lines > LONGEST}, "take an idea out of it"
 
 
-@pytest.mark.xfail(reason="the layout is being rebuilt")
 def test_importing_the_model_stays_small() -> None:
     import subprocess
 
