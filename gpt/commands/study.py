@@ -11,9 +11,7 @@ from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
 from nanograd import graph, no_grad, trace
-from nanograd.inspect.player.drawing import clean
-from nanograd.inspect.player.heat import heatmap
-from nanograd.inspect.player.page import number
+from nanograd.inspect.player.html import clean, heatmap, number
 from nanograd.op import Observer, Op, observe
 from nanograd.ops.attention import attention_forward, share_heads
 from nanograd.ops.packed_attention import split_heads

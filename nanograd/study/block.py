@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.html import clean
 
 
 class Row(NamedTuple):

@@ -1,6 +1,6 @@
 """The book: every op one after the other in one document, to be read on paper."""
 
-from nanograd.inspect.player.shell import document, resource
+from nanograd.inspect.player.html import document, resource
 from nanograd.op import OPS
 from nanograd.study.block import drawing
 from nanograd.study.families import about, families

@@ -7,7 +7,7 @@ import tokenize
 from collections.abc import Callable
 from typing import Any
 
-from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.html import clean
 
 
 def listing(function: Callable[..., Any]) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nanograd.check.target import Subject
-from nanograd.inspect.player.page import number
+from nanograd.inspect.player.html import number
 from nanograd.study.tables import error, rows
 from nanograd.study.worked import Worked
 

@@ -5,8 +5,7 @@ import numpy as np
 from nanograd.check.cases.case import Make, case, exactly, none
 from nanograd.check.cost import cost
 from nanograd.check.numeric import finite_differences
-from nanograd.inspect.player.drawing import clean
-from nanograd.inspect.player.heat import heatmap
+from nanograd.inspect.player.html import clean, heatmap
 from nanograd.study import curve
 from nanograd.study.code import listing
 from nanograd.study.drills import DRILLS

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from nanograd.check.cost import cost, equations
-from nanograd.inspect.player.drawing import clean
-from nanograd.inspect.player.shell import document, resource
+from nanograd.inspect.player.html import clean, document, resource
 from nanograd.op import OPS
 from nanograd.study.block import drawing
 from nanograd.study.families import about, families

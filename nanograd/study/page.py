@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nanograd.inspect.player.drawing import clean
-from nanograd.inspect.player.shell import document, resource
+from nanograd.inspect.player.html import clean, document, resource
 from nanograd.op import OPS
 from nanograd.study import evidence, sections
 from nanograd.study.facts import facts

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.html import clean
 from nanograd.study.prose import code
 from nanograd.study.tables import index, table
 from nanograd.study.worked import Worked

@@ -2,7 +2,7 @@
 
 import re
 
-from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.html import clean
 
 INDEX = re.compile(r"\b([A-Za-z]{1,2}|d?weight|d?bias)_([a-z]{1,2}|\d)\b")  # x_i and dy_j, not n_heads
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nanograd.inspect.player.drawing import clean
+from nanograd.inspect.player.html import clean
 from nanograd.study.code import highlight
 from nanograd.study.facts import Facts, Step
 from nanograd.study.formula import to_mathml

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.inspect.player.drawing import clean
-from nanograd.inspect.player.page import number
+from nanograd.inspect.player.html import clean, number
 
 CELLS = 96  # of one array that are shown
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nanograd.inspect.player.page import number
+from nanograd.inspect.player.html import number
 from nanograd.study.book import book
 from nanograd.study.map import map_page
 from nanograd.study.page import page as study

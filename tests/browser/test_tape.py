@@ -10,9 +10,8 @@ import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd import Tensor
-from nanograd.inspect.player.heat import heatmap
-from nanograd.inspect.player.page import number
-from nanograd.inspect.player.rows import Played
+from nanograd.inspect.player.drawing import Played
+from nanograd.inspect.player.html import heatmap, number
 from nanograd.inspect.trace import Summary, leaf_names, reachable
 
 pytestmark = pytest.mark.browser

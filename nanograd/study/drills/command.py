@@ -3,17 +3,19 @@
 import argparse
 import contextlib
 import difflib
+import json
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nanograd.runtime.files import write_text
 from nanograd.study.drills import DRILLS, RUNGS
-from nanograd.study.drills.check import LIMIT, check
+from nanograd.study.drills.check_file import LIMIT, check
 from nanograd.study.drills.drill import Drill, learner_file, solution
 from nanograd.study.drills.grade import Verdict
-from nanograd.study.drills.progress import Record, read, write
 
 DESCRIPTION = """Write a backward yourself, and be told what is wrong with it.
 
@@ -24,7 +26,17 @@ DESCRIPTION = """Write a backward yourself, and be told what is wrong with it.
   hint NAME      one of three hints
   show NAME      the derivation and the reference
 """
+FILE = "progress.json"  # in the folder of the drills
 POLL = 0.5  # seconds between two looks at a file
+
+
+@dataclass
+class Record:
+    """One drill: checks made, hints taken, and whether it was once right."""
+
+    checks: int = 0
+    hints: int = 0
+    solved: bool = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -186,6 +198,29 @@ def report(drill: Drill, verdict: Verdict) -> str:
         name, _, wrong = verdict.mistake.partition(": ")
         lines.append(f"    This is the mistake “{name}”: {wrong}.")
     return "\n".join([*lines, *(f"  {note}" for note in verdict.notes)])
+
+
+def read(folder: Path) -> dict[str, Record]:
+    """Return the records by drill; none where nothing was kept.
+
+    Raises ValueError where the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    try:
+        records = {name: Record(**each) for name, each in json.loads(path.read_text(encoding="utf-8")).items()}
+        if all(r.hints in range(4) and r.solved in (False, True) and r.checks >= 0 for r in records.values()):
+            return records
+    except (ValueError, TypeError, AttributeError):  # no JSON, or JSON of something else
+        pass
+    raise ValueError(f"{path} is damaged; delete it to begin anew: your solutions stay")
+
+
+def write(folder: Path, records: dict[str, Record]) -> None:
+    """Keep the records: the file is replaced at once, or stays as it was."""
+    text = json.dumps({name: asdict(record) for name, record in records.items()}, indent=1)
+    write_text(folder / FILE, text + "\n")
 
 
 COMMANDS = {"start": start, "check": check_once, "watch": watch, "hint": hint, "show": show}

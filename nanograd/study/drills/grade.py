@@ -13,10 +13,10 @@ import numpy as np
 
 from nanograd.check.cases.case import Case
 from nanograd.check.gradcheck import gradcheck
+from nanograd.study.drills.call import Call, Outcome, make_call, near, observe, run_forward, told, wanted
+from nanograd.study.drills.diagnosis import diagnosis, named_mistake
 from nanograd.study.drills.drill import Drill
-from nanograd.study.drills.looks import diagnosis, named_mistake
-from nanograd.study.drills.observe import Call, Outcome, make_call, near, observe, run_forward, told, wanted
-from nanograd.study.drills.training import compare_training
+from nanograd.study.drills.train_gpt import compare_training
 from nanograd.tape import arrays_in
 
 COTANGENTS = 3

@@ -18,7 +18,7 @@ import pytest
 
 from gpt.config import ModelConfig
 from gpt.model import GPT
-from nanograd.inspect.player.page import number
+from nanograd.inspect.player.html import number
 from nanograd.inspect.trace import reachable, trace
 from nanograd.op import OPS
 from nanograd.study import curve, evidence

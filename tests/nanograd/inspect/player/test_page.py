@@ -14,10 +14,9 @@ import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd import Tensor
-from nanograd.inspect.player.drawing import edges
-from nanograd.inspect.player.heat import heatmap
-from nanograd.inspect.player.page import array, folded_axes, number
-from nanograd.inspect.player.rows import Played, layout
+from nanograd.inspect.player.drawing import Played, edges, layout
+from nanograd.inspect.player.html import heatmap, number
+from nanograd.inspect.player.page import array, folded_axes
 from nanograd.inspect.trace import leaf_names, reachable, summarise
 from nanograd.nn import Linear, Module
 

@@ -10,9 +10,8 @@ import pytest
 
 from nanograd.__main__ import main
 from nanograd.study.drills import DRILLS, command
-from nanograd.study.drills.check import check
+from nanograd.study.drills.check_file import YOUR_FILE, check, grade_file
 from nanograd.study.drills.drill import learner_file
-from nanograd.study.drills.worker import YOUR_FILE, grade_file
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +209,15 @@ def test_printing_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
     assert verdict.ok
     assert verdict.notes == ["line 2 prints 'here': printing is free, and is not shown here"]
     assert capsys.readouterr().out == ""
+
+
+def test_a_file_of_an_earlier_version_is_graded() -> None:
+    """The file for `train` imported from a module that has another name now."""
+    source = learner_file(DRILLS["train"]).replace("nanograd.study.drills.attention", "nanograd.drills.attend")
+    assert "from nanograd.drills.attend import attention_forward" in source
+    verdict = grade_file(DRILLS["train"], source.encode())
+    assert verdict.failed == "shape and dtype"
+    assert verdict.said.endswith("the backward is not written yet")
 
 
 # In a process of its own

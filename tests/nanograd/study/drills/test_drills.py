@@ -11,7 +11,7 @@ from nanograd import OPS, Tensor
 from nanograd.ops.layernorm import layernorm_backward
 from nanograd.study.drills import DRILLS
 from nanograd.study.drills.grade import grade
-from nanograd.study.drills.training import losses
+from nanograd.study.drills.train_gpt import losses
 
 STAGES = ["shape and dtype", "mutation", "random cotangents", "odd shapes"]
 

@@ -9,7 +9,7 @@ import pytest
 from nanograd.study.drills import DRILLS
 from nanograd.study.drills.drill import plant
 from nanograd.study.drills.grade import grade
-from nanograd.study.drills.training import compare_training
+from nanograd.study.drills.train_gpt import compare_training
 
 # Of each mistake: the stage that must catch it, and a piece of what must be said
 EXPECTED = {

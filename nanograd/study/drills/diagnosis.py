@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from nanograd.check.diagnosis import Evidence, diagnose, table
+from nanograd.study.drills.call import Call, Outcome, bound, jacobian, make_call, near, observe, wanted
 from nanograd.study.drills.drill import Drill, plant
-from nanograd.study.drills.observe import Call, Outcome, bound, jacobian, make_call, near, observe, wanted
 
 VAGUE = ("no known pattern", "right for a uniform cotangent")  # said by the general rules where ours may know more
 

@@ -1,10 +1,10 @@
-"""Drills: sum, mean, exp, log."""
+"""Drills: sum, mean."""
 
 from typing import Any
 
 import numpy as np
 
-from nanograd.check.cases.case import case, exactly, normal, positive
+from nanograd.check.cases.case import case, normal
 from nanograd.study.drills.drill import Drill, Mutant
 
 
@@ -92,79 +92,5 @@ MEAN = Drill(
                "shape[axis], axis)", "(shape[axis] - 1), axis)"),
         Mutant("widened", "np.float64(n) turns a float32 gradient into float64; n is a Python int",
                "dy / shape[axis]", "dy / np.float64(shape[axis])"),
-    ],
-)  # fmt: skip
-
-
-_ELEMENTWISE = [case("a number", normal()), case("no entries", normal(0, 3)), case("three axes", normal(2, 1, 3))]
-
-
-def exp_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Raise e to each entry: y = exp(x). y has the shape of x, and is saved."""
-    y = np.exp(x)
-    return y, y
-
-
-def exp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """exp is its own slope."""
-    y = saved
-    return (dy * y,)
-
-
-EXP = Drill(
-    "exp",
-    exp_forward,
-    exp_backward,
-    question="y = exp(x). The forward saved y and not x: why is that enough?",
-    hints=(
-        "Which function is its own derivative?",
-        "dy/dx = exp(x) = y. No exp needs to be computed again.",
-        "dx = dy y.",
-    ),
-    cases=[case("a matrix", normal(2, 3))],
-    odd=_ELEMENTWISE,
-    extremes=[case("underflow and large", exactly([-1000.0, 0.0, 200.0]))],
-    mutants=[
-        Mutant("exp twice", "what was saved is y already: exp of it is one exp too many", "dy * y", "dy * np.exp(y)"),
-        Mutant("dy forgotten", "the slope y must be weighed by dy", "dy * y", "y + 0"),
-        Mutant("saved handed out", "this is the saved array itself, changed in place: a second walk would use it again",
-               "return (dy * y,)", "y *= dy\n    return (y + 0,)"),
-        Mutant("backward of log", "a division is the slope of log", "dy * y", "dy / y"),
-        Mutant("divided by dy", "where dy is 0, dy · dy / dy is NaN", "dy * y", "dy * dy * y / dy"),
-    ],
-)  # fmt: skip
-
-
-def log_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Take the natural logarithm of each entry, which is positive: y = ln x. y has the shape of x."""
-    return np.log(x), x
-
-
-def log_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """The slope of ln x is 1/x."""
-    x = saved
-    return (dy / x,)
-
-
-LOG = Drill(
-    "log",
-    log_forward,
-    log_backward,
-    question="y = ln x, so x = exp(y). Differentiate that by y, and turn it over.",
-    hints=(
-        "dx/dy = exp(y) = x.",
-        "So dy/dx = 1/x. No small number is added: log is steep near 0, and its slope says so.",
-        "dx = dy / x.",
-    ),
-    cases=[case("a matrix", positive(2, 3))],
-    odd=[case("a number", positive()), case("no entries", positive(0, 3)), case("three axes", positive(2, 1, 3))],
-    extremes=[case("tiny and huge", exactly([1e-12, 1.0, 1e200]))],
-    mutants=[
-        Mutant("product", "the slope of ln x is 1/x, not x", "dy / x", "dy * x"),
-        Mutant("of the logarithm", "divide by x, not by ln x", "dy / x", "dy / np.log(x)"),
-        Mutant("base 10", "this is the slope of log10", "dy / x", "dy / (x * 2.302585092994046)"),
-        Mutant("an eps", "1/(x + eps) is wrong where x is small", "dy / x", "dy / (x + 1e-10)"),
-        Mutant("a minus", "ln x rises: its slope is positive; -1/x² is the slope of 1/x", "dy / x", "-dy / (x * x)"),
-        Mutant("written into dy", "`dy /= x` changes the caller's dy", "return (dy / x,)", "dy /= x\n    return (dy,)"),
     ],
 )  # fmt: skip

@@ -1,8 +1,12 @@
-"""python -m nanograd.study.drills.worker NAME FILE REPORT LIMIT: grade a learner's file, in a process that may be lost.
+"""Grade a learner's file in a process of its own, which may hang, crash or be ended by the system.
 
-The Verdict is written to REPORT as JSON. What the learner's code may do to this process: never end (a watchdog outside of
-Python's own loop writes where it hangs, to FILE.trace, and ends it), crash (the same), print (only the first line is kept),
-or ask for all memory (refused, where the system can).
+`check` starts the process and reads its report. The process is
+
+    python -m nanograd.study.drills.check_file NAME FILE REPORT LIMIT
+
+It writes the Verdict to REPORT as JSON. If the learner's code never ends, a watchdog outside Python's own loop writes the
+line to REPORT.trace and ends the process; a crash leaves its line there too. Only the first line that the code prints is
+kept. A request for all memory is refused where the system allows such a limit.
 """
 
 import contextlib
@@ -12,17 +16,77 @@ import inspect
 import io
 import json
 import os
+import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nanograd.study.drills import DRILLS
+from nanograd.study.drills import DRILLS, attention
 from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.grade import Verdict, grade, raised_sentence
 
+LIMIT = 20.0  # seconds for the learner's code
+START = 30.0  # and for Python to start, before the process is ended from outside
 MEMORY = 2 << 30  # bytes of address space
+OLD_MODULES = {"nanograd.drills.attend": attention}  # that files started by an earlier version import
 YOUR_FILE = "your file"  # the stage before all others: the file can be read, and defines the function
+
+
+def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
+    """Grade the file at `path`, whatever it does.
+
+    Raises OSError where there is no such file.
+    """
+    path.read_bytes()
+    root = str(Path(__file__).parents[3])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "OPENBLAS_NUM_THREADS": "1",  # each thread of it wants memory, and drills are small
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [
+            "-P",
+            "-m",
+            "nanograd.study.drills.check_file",
+            drill.name,
+            str(path.resolve()),
+            str(report),
+            str(limit),
+        ]
+        try:
+            ended = subprocess.run(
+                [sys.executable, *command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=limit + START,
+            )
+        except subprocess.TimeoutExpired:
+            return Verdict(failed=YOUR_FILE, said=f"it was not done after {limit:g} seconds")
+        if report.exists():
+            return Verdict(**json.loads(report.read_text(encoding="utf-8")))
+        trace = Path(f"{report}.trace")
+        traced = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
+    return Verdict(failed=YOUR_FILE, said=_lost(drill, traced, ended, limit))
+
+
+def _lost(drill: Drill, traced: str, ended: "subprocess.CompletedProcess[bytes]", limit: float) -> str:
+    """Say in one sentence what became of a process that left no report."""
+    line = re.search(rf'File "{drill.name}\.py", line (\d+)', traced)
+    at = f"line {line[1]}: " if line else ""
+    if traced.startswith("Timeout"):
+        return f"{at}it was not done after {limit:g} seconds: is there a loop that never ends?"
+    if ended.returncode < 0 or traced:
+        cause = "too much memory, or recursion too deep?"
+        return f"{at}the process was ended by the system (code {ended.returncode}): {cause}"
+    last = ended.stderr.decode("utf-8", errors="replace").strip().splitlines()[-1:]
+    return ": ".join([f"the process ended by itself (code {ended.returncode}) before the check was done", *last])
 
 
 class Printed(io.TextIOBase):
@@ -56,6 +120,7 @@ def grade_file(drill: Drill, source: bytes) -> Verdict:
 def _load(drill: Drill, source: bytes) -> Callable[..., Any] | str:
     """Return the backward that a file defines, or what is wrong."""
     name = drill.backward.__name__
+    sys.modules.update(OLD_MODULES)
     scope: dict[str, Any] = {"__name__": f"drill_{drill.name}"}
     try:
         exec(compile(source, f"{drill.name}.py", "exec"), scope)

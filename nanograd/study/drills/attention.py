@@ -155,7 +155,7 @@ TRAIN = Drill(
     "train",
     heads_forward,
     heads_backward,
-    imports="from nanograd.study.drills.attend import attention_forward",
+    imports="from nanograd.study.drills.attention import attention_forward",
     question="The last one: multi-head attention as it stands in the GPT. When it is right, a small GPT with your "
     "backward in both its blocks is trained on the documentation of Python, beside one with the reference's: "
     "the losses must fall alike. Bring your solution of `attention`; what is new is where the numbers lie.",

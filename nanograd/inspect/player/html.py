@@ -1,0 +1,88 @@
+"""HTML that every page shares: one file without network, escaped text, four-digit numbers, and tables of tinted cells."""
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+
+import numpy as np
+
+TINTS = 4
+
+
+def document(title: str, body: str, *, style: str, script: str = "") -> str:
+    """Return a page of HTML whose Content-Security-Policy names its own style and script by their hashes.
+
+    body is HTML as it is; `style` follows what all pages share, base.css.
+    """
+    style = f"\n{resource(__package__, 'base.css')}\n{style}"
+    script = f"\n{script}" if script else ""
+    scripts = f" script-src {_hash(script)};" if script else ""
+    policy = f"default-src 'none'; style-src {_hash(style)};{scripts} base-uri 'none'; form-action 'none'"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{clean(title)}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+{f"<script>{script}</script>" if script else ""}
+</body>
+</html>
+"""
+
+
+def resource(package: str, name: str) -> str:
+    """Return the text of a file that lies beside the code of a package."""
+    return resources.files(package).joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def clean(text: str) -> str:
+    """Return any text as HTML that shows it: markup is escaped, and what no UTF-8 file may hold is replaced."""
+    shown = "".join("\ufffd" if c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c <= "\udfff" else c for c in text)
+    return escape(shown, quote=True)
+
+
+def number(value: float) -> str:
+    """Write a number as the page does, in four digits."""
+    return f"{value:.4g}"
+
+
+def heatmap(
+    caption: str, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, unit: float | None = None
+) -> str:
+    """Return the table of values (rows, columns), warm above 0 and cold below; NaN stands for a cell that is not used.
+
+    Cells are whole numbers of a unit, which the caption says: a power of ten, chosen so that the largest has two digits.
+    """
+    top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    unit = unit or 10.0 ** (math.floor(math.log10(top)) - 1)
+    caption = f"{caption}, in units of {unit:g}"
+    head = "".join(f'<th scope="col"><bdi>{clean(name)}</bdi></th>' for name in columns)
+    body = "".join(
+        f'<tr><th scope="row"><bdi>{clean(name)}</bdi></th>{"".join(_cell(v, top, unit) for v in row)}</tr>'
+        for name, row in zip(rows, values.tolist(), strict=True)
+    )
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{clean(caption)}"><table class="heat"><caption>'
+        f"{clean(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(value: float, top: float, unit: float) -> str:
+    if np.isnan(value):
+        return '<td class="none">·</td>'
+    tint = round(TINTS * abs(value) / top)
+    kind = f' class="{"n" if value < 0 else "p"}{tint}"' if tint else ""
+    return f"<td{kind}>{round(value / unit)}</td>"
