@@ -18,8 +18,9 @@ from nanograd.runtime import allocator
 if TYPE_CHECKING:
     from nanograd import nn, optim
     from nanograd.check.gradcheck import GradcheckError, gradcheck
-    from nanograd.inspect.anomaly import detect_anomaly, detect_mutation, memory_report
+    from nanograd.inspect.anomaly import detect_anomaly, detect_mutation
     from nanograd.inspect.explain import explain
+    from nanograd.inspect.memory import memory_report
     from nanograd.inspect.player import graph
     from nanograd.inspect.profiler import profile
     from nanograd.inspect.trace import trace
@@ -34,7 +35,7 @@ _LAZY = {
     "explain": "inspect.explain",
     "gradcheck": "check.gradcheck",
     "graph": "inspect.player",
-    "memory_report": "inspect.anomaly",
+    "memory_report": "inspect.memory",
     "nn": "",
     "optim": "",
     "profile": "inspect.profiler",

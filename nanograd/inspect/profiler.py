@@ -1,4 +1,4 @@
-"""Where the time of a computation goes: op by op, forward and backward, and what each keeps for backward.
+"""Measure the time of a computation by op, forward and backward, and the bytes that each op saves for backward.
 
     with nanograd.profile() as p:
         model.loss(ids, targets).backward()
@@ -20,19 +20,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.inspect.anomaly import MemoryReport
+from nanograd.inspect.memory import MemoryReport
 from nanograd.op import Observer, Op, observe
 from nanograd.tape import Node, arrays_in, buffer_of
 
 
 class Row(NamedTuple):
-    """What one op, or one part of a step that is no op, took; times in seconds, added over the threads."""
+    """The calls and times of one op, or of one region; times in seconds, added over the threads."""
 
     name: str
     calls: int
-    forward: float  # of a part: all of its time
-    backward: float | None  # None for a part
-    saved: int  # bytes kept for backward, each buffer counted once, and those of leaves (parameters) not at all
+    forward: float  # the whole time of a region
+    backward: float | None  # None for a region
+    saved: int  # bytes saved for backward; each buffer is counted once, parameters and other leaves are not
 
     @property
     def seconds(self) -> float:
@@ -40,45 +40,45 @@ class Row(NamedTuple):
 
 
 @dataclass
-class _Running:
-    """An op or a part that has begun; `inside` is the time of what began after it and has ended."""
+class _Frame:
+    """An op or a region that has begun; `nested` is the time of those that began and ended inside it."""
 
     key: object
-    began: float
-    inside: float = 0.0
+    start: float
+    nested: float = 0.0
 
 
 class _Thread:
-    """What runs in one thread, and the sums of what ran there, by kind (forward, backward, part) and name."""
+    """The stack of one thread, and its sums by kind (forward, backward, region) and name."""
 
     def __init__(self) -> None:
-        self.running: list[_Running] = []
+        self.stack: list[_Frame] = []
         self.calls: dict[tuple[str, str], int] = defaultdict(int)
         self.seconds: dict[tuple[str, str], float] = defaultdict(float)
 
     def begin(self, key: object) -> None:
-        self.running.append(_Running(key, time.perf_counter()))
+        self.stack.append(_Frame(key, time.perf_counter()))
 
     def end(self, key: object, kind: str, name: str) -> None:
-        """Add the time since `key` began, without what ran inside; drop what an exception ended there."""
-        now = time.perf_counter()
-        inside = 0.0
-        while True:
-            last = self.running.pop()
-            inside += last.inside
-            if last.key is key:
+        """Add the time since `key` began, without the time of nested frames."""
+        end = time.perf_counter()
+        nested = 0.0
+        while True:  # frames above `key` were left by an exception: their own time belongs to `key`
+            frame = self.stack.pop()
+            nested += frame.nested
+            if frame.key is key:
                 break
-        spent = now - last.began
-        if self.running:
-            self.running[-1].inside += spent
+        duration = end - frame.start
+        if self.stack:
+            self.stack[-1].nested += duration
         self.calls[kind, name] += 1
-        self.seconds[kind, name] += spent - inside
+        self.seconds[kind, name] += duration - nested
 
 
 class Profile(Observer):
-    """The table of a computation: `rows()`, or print it. `elapsed` is the wall time in seconds, once it has ended.
+    """The times of a computation by op: `rows()`, `regions()`, or print it. `elapsed` is the wall time in seconds.
 
-    What checkpoint computes again in backward counts among the calls and forward times of the ops concerned.
+    A forward that `checkpoint` repeats in backward counts as a call and a forward time of its op.
     """
 
     def __init__(self) -> None:
@@ -87,8 +87,8 @@ class Profile(Observer):
         self._threads: list[_Thread] = []
         self._memory = MemoryReport()
 
-    def _here(self) -> _Thread:
-        """Return what belongs to the running thread, made at its first op."""
+    def _current_thread(self) -> _Thread:
+        """Return the record of the running thread, created at its first op."""
         thread: _Thread | None = getattr(self._local, "thread", None)
         if thread is None:
             thread = self._local.thread = _Thread()
@@ -96,47 +96,49 @@ class Profile(Observer):
         return thread
 
     def before_forward(self, op: Op) -> None:
-        self._here().begin(op)
+        self._current_thread().begin(op)
 
     def after_forward(
         self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
-        self._here().end(op, "forward", op.name)
-        if node is not None:
-            leaves = {
-                id(buffer_of(p.data)) for p in node.parents or () if isinstance(p, Tensor)
-            }  # live without the tape
+        self._current_thread().end(op, "forward", op.name)
+        if node is not None:  # leaves live without the tape, so their arrays do not count
+            leaves = {id(buffer_of(p.data)) for p in node.parents or () if isinstance(p, Tensor)}
             self._memory.add(op.name, node, [a for a in arrays_in(saved) if id(buffer_of(a)) not in leaves])
 
     def before_backward(self, node: Node, dy: np.ndarray, saved: Any) -> None:
-        self._here().begin(node)
+        self._current_thread().begin(node)
 
     def after_backward(self, node: Node, dy: np.ndarray, saved: Any, dxs: Any) -> None:
-        self._here().end(node, "backward", node.op.name)
+        self._current_thread().end(node, "backward", node.op.name)
         self._memory.after_backward(node, dy, saved, dxs)
 
     def before_region(self, name: str) -> None:
-        self._here().begin(name)
+        self._current_thread().begin(name)
 
     def after_region(self, name: str) -> None:
-        self._here().end(name, "region", name)
+        self._current_thread().end(name, "region", name)
 
     def rows(self) -> list[Row]:
-        """Return a row for each op, the longest first, added over the threads."""
+        """Return a row for each op, added over the threads, the slowest first."""
         calls, seconds = self._sums()
-        names = {name for kind, name in calls if kind != "region"}
         rows = [
-            Row(n, calls["forward", n], seconds["forward", n], seconds["backward", n], self._memory.saved[n])
-            for n in names
+            Row(
+                name,
+                calls["forward", name],
+                seconds["forward", name],
+                seconds["backward", name],
+                self._memory.saved[name],
+            )
+            for name in {name for kind, name in calls if kind != "region"}
         ]
         return sorted(rows, key=lambda row: -row.seconds)
 
     def regions(self) -> dict[str, Row]:
-        """Return a row for each part, by name."""
+        """Return a row for each region, by name; its time excludes the ops and regions inside it."""
         calls, seconds = self._sums()
-        return {
-            name: Row(name, calls[kind, name], seconds[kind, name], None, 0) for kind, name in calls if kind == "region"
-        }
+        names = [name for kind, name in calls if kind == "region"]
+        return {name: Row(name, calls["region", name], seconds["region", name], None, 0) for name in names}
 
     def _sums(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], float]]:
         """Add the calls and the seconds of all threads."""
@@ -150,13 +152,13 @@ class Profile(Observer):
 
     def __str__(self) -> str:
         rows = [*self.rows(), *self.regions().values()]
-        spent = sum(row.seconds for row in rows)
-        lines = [f"{1e3 * spent:.1f} ms, added over the threads, in {1e3 * self.elapsed:.1f} ms", *table(rows, spent)]
+        total = sum(row.seconds for row in rows)
+        lines = [f"{1e3 * total:.1f} ms, added over the threads, in {1e3 * self.elapsed:.1f} ms", *table(rows, total)]
         return "\n".join(lines)
 
 
 def table(rows: Sequence[Row], total: float, steps: int = 1) -> list[str]:
-    """Return the lines of a table: each row's share of `total` seconds, and the rest of it for one step."""
+    """Return the lines of a table: times, calls and bytes per step, and each row's share of `total` seconds."""
     lines = [f"{'':<22}{'calls':>8}{'forward ms':>12}{'backward ms':>13}{'saved MB':>10}{'ms':>10}{'share':>9}"]
     for row in rows:
         calls = f"{row.calls / steps:g}" if row.calls else ""
@@ -171,7 +173,7 @@ def table(rows: Sequence[Row], total: float, steps: int = 1) -> list[str]:
 
 @contextlib.contextmanager
 def profile() -> Iterator[Profile]:
-    """Time every op inside, on Tensors; print the result afterwards.
+    """Time every op of the block that runs on Tensors; print the result afterwards.
 
     >>> with profile() as p:
     ...     loss = Tensor([1.0, 2.0]).exp().sum()
@@ -180,8 +182,8 @@ def profile() -> Iterator[Profile]:
     """
     result = Profile()
     with observe(result):
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             yield result
         finally:
-            result.elapsed = time.perf_counter() - began
+            result.elapsed = time.perf_counter() - start
