@@ -10,7 +10,7 @@ import math
 import typing
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "rope")
@@ -193,69 +193,47 @@ def _divisor_near(d_model: int, n_heads: int) -> int:
 
 
 @dataclass(frozen=True)
-class TrainConfig(Config):
-    """How a model is trained."""
+class LoopConfig(Config):
+    """The options that pretraining and all fine-tuning share."""
 
-    data: str | None = option(
-        None, "a text, a folder of texts, or a folder of data prepare; Python's own documentation if not given"
-    )
-    tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
+    data: str | None = option(None, "the data to train on")
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)
-    sampling: str = option(
-        "random", "random windows, or epochs: each window once, in a new order every time round", among=SAMPLINGS
-    )
-    stride: int | None = option(
-        None, "tokens from one window to the next; if none, 1 at random and context_length in epochs", least=1
-    )
     max_steps: int = option(600, "updates of the parameters", least=1)
-    batch_size: int = option(16, "windows of text in a micro-batch", least=1)
+    batch_size: int = option(16, "examples in a micro-batch", least=1)
     grad_accum_steps: int = option(
         1, "micro-batches in an update: the same result as a larger batch, in less memory", least=1
     )
-    shards: int | None = option(None, "parts of a batch that run side by side; chosen for the machine if none", least=1)
+    shards: int | None = option(
+        None, "shards of a batch that are computed in parallel; chosen for the machine if none", least=1
+    )
     lr: float = option(2e-3, "highest learning rate", least=0)
-    min_lr: float = option(2e-4, "learning rate at the end of the cosine", least=0)
+    min_lr: float = option(2e-4, "learning rate at the end of the cosine schedule", least=0)
     warmup_steps: int = option(60, "updates over which the learning rate rises", least=0)
     weight_decay: float = option(0.1, "decay of matrices and embeddings, per unit of learning rate", least=0)
-    beta1: float = option(0.9, "AdamW's memory of the gradient", least=0, below=1)
-    beta2: float = option(0.99, "AdamW's memory of the squared gradient", least=0, below=1)
+    beta1: float = option(0.9, "decay rate of AdamW's first moment", least=0, below=1)
+    beta2: float = option(0.99, "decay rate of AdamW's second moment", least=0, below=1)
     grad_clip: float | None = option(1.0, "largest norm of the gradient; off if none", least=0)
-    val_fraction: float = option(0.1, "share of the text, at its end, kept for validation", least=0, below=1)
     eval_every: int = option(100, "updates between evaluations; the last one is always evaluated", least=1)
-    eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
     save_every: int = option(100, "updates between checkpoints; the last one is always saved", least=1)
 
 
-class LoopConfig(Protocol):
-    """What the training loop asks of a config, TrainConfig or FinetuneConfig: for the fields, see there."""
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """How a model is pretrained."""
 
-    @property
-    def seed(self) -> int: ...
-    @property
-    def max_steps(self) -> int: ...
-    @property
-    def grad_accum_steps(self) -> int: ...
-    @property
-    def shards(self) -> int | None: ...
-    @property
-    def lr(self) -> float: ...
-    @property
-    def min_lr(self) -> float: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def beta1(self) -> float: ...
-    @property
-    def beta2(self) -> float: ...
-    @property
-    def grad_clip(self) -> float | None: ...
-    @property
-    def eval_every(self) -> int: ...
-    @property
-    def save_every(self) -> int: ...
-    def to_dict(self) -> dict[str, Any]: ...
+    data: str | None = option(
+        None, "a text, a folder of texts, or a folder of data prepare; Python's own documentation if none"
+    )
+    batch_size: int = option(16, "windows of text in a micro-batch", least=1)
+    tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
+    sampling: str = option("random", "random windows, or epochs: each window once an epoch, shuffled", among=SAMPLINGS)
+    stride: int | None = option(
+        None, "tokens from one window to the next; if none, 1 at random and context_length in epochs", least=1
+    )
+    val_fraction: float = option(
+        0.1, "share of the text, at its end, that is held out for validation", least=0, below=1
+    )
+    eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
 
 
 @dataclass(frozen=True)
