@@ -145,7 +145,7 @@ class AdamW:
         for name in self.places:
             p = self.parameters[name]
             if p.data is not self.arrays[name]:
-                raise RuntimeError(f"AdamW: another optimizer was made for {name} since, and keeps it now")
+                raise RuntimeError(f"AdamW: a later optimizer owns {name}")
             if p.grad is None:
                 continue
             if p.grad is not self.gradients[name]:  # somebody assigned it

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nanograd as ng
-from nanograd import Tensor
+from nanograd import Tensor, gradcheck
 from nanograd.methods import Methods
 
 X = Tensor(np.random.default_rng(0).uniform(0.5, 2, (2, 1, 3)))
@@ -114,35 +114,90 @@ def test_operators_keep_their_order(sign: str) -> None:
         np.testing.assert_array_equal(run(Tensor(A), 3).data, op(A, 3))
 
 
-COMPARISONS = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
-
-
-@pytest.mark.parametrize("sign", COMPARISONS)
-def test_comparisons_are_elementwise(sign: str) -> None:
-    run, a, b = COMPARISONS[sign], np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0])
-    for left, right in ((Tensor(a), Tensor(b)), (Tensor(a), b), (a, Tensor(b)), (Tensor(a, requires_grad=True), 2.0)):
-        y = run(left, right)
-        assert isinstance(y, Tensor)
-        assert y.dtype == np.bool_
-        assert not y.requires_grad
-        np.testing.assert_array_equal(y.data, run(a, b))
-
-
-def test_the_hash_is_who_it_is() -> None:
-    a, b = Tensor(np.ones(2)), Tensor(np.ones(2))
-    assert len({a, b, a}) == 2
-    assert {a: 1, b: 2}[b] == 2
-
-
 def test_two_is_a_square_and_history_goes_through() -> None:
     x = Tensor(np.array([3.0]), requires_grad=True)
     for y, name in ((x**2, "square"), (x**2.0, "square"), (x**3, "pow"), (x.sum(dim=0), "sum"), (x.T, "transpose")):
         assert y.node is not None
         assert y.node.op.name == name
+
+
+# Values, against NumPy
+
+
+Y = np.arange(24.0).reshape(2, 3, 4) / 10 + 0.1
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (lambda x: x.transpose(), Y.transpose()),
+        (lambda x: x.transpose(1, 2), Y.swapaxes(1, 2)),  # two axes swap
+        (lambda x: x.transpose(-1, 0), Y.swapaxes(-1, 0)),
+        (lambda x: x.transpose(1, 2, 0), Y.transpose(1, 2, 0)),
+        (lambda x: x.transpose((1, 2, 0)), Y.transpose(1, 2, 0)),
+        (lambda x: x.transpose([1, 2, 0]), Y.transpose(1, 2, 0)),
+        (lambda x: x.T, Y.T),
+        (lambda x: x.swapaxes(0, -1), Y.swapaxes(0, -1)),
+        (lambda x: x.reshape(4, 6), Y.reshape(4, 6)),
+        (lambda x: x.reshape((4, -1)), Y.reshape(4, 6)),
+        (lambda x: x.reshape(-1), Y.reshape(-1)),
+        (lambda x: x.expand_dims(1).squeeze(1), Y),
+        (lambda x: x.broadcast_to((2, 2, 3, 4)), np.broadcast_to(Y, (2, 2, 3, 4))),
+        (lambda x: x.split(2, axis=-1)[1], Y[..., 2:]),
+        (lambda x: x.split(2)[1], Y[1:]),
+        (lambda x: x.sum(0), Y.sum(0)),
+        (lambda x: x.mean(0), Y.mean(0)),
+        (lambda x: x.var(0), Y.var(0)),
+        (lambda x: x.min(0), Y.min(0)),
+        (lambda x: x.sum(axis=(0, 2)), Y.sum(axis=(0, 2))),
+        (lambda x: x.mean(1, keepdims=True), Y.mean(1, keepdims=True)),
+        (lambda x: x.var(axis=-1, ddof=1), Y.var(axis=-1, ddof=1)),
+        (lambda x: x.max(axis=0), Y.max(axis=0)),
+        (lambda x: x.min(), Y.min()),
+        (lambda x: x.exp().log(), Y),
+        (lambda x: x.square().sqrt(), Y),
+        (lambda x: x.tanh(), np.tanh(Y)),
+        (lambda x: x.sigmoid(), 1 / (1 + np.exp(-Y))),
+        (lambda x: (x - 1.05).relu(), np.maximum(Y - 1.05, 0)),
+        (lambda x: x.masked_fill(Y > 1.05, 7.0), np.where(Y > 1.05, 7, Y)),
+        (lambda x: x.tril(1), np.tril(Y, 1)),
+        (lambda x: x.tril(), np.tril(Y)),
+        (lambda x: x.softmax(axis=1), np.exp(Y) / np.exp(Y).sum(axis=1, keepdims=True)),
+        (lambda x: x.softmax(), np.exp(Y) / np.exp(Y).sum(axis=-1, keepdims=True)),
+        (lambda x: x.log_softmax(), Y - np.log(np.exp(Y).sum(axis=-1, keepdims=True))),
+    ],
+)
+def test_methods(method: Any, expected: np.ndarray) -> None:
+    y = method(Tensor(Y, requires_grad=True))
+    np.testing.assert_allclose(y.data, expected, rtol=1e-12)
+    gradcheck(method, Y)
+
+
+def test_the_function_of_arrays_gives_an_array() -> None:
+    assert isinstance(ng.exp(A), np.ndarray)
+    assert isinstance(ng.exp(Tensor(A)), Tensor)
+    assert type(ng.sum(A)) is np.ndarray, "a 0-d array, not a NumPy scalar"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: x.gelu("foo"), ValueError, 'approximate must be "none" or "tanh", got \'foo\''),
+        (lambda x: x.sum(axis=0, dim=1), TypeError, "axis and dim are one option under two names"),
+        (lambda x: x.repeat([1, 2], 0), ValueError, "repeat: repeats must be one whole number"),
+        (lambda x: x.repeat(2, 5), ValueError, "repeat: .* axis one of x"),
+        (lambda x: x.split(0), ValueError, "does not divide into 0 equal sections"),
+        (lambda x: x.chunk(0), ValueError, "chunks must be at least 1"),
+    ],
+)
+def test_a_wrong_call_is_refused(call: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(Tensor([[1.0, 2.0], [3.0, 4.0]]))
+
+
+def test_pytorchs_names_work_in_functions_too() -> None:
+    x = Tensor([[1.0, 2.0], [3.0, 5.0]])
+    np.testing.assert_array_equal(ng.sum(x, dim=0, keepdim=True).data, [[4, 7]])
+    np.testing.assert_array_equal(x.sum([0, 1]).data, 11)
+    np.testing.assert_array_equal(ng.cat([x, x], axis=1).data, [[1, 2, 1, 2], [3, 5, 3, 5]])
+    assert len(x.split(np.int64(2))) == 2

@@ -1,4 +1,4 @@
-"""Op: names, arguments and modes."""
+"""Op: its name, its arguments, the dtype of its result, the context it runs in, and its observers."""
 
 import inspect
 import threading
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import nanograd as ng
-from nanograd.op import CONTEXT, OPS, Op, no_grad, readable
+from nanograd.op import CONTEXT, OPS, Observer, Op, no_grad, observe, readable, region
 
 
 def scale_forward(x: np.ndarray, y: np.ndarray | None = None, *, by: float = 2.0) -> tuple[np.ndarray, Any]:
-    """Scale x, and add y if it is given."""
+    """Scale x, and add y if there is one."""
     return (x * by if y is None else x * by + y), by
 
 
@@ -30,11 +30,11 @@ scale = Op(scale_forward, scale_backward)
 # Names and the registry
 
 
-def test_an_op_takes_name_docstring_and_signature_from_its_forward() -> None:
+def test_an_op_has_the_name_docstring_and_signature_of_its_forward() -> None:
     assert scale.name == scale.__name__ == "scale"
-    assert scale.__doc__ == "Scale x, and add y if it is given."
+    assert scale.__doc__ == "Scale x, and add y if there is one."
     assert repr(scale) == "<Op scale>"
-    assert str(inspect.signature(ng.mul)) == "(a: numpy.ndarray, b: numpy.ndarray)"  # needs is between Op and forward
+    assert str(inspect.signature(ng.mul)) == "(a: numpy.ndarray, b: numpy.ndarray)"  # needs is hidden
     assert list(inspect.signature(scale).parameters) == ["x", "y", "by"]
 
 
@@ -112,18 +112,139 @@ def test_an_optional_array_may_be_left_out_or_none() -> None:
         (lambda x: ng.add(x, object()), "add: expected numbers, got object"),
     ],
 )
-def test_a_wrong_call_says_what_is_wrong(call: Any, message: str) -> None:
+def test_a_wrong_call_is_explained(call: Any, message: str) -> None:
     for x in (np.ones(2), ng.Tensor(np.ones(2), requires_grad=True)):
         with pytest.raises(TypeError, match=message):
             call(x)
 
 
-# Modes
+# Promotion: the dtype of a result, whatever mixture goes in
+
+F32, F64 = np.float32, np.float64
+f32, f64, i64 = np.array([1.5], F32), np.array([1.5], F64), np.array([2])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "dtype"),
+    [
+        (f32, f32, F32),
+        (f64, f64, F64),  # float64 stays float64: gradcheck needs it
+        (f32, f64, F64),  # mixtures follow NumPy
+        (f32, 0.1, F32),
+        (f32, 2, F32),
+        (f32, True, F32),
+        (f64, 0.1, F64),
+        (f32, F64(0.1), F32),  # NumPy scalars count as Python numbers
+        (f64, F32(0.1), F64),
+        (f32, np.int64(2), F32),
+        (f32, np.bool_(True), F32),
+        (f32, i64, F32),  # NumPy would say float64
+        (f64, i64, F64),
+        (f32, np.array([True]), F32),
+        (i64, 0.5, F32),
+        (i64, F64(0.5), F32),
+        (i64, 2, np.int64),
+        (i64, np.array([1], np.int32), np.int64),
+        (np.array([1], np.int32), 2, np.int32),
+        (np.array([True]), 2, np.int64),
+        ([0.5], [1.5], F32),
+        ([1], [2], np.int64),
+        ([1], [0.5], F32),
+        ([0.5], f64, F64),
+        ((0.5,), f32, F32),
+        (0.5, 1.5, F32),
+        (F64(0.5), F64(1.5), F32),
+        (1, 2, np.int64),
+        (np.array(1.5, F64), f32, F64),  # a 0-d array is an array
+        (np.array([1.5], np.float16), f32, F32),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_dtype_of_two_operands(a: Any, b: Any, dtype: Any) -> None:
+    assert ng.add(a, b).dtype == dtype
+    assert ng.add(b, a).dtype == dtype
+    assert ng.add(as_tensor(a), as_tensor(b)).dtype == dtype, "a Tensor counts as the array inside"
+    assert ng.add(b, as_tensor(a)).dtype == dtype
+
+
+def as_tensor(a: Any) -> Any:
+    return ng.Tensor(a) if isinstance(a, np.ndarray) else a
+
+
+@pytest.mark.parametrize("op", [ng.exp, ng.softmax, ng.log_softmax, ng.erf, ng.gelu, ng.gelu_tanh, ng.sigmoid, ng.tanh,
+                                ng.sqrt, ng.rsqrt, ng.reciprocal, ng.mean, ng.var, ng.layernorm],
+                         ids=repr)  # fmt: skip
+def test_integers_are_promoted_to_float32_if_the_result_is_a_fraction(op: Op) -> None:
+    y = op([1, 2, 4])
+    assert y.dtype == F32
+    np.testing.assert_allclose(y, op(np.array([1.0, 2.0, 4.0])), rtol=1e-6)
+
+
+def test_integers_are_promoted_by_ops_of_several_inputs() -> None:
+    assert ng.div([1], [2]).dtype == F32
+    assert ng.dropout([1, 2], p=0.5, seed=0).dtype == F32
+    assert ng.attention([[1, 0]], [[1, 2], [3, 4]], [[1], [2]]).dtype == F32
+    assert ng.cross_entropy([[1, 2, 3]], [0]).dtype == F32
+
+
+@pytest.mark.parametrize("op", [ng.max, ng.min, ng.sum, ng.relu, ng.square, ng.neg], ids=repr)
+def test_integers_stay_integers_if_the_result_is_an_integer(op: Op) -> None:
+    assert op([3, 1, 2]).dtype == np.int64
+
+
+def test_a_python_float_keeps_its_digits_with_float64() -> None:
+    assert ng.add(np.array([0.0]), 0.1)[0] == 0.1
+    assert ng.add(np.array([0.0]), F64(0.1))[0] == 0.1
+
+
+def test_a_nondifferentiable_input_keeps_its_dtype_and_may_be_a_number_or_a_list() -> None:
+    table = np.array([[1.0, 2.0], [3.0, 4.0]], F32)
+    np.testing.assert_array_equal(ng.embedding(table, 1), [3, 4])
+    np.testing.assert_array_equal(ng.embedding(table, [1, 0]), [[3, 4], [1, 2]])
+    np.testing.assert_array_equal(ng.embedding(table, np.int64(1)), [3, 4])
+    np.testing.assert_array_equal(ng.where(1, table, 0.0), table)
+    np.testing.assert_array_equal(ng.where(False, table, 0.0), np.zeros((2, 2)))
+    assert ng.cross_entropy(table[0], 1).dtype == F32
+
+
+def test_a_promotion_is_differentiated() -> None:
+    x, y = ng.Tensor(f32, requires_grad=True), ng.Tensor(f64, requires_grad=True)
+    z = ng.mul(x, y)
+    assert z.dtype == F64
+    z.backward()
+    assert x.grad.dtype == F32
+    assert y.grad.dtype == F64
+    assert x.grad[0] == y.grad[0] == 1.5
+
+
+def test_promotion_leaves_masks_and_absent_arrays_alone() -> None:
+    x = np.ones((2, 2))
+    assert ng.attention(x, x.astype(F32), x, [[True, False], [True, True]]).dtype == F64
+    assert ng.linear(x, x.astype(F32)).dtype == F64
+    assert ng.linear(x.astype(F32), [[1, 2]], None).dtype == F32
+
+
+def test_an_operand_of_the_right_dtype_is_not_copied() -> None:
+    seen: list[Any] = []
+
+    def spy_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
+        seen.extend([a, b])
+        return a + b, None
+
+    def spy_backward(dy: np.ndarray, saved: Any, needs: Any) -> tuple[Any, ...]:
+        return dy, dy
+
+    Op(spy_forward, spy_backward)(f64, f32)
+    assert seen[0] is f64
+    assert seen[1].dtype == F64
+
+
+# Context
 
 
 @pytest.fixture
 def double() -> tuple[Op, list[str]]:
-    """Make an op with two pairs that write down when they are run."""
+    """Return an op with two pairs that log their calls."""
     ran: list[str] = []
 
     def double_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -145,14 +266,14 @@ def double() -> tuple[Op, list[str]]:
     return Op(double_forward, double_backward, fast=(double_forward_fast, double_backward_fast)), ran
 
 
-def test_the_fast_pair_runs_and_readable_runs_the_other(double: tuple[Op, list[str]]) -> None:
+def test_the_fast_pair_runs_except_inside_readable(double: tuple[Op, list[str]]) -> None:
     op, ran = double
     op(ng.Tensor([1.0], requires_grad=True)).backward()
     assert ran == ["fast forward", "fast backward"]
     ran.clear()
     with readable():
         y = op(ng.Tensor([1.0], requires_grad=True))
-    y.backward()  # the backward that belongs to the forward, wherever it is called
+    y.backward()  # the backward belongs to the forward, wherever it runs
     assert ran == ["readable forward", "readable backward"]
 
 
@@ -174,7 +295,7 @@ def test_no_grad_as_context_and_as_decorator() -> None:
     assert (x * 2).requires_grad
 
 
-def test_modes_nest_and_end_with_an_error() -> None:
+def test_contexts_nest_and_end_with_an_error() -> None:
     def fail() -> None:
         with no_grad(), readable():
             assert CONTEXT.get()[:2] == (False, True)
@@ -185,7 +306,7 @@ def test_modes_nest_and_end_with_an_error() -> None:
     assert CONTEXT.get()[:2] == (True, False)
 
 
-def test_the_mode_belongs_to_the_thread() -> None:
+def test_the_context_belongs_to_the_thread() -> None:
     x = ng.Tensor([1.0], requires_grad=True)
     seen: list[bool] = []
     with no_grad():
@@ -196,15 +317,15 @@ def test_the_mode_belongs_to_the_thread() -> None:
     assert seen == [True]
 
 
-def test_forward_is_told_that_nothing_is_needed_where_nothing_is_recorded() -> None:
-    told: list[Any] = []
+def test_a_forward_that_is_not_recorded_gets_no_needs() -> None:
+    received: list[Any] = []
 
     def spy_forward(x: np.ndarray, y: np.ndarray, *, needs: Any = (True, True)) -> tuple[np.ndarray, Any]:
-        told.append(needs)
+        received.append(needs)
         return x + y, None
 
     def spy_backward(dy: np.ndarray, saved: Any, needs: Any = (True, True)) -> tuple[Any, ...]:
-        told.append(needs)
+        received.append(needs)
         return dy if needs[0] else None, dy if needs[1] else None
 
     spy = Op(spy_forward, spy_backward)
@@ -213,4 +334,61 @@ def test_forward_is_told_that_nothing_is_needed_where_nothing_is_recorded() -> N
     with no_grad():
         spy(x, y)
     spy(x.data, y.data)
-    assert told == [(True, False), (True, False), (False, False), (False, False)]
+    assert received == [(True, False), (True, False), (False, False), (False, False)]
+
+
+# Observers
+
+
+def test_an_observer_is_called_in_order_and_only_inside_its_block() -> None:
+    calls: list[str] = []
+
+    class Log(Observer):
+        def before_forward(self, op: Op) -> None:
+            calls.append(f"before forward of {op.name}")
+
+        def after_forward(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Any) -> None:
+            calls.append(f"after forward of {op.name}: {y.tolist()}, {'recorded' if node else 'not recorded'}")
+
+        def backward_begins(self) -> None:
+            calls.append("backward")
+
+        def before_backward(self, node: Any, dy: np.ndarray, saved: Any) -> None:
+            calls.append(f"before backward of {node.op.name}: {dy.tolist()}")
+
+        def after_backward(self, node: Any, dy: np.ndarray, saved: Any, dxs: Any) -> None:
+            calls.append(f"after backward of {node.op.name}: {dxs[0].tolist()}")
+
+        def before_region(self, name: str) -> None:
+            calls.append(f"before {name}")
+
+        def after_region(self, name: str) -> None:
+            calls.append(f"after {name}")
+
+    def fail() -> None:
+        with region("failure"):
+            raise KeyError("planted")
+
+    x = ng.Tensor([3.0], requires_grad=True)
+    with observe(Log()), region("step"):
+        y = ng.mul(x, 2.0)
+        with no_grad():
+            ng.neg(x)
+        y.backward([5.0])
+        with pytest.raises(KeyError, match="planted"):
+            fail()
+    with region("unobserved"):
+        ng.neg(x)
+    assert calls == [
+        "before step",
+        "before forward of mul",
+        "after forward of mul: [6.0], recorded",
+        "before forward of neg",
+        "after forward of neg: [-3.0], not recorded",
+        "backward",
+        "before backward of mul: [5.0]",
+        "after backward of mul: [10.0]",
+        "before failure",
+        "after failure",
+        "after step",
+    ]

@@ -1,13 +1,17 @@
-"""SGD, AdamW and clipping: steps worked by hand."""
+"""SGD, AdamW and clipping: steps by hand, and the arrays in which AdamW keeps all parameters."""
 
+import gc
 import math
 
 import numpy as np
 import pytest
 
+from nanograd import optim
 from nanograd._tensor import Tensor
-from nanograd.nn import Parameter
+from nanograd.nn import Linear, Parameter
 from nanograd.optim import SGD, AdamW, clip_grad_norm, name_parameters
+from nanograd.runtime import threads
+from nanograd.tape import accumulate_grad, accumulate_grads
 
 
 def parameter(value: object, gradient: object = None, dtype: str = "float64") -> Parameter:
@@ -16,14 +20,14 @@ def parameter(value: object, gradient: object = None, dtype: str = "float64") ->
     return p
 
 
-def walk(optimizer: SGD | AdamW, p: Tensor, *gradients: float) -> list[float]:
-    """Step with one gradient after the other; return where p was after each."""
-    places = []
+def step_with(optimizer: SGD | AdamW, p: Tensor, *gradients: float) -> list[float]:
+    """Step with one gradient after the other; return the value of p after each."""
+    values = []
     for g in gradients:
         p.grad = np.full_like(p.data, g)
         optimizer.step()
-        places.append(p.item())
-    return places
+        values.append(p.item())
+    return values
 
 
 # SGD
@@ -31,7 +35,7 @@ def walk(optimizer: SGD | AdamW, p: Tensor, *gradients: float) -> list[float]:
 
 def test_sgd_by_hand() -> None:
     p = parameter([1.0])
-    assert walk(SGD([p], 0.1), p, 1.0, 2.0, -4.0) == pytest.approx([0.9, 0.7, 1.1], rel=1e-14)
+    assert step_with(SGD([p], 0.1), p, 1.0, 2.0, -4.0) == pytest.approx([0.9, 0.7, 1.1], rel=1e-14)
 
 
 def test_sgd_with_momentum_by_hand() -> None:
@@ -39,8 +43,8 @@ def test_sgd_with_momentum_by_hand() -> None:
     # g = 2:  v = 0.9 · 1 + 2 = 2.9   p = 0.9 - 0.1 · 2.9   = 0.61
     # g = -1: v = 0.9 · 2.9 - 1 = 1.61  p = 0.61 - 0.1 · 1.61 = 0.449
     p = parameter([1.0])
-    places = walk(SGD([p], 0.1, momentum=0.9), p, 1.0, 2.0, -1.0)
-    assert places == pytest.approx([0.9, 0.61, 0.449], rel=1e-14)
+    values = step_with(SGD([p], 0.1, momentum=0.9), p, 1.0, 2.0, -1.0)
+    assert values == pytest.approx([0.9, 0.61, 0.449], rel=1e-14)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -65,7 +69,7 @@ def test_adamw_by_hand() -> None:
     p = parameter([[1.0]])
     optimizer = AdamW([p], 0.1, beta1=0.5, beta2=0.75, eps=0.0, weight_decay=0.5)
     expected = [0.85, 0.8075 - 0.1 * 4 / 3 * math.sqrt(7) / 4]  # 0.719308
-    assert walk(optimizer, p, 2.0, 1.0) == pytest.approx(expected, rel=1e-14)
+    assert step_with(optimizer, p, 2.0, 1.0) == pytest.approx(expected, rel=1e-14)
     assert expected[1] == pytest.approx(0.719308, abs=1e-6)
     assert optimizer.t == 2
 
@@ -74,13 +78,13 @@ def test_eps_is_added_to_the_root_after_its_correction() -> None:
     # As above with eps = 1: √v̂ = 2, so the step is 0.1 · 2 / (2 + 1).
     p = parameter([1.0])
     optimizer = AdamW([p], 0.1, beta1=0.5, beta2=0.75, eps=1.0)
-    assert walk(optimizer, p, 2.0) == pytest.approx([1 - 0.2 / 3], rel=1e-14)
+    assert step_with(optimizer, p, 2.0) == pytest.approx([1 - 0.2 / 3], rel=1e-14)
 
 
 def test_the_first_step_has_the_size_of_the_learning_rate_whatever_the_gradient() -> None:
     for g in (1e-3, 1.0, -1e3):
         p = parameter([0.0])
-        assert walk(AdamW([p], 0.1), p, g) == pytest.approx([-math.copysign(0.1, g)], rel=1e-4)
+        assert step_with(AdamW([p], 0.1), p, g) == pytest.approx([-math.copysign(0.1, g)], rel=1e-4)
 
 
 def test_decay_acts_on_matrices_and_embeddings_not_on_biases_and_gains() -> None:
@@ -92,13 +96,13 @@ def test_decay_acts_on_matrices_and_embeddings_not_on_biases_and_gains() -> None
 def test_the_learning_rate_may_change_between_steps() -> None:
     p = parameter([0.0])
     optimizer = AdamW([p], 0.1, eps=0.0)
-    assert walk(optimizer, p, 1.0) == pytest.approx([-0.1])
+    assert step_with(optimizer, p, 1.0) == pytest.approx([-0.1])
     optimizer.lr = 0.5
-    assert walk(optimizer, p, 1.0) == pytest.approx([-0.6])
+    assert step_with(optimizer, p, 1.0) == pytest.approx([-0.6])
 
 
 @pytest.mark.parametrize("kind", [SGD, AdamW])
-def test_what_has_no_gradient_stays(kind: type[SGD] | type[AdamW]) -> None:
+def test_a_parameter_without_a_gradient_stays(kind: type[SGD] | type[AdamW]) -> None:
     still, moved = parameter([[1.0]]), parameter([[1.0]], [[1.0]])
     kind([still, moved], 0.1).step()
     assert still.item() == 1
@@ -121,25 +125,25 @@ def test_a_step_writes_into_the_array_and_keeps_its_dtype(dtype: str) -> None:
     assert optimizer.m["0"].dtype == optimizer.v["0"].dtype == dtype  # type: ignore[union-attr]
 
 
-def test_a_state_goes_from_one_optimizer_to_another() -> None:
+def test_a_state_moves_from_one_optimizer_to_another() -> None:
     p, q = parameter([[1.0]]), parameter([[1.0]])
     first, second = AdamW([("w", p)], 0.1), AdamW([("w", q)], 0.1)
-    walk(first, p, 1.0, -2.0)
+    step_with(first, p, 1.0, -2.0)
     q.copy_(p.data)
     state = first.state_dict()
     assert sorted(state) == ["m.w", "v.w"]
     second.load_state_dict({name: array.copy() for name, array in state.items()}, first.t)
     assert second.t == 2
-    assert walk(second, q, 3.0, 0.5) == walk(first, p, 3.0, 0.5)
+    assert step_with(second, q, 3.0, 0.5) == step_with(first, p, 3.0, 0.5)
     np.testing.assert_array_equal(second.m["w"], first.m["w"])
 
 
 def test_a_loaded_state_is_a_copy() -> None:
     p = parameter([[1.0]])
     optimizer = AdamW([("w", p)], 0.1)
-    given = {"m.w": np.array([[5.0]]), "v.w": np.array([[6.0]])}
-    optimizer.load_state_dict(given, 3)
-    given["m.w"][:] = 99
+    state = {"m.w": np.array([[5.0]]), "v.w": np.array([[6.0]])}
+    optimizer.load_state_dict(state, 3)
+    state["m.w"][:] = 99
     assert (optimizer.m["w"].item(), optimizer.v["w"].item(), optimizer.t) == (5, 6, 3)
 
 
@@ -169,7 +173,7 @@ def test_parameters_keep_their_names_or_are_numbered() -> None:
     assert name_parameters([p, q]) == {"0": p, "1": q}
     assert name_parameters([("a", p), ("b", q)]) == {"a": p, "b": q}
     assert name_parameters([("a", p), ("again", p)]) == {"a": p}
-    assert name_parameters([Tensor([1.0]), p]) == {"1": p}  # what is frozen stays outside
+    assert name_parameters([Tensor([1.0]), p]) == {"1": p}  # frozen tensors are left out
 
 
 def test_nothing_to_train_is_an_error() -> None:
@@ -235,3 +239,129 @@ def test_clipping_keeps_float32_and_the_array() -> None:
 
 def test_without_gradients_the_norm_is_zero() -> None:
     assert clip_grad_norm([parameter([1.0])], 1.0) == 0
+
+
+# AdamW's arrays
+
+
+def two() -> tuple[Parameter, Parameter]:
+    return Parameter(np.array([1.0, 2.0, 3.0])), Parameter(np.array([[4.0, 5.0], [6.0, 7.0]]))
+
+
+def test_values_move_into_one_array_matrices_first() -> None:
+    bias, weight = two()
+    optimizer = AdamW([("bias", bias), ("weight", weight)], 0.1)
+    assert optimizer.flat[0].tolist() == [4, 5, 6, 7, 1, 2, 3]
+    assert (bias.data.tolist(), weight.data.tolist()) == ([1, 2, 3], [[4, 5], [6, 7]])
+    assert np.shares_memory(bias.data, optimizer.flat[0])
+    assert np.shares_memory(weight.data, optimizer.flat[0])
+    assert list(optimizer.parameters) == ["bias", "weight"]
+
+
+def test_gradients_are_stored_in_the_buffer() -> None:
+    bias, weight = two()
+    optimizer = AdamW([bias, weight], 0.1)
+    (Tensor(np.ones((2, 2))) @ weight).sum().backward()
+    assert weight.grad is weight.grad_buffer
+    assert bias.grad is None
+    assert optimizer.flat[1].tolist() == [2, 2, 2, 2, 0, 0, 0]
+
+
+def test_an_assignment_copies_in() -> None:
+    bias, weight = two()
+    optimizer = AdamW([bias, weight], 0.1)
+    bias.data = np.array([7.0, 8.0, 9.0])
+    assert optimizer.flat[0][4:].tolist() == [7, 8, 9]
+    for wrong in (np.ones(3, np.float32), np.ones(4)):
+        with pytest.raises(TypeError, match=r"has bound it as float64 \(3,\), so it cannot become"):
+            bias.data = wrong
+
+
+def test_freezing_comes_before_the_optimizer() -> None:
+    bias, weight = two()
+    optimizer = AdamW([bias, weight], 0.1)
+    bias.requires_grad = True  # no change
+    with pytest.raises(RuntimeError, match="freeze first, then create the optimizer"):
+        bias.requires_grad = False
+    del optimizer
+    gc.collect()
+    bias.requires_grad = False
+    bias.data = np.ones(2, np.float32)
+    assert (bias.requires_grad, bias.shape) == (False, (2,))
+
+
+def test_a_model_is_converted_before_the_optimizer() -> None:
+    model = Linear(2, 3)
+    optimizer = AdamW(model.parameters(), 0.1)
+    with pytest.raises(TypeError, match="convert the model first"):
+        model.astype(np.float64)
+    assert optimizer.flat[0].dtype == np.float32
+    with pytest.raises(TypeError, match="parameters must have one dtype, got float32 and float64"):
+        AdamW([Parameter(np.ones(1)), Parameter(np.ones(1, np.float32))], 0.1)
+
+
+def test_frozen_parameters_stay_where_they_are() -> None:
+    bias, weight = two()
+    weight.requires_grad = False
+    before = weight.data
+    AdamW([bias, weight], 0.1)
+    assert weight.data is before
+
+
+def test_the_later_optimizer_owns_the_parameters() -> None:
+    bias, weight = two()
+    first, second = AdamW([bias, weight], 0.1), AdamW([bias, weight], 0.1)
+    for p in (bias, weight):
+        p.grad = np.ones_like(p.data)
+    second.step()
+    with pytest.raises(RuntimeError, match="a later optimizer owns 1"):
+        first.step()
+
+
+def test_an_assigned_gradient_counts() -> None:
+    bias, weight = two()
+    optimizer = AdamW([bias, weight], 0.1, weight_decay=0)
+    bias.grad = np.array([1.0, -1.0, 0.0])
+    optimizer.step()  # the first step of AdamW is lr · sign(g)
+    np.testing.assert_allclose(bias.data, [0.9, 2.1, 3.0], rtol=1e-7)
+    assert weight.data.tolist() == [[4, 5], [6, 7]]  # no gradient
+
+
+@pytest.mark.parametrize("n_threads", ["1", "2", "5"])
+@pytest.mark.parametrize("chunk", [1, 3, 7, 2**17])
+def test_chunks_and_threads_change_no_bit(chunk: int, n_threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained() -> list[np.ndarray]:
+        rng = np.random.default_rng(0)
+        parameters = [
+            Parameter(rng.standard_normal(shape).astype(np.float32)) for shape in ((5,), (3, 4), (1,), (2, 2))
+        ]
+        optimizer = AdamW(parameters, 0.1, weight_decay=0.1)
+        for step in range(4):
+            for i, p in enumerate(parameters):
+                p.grad = None if i == step else rng.standard_normal(p.shape).astype(np.float32)
+            optimizer.step()
+        return [p.data.copy() for p in parameters]
+
+    expected = trained()
+    monkeypatch.setattr(optim, "CHUNK", chunk)
+    monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 1)
+    monkeypatch.setenv("NANOGRAD_THREADS", n_threads)
+    for a, b in zip(trained(), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sums_of_shards_are_added_in_order() -> None:
+    dxs = [
+        np.array([1e8, 1.0, 2.0], np.float32),
+        np.array([1.0, 1.0, 2.0], np.float32),
+        np.array([-1e8, 1, 2], np.float32),
+    ]
+    bound, free = Parameter(np.zeros(3, np.float32)), Tensor(np.zeros(3, np.float32), requires_grad=True)
+    optimizer = AdamW([bound], 0.1)
+    for leaf in (bound, free):
+        accumulate_grads(leaf, [dx.copy() for dx in dxs])
+        expected = (dxs[0] + dxs[1]) + dxs[2]
+        np.testing.assert_array_equal(leaf.grad, expected)
+        accumulate_grad(leaf, np.ones(3, np.float32), False)
+        np.testing.assert_array_equal(leaf.grad, expected + 1)
+    assert bound.grad is optimizer.gradients["0"]

@@ -1,5 +1,7 @@
-"""The tape: every path counts once, and backward keeps its promises."""
+"""The tape: every path counts once; a gradient shares memory with nothing; arrays are freed as early as possible."""
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 import nanograd as ng
 from nanograd import Op, Tensor, gradcheck
-from nanograd.tape import backpropagate
+from nanograd.tape import _add, backpropagate
 
 
 def leaf(*values: Any) -> Tensor:
@@ -17,12 +19,12 @@ def leaf(*values: Any) -> Tensor:
 
 
 def user_op(name: str, forward: Any, backward: Any) -> Op:
-    """Make an op of two functions of any name."""
+    """Return an op of two functions of any name."""
     forward.__name__, backward.__name__ = f"{name}_forward", f"{name}_backward"
     return Op(forward, backward)
 
 
-# Paths add
+# Paths
 
 
 def test_both_edges_of_x_plus_x_count() -> None:
@@ -40,17 +42,17 @@ def test_all_uses_of_a_leaf_add() -> None:
 def test_a_diamond() -> None:
     x = leaf(2.0)
     h = x * x  # h = x²
-    (h * 3 + h * h).backward()  # 3x² + x⁴, slope 6x + 4x³ = 12 + 32
+    (h * 3 + h * h).backward()  # 3x² + x⁴, derivative 6x + 4x³ = 12 + 32
     assert x.grad == [44.0]
 
 
-def test_a_node_is_passed_only_after_all_its_uses() -> None:
+def test_a_node_is_visited_after_all_its_uses() -> None:
     x = leaf(2.0)
     h = x * x
     long = h * 1
     for _ in range(5):
         long = long * 1
-    (h + long).backward()  # the short path arrives at h first, and must wait: 2 · 2x
+    (h + long).backward()  # the short path reaches h first, and waits for the other: 2 · 2x
     assert x.grad == [8.0]
 
 
@@ -61,7 +63,7 @@ def test_many_uses_of_one_intermediate(shape: tuple[int, ...], uses: int) -> Non
     h = x * 1
     y = h
     for _ in range(uses - 1):
-        y = y + h  # add passes dy on as it is, so no contribution may be written into
+        y = y + h  # add returns dy itself, so no contribution may be written into
     y.backward(np.ones(shape))
     np.testing.assert_array_equal(x.grad, np.full(shape, float(uses)))
 
@@ -76,7 +78,7 @@ def test_fifty_thousand_ops_in_a_row() -> None:
     y = x
     for _ in range(50_000):
         y = y + 1
-    del y  # a graph that is thrown away is as deep
+    del y  # freeing a deep graph does not recurse either
 
 
 OPERATIONS = [
@@ -100,22 +102,22 @@ OPERATIONS = [
     steps=st.lists(st.tuples(st.integers(0, len(OPERATIONS) - 1), st.integers(1, 4), st.integers(1, 4)), max_size=14),
     seed=st.integers(0, 99),
 )
-def test_a_random_graph_has_the_slope_of_its_function(steps: list[tuple[int, int, int]], seed: int) -> None:
+def test_a_random_graph_has_the_gradient_of_its_function(steps: list[tuple[int, int, int]], seed: int) -> None:
     def graph(x: Tensor, y: Tensor) -> Tensor:
-        made = [x, y]
+        tensors = [x, y]
         for operation, i, j in steps:  # operands among the last four, so that most are used again and again
-            a, b = made[-min(i, len(made))], made[-min(j, len(made))]
-            made.append(ng.tanh(OPERATIONS[operation](a, b)))
-        return made[-1] + made[len(made) // 2] * x
+            a, b = tensors[-min(i, len(tensors))], tensors[-min(j, len(tensors))]
+            tensors.append(ng.tanh(OPERATIONS[operation](a, b)))
+        return tensors[-1] + tensors[len(tensors) // 2] * x
 
     rng = np.random.default_rng(seed)
     gradcheck(graph, rng.standard_normal((2, 2)), rng.standard_normal((2, 2)))
 
 
-# What backward promises
+# backward
 
 
-def test_leaves_accumulate_over_calls_and_intermediates_keep_nothing() -> None:
+def test_gradients_accumulate_in_leaves_and_not_in_intermediates() -> None:
     x = leaf(3.0)
     h = x * 2
     (h * 5).backward()
@@ -133,7 +135,7 @@ def test_a_leaf_may_be_the_root() -> None:
     assert gradient == [2.0]
 
 
-def test_a_second_backward_says_that_the_graph_is_gone() -> None:
+def test_a_second_backward_is_an_error() -> None:
     x = leaf(3.0)
     y = ng.exp(x)
     y.backward()
@@ -141,7 +143,7 @@ def test_a_second_backward_says_that_the_graph_is_gone() -> None:
         y.backward()
 
 
-def test_a_second_loss_on_a_shared_trunk_says_so_too() -> None:
+def test_a_second_loss_on_a_shared_trunk_is_an_error_too() -> None:
     h = ng.exp(leaf(3.0))
     (h * 2).backward()
     with pytest.raises(RuntimeError, match="the graph at exp was walked before"):
@@ -182,25 +184,25 @@ def test_a_gradient_may_be_a_list_a_number_or_a_tensor() -> None:
     np.testing.assert_array_equal(x.grad, [4.5, 8.5])
 
 
-def test_what_does_not_require_grad_gets_none_and_cuts() -> None:
+def test_frozen_and_detached_tensors_get_no_gradient() -> None:
     x, frozen = leaf(3.0), Tensor([2.0])
-    ((x * frozen).detach() * x).backward()  # 6 x, the 6 taken as a constant
+    ((x * frozen).detach() * x).backward()  # 6 x with a constant 6
     assert x.grad == [6.0]
     assert frozen.grad is None
 
 
-def test_sink_is_called_once_for_each_use() -> None:
+def test_the_callback_is_called_once_per_use() -> None:
     x, calls = leaf(3.0), []
     y = x * 2 + x
     assert y.node is not None
     backpropagate([(y.node, np.ones(1))], lambda tensor, dx, owned: calls.append((tensor is x, float(dx[0]), owned)))
-    assert sorted(calls) == [(True, 1.0, False), (True, 2.0, True)]  # add passes its dy on: nobody owns it
+    assert sorted(calls) == [(True, 1.0, False), (True, 2.0, True)]  # add returns its dy: not owned
     assert x.grad is None
     with pytest.raises(RuntimeError, match="walked before"):
         y.backward()
 
 
-# Mistakes of an op
+# Errors of an op
 
 
 @pytest.mark.parametrize(
@@ -232,3 +234,140 @@ def test_none_from_every_use_means_no_gradient() -> None:
     x = leaf(1.0)
     (stop(x * 2) + stop(x)).backward()
     assert x.grad is None
+
+
+# Ownership of gradients
+
+
+def assert_apart(*arrays: np.ndarray) -> None:
+    for i, a in enumerate(arrays):
+        for b in arrays[i + 1 :]:
+            assert not np.may_share_memory(a, b)
+
+
+def test_gradients_share_memory_with_nothing() -> None:
+    a, b, c = leaf(1.0, 2.0), leaf(3.0, 4.0), leaf(5.0, 6.0)
+    gradient = np.array([1.0, 10.0])
+    (a + b + c.reshape(2, 1).T.squeeze(0)).backward(gradient)  # every op returns dy or a view of it
+    assert_apart(gradient, *[x.grad for x in (a, b, c)], *[x.data for x in (a, b, c)])
+    a.grad += 100
+    for array in (b.grad, c.grad, gradient):
+        np.testing.assert_array_equal(array, [1, 10])
+
+
+def test_an_array_returned_twice_is_not_owned() -> None:
+    def twice_backward(dy: np.ndarray, saved: Any, needs: Any) -> tuple[Any, ...]:
+        both = dy * 2
+        return both, both[:]
+
+    twice = user_op("twice", lambda a, b: (a + b, None), twice_backward)
+    a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    twice(a, b).backward(np.ones(2))
+    assert_apart(a.grad, b.grad)
+    c = leaf(1.0, 2.0)
+    h, k = c * 1, c * 1
+    (twice(h, k) + h * 3).backward(np.ones(2))  # h adds its second contribution: k's first must not change
+    np.testing.assert_array_equal(c.grad, [7, 7])  # 2 + 2 + 3
+
+
+def test_the_gradient_passed_to_backward_is_not_written_into() -> None:
+    x, gradient = leaf(1.0, 2.0), np.array([1.0, 10.0])
+    h = x * 1
+    (h + h + h * 2 + h).backward(gradient)
+    np.testing.assert_array_equal(gradient, [1, 10])
+    np.testing.assert_array_equal(x.grad, [5, 50])
+
+
+def test_a_broadcast_view_becomes_a_full_array() -> None:
+    x = leaf([1.0, 2.0], [3.0, 4.0])
+    x.sum().backward()
+    assert x.grad.flags.writeable
+    assert x.grad.flags.c_contiguous
+    x.grad[0, 0] = 9
+    np.testing.assert_array_equal(x.grad, [[9, 1], [1, 1]])
+
+
+def test_an_array_that_backward_allocated_is_owned() -> None:
+    fresh: list[np.ndarray] = []
+    received: list[np.ndarray] = []
+
+    def fresh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+        fresh.append(dy * 2)
+        return (fresh[-1],)
+
+    def spy_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+        received.append(dy)
+        return (dy,)
+
+    make = user_op("make", lambda x: (x * 2, None), fresh_backward)
+    spy = user_op("spy", lambda x: (x * 1, None), spy_backward)
+    x = leaf(1.0, 2.0)
+    make(x).backward(np.ones(2))
+    assert x.grad is fresh[0], "a leaf keeps an owned array"
+    h = spy(x)
+    (h + make(h)).backward(np.ones(2))
+    assert received[0] is fresh[1], "a residual join adds into the owned contribution"
+    np.testing.assert_array_equal(x.grad, [5, 5])  # 2 + 1 + 2
+
+
+@pytest.mark.parametrize("a_owned", [False, True])
+@pytest.mark.parametrize("b_owned", [False, True])
+def test_a_sum_is_owned_and_reuses_an_owned_array(a_owned: bool, b_owned: bool) -> None:
+    a, b = np.array([1.0, 2.0]), np.array([10.0, 20.0])
+    total, owned = _add(a, a_owned, b, b_owned)
+    assert owned
+    np.testing.assert_array_equal(total, [11, 22])
+    assert (total is a, total is b) == (a_owned, b_owned and not a_owned)
+
+
+# Lifetime of arrays
+
+
+def test_a_step_leaves_no_cycle() -> None:
+    def step() -> None:
+        w, b = Tensor(np.ones((3, 3)), requires_grad=True), Tensor(np.ones(3), requires_grad=True)
+        h = ng.gelu(ng.linear(ng.layernorm(w), w, b))
+        ng.cross_entropy(h + h @ w, np.array([0, 1, 2])).backward()
+
+    step()
+    gc.collect()
+    gc.disable()
+    try:
+        step()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_an_activation_that_no_backward_needs_is_freed() -> None:
+    x = leaf(1.0, 2.0)
+    h = x * 2
+    seen = weakref.ref(h.data)
+    y = h + 1  # add saves shapes only
+    del h
+    assert seen() is None
+    y.backward(np.ones(2))
+
+
+def test_backward_frees_saved_arrays_as_it_goes() -> None:
+    alive: list[bool] = []
+
+    def probe_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
+        alive.append(seen() is not None)
+        return (dy,)
+
+    probe = user_op("probe", lambda x: (x * 1, None), probe_backward)
+    x = leaf(1.0, 2.0)
+    h = ng.exp(probe(x))
+    seen = weakref.ref(h.data)  # exp saves it
+    y = h * 1
+    del h
+    assert seen() is not None
+    y.backward(np.ones(2))
+    assert alive == [False]
+
+
+def test_nothing_is_recorded_for_constants() -> None:
+    y = Tensor([1.0]) * 2 + 1
+    assert not y.requires_grad
+    assert y.node is None

@@ -96,7 +96,7 @@ def test_profiled_steps_are_real_steps(capsys: Output) -> None:
 def test_the_rest_by_hand() -> None:
     measured = Profile()
     measured.elapsed = 3.0
-    main_thread = measured._here()
+    main_thread = measured._current_thread()
     for name, seconds in (("batch", 0.5), ("shards", 1.0)):
         main_thread.calls["region", name] = 2
         main_thread.seconds["region", name] = seconds

@@ -122,7 +122,7 @@ def backward_calls(how: str) -> dict[str, int]:
     freeze(model, how)
     with profile() as measured:
         ops.cross_entropy(model(IDS), np.array([0, 1, 2])).backward()
-    return {name: n for (kind, name), n in measured._here().calls.items() if kind == "backward"}
+    return {name: n for (kind, name), n in measured._current_thread().calls.items() if kind == "backward"}
 
 
 def test_a_frozen_part_takes_no_part_in_the_backward() -> None:
@@ -155,5 +155,5 @@ def test_the_optimizer_keeps_averages_of_what_trains_alone() -> None:
     freeze(model, "all_but_head")
     optimizer = AdamW(model.named_parameters(), 0.1)
     assert set(optimizer.state_dict()) == {f"{kind}.head.{name}" for kind in "mv" for name in ("weight", "bias")}
-    with pytest.raises(RuntimeError, match="freeze first, then make the optimizer"):
+    with pytest.raises(RuntimeError, match="freeze first, then create the optimizer"):
         model.head.weight.requires_grad = False

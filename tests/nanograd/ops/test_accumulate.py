@@ -59,3 +59,14 @@ def test_cumsum_by_hand() -> None:
 def test_cumsum_needs_an_axis(x: np.ndarray, axis: Any) -> None:
     with pytest.raises(ValueError, match=r"cumsum: name an axis of x, such as axis=-1; got axis="):
         ng.cumsum(x, axis=axis)
+
+
+def test_std_of_equal_entries_has_gradient_zero() -> None:
+    np.testing.assert_array_equal(pulled(ng.std, np.full((2, 7), 0.1), [1, -2], axis=1), 0)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e-30), (np.float64, 1e-200), (np.float64, 1e200)])
+def test_a_norm_neither_vanishes_nor_overflows(dtype: Any, size: float) -> None:
+    x = Tensor((np.array([3.0, 4.0]) * size).astype(dtype), requires_grad=True)
+    assert x.norm().item() == pytest.approx(5 * size, rel=1e-6)
+    np.testing.assert_allclose(ng.grad(x.norm(), x), [0.6, 0.8], rtol=1e-6)

@@ -57,3 +57,11 @@ def test_abs_by_hand() -> None:
     np.testing.assert_array_equal(ng.abs(np.array([-2.0, 0.0, 3.0])), [2, 0, 3])
     [dx] = pulled(ng.abs, [-2.0, 0.0, 3.0], dy=[5, 5, 5])
     np.testing.assert_array_equal(dx, [-5, 0, 5])
+
+
+def test_a_nan_passes_the_gradient_to_both_inputs() -> None:
+    a, b = [np.nan, 1.0], [0.0, 0.0]
+    for op in (ng.maximum, ng.minimum):
+        for xs in ((a, b), (b, a)):
+            assert [dx[0] for dx in pulled(op, *xs, dy=[2, 3])] == [2, 2]
+    assert pulled(ng.relu, a, dy=[2, 3])[0].tolist() == [2, 3]

@@ -63,3 +63,13 @@ def test_float32_far_from_zero() -> None:
 def test_weight_and_bias_must_fit(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"layernorm: {name} must have shape \(6,\), x's last axis, got \("):
         ng.layernorm(X, **{name: np.ones(shape)})
+
+
+@pytest.mark.parametrize("size", [7, 48, 768])
+def test_equal_features_give_zero_however_large_they_are(size: int) -> None:
+    x = Tensor(np.full((1, size), 1e4 + 0.1, np.float32), requires_grad=True)
+    dy = np.random.default_rng(0).standard_normal((1, size)).astype(np.float32)
+    y = ng.layernorm(x, eps=0.01)
+    np.testing.assert_allclose(y.data, 0, atol=1e-6)
+    y.backward(dy)
+    np.testing.assert_allclose(x.grad, (dy - dy.mean()) / 0.1, rtol=1e-4, atol=1e-4)  # n = 0, and 1/σ is 1/√eps

@@ -117,3 +117,13 @@ def test_there_and_back_has_slope_one(there: Any, back: Any) -> None:
     np.testing.assert_allclose(y.data, x.data, rtol=1e-14)
     y.backward(np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(x.grad, [1, 2, 3], rtol=1e-14)
+
+
+def test_powers_at_the_edges() -> None:
+    x = leaf(np.inf, -np.inf, np.nan, 0.0)
+    (x**0).backward([1, 2, 3, 4])
+    assert x.grad.tolist() == [0.0] * 4  # x⁰ is a constant
+    b = leaf(-1.0, -3.0, 0.0, 2.0)
+    with np.errstate(divide="ignore"):
+        (0.0**b).backward([1, 2, 3, 4])
+    assert b.grad.tolist() == [-np.inf, -np.inf, 0.0, 0.0]

@@ -74,3 +74,17 @@ def test_the_two_triangles_make_the_matrix() -> None:
 def test_a_triangle_needs_a_matrix(op: ng.Op, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"{op.name}: x must have at least two axes, got shape \("):
         op(np.ones(shape))
+
+
+def test_a_fill_value_promotes_integers_only_if_it_is_a_fraction() -> None:
+    i, mask = Tensor([1, 2, 3]), [True, False, True]
+    assert {i.clip(0.5, 2.5).dtype, i.masked_fill(mask, 1.5).dtype} == {np.dtype(np.float32)}
+    assert {i.clip(1, 2).dtype, i.masked_fill(mask, 1).dtype} == {np.dtype(np.int64)}
+
+
+def test_a_scalar_array_as_an_option_does_not_widen() -> None:
+    x, mask = Tensor([1.0, 2.0]), [True, False]
+    for y in (x.masked_fill(mask, np.array(2.0)), x.masked_fill(mask, Tensor(np.float64(1))), x.clip(np.array(0.2))):
+        assert y.dtype == np.float32
+    with pytest.raises(TypeError, match="clip: the option low takes no Tensor"):
+        x.clip(Tensor([1.0, 2.0]))

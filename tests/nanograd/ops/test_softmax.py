@@ -62,3 +62,8 @@ def test_a_row_of_minus_infinities() -> None:
 
 def test_nan_is_not_hidden() -> None:
     assert np.isnan(ng.softmax(np.array([np.nan, 1.0]))).all()
+
+
+def test_softmax_of_a_number_is_one() -> None:
+    assert (ng.softmax(3.0), ng.log_softmax(3.0)) == (1.0, 0.0)
+    assert (pulled(ng.softmax, 3.0, 2.0), pulled(ng.log_softmax, 3.0, 2.0)) == (0.0, 0.0)
