@@ -1,4 +1,12 @@
-"""Drills: write a backward, and be told what is wrong with it; from one product to a GPT that learns with yours."""
+"""Drills: the learner writes a backward, and the grader names what is wrong with it; from a product to a whole GPT.
+
+drill.py        what a drill consists of, and the file that a learner starts from
+arithmetic.py … block.py   the drills, in the order of TOPICS
+call.py, diagnosis.py, grade.py   calling a learner's backward, describing a wrong gradient, the stages of the grader
+train_gpt.py    training a small GPT with the learner's attention
+check_file.py   grading a file in a process of its own
+command.py      python -m nanograd drill
+"""
 
 from nanograd.study.drills.activations import GELU_TANH, RELU, SIGMOID, SWIGLU, TANH
 from nanograd.study.drills.arithmetic import ADD, DIV, EXP, LOG, MUL, SUB
@@ -11,15 +19,15 @@ from nanograd.study.drills.normalization import LAYERNORM, RMSNORM
 from nanograd.study.drills.reductions import MEAN, SUM
 from nanograd.study.drills.softmax import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX
 
-RUNGS: dict[str, tuple[Drill, ...]] = {
-    "one number": (MUL, ADD, SUB, DIV, EXP, LOG),
-    "many into one": (SUM, MEAN),
-    "moved and mixed": (MATMUL, TRANSPOSE, RESHAPE, LINEAR),
-    "bends": (RELU, SIGMOID, TANH, GELU_TANH, SWIGLU),
-    "probabilities": (SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY),
-    "normalised": (RMSNORM, LAYERNORM),
-    "tables and chance": (EMBEDDING, TIED, DROPOUT),
+TOPICS: dict[str, tuple[Drill, ...]] = {
+    "arithmetic": (MUL, ADD, SUB, DIV, EXP, LOG),
+    "reductions": (SUM, MEAN),
+    "matrices and axes": (MATMUL, TRANSPOSE, RESHAPE, LINEAR),
+    "activations": (RELU, SIGMOID, TANH, GELU_TANH, SWIGLU),
+    "softmax and cross-entropy": (SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY),
+    "normalization": (RMSNORM, LAYERNORM),
+    "embedding and dropout": (EMBEDDING, TIED, DROPOUT),
     "attention": (ATTENTION, FLASH),
     "the GPT": (BLOCK, TRAIN),
 }
-DRILLS: dict[str, Drill] = {drill.name: drill for rung in RUNGS.values() for drill in rung}
+DRILLS: dict[str, Drill] = {drill.name: drill for drills in TOPICS.values() for drill in drills}

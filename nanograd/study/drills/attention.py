@@ -1,4 +1,4 @@
-"""Drills: attention, flash, and train, in which attention's backward trains a GPT."""
+"""Drills: attention, flash, and train, in which the learner's multi-head attention trains a GPT."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from nanograd.study.drills.drill import Drill, Mutant
 
 
 def attention_forward(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Attend, every token to itself and earlier ones: S = scale q kᵀ, P = softmax(S), y = P v, with scale = 1/√D.
+    """Causal attention: S = scale q kᵀ, P = softmax(S), y = P v, with scale = 1/√D.
 
     q, k, v and y are (…, T, D), P is (…, T, T). S is -∞ where a key is later than the query, so P is 0 there.
     """
@@ -23,59 +23,59 @@ def attention_forward(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.n
 
 
 def attention_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A matrix product, a softmax, a matrix product: three backwards in a row."""
+    """Go back through a matrix product, a softmax and a matrix product."""
     q, k, v, p, scale = saved
     dv = np.swapaxes(p, -1, -2) @ dy
     dp = dy @ np.swapaxes(v, -1, -2)
-    ds = p * (dp - (p * dp).sum(axis=-1, keepdims=True))  # 0 where p is: no future
+    ds = p * (dp - (p * dp).sum(axis=-1, keepdims=True))  # 0 where p is 0: later keys
     return scale * ds @ k, scale * np.swapaxes(ds, -1, -2) @ q, dv
 
 
-_QKV = [
+_ODD_SHAPES = [
     case("two leading axes", normal(2, 2, 3, 2), normal(2, 2, 3, 2), normal(2, 2, 3, 2)),
     case("as many tokens as features", normal(3, 3), normal(3, 3), normal(3, 3)),
     case("one token", normal(1, 2), normal(1, 2), normal(1, 2)),
     case("no batch", normal(0, 2, 3), normal(0, 2, 3), normal(0, 2, 3)),
 ]
-_SHARP = [case("sharp looks", exactly([[60.0, 0.0], [0.0, 60.0], [60.0, 60.0]]), normal(3, 2), normal(3, 2))]
-_STEEP = Mutant("√D again", "scale is 1/√D; this multiplies by √D", "scale * ds @ k", "ds @ k / scale")
+_NEARLY_ONE_HOT = [
+    case("nearly one-hot", exactly([[60.0, 0.0], [0.0, 60.0], [60.0, 60.0]]), normal(3, 2), normal(3, 2))
+]
+_INVERSE_SCALE = Mutant("√D again", "scale is 1/√D; this multiplies by √D", "scale * ds @ k", "ds @ k / scale")
 
 ATTENTION = Drill(
-    "attention",
-    attention_forward,
-    attention_backward,
-    question="y = P v is a product, P = softmax(S) you have solved, S = scale q kᵀ is a product again. Walk back "
+    attention_forward, attention_backward,
+    question="y = P v is a product, P = softmax(S) is solved already, S = scale q kᵀ is a product again. Go back "
     "through the three. Does the causal mask need a line of its own?",
     hints=(
-        "dv = Pᵀ dy: a value gets from every query as much as that looked at it. dP = dy vᵀ.",
-        "dS = P (dP - Σ_keys P dP), row by row. Where P is 0, so is dS: the mask has done its work.",
-        "dq = scale dS k, dk = scale dSᵀ q. Transpose the last two axes alone.",
+        "dv = Pᵀ dy: every query adds its dy, multiplied by its attention probability. dP = dy vᵀ.",
+        "dS = P (dP - Σ_keys P dP), row by row. Where P is 0, so is dS: the mask needs no line.",
+        "dq = scale dS k, dk = scale dSᵀ q. Transpose only the last two axes.",
     ),
     cases=[case("four tokens", normal(4, 3), normal(4, 3), normal(4, 3))],
-    odd=_QKV,
-    extremes=_SHARP,
+    odd_shapes=_ODD_SHAPES,
+    extreme_values=_NEARLY_ONE_HOT,
     mutants=[
-        Mutant("scale forgotten", "scale stands in S, so it stands in dq and dk", "scale * ds @ k", "ds @ k"),
-        Mutant("softmax not pulled back", "S goes through softmax: dS is not dP",
+        Mutant("scale forgotten", "S has the factor scale, so dq and dk have it too", "scale * ds @ k", "ds @ k"),
+        Mutant("softmax skipped", "P is the softmax of S: dS is not dP",
                "p * (dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
-        Mutant("sum over queries", "the sum goes over keys, the last axis of P",
+        Mutant("sum over queries", "sum over keys, the last axis of P",
                "(p * dp).sum(axis=-1", "(p * dp).sum(axis=-2"),
-        Mutant("dk turned", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
-        Mutant("dv turned", "dv = Pᵀ dy: P must be transposed", "np.swapaxes(p, -1, -2) @ dy", "p @ dy"),
-        Mutant("future seen", "P outside the softmax lets dS be nonzero where a query may not look",
+        Mutant("dk without ᵀ", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
+        Mutant("dv without ᵀ", "dv = Pᵀ dy: P must be transposed", "np.swapaxes(p, -1, -2) @ dy", "p @ dy"),
+        Mutant("later keys", "P must multiply the whole difference: dS is 0 for keys later than the query",
                "p * (dp -", "p * dp - ("),
-        _STEEP,
+        _INVERSE_SCALE,
     ],
 )  # fmt: skip
 
 
 def flash_forward(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Attend as `attention` does, and save one number a query instead of P: lse = ln Σ_keys exp(S).
+    """Compute `attention`, but save one number per query instead of P: lse = ln Σ_keys exp(S).
 
     q, k, v and y are (…, T, D), lse is (…, T, 1).
     """
-    s = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])  # (…, T, T), which is not kept
+    s = q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])  # (…, T, T), not saved
     s = np.where(np.tri(s.shape[-1], dtype=bool), s, -np.inf)
     top = s.max(axis=-1, keepdims=True, initial=-np.inf)
     lse = top + np.log(np.exp(s - top).sum(axis=-1, keepdims=True))
@@ -84,9 +84,9 @@ def flash_forward(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarr
 
 
 def flash_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make P again from S and lse. Its row sum needs no P: Σ_keys P dP = Σ_keys P (dy v) = dy y, the sum over D.
+    """Recompute P from S and lse. The row sum needs no P: Σ_keys P dP = Σ_keys P (dy v) = dy y, summed over D.
 
-    (Dao et al. 2022, arXiv:2205.14135, algorithm 4; there in blocks, so that no (T, T) array is ever whole.)
+    (Dao et al. 2022, arXiv:2205.14135, algorithm 4, which works in blocks and never holds a whole (T, T) array.)
     """
     q, k, v, y, lse = saved
     scale = 1 / math.sqrt(q.shape[-1])
@@ -99,49 +99,47 @@ def flash_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray, 
 
 
 FLASH = Drill(
-    "flash",
-    flash_forward,
-    flash_backward,
-    question="P was not saved. How is it made again from q, k and lse, without a maximum or a sum? And can the row sum "
-    "Σ_keys P dP be had from dy and y alone?",
+    flash_forward, flash_backward,
+    question="P was not saved. How do you recompute it from q, k and lse, without a maximum or a sum? And how does the "
+    "row sum Σ_keys P dP follow from dy and y alone?",
     hints=(
         "softmax is exp(S - ln Σ exp(S)): P = exp(S - lse), and 0 for keys later than the query.",
-        "Σ_s P_ts dP_ts = Σ_s P_ts Σ_d dy_td v_sd: swap the sums, and Σ_s P_ts v_sd is y_td.",
+        "Σ_s P_ts dP_ts = Σ_s P_ts Σ_d dy_td v_sd. Swap the sums: Σ_s P_ts v_sd is y_td.",
         "row = (dy y) summed over D; dS = P (dy vᵀ - row); then dq, dk, dv as in `attention`.",
     ),
     cases=[case("four tokens", normal(4, 3), normal(4, 3), normal(4, 3))],
-    odd=_QKV,
-    extremes=_SHARP,
+    odd_shapes=_ODD_SHAPES,
+    extreme_values=_NEARLY_ONE_HOT,
     mutants=[
-        Mutant("lse not taken away", "P = exp(S - lse); exp(S) is not normalised", " - lse)", ")"),
-        Mutant("no mask", "P is 0 for keys later than the query, and must be made so again",
+        Mutant("lse not subtracted", "P = exp(S - lse); exp(S) is not normalised", " - lse)", ")"),
+        Mutant("no mask", "P is 0 for keys later than the query: apply the mask again",
                "p = np.where(np.tri(p.shape[-1], dtype=bool), p, 0)", "pass"),
         Mutant("no row sum", "softmax's - Σ_keys P dP, here dy y, is missing", " - row)", ")"),
-        Mutant("row of v", "the row sum is of dy y, not of dy v", "(dy * y).sum", "(dy * v).sum"),
-        Mutant("scale left out of S", "S holds the scale: P made without it is another P",
+        Mutant("row of v", "the row sum is over dy y, not over dy v", "(dy * y).sum", "(dy * v).sum"),
+        Mutant("scale left out of S", "S has the factor scale: without it P is another P",
                "np.exp(scale * q @", "np.exp(q @"),
-        Mutant("mask turned", "np.tri keeps keys up to the query; its transpose keeps the future",
+        Mutant("mask transposed", "np.tri keeps keys up to the query; its transpose keeps later ones",
                "np.tri(p.shape[-1], dtype=bool)", "np.tri(p.shape[-1], dtype=bool).T"),
-        Mutant("dk turned", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
-        _STEEP,
+        Mutant("dk without ᵀ", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
+        _INVERSE_SCALE,
     ],
 )  # fmt: skip
 
 
 def heads_forward(qkv: np.ndarray, *, n_heads: int) -> tuple[np.ndarray, Any]:
-    """Attend with several heads: qkv (B, T, 3 C) → y (B, T, C), where C = H D and H = n_heads.
+    """Multi-head causal attention: qkv (B, T, 3 C) → y (B, T, C), where C = H D and H = n_heads.
 
-    A token's row of qkv holds the queries of all heads, then their keys, then their values; its row of y what each head
-    found, side by side. Within a head it is `attention`. Saved are q, k, v (B, H, T, D), P (B, H, T, T) and the scale.
+    A token's row of qkv holds the queries of all heads, then their keys, then their values. Its row of y holds the results
+    of all heads, side by side. Every head computes `attention`. Saved are q, k, v (B, H, T, D), P (B, H, T, T) and scale.
     """
     B, T, width = qkv.shape
-    q, k, v = qkv.reshape(B, T, 3, n_heads, width // (3 * n_heads)).transpose(2, 0, 3, 1, 4)  # (B, H, T, D) each
+    q, k, v = qkv.reshape(B, T, 3, n_heads, width // (3 * n_heads)).transpose(2, 0, 3, 1, 4)  # three of (B, H, T, D)
     y, saved = attention_forward(q, k, v)
     return y.transpose(0, 2, 1, 3).reshape(B, T, width // 3), saved
 
 
 def heads_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Cut dy into heads, pull each back, and lay the parts where they came from."""
+    """Split dy into heads, go back through attention, and put dq, dk and dv in the order of qkv."""
     q, k, v, p, scale = saved
     B, H, T, D = q.shape
     dy = dy.reshape(B, T, H, D).transpose(0, 2, 1, 3)  # (B, H, T, D)
@@ -152,40 +150,38 @@ def heads_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
 
 
 TRAIN = Drill(
-    "train",
-    heads_forward,
-    heads_backward,
+    heads_forward, heads_backward, name="train",
     imports="from nanograd.study.drills.attention import attention_forward",
-    question="The last one: multi-head attention as it stands in the GPT. When it is right, a small GPT with your "
-    "backward in both its blocks is trained on the documentation of Python, beside one with the reference's: "
-    "the losses must fall alike. Bring your solution of `attention`; what is new is where the numbers lie.",
+    question="The last drill: multi-head attention as the GPT uses it. When it is right, a small GPT with your backward "
+    "in both of its blocks is trained on the documentation of Python, and so is one with the reference: their "
+    "losses must agree. Start from your solution of `attention`; only the layout of the arrays is new.",
     hints=(
-        "Undo the forward from its end: y was transposed (0, 2, 1, 3) and reshaped; dy is reshaped to (B, T, H, D) first.",
-        "Within the heads it is attention's backward on (B, H, T, D), which gives dq, dk and dv of that shape.",
+        "Undo the forward from its end. y was transposed (0, 2, 1, 3), then reshaped: reshape dy to (B, T, H, D) first.",
+        "Then it is the backward of attention on (B, H, T, D), which gives dq, dk and dv of that shape.",
         "np.stack([dq, dk, dv]) is (3, B, H, T, D); bring it to (B, T, 3, H, D), then to (B, T, 3 H D).",
     ),
     cases=[case("two heads", normal(2, 3, 12), n_heads=2)],
-    odd=[
+    odd_shapes=[
         case("one head", normal(1, 4, 6), n_heads=1),
-        case("heads as many as tokens", normal(2, 2, 12), n_heads=2),
+        case("as many heads as tokens", normal(2, 2, 12), n_heads=2),
         case("heads of one feature", normal(1, 3, 9), n_heads=3),
         case("no batch", normal(0, 3, 6), n_heads=1),
     ],
-    extremes=[case("sharp looks", exactly([[[60.0, 0, 1, 2, 1, 0], [0, 60.0, 2, 0, 0, 1]]]), n_heads=1)],
+    extreme_values=[case("nearly one-hot", exactly([[[60.0, 0, 1, 2, 1, 0], [0, 60.0, 2, 0, 0, 1]]]), n_heads=1)],
     trains=True,
     mutants=[
-        Mutant("heads mixed", "dy is (B, T, H D): reshape first, then move the heads",
+        Mutant("heads mixed", "dy is (B, T, H D): reshape first, then move the head axis",
                "dy.reshape(B, T, H, D).transpose(0, 2, 1, 3)", "dy.reshape(B, H, T, D)"),
         Mutant("order of q, k, v", "qkv holds queries, then keys, then values",
                "np.stack([dq, dk, dv])", "np.stack([dk, dq, dv])"),
-        Mutant("laid out by heads", "a row is all of q, then all of k, then all of v; this goes head by head",
+        Mutant("ordered by heads", "a row is all of q, then all of k, then all of v; this is head by head",
                ".transpose(1, 3, 0, 2, 4)", ".transpose(1, 3, 2, 0, 4)"),
-        Mutant("scale forgotten", "scale stands in S, so it stands in dq and dk",
+        Mutant("scale forgotten", "S has the factor scale, so dq and dk have it too",
                "scale * ds @ k, scale *", "ds @ k, "),
         Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
-        Mutant("values alone", "q and k were taken for constants: nothing teaches where to look",
+        Mutant("values alone", "dq and dk are missing: attention would not learn",
                "np.stack([dq, dk, dv])", "np.stack([0 * dq, 0 * dk, dv])"),
-        Mutant("reshaped only", "numbers must be moved before the shape is read otherwise",
+        Mutant("reshaped only", "the axes must be transposed before the reshape",
                ".transpose(1, 3, 0, 2, 4)", ""),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nanograd.runtime.files import write_text
-from nanograd.study.drills import DRILLS, RUNGS
+from nanograd.study.drills import DRILLS, TOPICS
 from nanograd.study.drills.check_file import LIMIT, check
 from nanograd.study.drills.drill import Drill, learner_file, solution
 from nanograd.study.drills.grade import Verdict
@@ -84,8 +84,8 @@ def list_drills(folder: Path) -> int:
     records = read(folder)
     solved = sum(record.solved for record in records.values())
     print(f"{solved} of {len(DRILLS)} solved\n")
-    for rung, drills in RUNGS.items():
-        print(rung)
+    for topic, drills in TOPICS.items():
+        print(topic)
         for drill in drills:
             record = records.get(drill.name, Record())
             mark = "✓ solved" if record.solved else "· begun" if path_of(drill, folder).exists() else ""

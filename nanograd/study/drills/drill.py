@@ -1,4 +1,4 @@
-"""A drill: a forward that is given, a backward to be written, and the ways in which people get it wrong."""
+"""A drill: a forward, the backward that the learner writes, and the mistakes that people make in it."""
 
 import ast
 import inspect
@@ -14,30 +14,33 @@ from nanograd.op import OPS, Backward, Forward
 
 
 class Mutant(NamedTuple):
-    """A mistake with a name: the reference in which `old`, which stands there once, became `new`."""
+    """A mistake with a name: the reference in which `old`, which occurs once in its code, is replaced by `new`."""
 
     name: str
-    wrong: str  # what is wrong with it, as the learner is told
+    wrong: str  # the explanation that the learner reads
     old: str
     new: str
 
 
 @dataclass(frozen=True)
 class Drill:
-    """One exercise. `cases` are the first inputs tried; each further list is a stage of the grader."""
+    """One exercise. The forward and the reference are those of the op in nanograd/ops where these are as short."""
 
-    name: str
-    forward: Forward  # given to the learner as it stands here: its docstring states the equation and the shapes
-    backward: Backward  # the reference; what it unpacks from `saved` is given too
+    forward: Forward  # the learner sees it: its docstring states the equation and the shapes
+    backward: Backward  # the reference; the learner sees its signature and the line that unpacks `saved`
     question: str
     hints: tuple[str, str, str]
-    cases: Sequence[Case]
-    odd: Sequence[Case]
+    cases: Sequence[Case]  # the first inputs that are tried
     mutants: Sequence[Mutant]
-    repeated: Sequence[Case] = ()  # ids that occur more than once
-    extremes: Sequence[Case] = ()
-    imports: str = ""  # a line that the forward, or a backward, needs beside NumPy
-    trains: bool = False  # the backward is at last put into a GPT, which must learn with it
+    odd_shapes: Sequence[Case]  # like the following ones, a stage of the grader
+    repeated_ids: Sequence[Case] = ()
+    extreme_values: Sequence[Case] = ()
+    imports: str = ""  # a line that the forward or the backward needs beside NumPy
+    trains: bool = False  # at last a GPT is trained with the learner's backward
+    name: str = ""  # by default that of the forward
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.forward.__name__.removesuffix("_forward"))
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -47,13 +50,23 @@ class Drill:
 
 
 def differentiable(inputs: Sequence[Any]) -> list[int]:
-    """Return which inputs want a gradient: the floating ones."""
+    """Return the indices of the floating inputs: these need a gradient."""
     return [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+
+
+def code_of(function: Callable[..., Any]) -> str:
+    """Return the source of a function without its docstring."""
+    lines = inspect.getsource(function).splitlines(keepends=True)
+    node = ast.parse("".join(lines)).body[0]
+    assert isinstance(node, ast.FunctionDef)
+    assert ast.get_docstring(node) is not None
+    docstring = node.body[0]
+    return "".join([*lines[: docstring.lineno - 1], *lines[docstring.end_lineno :]])
 
 
 def plant(drill: Drill, mutant: Mutant) -> Callable[..., Any]:
     """Return the reference with the mistake in it."""
-    source = inspect.getsource(drill.backward).replace(mutant.old, mutant.new)
+    source = code_of(drill.backward).replace(mutant.old, mutant.new)
     scope: dict[str, Any] = dict(drill.backward.__globals__)
     exec(compile(source, f"<{mutant.name}>", "exec"), scope)
     planted: Callable[..., Any] = scope[drill.backward.__name__]
@@ -61,48 +74,51 @@ def plant(drill: Drill, mutant: Mutant) -> Callable[..., Any]:
 
 
 def learner_file(drill: Drill) -> str:
-    """Return the file that a learner starts from: question, forward, and a backward that is empty."""
-    source = inspect.getsource(drill.backward)
-    node = ast.parse(source).body[0]
-    assert isinstance(node, ast.FunctionDef)
-    signature = source[: source.index('    """')]
-    given = [line for each in node.body[1:] if (line := ast.get_source_segment(source, each) or "").endswith("= saved")]
+    """Return the file that a learner starts from: the question, the forward, and an empty backward."""
+    name, lines = drill.backward.__name__, code_of(drill.backward).splitlines()
+    signature = lines[: next(i for i, line in enumerate(lines) if line.endswith(":")) + 1]
+    unpacking = [line for line in lines if line.endswith("= saved")]
     gradients = [
-        f"d{name}" if i in differentiable(drill.cases[0].arrays()) else "None" for i, name in enumerate(drill.arrays)
+        f"d{array}" if i in differentiable(drill.cases[0].arrays()) else "None" for i, array in enumerate(drill.arrays)
     ]
-    standard = "import math\n" if "math." in inspect.getsource(drill.forward) else ""
-    imports = f"{standard}from typing import Any\n\nimport numpy as np" + (
-        f"\n\n{drill.imports}" if drill.imports else ""
-    )
-    question = textwrap.fill(drill.question, 100)
     returned = ", ".join(gradients) + "," * (len(gradients) == 1)
-    return f'''"""Drill {drill.name}: write {drill.backward.__name__}.
+    standard = "import math\n" if "math." in inspect.getsource(drill.forward) else ""
+    imports = f"{standard}from typing import Any\n\nimport numpy as np\n" + (
+        f"\n{drill.imports}\n" * bool(drill.imports)
+    )
+    empty = [
+        *signature,
+        f'    """Return ({returned}), the gradient of the loss with respect to every array of the forward.',
+        "",
+        "    dy is the gradient with respect to y; saved is what the forward returned as its second value.",
+        '    """',
+        *unpacking,
+        "    raise NotImplementedError  # write the backward here",
+    ]
+    return f'''"""Drill {drill.name}: write {name}.
 
-{question}
+{textwrap.fill(drill.question, 100)}
 
-    python -m nanograd drill check {drill.name}     what is right so far, and what is not
+    python -m nanograd drill check {drill.name}     grade it: the first thing that is wrong is named
     python -m nanograd drill hint {drill.name}      one of three hints
 
-The grader has a forward of its own, the same as this.
+The grader uses its own copy of the forward.
 """
 
 {imports}
 
-
 {inspect.getsource(drill.forward)}
 
-{signature}    """Return ({returned}): the loss's gradient by each array of the forward, from dy, that by y."""
-{textwrap.indent(chr(10).join(given), "    ")}
-    raise NotImplementedError  # your turn
+{chr(10).join(empty)}
 '''
 
 
 def solution(drill: Drill) -> str:
-    """Return the derivation as the engine states it, where the drill is one of its ops, and the reference."""
+    """Return the reference and, if the drill is an op of the engine, the derivation in the op's docstring."""
     op = OPS.get(drill.name)
     lines = []
-    if op is not None:
-        where = op.pair.backward.__module__.replace(".", "/")
-        lines = [f"# The derivation, from {where}.py:", *inspect.cleandoc(op.pair.backward.__doc__ or "").splitlines()]
-        lines = [lines[0], *(f"#   {line}".rstrip() for line in lines[1:]), ""]
+    if op is not None and op.pair.backward is not drill.backward:
+        file = op.pair.backward.__module__.replace(".", "/")
+        derivation = inspect.cleandoc(op.pair.backward.__doc__ or "").splitlines()
+        lines = [f"# The derivation, from {file}.py:", *(f"# {line}".rstrip() for line in derivation), ""]
     return "\n".join([*lines, inspect.getsource(drill.backward)])

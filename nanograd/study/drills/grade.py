@@ -70,11 +70,11 @@ def _stages(drill: Drill, notes: list[str]) -> Iterator[tuple[str, Callable[[Bac
     yield "shape and dtype", lambda backward: _shapes(drill, backward)
     yield "mutation", lambda backward: _mutation(drill, backward)
     yield "random cotangents", lambda backward: _values(drill, backward, drill.cases, COTANGENTS)
-    yield "odd shapes", lambda backward: _values(drill, backward, drill.odd)
-    if drill.repeated:
-        yield "repeated ids", lambda backward: _values(drill, backward, drill.repeated)
-    if drill.extremes:
-        yield "extremes", lambda backward: _values(drill, backward, drill.extremes)
+    yield "odd shapes", lambda backward: _values(drill, backward, drill.odd_shapes)
+    if drill.repeated_ids:
+        yield "repeated ids", lambda backward: _values(drill, backward, drill.repeated_ids)
+    if drill.extreme_values:
+        yield "extremes", lambda backward: _values(drill, backward, drill.extreme_values)
     yield "linearity in dy", lambda backward: _linearity(drill, backward)
     yield "finite differences", lambda backward: _differences(drill, backward)
     if drill.trains:

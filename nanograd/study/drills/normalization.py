@@ -29,38 +29,36 @@ def layernorm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarr
 
 
 LAYERNORM = Drill(
-    "layernorm",
-    layernorm_forward,
-    layernorm_backward,
-    question="Start at the end: y = n weight + bias gives dweight, dbias and dn. Then one x_i moves n three ways: "
-    "itself, through the mean, and through r. Write dn_j/dx_i with n and r alone, weigh by dn_j, add over j.",
+    layernorm_forward, layernorm_backward,
+    question="Start at the end: y = n weight + bias gives dweight, dbias and dn. Then x_i changes n in three ways: "
+    "directly, through the mean, and through r. Write dn_j/dx_i with n and r, multiply by dn_j, sum over j.",
     hints=(
         "All tokens share weight and bias: dweight = Σ dy n, dbias = Σ dy, over all axes but the last. dn = dy weight.",
         "d⟨x⟩/dx_i = 1/C, and dr/dx_i = -r² n_i / C. So dn_j/dx_i = r (1[i = j] - 1/C - n_j n_i / C).",
-        "dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩): the second term for the mean, the third for the scale.",
+        "dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩): the second term comes from the mean, the third from the scale.",
     ),
     cases=[case("three tokens", normal(3, 4), normal(4), normal(4))],
-    odd=[
+    odd_shapes=[
         case("two leading axes", normal(2, 2, 3), normal(3), normal(3)),
         case("square", normal(3, 3), normal(3), normal(3)),
         case("one token", normal(5), normal(5), normal(5)),
         case("no tokens", normal(0, 4), normal(4), normal(4)),
     ],
-    extremes=[case("nearly equal features", exactly([[1.0, 1.0, 1.001], [1e4, -1e4, 0.0]]), normal(3), normal(3))],
+    extreme_values=[case("nearly equal features", exactly([[1.0, 1.0, 1.001], [1e4, -1e4, 0.0]]), normal(3), normal(3))],
     mutants=[
-        Mutant("mean's term missing", "x also moves the mean that is taken away: - ⟨dn⟩",
+        Mutant("mean's term missing", "the mean that is subtracted depends on x too: - ⟨dn⟩",
                " - dn.mean(axis=-1, keepdims=True)", ""),
-        Mutant("scale's term missing", "x also moves r: - n ⟨dn n⟩",
+        Mutant("scale's term missing", "r depends on x too: - n ⟨dn n⟩",
                " - n * (dn * n).mean(axis=-1, keepdims=True)", ""),
-        Mutant("both terms missing", "mean and r were taken for constants",
+        Mutant("both terms missing", "the mean and r are not constants: both depend on x",
                "(dn - dn.mean(axis=-1, keepdims=True) - n * (dn * n).mean(axis=-1, keepdims=True))", "dn"),
         Mutant("weight forgotten", "dn = dy weight", "dn = dy * weight", "dn = dy"),
-        Mutant("r forgotten", "all of dx is scaled by r", "dx = r * ", "dx = "),
-        Mutant("n not in dweight", "weight multiplies n: its slope is n",
+        Mutant("r forgotten", "all of dx has the factor r", "dx = r * ", "dx = "),
+        Mutant("n not in dweight", "weight multiplies n: its derivative is n",
                "(dy * n).sum(axis=tokens), dy", "dy.sum(axis=tokens), dy"),
         Mutant("n of the third term", "⟨dn n⟩ is multiplied by n again", "- n * (dn * n)", "- (dn * n)"),
-        Mutant("dweight not summed", "all tokens share one weight: they add", "(dy * n).sum(axis=tokens)", "dy * n"),
-        Mutant("a mean of dbias", "contributions of tokens add", "dy.sum(axis=tokens)", "dy.mean(axis=tokens)"),
+        Mutant("dweight not summed", "all tokens share one weight: sum over them", "(dy * n).sum(axis=tokens)", "dy * n"),
+        Mutant("a mean of dbias", "contributions of tokens add up", "dy.sum(axis=tokens)", "dy.mean(axis=tokens)"),
     ],
 )  # fmt: skip
 
@@ -84,32 +82,32 @@ def rmsnorm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray
 
 
 RMSNORM = Drill(
-    "rmsnorm",
-    rmsnorm_forward,
-    rmsnorm_backward,
-    question="Layernorm without the mean. One x_i moves n_i itself, and every n_j through r. What is dr/dx_i, written "
-    "with r and n? Weigh dn_j/dx_i by dn_j, add over j.",
+    rmsnorm_forward, rmsnorm_backward,
+    question="Layernorm without the mean. x_i changes n_i directly, and every n_j through r. What is dr/dx_i, written "
+    "with r and n? Multiply dn_j/dx_i by dn_j, sum over j.",
     hints=(
         "r = m^(-½) with m = ⟨x²⟩ + eps: dr/dx_i = -½ r³ 2 x_i / C = -r² n_i / C.",
         "n_j = x_j r, so dn_j/dx_i = r 1[i = j] + x_j dr/dx_i = r (1[i = j] - n_j n_i / C).",
         "dx = r (dn - n ⟨dn n⟩) with dn = dy weight; dweight = Σ dy n over all axes but the last.",
     ),
     cases=[case("three tokens", normal(3, 4), normal(4))],
-    odd=[
+    odd_shapes=[
         case("two leading axes", normal(2, 2, 3), normal(3)),
         case("square", normal(3, 3), normal(3)),
         case("one token", normal(5), normal(5)),
         case("no tokens", normal(0, 4), normal(4)),
     ],
-    extremes=[case("tiny and large", exactly([[1e-6, 0.0, -1e-6], [1e4, -1e4, 0.0]]), normal(3))],
+    extreme_values=[case("tiny and large", exactly([[1e-6, 0.0, -1e-6], [1e4, -1e4, 0.0]]), normal(3))],
     mutants=[
-        Mutant("r a constant", "x also moves r: - n ⟨dn n⟩", " - n * (dn * n).mean(axis=-1, keepdims=True)", ""),
-        Mutant("a sum for the mean", "r holds a mean over C: 1/C comes with it", ".mean(axis=-1", ".sum(axis=-1"),
+        Mutant("r a constant", "r depends on x too: - n ⟨dn n⟩", " - n * (dn * n).mean(axis=-1, keepdims=True)", ""),
+        Mutant("a sum for the mean", "r is made from a mean over C: its derivative has the factor 1/C",
+               ".mean(axis=-1", ".sum(axis=-1"),
         Mutant("weight forgotten", "dn = dy weight", "dn = dy * weight", "dn = dy"),
-        Mutant("weight too late", "⟨dn n⟩ is taken with dn = dy weight, not with dy", "(dn * n).mean", "(dy * n).mean"),
-        Mutant("r forgotten", "all of dx is scaled by r", "dx = r * ", "dx = "),
-        Mutant("layernorm's", "nothing is centred in rmsnorm: - ⟨dn⟩ does not belong here",
+        Mutant("dy in the mean", "the mean is ⟨dn n⟩ with dn = dy weight, not ⟨dy n⟩", "(dn * n).mean", "(dy * n).mean"),
+        Mutant("r forgotten", "all of dx has the factor r", "dx = r * ", "dx = "),
+        Mutant("layernorm's", "rmsnorm subtracts no mean: - ⟨dn⟩ does not belong here",
                "r * (dn - n *", "r * (dn - dn.mean(axis=-1, keepdims=True) - n *"),
-        Mutant("one axis of tokens", "tokens lie on all axes but the last", "axis=tuple(range(dy.ndim - 1))", "axis=0"),
+        Mutant("one axis of tokens", "sum over all axes but the last, not only the first",
+               "axis=tuple(range(dy.ndim - 1))", "axis=0"),
     ],
 )  # fmt: skip

@@ -27,7 +27,7 @@ def solve(name: str, body: str) -> Path:
     """Write a body into the learner's file of a drill."""
     path = Path("drills") / f"{name}.py"
     text = path.read_text(encoding="utf-8")
-    empty = "    raise NotImplementedError  # your turn\n"
+    empty = "    raise NotImplementedError  # write the backward here\n"
     assert text.count(empty) == 1
     path.write_text(text.replace(empty, body), encoding="utf-8")
     return path
@@ -44,7 +44,7 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("check tanh") == 1
     said = capsys.readouterr().out
     assert "tanh: not yet.\n  ✓ shape and dtype\n  ✓ mutation\n  ✗ random cotangents\n    dx, with x (2, 3): " in said
-    assert "This is the mistake “not squared”: 1 - y² and not 1 - y." in said
+    assert "This is the mistake “not squared”: the derivative is 1 - y², not 1 - y." in said
     path.write_text(path.read_text(encoding="utf-8").replace("(1 - y)", "(1 - y * y)"), encoding="utf-8")
     assert drill("check tanh") == 0
     said = capsys.readouterr().out
@@ -136,7 +136,9 @@ def test_watch_checks_again_when_saved(monkeypatch: pytest.MonkeyPatch, capsys: 
         if turn == "delete":
             path.unlink()
         elif turn is not None:
-            text = learner_file(DRILLS["exp"]).replace("    raise NotImplementedError  # your turn\n", turn)
+            text = learner_file(DRILLS["exp"]).replace(
+                "    raise NotImplementedError  # write the backward here\n", turn
+            )
             path.write_text(text, encoding="utf-8")
 
     def in_process(drill: object, path: Path, limit: float) -> object:

@@ -205,7 +205,7 @@ def test_another_way_is_right_too(name: str) -> None:
 def test_the_reference_is_the_engine(name: str) -> None:
     """Dropout draws its mask in another way."""
     drill = DRILLS[name]
-    for case in (*drill.cases, *drill.odd):
+    for case in (*drill.cases, *drill.odd_shapes):
         inputs = [Tensor(x, requires_grad=True) if x.dtype.kind == "f" else x for x in case.arrays()]
         y = OPS[name](*inputs, **case.options, **({"causal": True} if name == "attention" else {}))
         expected, saved = drill.forward(*case.arrays(), **case.options)
