@@ -1,7 +1,6 @@
 """What an op costs: its equations from the docstring, and its FLOPs and saved bytes from running it on a Case."""
 
 import copy
-import inspect
 import math
 import re
 from dataclasses import dataclass
@@ -12,15 +11,8 @@ import numpy as np
 from nanograd.check.cases import CASES
 from nanograd.check.cases.case import Case
 from nanograd.op import OPS, Op
+from nanograd.ops._equations import equations
 from nanograd.tape import arrays_in
-
-EQUATION = re.compile(r"^\s*(\S.*?)\s+\((\d+)\)$")
-
-
-def equations(function: Any) -> list[str]:
-    """Return the numbered lines of a docstring, in order, without their numbers."""
-    lines = (inspect.getdoc(function) or "").splitlines()
-    return [found.group(1) for line in lines if (found := EQUATION.match(line))]
 
 
 class Counter(np.ndarray):

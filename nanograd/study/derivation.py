@@ -4,8 +4,8 @@ import difflib
 import inspect
 from typing import NamedTuple
 
-from nanograd.check.cost import EQUATION
 from nanograd.op import OPS
+from nanograd.ops._equations import EQUATION
 from nanograd.study.formula import Formula, parse, to_text
 from nanograd.study.notation.tree import Infix, List, Phrase, Words
 

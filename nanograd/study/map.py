@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from nanograd.check.cost import cost, equations
+from nanograd.check.cost import cost
 from nanograd.inspect.player.html import clean, document, resource
 from nanograd.op import OPS
+from nanograd.ops._equations import equations
 from nanograd.study.block import drawing
 from nanograd.study.families import about, families
 from nanograd.study.formula import parse, to_mathml

@@ -4,15 +4,14 @@ A forward line is held against another way to the same value, the last one again
 differences of the lines it is the slope of; dx against finite differences of the op, and against its own backward.
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanograd.check.cost import EQUATION
 from nanograd.check.numeric import TOLERANCE
 from nanograd.op import OPS
+from nanograd.ops._equations import numbered_equations
 from nanograd.study.sheet import NoSlope, Sheet, parse, split
 from nanograd.study.twins import GIVEN, TWINS, Twin
 
@@ -41,8 +40,8 @@ class Checked(NamedTuple):
 
 def lines(name: str) -> dict[int, str]:
     """Return the numbered lines of an op's forward and backward, as printed, by number."""
-    printed = [line for function in OPS[name].pair for line in (inspect.getdoc(function) or "").splitlines()]
-    return {int(found[2]): found[1] for line in printed if (found := EQUATION.match(line))}
+    pair = OPS[name].pair
+    return numbered_equations(pair.forward) | numbered_equations(pair.backward)
 
 
 def given(name: str, number: int) -> dict[str, str]:

@@ -9,6 +9,7 @@ from nanograd.inspect.player.drawing import Played, drawings
 from nanograd.inspect.player.html import clean, document, number, resource
 from nanograd.inspect.trace import Arrival, Summary, Target, Trace, leaf_names, reachable
 from nanograd.op import observe
+from nanograd.ops._equations import numbered_equations
 from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.runtime.files import write_text
 from nanograd.tape import Node, backpropagate
@@ -124,13 +125,10 @@ def array(name: str, a: Summary) -> str:
 
 def rule(node: Node) -> str:
     """Return the numbered lines of an op's backward."""
-    from nanograd.check.cost import EQUATION  # here: it needs the Cases of every op
-
-    lines = (inspect.getdoc(node.op.pair.backward) or "").splitlines()
-    found = [match for line in lines if (match := EQUATION.match(line))]
-    if not found:
+    equations = numbered_equations(node.op.pair.backward)
+    if not equations:
         return f"<p>The backward of {clean(node.op.name)} states no numbered line.</p>"
-    items = "".join(f"<li><code>{clean(match[1])}</code> <span>({match[2]})</span></li>" for match in found)
+    items = "".join(f"<li><code>{clean(line)}</code> <span>({i})</span></li>" for i, line in equations.items())
     return f'<ul class="rule">{items}</ul>'
 
 

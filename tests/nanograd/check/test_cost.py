@@ -1,4 +1,4 @@
-"""The cost of ops by hand, and the equations of their docstrings."""
+"""The cost of ops, counted by hand."""
 
 import inspect
 import re
@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from nanograd.check.cost import EQUATION, Counter, cost, equations, table
+from nanograd.check.cost import Counter, cost, table
 from nanograd.op import OPS
 
 # Sizes are of the first Case: (2, 3) is 6 entries of 4 bytes
@@ -56,49 +56,11 @@ def test_a_row_says_where_the_backward_stands() -> None:
     assert source[0].startswith("def softmax_backward")
 
 
+def test_every_row_has_a_gradient() -> None:
+    assert all(cost(op).gradients for op in OPS.values())
+
+
 def test_the_table_has_every_op() -> None:
     text = table()
     assert all(re.search(rf"^{name} +\S", text, re.MULTILINE) for name in OPS)
     assert text.endswith(f"{len(OPS)} ops, each a pair of functions; sizes are of the op's first Case, in float32")
-
-
-# Docstrings
-
-
-def numbers(function: object) -> list[int]:
-    return [
-        int(found.group(2)) for row in (inspect.getdoc(function) or "").splitlines() if (found := EQUATION.match(row))
-    ]
-
-
-@pytest.mark.parametrize("name", sorted(OPS))
-def test_equations_run_from_one_without_gaps(name: str) -> None:
-    pair = OPS[name].pair
-    forward, backward = numbers(pair.forward), numbers(pair.backward)
-    assert forward, "a forward owes its equation"
-    assert backward, "a backward owes its gradient"
-    assert [*forward, *backward] == list(range(1, len(forward) + len(backward) + 1))
-
-
-@pytest.mark.parametrize("name", sorted(OPS))
-def test_a_backward_names_gradients_and_quotes_its_last_number(name: str) -> None:
-    op = OPS[name]
-    backward = op.pair.backward
-    names = [each for i, each in enumerate(op.arrays) if i not in op.nondifferentiable] or ["x"]
-    lines = equations(backward)
-    said = [each for each in lines if re.search(r"\bd[a-z]+(\b|_|\[)", each)]
-    assert said, f"no line of {lines} says what a gradient is"
-    for each in names:
-        pattern = r"\bdz_k\b" if each == "logits" else rf"\bd{each}(\b|_)"
-        assert cost(op).gradients
-        assert any(re.search(pattern, line) for line in lines), f"d{each} is missing in {lines}"
-    code = inspect.getsource(backward).replace(inspect.getdoc(backward) or "", "")
-    body = code.rpartition('"""')[2]
-    assert f"({numbers(backward)[-1]})" in body, "the code quotes the equation that it computes"
-
-
-def test_the_forward_quotes_too_where_there_are_several() -> None:
-    for name, op in OPS.items():
-        quoted = inspect.getsource(op.pair.forward).rpartition('"""')[2]
-        if len(numbers(op.pair.forward)) > 1:
-            assert re.search(r"# .*\(\d+\)", quoted), name

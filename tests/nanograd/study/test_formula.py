@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from nanograd.check.cost import equations
 from nanograd.op import OPS
+from nanograd.ops._equations import equations
 from nanograd.study.formula import parse, to_latex, to_mathml, to_text
 from nanograd.study.notation.tree import Change, Fence, Infix, Minus, Name, Number, Product, Quotient, Reference, Sub
 
