@@ -1,72 +1,238 @@
-"""What a forward and a backward owe beside right values: to be repeatable, linear, and to leave others' arrays alone."""
+"""The contract of an op: the rules that a forward and its backward must keep, apart from the values of the gradients.
+
+A rule takes a Target and a cotangent dy, and returns a message that says what is broken, or "". A message states the
+fact, the reason and, where there is one, the remedy. gradcheck, the test suite and the drills' grader use these rules.
+"""
 
 import copy
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from nanograd.check.target import Subject
+from nanograd.check.target import Target
+from nanograd.op import Needs
 from nanograd.tape import arrays_in
 
+Rule = Callable[[Target, np.ndarray], str]
+ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-4}  # relative to the largest entry, or to 1
 
-def broken_laws(subject: Subject, u: np.ndarray, gradients: list[Any]) -> list[str]:
-    """Check what an op owes beside its values; return what is broken."""
-    said = []
-    y, back = subject.run(subject.inputs)
-    again, _ = subject.run(subject.inputs)
-    if not np.array_equal(y, again, equal_nan=True) or not _same(back(u.copy()), gradients):
-        said.append("two runs differ: draw random numbers from a seed that is an option, as dropout does")
-    zeros = back(np.zeros_like(u))
+
+def broken_rules(target: Target, dy: np.ndarray) -> Iterator[str]:
+    """Yield a message for each broken rule of those that every forward and backward must keep."""
+    for rule in RULES:
+        if message := rule(target, dy):
+            yield message
+
+
+def gradients_have_the_right_form(target: Target, dy: np.ndarray) -> str:
+    """One gradient per input: None or, where it is needed, an array of the input's shape and dtype."""
+    return check_form(target, target.gradients(dy))
+
+
+def check_form(target: Target, gradients: Sequence[Any]) -> str:
+    """Say what is wrong with the number, type, shape or dtype of the gradients that a backward returned."""
+    if message := wrong_count(target, gradients):
+        return message
+    for i in target.needed:
+        dx, x = gradients[i], target.inputs[i]
+        if not isinstance(dx, (np.ndarray, np.generic)):
+            return f"input {i}: the gradient must be a NumPy array, got {type(dx).__name__}"
+        if dx.shape != x.shape:
+            return f"input {i}: the gradient has shape {dx.shape}, the input {x.shape}"
+        if dx.dtype != x.dtype:
+            return f"input {i}: the gradient is {dx.dtype}, the input {x.dtype}"
+    return ""
+
+
+def wrong_count(target: Target, gradients: Sequence[Any]) -> str:
+    """Say whether backward returned too many or too few gradients, or None where one is needed."""
+    if len(gradients) != len(target.inputs):
+        return f"backward returned {len(gradients)} gradients for {len(target.inputs)} inputs"
+    missing = [str(i) for i in target.needed if gradients[i] is None]
+    return f"input {', '.join(missing)}: backward returned None, but its gradient is needed" if missing else ""
+
+
+def runs_agree(target: Target, dy: np.ndarray) -> str:
+    """Two runs give the same y and the same gradients, to the bit."""
+    (y, vjp), (again, vjp_again) = target.run(), target.run()
+    if np.array_equal(y, again, equal_nan=True) and _equal(vjp(dy.copy()), vjp_again(dy.copy())):
+        return ""
+    return "two runs differ: draw random numbers from a seed that is an option, as dropout does"
+
+
+def backward_is_linear(target: Target, dy: np.ndarray) -> str:
+    """dx(0) = 0, and dx(2 u - 3 v) = 2 dx(u) - 3 dx(v)."""
+    zeros = target.gradients(np.zeros_like(dy))
     if any(dx is not None and np.any(dx) for dx in zeros):
-        said.append("a zero cotangent gives a gradient that is not zero: backward must be linear in dy")
-    turned = [np.array(x, order="F") if isinstance(x, np.ndarray) else x for x in subject.inputs]
-    if not _same(subject.run(turned)[1](np.array(u, order="F")), gradients, 1e-9):
-        said.append("the memory layout matters: the same numbers in column order give another gradient")
-    if subject.pair:
-        said += _of_pairs(subject, u, gradients)
-    return said
+        return "dy = 0 gives a gradient that is not zero: backward must be linear in dy (is something divided by dy?)"
+    v = np.where(dy == 0, dy, np.flip(dy) + dy.dtype.type(0.5))  # 0 where dy is, as y may be infinite there
+    of_u, of_v, of_both = (target.gradients(u) for u in (dy, v, 2 * dy - 3 * v))
+    expected = [None if a is None else 2 * np.asarray(a) - 3 * np.asarray(b) for a, b in zip(of_u, of_v, strict=True)]
+    for i in target.needed:
+        if not near(of_both[i], expected[i], 100):  # the differences of larger numbers
+            return f"input {i}: the gradient of 2u - 3v is not 2 dx(u) - 3 dx(v): backward must be linear in dy"
+    return ""
 
 
-def _of_pairs(subject: Subject, u: np.ndarray, gradients: list[Any]) -> list[str]:
-    """Check what can only be seen where forward and backward are plain functions: writing, aliasing, needs."""
-    said = []
-    narrow = [x.astype(np.float32) if need else x for x, need in zip(subject.inputs, subject.needs, strict=True)]
-    y32, back32 = subject.run(narrow)
-    dtypes = {y32.dtype, *(np.asarray(dx).dtype for dx in back32(u.astype(y32.dtype)) if dx is not None)}
-    if dtypes - {np.dtype(np.float32)}:
-        said.append(
-            f"float32 in gives {', '.join(sorted(map(str, dtypes)))} out: a NumPy scalar or np.float64 array widens"
-        )
-    inputs, dy = copy.deepcopy(subject.inputs), u.copy()
-    _, saved = subject.save(inputs, subject.needs)
-    kept = [a.copy() for a in arrays_in(saved)]
-    dxs = subject.pull(dy, saved, subject.needs)
-    for x, before in zip(inputs, subject.inputs, strict=True):
-        if isinstance(x, np.ndarray) and not np.array_equal(x, before, equal_nan=x.dtype.kind == "f"):
-            said.append("an input was written into")
-    if not np.array_equal(dy, u):
-        said.append("dy was written into: other uses of it would see the change")
-    if any(
-        not np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(arrays_in(saved), kept, strict=True)
+def layout_does_not_matter(target: Target, dy: np.ndarray) -> str:
+    """Arrays in column order give the same y and the same gradients."""
+    y, vjp = target.run()
+    columns = [np.array(x, order="F") if isinstance(x, np.ndarray) else x for x in target.inputs]
+    y_columns, vjp_columns = target.run(columns)
+    if near(y_columns, y) and _all_near(vjp_columns(np.array(dy, order="F")), vjp(dy.copy())):
+        return ""
+    return "the memory layout matters: the same numbers in column order give another result"
+
+
+def float32_stays_float32(target: Target, dy: np.ndarray) -> str:
+    """float32 in means float32 out: y, and every gradient."""
+    if target.pair is None or "dtype" in target.options:
+        return ""
+    y, vjp = target.run(_narrow(target))
+    gradients = vjp(dy.astype(y.dtype))
+    dtypes = {y.dtype, *(np.asarray(dx).dtype for dx in gradients if dx is not None)} - {np.dtype(np.float32)}
+    if not dtypes:
+        return ""
+    return f"float32 in gives {', '.join(sorted(map(str, dtypes)))} out: a NumPy scalar or a float64 array promotes it"
+
+
+def nothing_is_written_into(target: Target, dy: np.ndarray) -> str:
+    """Forward and backward write into arrays of their own: not into inputs, y, dy or what forward saved."""
+    if target.pair is None:
+        return ""
+    inputs, own_dy = copy.deepcopy(target.inputs), dy.copy()
+    y, saved = target.run_forward()
+    results = copy.deepcopy([y, *arrays_in(saved)])
+    target.run_backward(own_dy, saved)
+    for name, arrays, before in (
+        ("an input", target.inputs, inputs),
+        ("dy", [own_dy], [dy]),
+        ("what forward returned or saved", [y, *arrays_in(saved)], results),
     ):
-        said.append("what forward saved was written into: a second walk would see the change")
-    if any(isinstance(dx, np.ndarray) and np.may_share_memory(dx, a) for dx in dxs for a in arrays_in(saved)):
-        said.append("a gradient shares memory with what forward saved: adding to it would change that")
-    if sum(subject.needs) > 1 and subject.backward_accepts_needs:
-        for i in [i for i, need in enumerate(subject.needs) if need]:
-            needs = tuple(j == i for j in range(len(subject.needs)))
-            _, saved = subject.save(subject.inputs, needs)
-            dxs = subject.pull(u.copy(), saved, needs)
-            if not _same([dxs[i]], [gradients[i]], 1e-9):
-                said.append(f"input {i} alone gets another gradient than together with the others")
-    return said
+        if any(_changed(a, b) for a, b in zip(arrays, before, strict=True)):
+            return f"{name} was written into: others still need it; write into arrays of your own"
+    return ""
 
 
-def _same(a: list[Any], b: list[Any], tolerance: float = 0.0) -> bool:
-    """Tell whether two lists of gradients agree, to the bit or to a tolerance."""
-    for x, y in zip(a, b, strict=True):
-        if (x is None) != (y is None):
-            return False
-        if x is not None and not np.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True):
-            return False
-    return True
+def gradients_share_no_memory(target: Target, dy: np.ndarray) -> str:
+    """No gradient shares memory with what forward saved; also not for dy = 1, where a backward may skip a product."""
+    if target.pair is None:
+        return ""
+    for cotangent in (dy.copy(), np.ones_like(dy)):
+        _, saved = target.run_forward()
+        for i, dx in enumerate(target.run_backward(cotangent, saved)):
+            if isinstance(dx, np.ndarray) and any(np.may_share_memory(dx, a) for a in arrays_in(saved)):
+                return (
+                    f"the gradient of input {i} shares memory with what forward saved: the engine adds into gradients, "
+                    "and would change what was saved; return a copy"
+                )
+    return ""
+
+
+def needs_change_no_value(target: Target, dy: np.ndarray) -> str:
+    """Whichever gradients are needed, y is the same to the bit, and so is every needed gradient."""
+    return _check_needs(target, dy, unneeded_may_be_computed=True)
+
+
+def unneeded_gradients_are_none(target: Target, dy: np.ndarray) -> str:
+    """As needs_change_no_value; and what is not needed is returned as None, so that nobody spends time on it."""
+    return _check_needs(target, dy, unneeded_may_be_computed=False)
+
+
+def float32_is_accurate(target: Target, dy: np.ndarray) -> str:
+    """Gradients in float32 have the input's shape, and agree with those in float64 up to rounding."""
+    if target.pair is None or "dtype" in target.options:
+        return ""
+    exact = target.gradients(dy)
+    y, vjp = target.run(_narrow(target))
+    for i, dx in enumerate(vjp(dy.astype(y.dtype))):
+        if dx is not None and np.shape(dx) != np.shape(target.inputs[i]):
+            return f"input {i}: in float32 the gradient has shape {np.shape(dx)}"
+        if dx is not None and not _within(dx, exact[i], 2e-4):
+            return f"input {i}: in float32 the gradient differs from that in float64 by more than rounding"
+    return ""
+
+
+def agree(fast: Target, readable: Target, dy: np.ndarray) -> str:
+    """Say whether two pairs of one op differ by more than rounding, in y or in a gradient."""
+    (y, vjp), (expected, expected_vjp) = fast.run(), readable.run()
+    if not near(y, expected):
+        return "y differs from that of the readable pair"
+    for i, (dx, right) in enumerate(zip(vjp(dy.copy()), expected_vjp(dy.copy()), strict=True)):
+        if (dx is None) != (right is None) or (dx is not None and not near(dx, right)):
+            return f"input {i}: the gradient differs from that of the readable pair"
+    return ""
+
+
+RULES: tuple[Rule, ...] = (
+    runs_agree,
+    backward_is_linear,
+    layout_does_not_matter,
+    float32_stays_float32,
+    nothing_is_written_into,
+    gradients_share_no_memory,
+    needs_change_no_value,
+)
+REGISTERED: tuple[Rule, ...] = (  # what every op in OPS must keep as well
+    *RULES,
+    gradients_have_the_right_form,
+    unneeded_gradients_are_none,
+    float32_is_accurate,
+)
+
+
+def near(a: Any, b: Any, factor: float = 1.0) -> bool:
+    """Tell whether two arrays have one shape and agree up to `factor` times the rounding error of their dtype."""
+    dtype = np.asarray(b).dtype
+    return _within(a, b, factor * ROUNDING.get(dtype, 0.0))
+
+
+def _within(a: Any, b: Any, tolerance: float) -> bool:
+    """Tell whether two arrays agree to tolerance · max(1, largest finite entry of b)."""
+    a, b = np.asarray(a), np.asarray(b)
+    finite = np.abs(b[np.isfinite(b)])
+    bound = tolerance * max(1.0, float(finite.max(initial=0)))
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=bound, equal_nan=True))
+
+
+def _all_near(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    pairs = list(zip(a, b, strict=True))
+    return all((x is None) == (y is None) and (x is None or near(x, y)) for x, y in pairs)
+
+
+def _equal(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Tell whether two lists of gradients agree to the bit."""
+    pairs = list(zip(a, b, strict=True))
+    return all((x is None) == (y is None) and (x is None or np.array_equal(x, y, equal_nan=True)) for x, y in pairs)
+
+
+def _changed(a: Any, before: Any) -> bool:
+    return isinstance(a, np.ndarray) and a.tobytes() != before.tobytes()
+
+
+def _narrow(target: Target) -> list[Any]:
+    """Return the inputs with float32 for float64."""
+    return [x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in target.inputs]
+
+
+def _check_needs(target: Target, dy: np.ndarray, unneeded_may_be_computed: bool) -> str:
+    """Try every pattern of needs; of many inputs, each alone."""
+    if target.pair is None:
+        return ""
+    y, saved = target.run_forward()
+    reference = target.run_backward(dy.copy(), saved)
+    patterns: Iterator[Needs] = itertools.product(*[(False, True) if need else (False,) for need in target.needs])
+    if len(target.needed) > 4:
+        patterns = (tuple(j == i for j in range(len(target.needs))) for i in target.needed)
+    for needs in patterns:
+        y_again, saved = target.run_forward(needs=needs)
+        if not np.array_equal(y, y_again, equal_nan=True):
+            return f"with needs {needs}, y is another"
+        for i, dx in enumerate(target.run_backward(dy.copy(), saved, needs) if any(needs) else ()):
+            if needs[i] and (dx is None or not near(dx, reference[i])):
+                return f"input {i}: with needs {needs} the gradient is another than with {target.needs}"
+            if not needs[i] and dx is not None and not unneeded_may_be_computed:
+                return f"input {i}: with needs {needs} its gradient is not needed, and must be None"
+    return ""

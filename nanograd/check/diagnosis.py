@@ -1,4 +1,4 @@
-"""Say why a gradient is wrong: what the mistakes of the trade look like from outside."""
+"""Diagnose a wrong gradient: recognise the usual mistakes by the pattern of the error."""
 
 import itertools
 import math
@@ -11,25 +11,25 @@ from nanograd.ops._unbroadcast import unbroadcast
 
 @dataclass
 class Evidence:
-    """What is known of one input whose gradient is wrong. Jacobians are (entries of y, entries of x)."""
+    """Measurements at one input whose gradient is wrong. Jacobians are (entries of y, entries of x)."""
 
     x: np.ndarray
     y_shape: tuple[int, ...]
     u: np.ndarray  # the random cotangent
     analytic: np.ndarray  # what backward returned for u
-    numeric: np.ndarray  # what it should have returned
-    analytic_jacobian: np.ndarray | None  # None where the shape is wrong
+    numeric: np.ndarray  # the right gradient for u
+    analytic_jacobian: np.ndarray | None  # None if the shape is wrong
     numeric_jacobian: np.ndarray
     wrong: np.ndarray  # where in x
-    bound: float  # by how much right numbers may differ
+    bound: float  # the error that is still right
     integers: list[np.ndarray]  # ids and positions among the inputs
     others: list[np.ndarray]  # the other floating inputs
-    kinks: np.ndarray  # where in x the slopes of both sides differ
+    kinks: np.ndarray  # where in x the one-sided derivatives differ
 
 
 def diagnose(e: Evidence) -> str:
-    """Return the most telling reason that fits, or none, and a table of the worst entries."""
-    for rule in (_shape, _not_finite, _zeros, _factor, _transposed, _places, _uniform, _constant_along):
+    """Return the first reason that fits, from the most specific on, or none; and a table of the worst entries."""
+    for rule in (_shape, _not_finite, _zeros, _factor, _transposed, _some_entries, _uniform, _constant_along):
         if reason := rule(e):
             break
     else:
@@ -47,8 +47,8 @@ def table(e: Evidence, rows: int = 5) -> str:
     for flat in np.argsort(-error, axis=None, kind="stable")[:rows]:
         index = tuple(int(i) for i in np.unravel_index(flat, error.shape))
         if e.wrong[index]:
-            where = f"[{', '.join(map(str, index))}]"
-            lines.append(f"  {where:<12} {e.analytic[index]:>16.10g} {e.numeric[index]:>16.10g} {ratio[index]:>12.6g}")
+            label = f"[{', '.join(map(str, index))}]"
+            lines.append(f"  {label:<12} {e.analytic[index]:>16.10g} {e.numeric[index]:>16.10g} {ratio[index]:>12.6g}")
     return "\n".join(lines)
 
 
@@ -60,7 +60,7 @@ def _shape(e: Evidence) -> str | None:
     if e.analytic.shape == e.numeric.shape:
         return None
     a, shape = e.analytic, e.numeric.shape
-    said = f"the gradient has shape {a.shape}, the input {shape}"
+    message = f"the gradient has shape {a.shape}, the input {shape}"
     try:
         np.broadcast_to(np.empty(shape), a.shape)
     except ValueError:
@@ -69,14 +69,14 @@ def _shape(e: Evidence) -> str | None:
         added = range(a.ndim - len(shape))
         stretched = [i for i, n in enumerate(shape, start=len(added)) if n == 1 and a.shape[i] != 1]
         axes = ", ".join(map(str, [*added, *stretched]))
-        sure = "" if _near(unbroadcast(a, shape), e) else "; and the values are wrong beside that"
-        return f"{said}: missing un-broadcast, the sum along axis {axes}{sure}"
+        also = "" if _near(unbroadcast(a, shape), e) else "; and the values are wrong too"
+        return f"{message}: missing un-broadcast, the sum along axis {axes}{also}"
     for order in itertools.permutations(range(a.ndim)):
         if _near(a.transpose(order), e):
-            return f"{said}: right after a transpose to axes {order}"
+            return f"{message}: right after a transpose to axes {order}"
     if a.size == e.numeric.size and _near(a.reshape(shape), e):
-        return f"{said}: right after a reshape"
-    return said
+        return f"{message}: right after a reshape"
+    return message
 
 
 def _not_finite(e: Evidence) -> str | None:
@@ -93,10 +93,10 @@ def _zeros(e: Evidence) -> str | None:
 
 
 def _factor(e: Evidence) -> str | None:
-    """Recognise analytic = c · numeric, and what c may stand for."""
+    """Recognise analytic = c · numeric, and where c may come from."""
     scale = float(np.vdot(e.numeric, e.numeric))
     if not scale or (np.count_nonzero(e.numeric) == 1 < e.numeric.size):
-        return None  # of a single number every other is a multiple
+        return None  # every number is a multiple of a single one
     c = float(np.vdot(e.numeric, e.analytic)) / scale
     if abs(c) < 1e-6 or not (np.abs(e.analytic - c * e.numeric) <= 10 * e.bound).all():
         return None
@@ -124,8 +124,8 @@ def _transposed(e: Evidence) -> str | None:
     return None
 
 
-def _places(e: Evidence) -> str | None:
-    """Recognise that only some entries are wrong, and what sets them apart."""
+def _some_entries(e: Evidence) -> str | None:
+    """Recognise what the wrong entries have in common, if only some are wrong."""
     if e.wrong.all():
         return None
     for ids in e.integers:
@@ -135,7 +135,7 @@ def _places(e: Evidence) -> str | None:
         if repeated.size and np.isin(rows, repeated).all():
             return "differs only where an index repeats: contributions must add, use np.add.at and not `dx[ids] += dy`"
     if (e.kinks | ~e.wrong).all():
-        return "differs only at a kink, and is not between the slopes of its two sides"
+        return "differs only at a kink, and is not between its one-sided derivatives"
     values, counts = np.unique(e.x, return_counts=True)
     tied = np.isin(e.x, values[counts > 1])
     for other in e.others:
@@ -148,18 +148,18 @@ def _places(e: Evidence) -> str | None:
     if ((e.x < 0) | ~e.wrong).all() and not ((e.x < 0) & ~e.wrong).any():
         return "differs only where the input is negative"
     for axis, n in enumerate(e.x.shape):
-        lines = np.moveaxis(e.wrong, axis, 0).reshape(n, -1).any(axis=1)
-        if not lines.all():
-            return f"differs only at {', '.join(map(str, np.nonzero(lines)[0].tolist()))} along axis {axis}"
+        slices = np.moveaxis(e.wrong, axis, 0).reshape(n, -1).any(axis=1)
+        if not slices.all():
+            return f"differs only at {', '.join(map(str, np.nonzero(slices)[0].tolist()))} along axis {axis}"
     return None
 
 
 def _uniform(e: Evidence) -> str | None:
-    """Recognise a term that a uniform cotangent cannot see."""
+    """Recognise a missing term that a uniform cotangent does not reveal."""
     if e.analytic_jacobian is None:
         return None
-    got, true = e.analytic_jacobian.sum(axis=0), e.numeric_jacobian.sum(axis=0)
-    if (np.abs(got - true) <= 10 * e.bound).all():
+    claimed, true = e.analytic_jacobian.sum(axis=0), e.numeric_jacobian.sum(axis=0)
+    if (np.abs(claimed - true) <= 10 * e.bound).all():
         return (
             "right for a uniform cotangent, wrong for a random one: a projection term is missing, such as - Σ dy y of "
             "softmax; a test with .sum() would have passed"

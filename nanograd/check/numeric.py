@@ -1,6 +1,6 @@
-"""Slopes from values alone: what a backward is compared with."""
+"""Numerical derivatives, from values of the forward alone: what a backward is compared with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ TOLERANCE = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 2e-3}  # the erro
 Values = Callable[[], Any]  # evaluates at the present values of x: a number or an array
 
 
-def along(values: Values, x: np.ndarray, direction: np.ndarray, step: float | None = None) -> np.ndarray:
-    """Return the slope of `values()` along a direction of x, which is moved in place and put back.
+def directional_derivative(
+    values: Values, x: np.ndarray, direction: np.ndarray, step: float | None = None
+) -> np.ndarray:
+    """Return the derivative of `values()` along a direction of x, which is changed in place and restored.
 
-    Central differences at three steps, extrapolated to step 0 (Richardson): what is left is rounding, about 1e-12 in
-    float64. Keep kinks further away than the largest step, and inputs of about size 1.
+    Central differences at three steps are extrapolated to step 0 (Richardson). The remaining error is rounding, about
+    1e-12 in float64. Kinks must be further away than the largest step, and inputs of about size 1.
     """
     step = step or STEP[x.dtype]
     old = x.copy()
@@ -31,18 +33,18 @@ def along(values: Values, x: np.ndarray, direction: np.ndarray, step: float | No
 
 
 def finite_differences(values: Values, x: np.ndarray, step: float | None = None) -> np.ndarray:
-    """Return the slope of `values()` in each entry of x: of shape (*values.shape, *x.shape)."""
-    columns = [along(values, x, basis, step) for basis in _basis(x)]
+    """Return the derivative of `values()` by each entry of x: of shape (*values.shape, *x.shape)."""
+    columns = [directional_derivative(values, x, basis, step) for basis in _basis(x)]
     shape = columns[0].shape if columns else np.shape(values())
     return np.stack(columns, axis=-1).reshape((*shape, *x.shape)) if columns else np.zeros((*shape, *x.shape))
 
 
 def complex_step(function: Callable[[np.ndarray], Any], x: np.ndarray) -> np.ndarray | None:
-    """Return the same slopes to the last digits, or None where the function does not take complex numbers.
+    """Return the same derivatives to the last digits, or None if the function does not take complex numbers.
 
-    f(x + ih) = f(x) + i h f'(x) - …: the imaginary part over h, with h so small that no digit is lost, and no difference
-    of near numbers is taken (Squire and Trapp 1998, SIAM Review 40). A function that compares or takes |x| may give
-    nonsense without an error: the caller checks against `along`.
+    f(x + ih) = f(x) + i h f'(x) - …: the imaginary part divided by h. h is so small that no digit is lost, and no
+    difference of similar numbers is taken (Squire and Trapp 1998, SIAM Review 40). A function that compares or takes |x|
+    may give nonsense without an error: the caller checks against finite_differences.
     """
     h = 1e-30
     columns = []
@@ -59,7 +61,7 @@ def complex_step(function: Callable[[np.ndarray], Any], x: np.ndarray) -> np.nda
 
 
 def one_sided(values: Values, x: np.ndarray, index: Any, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the slopes to the left and to the right of one entry of x: different at a kink."""
+    """Return the derivatives from the left and from the right by one entry of x: different at a kink."""
     old, here = x[index].copy(), np.array(values())
     x[index] = old - step
     left = (here - np.array(values())) / step
@@ -69,8 +71,8 @@ def one_sided(values: Values, x: np.ndarray, index: Any, step: float) -> tuple[n
     return left, right
 
 
-def _basis(x: np.ndarray) -> Any:
-    """Yield an array of zeros with a single one, for each entry of x."""
+def _basis(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield, for each entry of x, an array with 1 there and 0 elsewhere."""
     for index in np.ndindex(x.shape):
         basis = np.zeros_like(x)
         basis[index] = 1

@@ -1,5 +1,6 @@
-"""What gradcheck looks at: an op, a pair of functions or a function of Tensors, as one thing."""
+"""Target: the function under test with its inputs, whether it is an Op, a plain pair or a function of Tensors."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,73 +9,133 @@ import numpy as np
 
 from nanograd._tensor import Tensor
 from nanograd.functional import grad
-from nanograd.op import Op
+from nanograd.op import Needs, Op, Pair
 
-Back = Callable[[np.ndarray], list[Any]]
+VJP = Callable[[np.ndarray], list[Any]]  # from dy to one gradient per input, None where none is needed
 
 
-class Subject:
-    """What is checked, as one thing: arrays in, an array and the way back out."""
+class Target:
+    """A function with its inputs and options, run forward and backward.
 
-    def __init__(self, function: Any, inputs: Sequence[Any], options: dict[str, Any], dtype: np.dtype) -> None:
-        if isinstance(function, Op):
-            inputs = function._bind(tuple(inputs), options)  # which refuses what a call of the op would
-        self.options = options
+    function is an Op, a pair (forward, backward) or a function of Tensors. pair selects one of the pairs of an Op, by
+    default the readable one. dtype replaces the dtype of floating inputs; the inputs are copied. An Op's inputs are
+    promoted as in a call.
+
+    `op` and `pair` are None for a function of Tensors. `needs` tells which inputs are differentiated: floating arrays,
+    unless the Op declares them nondifferentiable.
+    """
+
+    def __init__(
+        self,
+        function: Any,
+        inputs: Sequence[Any],
+        options: dict[str, Any] | None = None,
+        dtype: Any = np.float64,
+        *,
+        pair: Pair | None = None,
+    ) -> None:
         self.function = function
-        self.pair: Any = (
-            function.pair if isinstance(function, Op) else function if isinstance(function, tuple) else None
-        )
-        discrete: frozenset[int] = function.nondifferentiable if isinstance(function, Op) else frozenset()
-        self.inputs = [as_input(x, i in discrete, dtype) for i, x in enumerate(inputs)]
+        self.options = dict(options or {})
+        self.op: Op | None = None
+        self.pair: Pair | None = None
         if isinstance(function, Op):
-            self.name = function.name
-        else:
-            name = getattr(self.pair[0] if self.pair else function, "__name__", "function")
-            self.name = name.removesuffix("_forward")
+            self.op, self.pair = function, pair or function.pair
+            inputs = function._bind(tuple(inputs), self.options)  # raises what a call of the op would
+        elif isinstance(function, tuple):
+            self.op = as_op(*function)
+            self.pair = self.op.pair
+        self.name: str = self.op.name if self.op else getattr(function, "__name__", "function")
+        nondifferentiable = self.op.nondifferentiable if self.op else ()
+        self.inputs = [as_input(x, dtype if i not in nondifferentiable else None) for i, x in enumerate(inputs)]
         self.needs = tuple(
-            isinstance(x, np.ndarray) and x.dtype.kind == "f" and i not in discrete for i, x in enumerate(self.inputs)
+            isinstance(x, np.ndarray) and x.dtype.kind == "f" and i not in nondifferentiable
+            for i, x in enumerate(self.inputs)
         )
+        if isinstance(function, Op):
+            self.inputs = list(function.promote(self.inputs))
+        if self.pair and self.op and self.pair is self.op.fast:
+            self.options |= small_blocks(self.pair)
+
+    @property
+    def needed(self) -> list[int]:
+        """The indices of the differentiated inputs."""
+        return [i for i, need in enumerate(self.needs) if need]
+
+    def run_forward(self, inputs: Sequence[Any] | None = None, needs: Needs | None = None) -> tuple[np.ndarray, Any]:
+        """Run the forward of a pair; return y and what it saved."""
+        assert self.op is not None
+        assert self.pair is not None
+        return self.op.run_forward(
+            self.pair, self.inputs if inputs is None else inputs, self.needs if needs is None else needs, self.options
+        )
+
+    def run_backward(self, dy: np.ndarray, saved: Any, needs: Needs | None = None) -> list[Any]:
+        """Run the backward of a pair; return one gradient per input."""
+        assert self.op is not None
+        assert self.pair is not None
+        return list(self.op.run_backward(self.pair.backward, dy, saved, self.needs if needs is None else needs))
+
+    def run(self, inputs: Sequence[Any] | None = None) -> tuple[np.ndarray, VJP]:
+        """Return y, and the function from dy to one gradient per input."""
+        inputs = self.inputs if inputs is None else inputs
         if self.pair:
-            self.forward_accepts_needs = "needs" in inspect.signature(self.pair[0]).parameters
-            self.backward_accepts_needs = len(inspect.signature(self.pair[1]).parameters) > 2
+            y, saved = self.run_forward(inputs)
+            return y, lambda dy: self.run_backward(dy, saved)
+        args = [Tensor(x, requires_grad=True) if need else x for x, need in zip(inputs, self.needs, strict=True)]
+        out = self.function(*args, **self.options)
+        leaves = [arg for arg, need in zip(args, self.needs, strict=True) if need]
 
-    def save(self, inputs: Sequence[Any], needs: tuple[bool, ...]) -> tuple[np.ndarray, Any]:
-        """Run the forward of a pair."""
-        told = {"needs": needs} if self.forward_accepts_needs else {}
-        y, saved = self.pair[0](*inputs, **self.options, **told)
-        return np.asarray(y), saved
+        def vjp(dy: np.ndarray) -> list[Any]:
+            if not out.requires_grad:
+                return [np.zeros_like(x) if need else None for x, need in zip(inputs, self.needs, strict=True)]
+            gradients = iter(grad([out], leaves, [dy], retain_graph=True))
+            return [next(gradients) if need else None for need in self.needs]
 
-    def pull(self, dy: np.ndarray, saved: Any, needs: tuple[bool, ...]) -> list[Any]:
-        """Run the backward of a pair."""
-        dxs = self.pair[1](dy, saved, needs) if self.backward_accepts_needs else self.pair[1](dy, saved)
-        return list(dxs) if isinstance(dxs, (tuple, list)) else [dxs]
+        return out.data, vjp
 
-    def run(self, inputs: Sequence[Any], needs: tuple[bool, ...] | None = None) -> tuple[np.ndarray, Back]:
-        """Return y, and the way back from dy to one gradient an input."""
-        wanted = self.needs if needs is None else needs
-        if self.pair:
-            y, saved = self.save(inputs, wanted)
-            return y, lambda dy: self.pull(dy, saved, wanted)
-        tensors = [Tensor(x, requires_grad=True) if need else x for x, need in zip(inputs, wanted, strict=True)]
-        out = self.function(*tensors, **self.options)
-        leaves = [t for t, need in zip(tensors, wanted, strict=True) if need]
-
-        def back(dy: np.ndarray) -> list[Any]:
-            found = iter(
-                grad([out], leaves, [dy], retain_graph=True) if out.requires_grad else map(np.zeros_like, inputs)
-            )
-            return [next(found) if need else None for need in wanted]
-
-        return out.data, back
-
-    def value(self, inputs: Sequence[Any]) -> np.ndarray:
+    def value(self, inputs: Sequence[Any] | None = None) -> np.ndarray:
         return self.run(inputs)[0]
 
+    def gradients(self, dy: np.ndarray) -> list[Any]:
+        """Run forward and backward once; dy is copied."""
+        return self.run()[1](np.array(dy))
 
-def as_input(x: Any, discrete: bool, dtype: np.dtype) -> Any:
-    """Return floating values as a new array of the dtype, anything else as it is."""
+    def cotangent(self, seed: int = 0) -> np.ndarray:
+        """Draw a random dy, since a uniform one hides most mistakes; it is 0 where y is infinite."""
+        y = self.value()
+        u = np.asarray(np.random.default_rng(seed).standard_normal(y.shape)).astype(y.dtype)
+        return np.where(np.isfinite(y), u, 0)
+
+
+def as_op(forward: Callable[..., Any], backward: Callable[..., Any]) -> Op:
+    """Make an Op of two functions of any name; backward may omit `needs`, and may return a single gradient."""
+    name = getattr(forward, "__name__", "function").removesuffix("_forward")
+    accepts_needs = len(inspect.signature(backward).parameters) > 2
+
+    @functools.wraps(forward)
+    def named_forward(*arrays: Any, **options: Any) -> Any:
+        return forward(*arrays, **options)
+
+    def named_backward(dy: np.ndarray, saved: Any, needs: Needs = ()) -> tuple[Any, ...]:
+        dxs = backward(dy, saved, needs) if accepts_needs else backward(dy, saved)
+        return tuple(dxs) if isinstance(dxs, (tuple, list)) else (dxs,)
+
+    named_forward.__name__, named_backward.__name__ = f"{name}_forward", f"{name}_backward"
+    named_forward.__module__ = __name__  # not registered in OPS, wherever the functions come from
+    return Op(named_forward, named_backward)
+
+
+def as_input(x: Any, dtype: Any) -> Any:
+    """Return floating values as a new array of the dtype (None: of their own), and anything else as it is."""
     x = x.data if isinstance(x, Tensor) else x
-    if discrete or x is None or isinstance(x, (bool, int, str)):
-        return np.asarray(x) if discrete and x is not None else x
+    if x is None or dtype is None:
+        return x if x is None else np.asarray(x)
+    if isinstance(x, (bool, int, str)):
+        return x
     array = np.asarray(x)
     return np.array(array, dtype) if array.dtype.kind == "f" else x
+
+
+def small_blocks(pair: Pair) -> dict[str, int]:
+    """Return the option that makes a fast pair work in blocks of two, so that small inputs span several blocks."""
+    return {"block": 2} if "block" in inspect.signature(pair.forward).parameters else {}

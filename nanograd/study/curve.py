@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nanograd.check.target import Subject
+from nanograd.check.target import Target
 from nanograd.inspect.player.html import number
 from nanograd.study.tables import error, rows
 from nanograd.study.worked import Worked
@@ -50,7 +50,7 @@ def step_errors(worked: Worked, i: int) -> list[Step]:
     return steps
 
 
-def _value(subject: Subject, dy: np.ndarray) -> float:
+def _value(subject: Target, dy: np.ndarray) -> float:
     with np.errstate(all="ignore"):
         return float(np.vdot(dy, subject.value(subject.inputs)))
 

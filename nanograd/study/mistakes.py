@@ -11,7 +11,7 @@ import numpy as np
 
 from nanograd.check.mutants import catching_case, mutants
 from nanograd.check.numeric import TOLERANCE, finite_differences
-from nanograd.check.target import Subject
+from nanograd.check.target import Target
 from nanograd.study.drills import DRILLS
 from nanograd.study.drills.drill import Drill, plant
 from nanograd.study.drills.grade import grade
@@ -130,7 +130,7 @@ class _Right:
 
     def __init__(self, pair: tuple[Any, Any], arrays: Sequence[Any], options: dict[str, Any]) -> None:
         self.forward, self.arrays, self.options = pair[0], arrays, options
-        subject = Subject((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
+        subject = Target((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
         self.needs = subject.needs
         y = subject.value(subject.inputs)
         self.cotangents = [np.ones(y.shape), np.asarray(np.random.default_rng(1).standard_normal(y.shape).round(2))]
@@ -147,9 +147,7 @@ class _Right:
         return self._compare(backward, 0), self._compare(backward, 1)
 
     def _compare(self, backward: Callable[..., Any], which: int) -> Compared | None:
-        subject = Subject(
-            (self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64)
-        )
+        subject = Target((self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64))
         dy, right = self.cotangents[which], self.right[which]
         try:
             with np.errstate(all="ignore"):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.check.numeric import along, finite_differences
+from nanograd.check.numeric import directional_derivative, finite_differences
 from nanograd.op import OPS
 from nanograd.study.twins import GIVEN, TWINS, Twin
 from nanograd.study.words import WORDS
@@ -160,7 +160,7 @@ class Sheet:
 
     def _along(self, y: str, x: str, direction: np.ndarray | None) -> np.ndarray:
         moving = self._vary(x)
-        return along(
+        return directional_derivative(
             lambda: self.moved(**{x: moving})[y], moving, np.ones_like(moving) if direction is None else direction
         )
 

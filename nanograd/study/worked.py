@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.check.target import Subject
+from nanograd.check.target import Target
 from nanograd.op import OPS, Needs, Op
 from nanograd.study.examples import example
 
@@ -31,9 +31,9 @@ class Worked:
         """Return which arrays get a gradient."""
         return [i for i, need in enumerate(self.needs) if need]
 
-    def subject(self) -> Subject:
+    def subject(self) -> Target:
         """Return the readable pair at these arrays, as gradcheck looks at it."""
-        return Subject(self.op.pair, self.arrays, self.options, np.dtype(np.float64))
+        return Target(self.op.pair, self.arrays, self.options, np.dtype(np.float64))
 
 
 def work(name: str, shape: tuple[int, ...] | None = None, seed: int = 0) -> Worked:

@@ -27,22 +27,6 @@ def softmax_with(backward: Any) -> Op:
     return user_op("softmax", lambda x: ng.ops.softmax.pair.forward(x), backward)
 
 
-# By hand
-
-
-def test_finite_differences_of_a_parabola() -> None:
-    x = np.array([3.0, -1.0])
-    slope = finite_differences(lambda: float((x * x).sum()), x)
-    np.testing.assert_allclose(slope, [6, -2], rtol=1e-10)  # 2x
-    np.testing.assert_array_equal(x, [3, -1])
-
-
-def test_extrapolation_leaves_little_error() -> None:
-    x = np.array([1.0])
-    slope = finite_differences(lambda: float(np.exp(x[0])), x)
-    assert abs(slope[0] - np.e) < 1e-11
-
-
 def test_a_right_backward_passes() -> None:
     gradcheck(cube(1.0), X)
     gradcheck(lambda x, y: x @ y.T + x.sum(), X, X)
@@ -188,82 +172,7 @@ def test_a_number_is_checked() -> None:
     gradcheck(cube(1.0), np.array(1.5))
 
 
-# The reasons
-
-
-def mean_without_n(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    return (np.broadcast_to(dy[:, None], (2, 3)).copy(),)
-
-
-def embedding_without_adding(dy: np.ndarray, saved: Any, needs: Any) -> tuple[np.ndarray, None]:
-    ids, shape = saved
-    dw = np.zeros(shape)
-    dw[ids] += dy
-    return dw, None
-
-
-REASONS = [
-    (
-        "average",
-        lambda x: (x.mean(axis=1), None),
-        mean_without_n,
-        (X,),
-        r"exactly 3×, n = the size of axis 1: a mean's 1/n",
-    ),
-    (
-        "total",
-        lambda x: (x.sum(axis=1), None),
-        lambda dy, s: (np.repeat(dy[:, None], 3, 1) / 3,),
-        (X,),
-        r"exactly 1/3×",
-    ),
-    (
-        "turn",
-        lambda x: (x.T * 1, None),
-        lambda dy, s: (dy * 1,),
-        (X[:, :2],),
-        r"equal after a transpose to axes \(1, 0\)",
-    ),
-    ("turned", lambda x: (x.T * 1, None), lambda dy, s: (dy * 1,), (X,), r"right after a transpose to axes \(1, 0\)"),
-    ("softly", lambda x: ng.ops.softmax.pair.forward(x), MISTAKES["zeros"], (X,), "zero everywhere"),
-    (
-        "softer",
-        lambda x: ng.ops.softmax.pair.forward(x),
-        lambda dy, s: (s[0] * (dy - dy.mean(axis=-1, keepdims=True)),),
-        (X,),
-        "right for a uniform cotangent, wrong for a random one: a projection term is missing",
-    ),
-    (
-        "table",
-        lambda w, ids: (w[ids], (ids, w.shape)),
-        embedding_without_adding,
-        (X, np.array([0, 0, 1])),
-        "an index repeats",
-    ),
-    (
-        "bend",
-        lambda x: (np.maximum(x, 0), x),
-        lambda dy, x: (np.where(x == 0, 7, x > 0) * dy,),
-        (X * [0, 1, 1],),
-        "at a kink",
-    ),
-    ("abs", lambda x: (np.abs(x), x), lambda dy, x: (dy,), (X,), "differs only where the input is negative"),
-    (
-        "centre",
-        lambda x: (x - x.mean(axis=1, keepdims=True), None),
-        lambda dy, s: (dy * 1,),
-        (X,),
-        "off by the same amount all along axis 1",
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "forward", "backward", "inputs", "reason"), REASONS, ids=[each[0] for each in REASONS]
-)
-def test_the_report_says_why(name: str, forward: Any, backward: Any, inputs: Any, reason: str) -> None:
-    with pytest.raises(GradcheckError, match=reason):
-        gradcheck((forward, backward), *inputs)
+# Kinks, large inputs, rules
 
 
 def test_a_slope_between_both_sides_of_a_kink_is_right() -> None:
@@ -273,22 +182,10 @@ def test_a_slope_between_both_sides_of_a_kink_is_right() -> None:
     assert gradcheck(ng.abs, x).kinks == 0  # 0 is what central differences say
 
 
-def test_ties_are_told_from_other_mistakes() -> None:
-    def first_forward(a: np.ndarray, b: np.ndarray) -> Any:
-        return np.maximum(a, b), (a, b)
-
-    def first_backward(dy: np.ndarray, saved: Any, needs: Any) -> Any:
-        a, b = saved
-        return dy * (a >= b) * np.where(a == b, 3, 1), dy * (b > a)
-
-    with pytest.raises(GradcheckError, match="differs only at a kink"):
-        gradcheck((first_forward, first_backward), np.array([1.0, 2.0]), np.array([1.0, 3.0]))
-
-
 def test_large_inputs_are_checked_along_directions() -> None:
     x = np.random.default_rng(0).standard_normal((40, 30))
     assert gradcheck(ng.softmax, x).compared == 4
-    with pytest.raises(GradcheckError, match="along a random direction the slope is"):
+    with pytest.raises(GradcheckError, match="along a random direction the derivative is"):
         gradcheck(cube(1.001), x)
 
 
@@ -297,27 +194,6 @@ def test_float32_alone_can_be_checked_too() -> None:
     assert not gradcheck(cube(1.02), X, dtype=np.float32, raises=False).ok
 
 
-LAWS = [
-    ("an input was written into", lambda x: (np.multiply(x, 2, out=x), None), lambda dy, s: (dy * 2,)),
-    ("dy was written into", lambda x: (x * 2, None), lambda dy, s: (np.multiply(dy, 2, out=dy),)),
-    (
-        "shares memory with what forward saved",
-        lambda x: (x * 2, np.full(x.shape, 2.0)),
-        lambda dy, s: (np.copyto(s, dy * 2) or s,),
-    ),
-    ("a zero cotangent gives", lambda x: (x * 2, None), lambda dy, s: (dy * 2 + 1e-12,)),
-    ("float32 in gives float32, float64 out", lambda x: (x * 2, None), lambda dy, s: (dy * np.float64(2),)),
-    ("two runs differ", lambda x: (x * 2, None), lambda dy, s: (dy * (2 + 1e-12 * np.random.default_rng().random()),)),
-    ("the memory layout matters", lambda x: (x * 2, x.flags.c_contiguous), lambda dy, c: (dy * (2 if c else 3),)),
-]
-
-
-@pytest.mark.parametrize(("said", "forward", "backward"), LAWS, ids=[law[0] for law in LAWS])
-def test_broken_laws_are_named(said: str, forward: Any, backward: Any) -> None:
-    report = gradcheck((forward, backward), X, raises=False)
-    assert any(said in problem for problem in report.problems), str(report)
-
-
 def test_nothing_to_differentiate_is_an_error() -> None:
-    with pytest.raises(ValueError, match="was given no floating input"):
+    with pytest.raises(ValueError, match="has no floating input"):
         gradcheck(ng.exp, np.arange(3))
