@@ -12,8 +12,9 @@ import numpy as np
 
 from gpt.data.batches import random_batch
 from gpt.text.clean import DEFAULT, DESTRUCTIVE, STEPS, Cleaner
+from gpt.text.documents import Document, read_documents
 from gpt.text.html import strip_html
-from gpt.text.read import HTML_SUFFIXES, Document, python_documentation, read_documents
+from gpt.text.read import HTML_SUFFIXES, python_documentation
 from gpt.tokenizer import EOT, BPETokenizer
 
 PAGE = """<html><head><title>Tea</title><script>track("you < me")</script></head>
@@ -48,7 +49,7 @@ for name in DESTRUCTIVE:
 print("\n2. Clean a real text\n")
 cleaner = Cleaner()
 documents = read_documents(sys.argv[1:]) if sys.argv[1:] else [Document("the docs", (python_documentation(),))]
-texts = ["".join(cleaner.clean(each.parts, html=each.name.lower().endswith(HTML_SUFFIXES))) for each in documents]
+texts = ["".join(cleaner.clean(each.blocks, html=each.name.lower().endswith(HTML_SUFFIXES))) for each in documents]
 texts = [text for text in texts if text]
 print(cleaner.table())
 sentence = next((line for text in texts for line in text.split("\n") if len(line.split()) >= 9), "No line is long.")[

@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from gpt.config import nearest
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it stays open
         elif hasattr(stream, "reconfigure"):  # text is UTF-8 here, whatever the system's locale (Windows, LANG=C)
             stream.reconfigure(encoding="utf-8", errors="replace")
+    warnings.formatwarning = lambda message, *_, **__: (
+        f"warning: {message}\n"
+    )  # one line, without a place in our sources
     try:
         try:
             return run(arguments)

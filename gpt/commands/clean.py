@@ -10,7 +10,8 @@ from typing import BinaryIO
 from gpt.commands.arguments import Parser
 from gpt.config import nearest
 from gpt.text.clean import DEFAULT, MOST_PARAGRAPHS, STEPS, Cleaner
-from gpt.text.read import HTML_SUFFIXES, SUFFIXES, read_documents
+from gpt.text.documents import SUFFIXES, read_documents
+from gpt.text.read import HTML_SUFFIXES
 from nanograd.runtime.files import atomic_write
 
 FLAGS = {"lowercase": "lowercase", "no_punctuation": "remove_punctuation", "ascii": "remove_non_ascii"}
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         warn=lambda message: print(f"warning: {message}", file=sys.stderr),
     )
     texts = (
-        cleaner.clean(document.parts, html=given.html or Path(document.name).suffix.lower() in HTML_SUFFIXES)
+        cleaner.clean(document.blocks, html=given.html or Path(document.name).suffix.lower() in HTML_SUFFIXES)
         for document in documents
     )
     with atomic_write(out) as file:

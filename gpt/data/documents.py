@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt.data.dataset import TRAIN, VAL
-from gpt.text.read import Document, read_documents, text_files
+from gpt.text.documents import Document, list_files, read_documents
 from gpt.tokenizer.split_points import last_cut
 
 PIECE = 1 << 20  # characters
@@ -52,7 +52,7 @@ class Sources:
 
     def n_bytes(self) -> int:
         """Return how many bytes the files have: about as many as their text."""
-        files = text_files(map(Path, self.paths), lambda error: None)
+        files = list_files(map(Path, self.paths), lambda error: None)
         return sum(path.stat().st_size for path in files if path.is_file())
 
     def _note(self, error: Exception) -> None:
@@ -77,13 +77,13 @@ def split_documents(documents: Iterable[Document], val_fraction: float, size: in
     limit = val_fraction if len(head) == FEW else _limit(head, val_fraction)
     for document in _chain(head, documents):
         split = VAL if rank(document) < limit else TRAIN
-        for text, first, last in _ends(cut(document.parts, size)):
+        for text, first, last in _ends(cut(document.blocks, size)):
             yield Piece(document.name, split, text, first, last)
 
 
 def rank(document: Document) -> float:
     """Return a number from 0 to 1, hashed from how the document begins."""
-    beginning = "".join(section(document.parts, 0, BEGINNING))
+    beginning = "".join(section(document.blocks, 0, BEGINNING))
     return int.from_bytes(hashlib.sha256(beginning.encode()).digest()[:8], "big") / 2**64
 
 
@@ -127,10 +127,10 @@ def section(parts: Iterable[str], start: int, stop: int | None = None) -> Iterat
 
 def _split_inside(document: Document, val_fraction: float, size: int) -> Iterator[Piece]:
     """Yield a document's pieces, its last part for validation."""
-    n = sum(map(len, document.parts))
+    n = sum(map(len, document.blocks))
     place = round(n * (1 - val_fraction))
     for split, start, stop in ((TRAIN, 0, place), (VAL, place, n)):
-        for text, first, last in _ends(cut(section(document.parts, start, stop), size)):
+        for text, first, last in _ends(cut(section(document.blocks, start, stop), size)):
             yield Piece(document.name, split, text, first, last and stop == n)
 
 

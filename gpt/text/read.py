@@ -1,117 +1,119 @@
-"""Read raw text, and say what is wrong where it is none."""
+"""Read text files: one rule for encodings, for every command that reads text.
+
+A file is read in the encoding that the caller names. Without a name, the first rule that applies decides:
+1. a byte-order mark (UTF-8, UTF-16, UTF-32);
+2. UTF-8, if the whole file is valid UTF-8;
+3. the charset that an HTML page declares, if the whole file is valid in it;
+4. latin-1, with a warning. Binary files are refused before that.
+"""
 
 import codecs
 import contextlib
 import hashlib
-import json
-import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIXES = (".txt", ".md", ".html", ".htm", ".jsonl")  # what is read of a folder
 HTML_SUFFIXES = (".html", ".htm")
-PART = 1 << 20  # bytes, or characters, that are held at a time
-MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
+MIXED = "mixed"  # an encoding of `read_text`: UTF-8, but for the lines that are not, which are latin-1
+BLOCK = 1 << 20  # bytes, or characters, read at a time
+BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-CONTROLS = bytes(
-    set(range(32)) - set(b"\b\t\n\v\f\r\x1b")
-)  # what no text has; backspace and escape are in terminal logs
+CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))  # not in text; terminal logs have backspace and escape
 CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
+Warn = Callable[[str], None]
+"""A function that shows one line to the user, such as `warnings.warn` or a list's `append`."""
+
+
+def read_text(
+    path: str | Path, *, encoding: str | None = None, keep_line_ends: bool = False, warn: Warn = warnings.warn
+) -> str:
+    """Return the text of a file, without a byte-order mark.
+
+    Line ends become \\n unless `keep_line_ends`. The encoding "mixed" reads each line that is not UTF-8 as latin-1 and
+    tells `warn` how many there are. Raises OSError if the file cannot be read, ValueError if it is empty, binary or not
+    in the encoding named.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"data: {path} is a folder; give a text file")
+    if encoding == MIXED:
+        text = _read_mixed(path, warn)
+    else:
+        encoding = detect_encoding(path, encoding, warn)
+        with open(path, encoding=encoding, newline="") as file:
+            text = file.read()
+    text = text.removeprefix("\ufeff")
+    return text if keep_line_ends else text.replace("\r\n", "\n").replace("\r", "\n")
+
 
 @dataclass(frozen=True)
-class Document:
-    """A text and where it comes from. `text` is the whole of it; `parts`, joined, too, but a file is read as they go."""
-
-    name: str
-    parts: Iterable[str]
-
-    @property
-    def text(self) -> str:
-        return "".join(self.parts)
-
-
-@dataclass(frozen=True)
-class FileParts:
-    """The text of a file in parts of about 1 MB, read anew each time: no byte-order mark, and \\n line ends."""
+class TextFile:
+    """The text of a file in blocks of about 1 MB, read again by each loop: no byte-order mark, \\n line ends."""
 
     path: Path
     encoding: str
 
     def __iter__(self) -> Iterator[str]:
         with open(self.path, encoding=self.encoding) as file:
-            yield file.read(PART).removeprefix("\ufeff")
-            while part := file.read(PART):
-                yield part
+            yield file.read(BLOCK).removeprefix("\ufeff")
+            while block := file.read(BLOCK):
+                yield block
+
+    def lines(self) -> Iterator[str]:
+        with open(self.path, encoding=self.encoding) as file:
+            yield file.readline().removeprefix("\ufeff")
+            yield from file
 
 
-def read_documents(
-    paths: Iterable[str | Path],
-    *,
-    encoding: str | None = None,
-    text_key: str = "text",
-    on_error: Callable[[Exception], None] | None = None,
-    warn: Callable[[str], None] = warnings.warn,
-) -> Iterator[Document]:
-    """Read files, and folders in sorted order: a document for each file, for each line of a .jsonl.
+def detect_encoding(path: Path, encoding: str | None = None, warn: Warn = warnings.warn) -> str:
+    """Return the encoding of a file by the rule above; the whole file has been decoded with it once.
 
-    A line of a .jsonl is an object whose `text_key` holds the text; its document is called "path:line". HTML is given as
-    it stands in the file (`strip_html` makes text of it). Where no encoding is given, a byte-order mark decides,
-    then what is UTF-8 is read as UTF-8, then an HTML page's own word counts, and all else is read as latin-1, which
-    `warn` is told.
-
-    A file that is missing, unreadable, empty, binary or wrongly encoded, and a line that is no such object, raises OSError
-    or ValueError with its name; with `on_error` that is called with the error, and the reading goes on. Each file is
-    looked through before its document is given, so an error never comes in the middle of a text.
+    Raises OSError if there is no such file, ValueError if it is empty, binary or not in the encoding named.
     """
     if encoding is not None:
         check_encoding(encoding)
-
-    def failed(error: Exception) -> None:
-        if on_error is None:
-            raise error
-        on_error(error)
-
-    for path in text_files(paths, failed):
-        try:
-            parts = FileParts(path, encoding_of(path, encoding, warn))
-        except (OSError, ValueError) as error:
-            failed(error)
-            continue
-        if path.suffix.lower() == ".jsonl":
-            yield from _lines(parts, text_key, failed)
-        else:
-            yield Document(str(path), parts)
-
-
-def text_files(paths: Iterable[str | Path], failed: Callable[[Exception], None]) -> Iterator[Path]:
-    """List files as they are given, and of folders those with one of SUFFIXES: a folder's own first, sorted, then its
-    subfolders'. What is hidden (.git, .venv) is passed over, and links to folders are not followed.
-    """
-    for path in map(Path, paths):
-        if not path.is_dir():
-            yield path
-            continue
-        found = False
-        for folder, folders, names in os.walk(path, onerror=failed):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                    found = True
-                    yield Path(folder, name)
-        if not found:
-            failed(ValueError(f"data: the folder {path} has no text: no {', '.join(SUFFIXES)}"))
+    if not path.exists():
+        raise FileNotFoundError(f"data: there is no file {path}")
+    if not path.is_file():  # a pipe cannot be read twice
+        raise ValueError(f"data: {path} is not a file or folder")
+    with open(path, "rb") as file:
+        head = file.read(BLOCK)
+    marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
+    wide = codecs.lookup(encoding or marked or "utf-8").name.startswith(("utf-16", "utf-32"))
+    if b"\0" in head and not wide:
+        raise ValueError(
+            f"data: {path} is binary, or UTF-16 without a byte-order mark (it has zero bytes); give plain text in UTF-8"
+        )
+    if encoding or marked:
+        return _check_decodes(path, encoding or marked or "")
+    try:
+        return _check_decodes(path, "utf-8")
+    except UnicodeError as error:
+        reason = error
+    charset = CHARSET.search(head[:1024]) if path.suffix.lower() in HTML_SUFFIXES else None
+    if charset:
+        with contextlib.suppress(ValueError):  # the page declares an unknown charset, or a wrong one
+            check_encoding(name := charset[1].decode("latin-1"))
+            return _check_decodes(path, name)
+    if (len(head) - len(head.translate(None, CONTROLS))) * 100 > len(head):
+        raise ValueError(f"data: {path} is binary (more than 1 in 100 bytes are control characters); give text")
+    warn(
+        f"{reason}; it is read as latin-1. If that is wrong, convert the file first, for example: "
+        "iconv -f cp1252 -t utf-8"
+    )
+    return _check_decodes(path, "latin-1")
 
 
 def check_encoding(encoding: str) -> None:
-    """Raise ValueError unless Python has such an encoding of text."""
+    """Raise ValueError unless Python has a text encoding of this name."""
     try:
         "".encode(encoding)
     except (LookupError, ValueError):  # ValueError: a zero byte in the name
@@ -120,55 +122,25 @@ def check_encoding(encoding: str) -> None:
         ) from None
 
 
-def encoding_of(path: Path, encoding: str | None, warn: Callable[[str], None]) -> str:
-    """Return the encoding in which the whole file can be read: the given one, or what is found.
-
-    Raises OSError where there is no such file, ValueError where it is empty, binary or not in the given encoding.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"data: there is no file {path}")
-    if not path.is_file():  # a pipe cannot be read twice
-        raise ValueError(f"data: {path} is no file or folder")
-    with open(path, "rb") as file:
-        head = file.read(PART)
-    marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
-    wide = codecs.lookup(encoding or marked or "utf-8").name.startswith(("utf-16", "utf-32"))
-    if b"\0" in head and not wide:
-        raise ValueError(f"data: {path} is binary (it has zero bytes); give text, or its --encoding")
-    if encoding or marked:
-        return _checked(path, encoding or marked or "")
-    try:
-        return _checked(path, "utf-8")
-    except UnicodeError as error:
-        reason = error
-    charset = CHARSET.search(head[:1024]) if path.suffix.lower() in HTML_SUFFIXES else None
-    if charset:
-        with contextlib.suppress(ValueError):  # an unknown name, or a wrong one
-            check_encoding(name := charset[1].decode("latin-1"))
-            return _checked(path, name)
-    if (len(head) - len(head.translate(None, CONTROLS))) * 100 > len(head):
-        raise ValueError(f"data: {path} is binary (more than 1 in 100 bytes are control characters); give text")
-    warn(f"{reason}; it is read as latin-1: name its encoding if that is wrong, often cp1252 (--encoding cp1252)")
-    return _checked(path, "latin-1")
-
-
-def _checked(path: Path, encoding: str) -> str:
-    """Read the file through, and return the encoding; UnicodeError names the first byte that is wrong."""
+def _check_decodes(path: Path, encoding: str) -> str:
+    """Decode the whole file and return the encoding; UnicodeError names the first wrong byte and its line."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    blank, position = True, 0
+    blank, position, line = True, 0, 1
     with open(path, "rb") as file:
         while True:
-            block = file.read(PART)
-            held = len(decoder.getstate()[0])  # bytes of a character that the last block cut
+            block = file.read(BLOCK)
+            n_buffered = len(decoder.getstate()[0])  # bytes of a character that the last block cut
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                at = position - held + error.start
+                line += error.object[: error.start].decode(encoding, "replace").count("\n")
                 raise UnicodeError(
-                    f"data: {path} is not {encoding}: byte 0x{error.object[error.start]:02x} at position {at}"
+                    f"data: {path} is not {encoding}: byte 0x{error.object[error.start]:02x} "
+                    f"at position {position - n_buffered + error.start}, in line {line}"
                 ) from None
             blank = blank and not text.removeprefix("\ufeff").strip()
             position += len(block)
+            line += text.count("\n")
             if not block:
                 break
     if blank:
@@ -176,75 +148,30 @@ def _checked(path: Path, encoding: str) -> str:
     return encoding
 
 
-def _lines(parts: FileParts, text_key: str, failed: Callable[[Exception], None]) -> Iterator[Document]:
-    """Give the text of each line of a .jsonl; empty lines and empty texts are passed over."""
-    with open(parts.path, encoding=parts.encoding) as file:
-        for number, line in enumerate(file, 1):
-            name = f"{parts.path}:{number}"
-            line = line.removeprefix("\ufeff")
-            if not line.strip():
-                continue
-            try:
-                text = _text_of(line, text_key)
-            except ValueError as error:
-                failed(ValueError(f"data: {name}: {error}"))
-                continue
-            if text.strip():
-                yield Document(name, (text,))
-
-
-def _text_of(line: str, text_key: str) -> str:
-    """Return the text that a line of a .jsonl holds; ValueError says what is wrong with it."""
+def _read_mixed(path: Path, warn: Warn) -> str:
+    """Decode each line as UTF-8, or else as latin-1."""
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"a line must be JSON; {error}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"a line must be an object, got {line.strip()[:40]!r}")
-    if text_key not in fields:
-        raise ValueError(
-            f"there is no {text_key!r}, only {', '.join(map(repr, list(fields)[:9])) or 'nothing'}; see --text-key"
-        )
-    text = fields[text_key]
-    if not isinstance(text, str):
-        raise ValueError(f"{text_key!r} must be a text, got {type(text).__name__}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{text_key!r} has half of a character (a lone surrogate) at {error.start}") from None
-    return text
-
-
-def read_text(path: str | Path) -> str:
-    """Return the UTF-8 text of a file: without byte-order mark, with \\n line ends.
-
-    Raises OSError where there is no such file, ValueError where it is empty, binary or not UTF-8.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"data: {path} is a folder; give a text file")
-    try:
-        raw = path.read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"data: there is no file {path}") from None
-    if b"\0" in raw[: 1 << 20]:
-        raise ValueError(f"data: {path} is binary or UTF-16 (it has zero bytes); give plain text in UTF-8")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"data: {path} is not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start}; "
-            "convert it first, for example: iconv -f latin1 -t utf-8"
-        ) from None
-    if not text.strip():
-        raise ValueError(f"data: {path} is empty")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    if b"\0" in data:
+        raise ValueError(f"data: {path} is binary or UTF-16 (it has zero bytes); if it is text, name its encoding")
+    lines, n_latin = [], 0
+    for line in data.split(b"\n"):
+        try:
+            lines.append(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            lines.append(line.decode("latin-1"))
+            n_latin += 1
+    if n_latin:
+        warn(f"{n_latin:,} line{'s' if n_latin > 1 else ''} read as latin-1")
+    return "\n".join(lines)
 
 
 def python_documentation() -> str:
-    """Return the embedded default text: the language reference that ships inside Python itself, about 465 kB of prose.
+    """Return the default text: the language reference that ships inside Python itself, about 465 kB of prose.
 
-    Raises ValueError where this Python was built without it.
+    Raises ValueError if this Python was built without it.
     """
     try:
         from pydoc_data.topics import topics
@@ -256,15 +183,15 @@ def python_documentation() -> str:
 
 
 def text_sha256(text: str) -> str:
-    """Return the SHA-256 of the text in UTF-8: what a run records of its data."""
+    """Return the SHA-256 of the text in UTF-8, which a run records of its data."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def split_text(text: str, val_fraction: float) -> tuple[str, str]:
-    """Cut the text into training text and, at its end, validation text.
+    """Split the text into training text and, from its end, validation text.
 
     >>> split_text("abcdefghij", 0.2)
     ('abcdefgh', 'ij')
     """
-    cut = round(len(text) * (1 - val_fraction))
-    return text[:cut], text[cut:]
+    end = round(len(text) * (1 - val_fraction))
+    return text[:end], text[end:]

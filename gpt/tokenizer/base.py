@@ -132,25 +132,3 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
 def header(kind: str) -> dict[str, Any]:
     """Return the keys with which every tokenizer's JSON says what it is."""
     return {"format": FORMAT, "version": VERSION, "kind": kind}
-
-
-def parse_json(data: bytes) -> Any:
-    """Return what a JSON file says; ValueError where it is none, or gives a key twice."""
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_distinct)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it must be UTF-8, got byte 0x{data[error.start]:02x} at {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it must be JSON, but {error}") from None
-    except RecursionError:
-        raise ValueError("it must be a tokenizer's JSON, but it is nested too deeply") from None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a JSON object that gives a key twice, of which Python would silently take the last."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
-    return fields

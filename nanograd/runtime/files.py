@@ -40,6 +40,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def check_new_folder(folder: Path, way_out: str = "choose another --out") -> None:
+    """Raise ValueError if something is at `folder` that a new folder there would mix with or overwrite."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"out: {folder} already exists and is not empty; {way_out}")
+
+
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself durable, where the system can: Windows cannot, nor can some network file systems.
 

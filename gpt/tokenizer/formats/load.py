@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt.tokenizer.base import FORMAT, VERSION, Tokenizer, parse_json
+from gpt.text.records import parse_json
+from gpt.tokenizer.base import FORMAT, VERSION, Tokenizer
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.formats.huggingface import from_huggingface
@@ -96,7 +97,7 @@ def _load_twins(path: Path, twin: Path, pattern: str) -> BPETokenizer:
             lines = merges.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
-            raise ValueError(f"it must be UTF-8, got byte 0x{byte:02x} at {error.start}") from None
+            raise ValueError(f"it is not UTF-8: byte 0x{byte:02x} at position {error.start}") from None
     return from_openai(tokens, lines, pattern=pattern)
 
 

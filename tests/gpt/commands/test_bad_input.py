@@ -74,8 +74,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (None, "data: there is no file data.txt"),
         (b"", "data: data.txt is empty"),
         (b" \n \n", "data: data.txt is empty"),
-        (b"\x00\x01\x02", "data: data.txt is binary or UTF-16 (it has zero bytes); give plain text in UTF-8"),
-        (b"caf\xe9", "data: data.txt is not UTF-8: byte 0xe9 at position 3; convert it first, for example: iconv"),
+        (
+            b"\x00\x01\x02",
+            "data: data.txt is binary, or UTF-16 without a byte-order mark (it has zero bytes); give plain",
+        ),
+        (b"\x01\xe9", "data: data.txt is binary (more than 1 in 100 bytes are control characters); give text"),
         (
             b"short",
             "data: the training text has 4 tokens, and a window needs context_length + 1 = 9; give more text or",
@@ -89,6 +92,15 @@ def test_a_text_that_cannot_be_learned(
     if content is not None:
         (folder / "data.txt").write_bytes(content)
     assert refused("train", "--data", "data.txt", "--out", "run", *TINY.split()).startswith(message)
+
+
+def test_a_text_that_is_not_utf_8_is_read_as_latin_1_with_one_warning(folder: Path) -> None:
+    (folder / "data.txt").write_bytes((TEXT + "café").encode("latin-1"))
+    words = [sys.executable, "-m", "gpt", "train", "--data", "data.txt", "--out", "run", *TINY.split()]
+    done = subprocess.run(words, cwd=folder, env=ENV, capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "latin-1" in line]
+    assert line.startswith("warning: data: data.txt is not utf-8: byte 0xe9 at position")
 
 
 def test_a_folder_as_text(folder: Path, refused: Callable[..., str]) -> None:
@@ -138,7 +150,7 @@ def test_a_python_without_its_documentation(refused: Callable[..., str], monkeyp
             "tokenizer must be char, bpe or the path of a saved tokenizer, got 'bep', which is no",
         ),
         (["--tokenizer", "."], "tokenizer must be char, bpe or the path of a saved tokenizer, got '.', which is no"),
-        (["--tokenizer", "text.txt"], "load_tokenizer: text.txt: it must be JSON"),
+        (["--tokenizer", "text.txt"], "load_tokenizer: text.txt: it is not JSON"),
         (["--learning-rate", "1"], "unknown flag --learning-rate"),
         (["--layers", "1"], "unknown flag --layers; did you mean --n-layers?"),
         (["text.txt"], "unexpected 'text.txt'"),
@@ -206,7 +218,7 @@ def test_an_empty_folder_may_be_the_out(folder: Path) -> None:
         (["train", "--resume", "text.txt"], "text.txt: the header may take"),
         (["info", "other.safetensors"], "other.safetensors is no checkpoint of this program"),
         (["tokenizer", "encode", "missing.json", "a"], "missing.json: No such file or directory"),
-        (["tokenizer", "decode", "text.txt", "1"], "load_tokenizer: text.txt: it must be JSON"),
+        (["tokenizer", "decode", "text.txt", "1"], "load_tokenizer: text.txt: it is not JSON"),
         (["tokenizer", "train", "text.txt", "-o", "empty"], "out: must be a file in a folder that is there, got empty"),
         (["tokenizer", "train", "text.txt", "-o", str(Path("no", "t"))], "out: must be a file in a folder that is there"),
     ],

@@ -89,7 +89,9 @@ def test_other_keys_and_encodings(tmp_path: Path, capsys: Output) -> None:
     assert capsys.readouterr().err == ""
     assert run(out, source, "--text-key", "body") == "naïve\n"
     warning = capsys.readouterr().err
-    assert warning.startswith(f"warning: data: {source} is not utf-8: byte 0xef at position 12; it is read as latin-1")
+    assert warning.startswith(
+        f"warning: data: {source} is not utf-8: byte 0xef at position 12, in line 1; it is read as latin-1"
+    )
     assert "there is no 'text', only 'body', 'id'; see --text-key" in refused(
         capsys, source, "-o", out, "--encoding", "cp1252"
     )
@@ -102,7 +104,7 @@ def test_other_keys_and_encodings(tmp_path: Path, capsys: Output) -> None:
         ("gone.txt", None, "there is no file .*gone.txt"),
         ("empty.txt", b"\xef\xbb\xbf \r\n", "empty.txt is empty"),
         ("binary.txt", b"text\0", "binary.txt is binary"),
-        ("line.jsonl", b'{"text": "x"}\n{"text": 1}', "line.jsonl:2: 'text' must be a text, got int"),
+        ("line.jsonl", b'{"text": "x"}\n{"text": 1}', "line.jsonl, line 2: 'text' must be a text, got int"),
     ],
 )
 def test_what_cannot_be_read_stops_or_is_skipped_and_named(
@@ -209,7 +211,7 @@ def test_a_long_document_is_written_in_pieces_as_it_would_be_whole(
     source.write_text("".join(f'"{i}"  é\n{i}\n \n\n' for i in range(200)), encoding="utf-8")
     expected = "\n\n".join(f'"{i}" é\n{i}' for i in range(200))
     monkeypatch.setattr("gpt.text.clean.PIECE", 100)
-    monkeypatch.setattr("gpt.text.read.PART", 70)
+    monkeypatch.setattr("gpt.text.read.BLOCK", 70)
     assert run(tmp_path / "out.txt", source) == expected + "\n"
     assert json.loads(run(tmp_path / "out.jsonl", source)) == {"text": expected}
 

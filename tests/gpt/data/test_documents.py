@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpt.data.dataset import TRAIN, VAL
 from gpt.data.documents import FEW, NAMED, Piece, Sources, cut, rank, section, split_documents
-from gpt.text.read import Document
+from gpt.text.documents import Document
 from gpt.tokenizer import PATTERNS, BPETokenizer
 
 SAMPLE = (
@@ -131,8 +131,8 @@ def test_what_cannot_be_read_is_counted_and_the_first_of_it_named(tmp_path: Path
         assert [piece.text for piece in sources.pieces(0.0)] == ["good", "better"]
         assert sources.n_skipped == NAMED + 6
         assert len(sources.skipped) == NAMED
-    assert said[0].startswith(f"skipped: data: {tmp_path / 'a.jsonl'}:2: a line must be JSON")
+    assert said[0].startswith(f"skipped: data: {tmp_path / 'a.jsonl'}, line 2: a line must be one JSON object")
     assert len(said) == 2 * NAMED
-    with pytest.raises(ValueError, match=r"a\.jsonl:2: a line must be JSON"):
+    with pytest.raises(ValueError, match=r"a\.jsonl, line 2: a line must be one JSON object"):
         list(Sources([tmp_path]).pieces(0.0))
     assert sources.n_bytes() == (tmp_path / "a.jsonl").stat().st_size

@@ -22,7 +22,7 @@ from gpt.data import prepare as module
 from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, UNFINISHED, VAL, open_dataset
 from gpt.data.documents import Sources, rank
 from gpt.data.prepare import prepare, train_tokenizer
-from gpt.text.read import Document
+from gpt.text.documents import Document
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 
 ROOT = Path(gpt.__file__).parents[1]

@@ -139,12 +139,7 @@ def test_what_cannot_be_meant_is_an_error_that_names_the_entry(
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'{"instruction": "caf\xe9", "output": "b"}', "is not UTF-8: byte 0xe9 at position 20; convert it first"),
-        (
-            '{"instruction": "café", "output": "b"}\n'.encode() + b'{"instruction": "caf\xe9", "output": "c"}',
-            "is not UTF-8: byte 0xe9 at position 60; convert it first",
-        ),
-        ('{"instruction": "a"}'.encode("utf-16"), "is binary or UTF-16"),
+        ('{"instruction": "a"}'.encode("utf-16-le"), "is binary, or UTF-16"),
         (b" \n", "is empty"),
         (b'{"messages": []', "line 1: a line must be one JSON object, but"),
         (b'{\n"messages": []}', "; a list of entries begins with ["),

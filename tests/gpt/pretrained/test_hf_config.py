@@ -113,8 +113,8 @@ def test_dropout_is_one_number_or_none_of_them(gpt2: Any) -> None:
     ("text", "message"),
     [
         (b"[]", "it must be a JSON object, found list"),
-        (b"{", "it must be JSON, but"),
-        (b"\xff", "it must be UTF-8"),
+        (b"{", "it is not JSON: "),
+        (b"\xff", "it is not UTF-8"),
         (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
         (b" " * (1 << 20) + b"{}", "it must have at most 1,048,576 bytes"),
     ],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nanograd.runtime.files
-from nanograd.runtime.files import atomic_write, write_text
+from nanograd.runtime.files import atomic_write, check_new_folder, write_text
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes, links and limits of POSIX")
 
@@ -198,3 +198,12 @@ def test_text_that_is_not_unicode_leaves_the_old_file(tmp_path: Path) -> None:
         write_text(path, "\ud800")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+def test_a_new_folder_may_be_missing_or_empty_only(tmp_path: Path) -> None:
+    check_new_folder(tmp_path / "missing")
+    check_new_folder(tmp_path)
+    (tmp_path / "file").touch()
+    for used in (tmp_path, tmp_path / "file"):
+        with pytest.raises(ValueError, match=f"out: {used} already exists and is not empty; choose another --out"):
+            check_new_folder(used)

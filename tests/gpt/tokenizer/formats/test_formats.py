@@ -85,14 +85,14 @@ def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
         ("vocab.bpe", b"o w\n", b"o  w\n", r"line 2 of the merges must be two tokens, got \['o', '', 'w'\]"),
         ("vocab.bpe", b"o w\n", b"o \xe4\xb8\xad\n", "line 2 of the merges: '中' stands for no byte"),
         ("vocab.bpe", b"o w\n", b"o q\n", "line 2 of the merges needs the token 'oq', which encoder.json does not have"),
-        ("vocab.bpe", b"o w\n", b"\xff\n", r"vocab\.bpe: it must be UTF-8, got byte 0xff at 14"),
+        ("vocab.bpe", b"o w\n", b"\xff\n", r"vocab\.bpe: it is not UTF-8: byte 0xff at position 14"),
         ("vocab.bpe", b"o w\n", b"", r"encoder\.json has 1 tokens that no merge makes, such as 'ow'"),
         ("vocab.bpe", b"o w\nl ow\n", b"l ow\no w\n", "merge 0 of .* joins b'ow', which no earlier merge makes"),
-        ("encoder.json", b"{", b"{{", r"encoder\.json: it must be JSON, but Expecting property name"),
+        ("encoder.json", b"{", b"{{", r"encoder\.json: it is not JSON: Expecting property name"),
         ("encoder.json", b'"ow": 256', b'"ow": "256"', "'encoder.json' must give texts an integer id, got 'ow': '256'"),
         ("encoder.json", b'"ow": 256', b'"ow": 257', "'encoder.json' gives 'low' the id 257, which another token has"),
         ("encoder.json", b'"ow": 256', b'"o w": 256', "'encoder.json' has 'o w': ' ' stands for no byte"),
-        ("encoder.json", b"{", b"[{", r"encoder\.json: it must be JSON"),
+        ("encoder.json", b"{", b"[{", r"encoder\.json: it is not JSON"),
     ],
 )  # fmt: skip
 def test_damage_in_gpt2_files_is_named(tmp_path: Path, name: str, old: bytes, new: bytes, message: str) -> None:

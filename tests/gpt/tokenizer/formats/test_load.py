@@ -144,9 +144,9 @@ def test_damage_is_named(
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "it must be JSON, but Expecting value: line 1 column 1"),
-        (b'{"format": "gpt-tok', "it must be JSON, but Unterminated string"),
-        (b"\x80\x04K\x01.", "it must be UTF-8, got byte 0x80 at 0"),  # a pickle
+        (b"", "it is not JSON: Expecting value: line 1 column 1"),
+        (b'{"format": "gpt-tok', "it is not JSON: Unterminated string"),
+        (b"\x80\x04K\x01.", "it is not UTF-8: byte 0x80 at position 0"),  # a pickle
         (b"[1, 2]", "this is no tokenizer"),
         (b'{"hello": 5}', "this is no tokenizer"),
         (b"[" * 100_000, "nested too deeply"),
