@@ -68,8 +68,8 @@ def main() -> None:
     config = fit(shape, given.batch, available_memory())
     needed = training_memory(shape, config.batch_size, config.shards or 1)
     seconds = seconds_a_step(shape, config)
-    memory.give_back_freed_memory()  # `gpt train` will ask the system how much is free
-    memory.set_at_import()
+    memory.release_freed_memory()  # `gpt train` will ask the system how much is free
+    memory.configure_from_environment()
     print(
         f"{count(shape) / 1e6:.1f} million parameters; a batch of {given.batch} is {config.grad_accum_steps} × "
         f"{config.batch_size}, in about {gigabytes(needed)}\n"

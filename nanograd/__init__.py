@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nanograd.inspect.profiler import profile
     from nanograd.inspect.trace import trace
 
-allocator.set_at_import()
+allocator.configure_from_environment()
 
 # Loaded at first use, so that `import nanograd` is fast: the module of each name, "" for a module itself.
 _LAZY = {

@@ -1,4 +1,4 @@
-"""Tensor: an array that remembers where it came from."""
+"""Tensor: an array that records the ops it was computed by."""
 
 import operator
 from typing import Any, Self
@@ -12,10 +12,11 @@ from nanograd.tape import Node, accumulate_grad, backpropagate
 
 
 class Tensor(Methods["Tensor"]):
-    """Wrap an array; ops on a Tensor that requires grad are recorded, and `backward()` goes back through them.
+    """Wrap an array; ops on a Tensor that requires grad are recorded, and `backward()` computes gradients through them.
 
-    data is any real array. Fractions given as Python numbers or lists become float32, arrays keep their dtype.
-    grad is None or a NumPy array of the same shape and dtype; it accumulates over calls of `backward`.
+    data is any real array. Python floats and lists of them become float32; arrays keep their dtype.
+    grad is None or a NumPy array of the same shape and dtype; calls of `backward` add to it.
+    node is the Node of the op that computed this Tensor, or None: it is a leaf, or was not recorded.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> (x * x).sum().backward()
@@ -24,17 +25,17 @@ class Tensor(Methods["Tensor"]):
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
-    grad_buffer: np.ndarray | None = None  # where `grad` is to be stored: set by an optimizer, on a Parameter
-    __array_ufunc__ = None  # so that `ndarray + Tensor` comes here, and np.exp(tensor) is a clear TypeError
+    grad_buffer: np.ndarray | None = None  # an optimizer sets it on a Parameter: the array that becomes `grad`
+    __array_ufunc__ = None  # `ndarray + Tensor` calls __radd__, and np.exp(tensor) raises TypeError
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             data = data.data
-        given = isinstance(data, (np.ndarray, np.generic))
+        from_numpy = isinstance(data, (np.ndarray, np.generic))
         data = np.asarray(data)
         if data.dtype.kind not in "biuf":
             raise TypeError(f"Tensor: expected real numbers, got dtype {data.dtype}")
-        if data.dtype == np.float64 and not given:
+        if data.dtype == np.float64 and not from_numpy:
             data = data.astype(np.float32)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"Tensor: only floats can require grad, got {data.dtype}; use .astype('float32') first")
@@ -45,7 +46,7 @@ class Tensor(Methods["Tensor"]):
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...], options: dict[str, Any]) -> "Tensor":
-        """Run `op` on the arrays inside, and leave a Node behind if any of them wants a gradient."""
+        """Run `op` on the arrays of its arguments, and record a Node if any of them needs a gradient."""
         args = op.promote(args)
         context = CONTEXT.get()
         needs = tuple(
@@ -69,8 +70,8 @@ class Tensor(Methods["Tensor"]):
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to `.grad` of every leaf that it was computed from.
 
-        gradient is dL/d(self), of this shape; a scalar may leave it out, and it is 1. The graph is let go unless
-        retain_graph, and a second backward then says so.
+        gradient is ∂L/∂self, in the shape of this tensor; a scalar may leave it out, and it is 1. The graph is freed
+        unless retain_graph; a second backward through a freed graph raises RuntimeError.
         """
         dy = self.cotangent(gradient)
         if self.node is None:
@@ -79,9 +80,11 @@ class Tensor(Methods["Tensor"]):
             backpropagate([(self.node, dy)], accumulate_grad, retain_graph=retain_graph)
 
     def cotangent(self, gradient: Any = None) -> np.ndarray:
-        """Return the array that backward starts from: `gradient`, checked, or 1 for a scalar."""
+        """Return the dy at which backward starts: `gradient` as an array of this shape and dtype, or 1 for a scalar."""
         if not self.requires_grad:
-            raise RuntimeError("backward: this tensor does not require grad; nothing that it was computed from does")
+            raise RuntimeError(
+                "backward: this tensor does not require grad; nor does anything that it was computed from"
+            )
         if gradient is None:
             if self.data.size != 1:
                 raise ValueError(f"backward: only a scalar may leave out its gradient, this has shape {self.shape}")
@@ -91,7 +94,7 @@ class Tensor(Methods["Tensor"]):
             raise ValueError(f"backward: gradient must have the tensor's shape {self.shape}, got {gradient.shape}")
         return gradient
 
-    # What it is
+    # Properties and conversions
     @property
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
@@ -117,7 +120,7 @@ class Tensor(Methods["Tensor"]):
         return f"Tensor({body}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
 
     def item(self) -> float | int | bool:
-        """Return the one number inside, as Python's own."""
+        """Return the only entry as a Python number."""
         return self.data.item()
 
     def __float__(self) -> float:
@@ -133,11 +136,11 @@ class Tensor(Methods["Tensor"]):
         return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
 
     def tolist(self) -> Any:
-        """Return the entries as nested lists of Python's numbers."""
+        """Return the entries as nested lists of Python numbers."""
         return self.data.tolist()
 
     def numpy(self) -> np.ndarray:
-        """Return the array inside, not a copy."""
+        """Return the array itself, not a copy."""
         return self.data
 
     def detach(self) -> "Tensor":
@@ -146,14 +149,14 @@ class Tensor(Methods["Tensor"]):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad:
-            raise TypeError("a Tensor that requires grad is no plain array: use .detach().numpy() or an op of nanograd")
+            raise TypeError("a Tensor that requires grad is not a plain array: use .detach().numpy() or a nanograd op")
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
         return bool(self.data)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("Tensor: entries cannot be assigned, the tape would not see it; use where, concat or stack")
+        raise TypeError("Tensor: entries cannot be assigned (the tape would miss it); use where, concat or stack")
 
     def __iter__(self) -> Any:
         if self.ndim == 0:
@@ -211,7 +214,7 @@ class Tensor(Methods["Tensor"]):
         self.data = array
 
     def copy_(self, values: Any) -> Self:
-        """Overwrite the array in place: to load and initialise parameters, never inside a recorded computation."""
+        """Overwrite the array in place, to load or initialise parameters; never inside a recorded computation."""
         self.data[...] = values
         return self
 

@@ -1,4 +1,4 @@
-"""grad, value_and_grad, jacobian, hvp: derivatives as values, without touching `.grad`."""
+"""grad, value_and_grad, jacobian and hvp: return derivatives instead of adding them to `.grad`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ def grad(
     *,
     retain_graph: bool = False,
 ) -> Any:
-    """Return the gradient of the outputs by the inputs, leaves or not: an array for one Tensor, a tuple for several.
+    """Return the gradient of the outputs with respect to the inputs: an array for one Tensor, a tuple for several.
 
-    gradients are the outputs' own, as in `backward`; scalars may leave them out. An input that the outputs do not depend
-    on gets zeros. Nothing is added to `.grad`.
+    gradients are those of the outputs, as in `backward`; scalars may leave them out. An input may be a leaf or not; one
+    that the outputs do not depend on gets zeros. `.grad` stays as it is.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
     >>> y = x * x
@@ -28,51 +28,54 @@ def grad(
     """
     ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    given = (
-        [gradients] if isinstance(outputs, Tensor) else list(gradients) if gradients is not None else [None] * len(ys)
-    )
-    if len(given) != len(ys):
-        raise ValueError(f"grad: there are {len(ys)} outputs and {len(given)} gradients")
+    if isinstance(outputs, Tensor):
+        dys = [gradients]
+    elif gradients is None:
+        dys = [None] * len(ys)
+    else:
+        dys = list(gradients)
+    if len(dys) != len(ys):
+        raise ValueError(f"grad: there are {len(ys)} outputs and {len(dys)} gradients")
     for x in xs:
         if not isinstance(x, Tensor) or not x.requires_grad:
             raise ValueError("grad: every input must be a Tensor that requires grad")
     keys: list[Any] = [x.node or x for x in xs]
-    found: dict[Any, np.ndarray] = {}
+    sums: dict[Any, np.ndarray] = {}
 
     def accumulate(target: Any, dx: np.ndarray, owned: bool) -> None:
         if any(target is key for key in keys):
-            accumulate_sum(found, target, dx, owned)
+            accumulate_sum(sums, target, dx, owned)
 
     roots = []
-    for y, gradient in zip(ys, given, strict=True):
+    for y, gradient in zip(ys, dys, strict=True):
         dy = y.cotangent(gradient)
         if y.node is not None:
             roots.append((y.node, dy))
         elif y.requires_grad:
             accumulate(y, dy, False)
     backpropagate(roots, accumulate, retain_graph=retain_graph, retained={key for key in keys if isinstance(key, Node)})
-    results = tuple(found[key] if key in found else np.zeros_like(x.data) for key, x in zip(keys, xs, strict=True))
+    results = tuple(sums[key] if key in sums else np.zeros_like(x.data) for key, x in zip(keys, xs, strict=True))
     return results[0] if isinstance(inputs, Tensor) else results
 
 
 def value_and_grad(
     function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0
 ) -> Callable[..., tuple[Any, Any]]:
-    """Turn a function that returns a scalar Tensor into one that returns its value and its gradient by an argument.
+    """Turn a function that returns a scalar Tensor into one that returns its value and its gradient.
 
-    The arguments named by argnums may be arrays, numbers or Tensors; they are not touched.
+    argnums are the positions of the arguments to differentiate by: arrays, numbers or Tensors, which stay as they are.
 
     >>> value_and_grad(lambda x: (x * x).sum())(np.array([1.0, 3.0]))
     (10.0, array([2., 6.]))
     """
-    wanted = (argnums,) if isinstance(argnums, int) else argnums
+    positions = (argnums,) if isinstance(argnums, int) else argnums
 
     def run(*args: Any, **options: Any) -> tuple[Any, Any]:
-        full = list(args)
-        leaves = [_leaf(args[i]) for i in wanted]
-        for i, leaf in zip(wanted, leaves, strict=True):
-            full[i] = leaf
-        y = function(*full, **options)
+        all_args = list(args)
+        leaves = [_leaf(args[i]) for i in positions]
+        for i, leaf in zip(positions, leaves, strict=True):
+            all_args[i] = leaf
+        y = function(*all_args, **options)
         gradients = grad(y, leaves)
         return y.item(), gradients[0] if isinstance(argnums, int) else gradients
 
@@ -80,7 +83,7 @@ def value_and_grad(
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Any) -> np.ndarray:
-    """Return dy/dx of y = function(x), of shape (*y.shape, *x.shape): one walk for each entry of y.
+    """Return ∂y/∂x of y = function(x), of shape (*y.shape, *x.shape), with one backward per entry of y.
 
     >>> jacobian(lambda x: x * x, np.array([1.0, 2.0]))
     array([[2., 0.],
@@ -98,10 +101,10 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Any) -> np.ndarray:
 
 
 def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any, *, step: float | None = None) -> np.ndarray:
-    """Return the Hessian of a scalar function times v, by differencing two gradients: there is no double backward here.
+    """Return the Hessian of a scalar function times v, as a central difference of gradients (no double backward).
 
-    (∇f(x + h v) - ∇f(x - h v)) / 2h, good to about six digits in float64. h is chosen so that the largest entry moves by
-    1e-5 (1e-2 in float32), unless `step` gives it.
+    (∇f(x + h v) - ∇f(x - h v)) / 2h, exact to about six digits in float64. Unless `step` sets h, the largest entry of x
+    moves by 1e-5 (1e-2 in float32).
 
     >>> hvp(lambda x: (x * x * x).sum(), np.array([1.0, 2.0]), np.array([1.0, 0.0])).round(6)
     array([6., 0.])
@@ -110,14 +113,14 @@ def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any, *, step: float | N
     v = np.asarray(v.data if isinstance(v, Tensor) else v, x.dtype)
     if v.shape != x.shape:
         raise ValueError(f"hvp: x and v must have one shape, got {x.shape} and {v.shape}")
-    size = float(np.abs(v).max(initial=0))
-    if size == 0:
+    largest = float(np.abs(v).max(initial=0))
+    if largest == 0:
         return np.zeros_like(x)
-    h = step or (1e-5 if x.dtype == np.float64 else 1e-2) / size
-    slope = value_and_grad(function)
-    return np.asarray((slope(x + h * v)[1] - slope(x - h * v)[1]) / (2 * h))
+    h = step or (1e-5 if x.dtype == np.float64 else 1e-2) / largest
+    f = value_and_grad(function)
+    return np.asarray((f(x + h * v)[1] - f(x - h * v)[1]) / (2 * h))
 
 
 def _leaf(x: Any) -> Tensor:
-    """Return a fresh leaf with the values of x."""
+    """Return a new leaf with the values of x."""
     return Tensor(x, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The methods of Tensor that are ops: listed by hand, one typed line each, so that editors and mypy see them."""
+"""The methods of Tensor that are ops, one typed line each, so that editors and mypy see them."""
 
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +12,7 @@ Axes = int | tuple[int, ...]
 
 
 class Methods(Generic[Result]):
-    """Every method hands `self` to the op of its name; names and arguments are NumPy's and PyTorch's."""
+    """Each method calls the op of its name on `self`; names and arguments are those of NumPy and PyTorch."""
 
     __slots__ = ()
     data: np.ndarray
@@ -49,8 +49,8 @@ class Methods(Generic[Result]):
         return ops.matmul(other, self)
 
     def __pow__(self, other: Any) -> Result:
-        whole = isinstance(other, int) or (isinstance(other, float) and self.data.dtype.kind == "f")
-        return ops.square(self) if whole and other == 2 else ops.pow(self, other)
+        is_integer = isinstance(other, int) or (isinstance(other, float) and self.data.dtype.kind == "f")
+        return ops.square(self) if is_integer and other == 2 else ops.pow(self, other)
 
     def __rpow__(self, other: Any) -> Result:
         return ops.pow(other, self)
@@ -105,7 +105,7 @@ class Methods(Generic[Result]):
         return ops.silu(self)
 
     def gelu(self, approximate: str = "none") -> Result:
-        """The exact form, or GPT-2's with approximate="tanh"."""
+        """Compute the exact form, or with approximate="tanh" the one of GPT-2."""
         if approximate not in ("none", "tanh"):
             raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
         return ops.gelu_tanh(self) if approximate == "tanh" else ops.gelu(self)
@@ -140,7 +140,7 @@ class Methods(Generic[Result]):
     def log_softmax(self, axis: int = -1, *, dim: int | None = None) -> Result:
         return ops.log_softmax(self, axis=axis if dim is None else dim)
 
-    # Reductions: `dim` and `keepdim` are other names of `axis` and `keepdims`
+    # Reductions: `dim` and `keepdim` are PyTorch's names of `axis` and `keepdims`
     def sum(self, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None, keepdim: bool = False) -> Result:
         return ops.sum(self, **_reduction(axis, keepdims, dim, keepdim))
 
@@ -225,7 +225,7 @@ class Methods(Generic[Result]):
         return ops.take_along_axis(self, indices, axis=axis)
 
     def gather(self, dim: int, index: Any) -> Result:
-        """PyTorch's name for take_along_axis."""
+        """Call take_along_axis under PyTorch's name."""
         return ops.take_along_axis(self, index, axis=dim)
 
     def split(self, sections: Any, axis: int = 0) -> list[Result]:
@@ -239,7 +239,7 @@ class Methods(Generic[Result]):
 
 
 def _reduction(axis: Axis, keepdims: bool, dim: Axis, keepdim: bool) -> dict[str, Any]:
-    """Return the options of a reduction, under whichever names they were given."""
+    """Return axis and keepdims, from NumPy's or PyTorch's names."""
     if axis is not None and dim is not None:
         raise TypeError(f"axis and dim are one option under two names, got axis={axis} and dim={dim}")
     axes = axis if dim is None else dim
@@ -247,9 +247,9 @@ def _reduction(axis: Axis, keepdims: bool, dim: Axis, keepdim: bool) -> dict[str
 
 
 def _plain(index: Any) -> Any:
-    """Replace Tensors and lists in an index by arrays."""
+    """Return an index with arrays in place of Tensors and lists."""
     if isinstance(index, tuple):
-        return tuple(_plain(part) for part in index)
+        return tuple(_plain(item) for item in index)
     if isinstance(index, Methods):
         return index.data
     if isinstance(index, list):

@@ -14,7 +14,7 @@ from nanograd.seeds import next_seed
 
 
 class Parameter(Tensor):
-    """A leaf that is trained.
+    """A leaf that an optimizer trains.
 
     An optimizer may bind the parameter to buffers of its own: `data` is then a view of its array of all parameters, and
     an assignment to `data` copies into it. As long as the optimizer lives, the dtype and requires_grad cannot change.
@@ -70,9 +70,9 @@ class Parameter(Tensor):
 
 
 class Module:
-    """A part of a model. Parameters and modules are found among the attributes; a list of modules counts as `name.0` ….
+    """A model or a layer of one. Its attributes hold its parameters and its modules; a list of modules is `name.0`, ….
 
-    Subclasses write `forward`; calling the module calls it.
+    Subclasses define `forward`; calling the module calls it.
     """
 
     training = True
@@ -90,23 +90,23 @@ class Module:
             return self.forward(*args, **options)
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
-        """Yield the modules directly inside, with their names."""
+        """Yield the modules among the attributes, with their names."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
             elif isinstance(value, (list, tuple)):
-                for i, each in enumerate(value):
-                    if isinstance(each, Module):
-                        yield f"{name}.{i}", each
+                for i, item in enumerate(value):
+                    if isinstance(item, Module):
+                        yield f"{name}.{i}", item
 
     def modules(self) -> Iterator["Module"]:
-        """Yield this module and all inside it."""
+        """Yield this module and all modules inside it."""
         yield self
         for _, child in self.children():
             yield from child.modules()
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield each distinct parameter once, under the first name it has."""
+        """Yield each distinct parameter once, under its first name."""
         seen: set[int] = set()
         for name, parameter in self._all_parameters(""):
             if id(parameter) not in seen:
@@ -129,7 +129,7 @@ class Module:
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Copy the arrays in. Names and shapes are checked first: on a ValueError nothing has changed."""
+        """Copy the arrays into the parameters. A ValueError for a wrong name or shape is raised before anything changes."""
         own = dict(self.named_parameters())
         if missing := sorted(own.keys() - state.keys()):
             raise ValueError(f"load_state_dict: {len(missing)} parameters are missing, among them {missing[0]}")
@@ -145,13 +145,13 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Switch dropout on (or off) in this module and all inside it."""
+        """Set training mode (dropout on), or evaluation mode, in this module and all inside it."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Switch dropout off."""
+        """Set evaluation mode: dropout off."""
         return self.train(False)
 
     def astype(self, dtype: Any) -> Self:
@@ -162,7 +162,7 @@ class Module:
         return self
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Set all gradients to None."""
         for parameter in self.parameters():
             parameter.grad = None
 
@@ -187,7 +187,7 @@ def no_init() -> Iterator[None]:
 
 
 def count_parameters(parameters: Iterable[Tensor]) -> int:
-    """Return how many numbers the parameters hold."""
+    """Return the total number of entries."""
     return sum(parameter.size for parameter in parameters)
 
 
@@ -201,7 +201,7 @@ def _normal(shape: tuple[int, int], std: float, rng: np.random.Generator | None)
 
 
 class Linear(Module):
-    """Map features linearly: y = x weightᵀ + bias, weight (out, in). Weights start at variance 1/in, biases at 0."""
+    """Compute y = x weightᵀ + bias, weight (out, in). Weights start with variance 1/in, biases at 0."""
 
     def __init__(
         self, in_features: int, out_features: int, *, bias: bool = True, rng: np.random.Generator | None = None
@@ -214,7 +214,7 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """Look up one row of weight (n, d) for each id. Rows start at variance 1."""
+    """Look up one row of weight (n, d) for each id. Entries start with variance 1."""
 
     def __init__(self, n: int, d: int, *, rng: np.random.Generator | None = None) -> None:
         self.weight = Parameter(_normal((n, d), 1.0, rng))
@@ -224,7 +224,7 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Bring each token's d features to mean 0 and variance 1, then scale and shift them."""
+    """Normalise the d features of each token to mean 0 and variance 1, then scale and shift them."""
 
     def __init__(self, d: int, *, bias: bool = True, eps: float = 1e-5) -> None:
         self.weight = Parameter(np.ones(d, np.float32))
@@ -236,7 +236,7 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """Bring each token's d features to mean square 1, then scale them: nothing is centred, nothing shifted."""
+    """Normalise the d features of each token to mean square 1, then scale them."""
 
     def __init__(self, d: int, *, eps: float = 1e-5) -> None:
         self.weight = Parameter(np.ones(d, np.float32))
@@ -247,11 +247,11 @@ class RMSNorm(Module):
 
 
 class Dropout(Module):
-    """Drop each entry with probability p while training; do nothing in evaluation."""
+    """Set each entry to 0 with probability p in training mode; do nothing in evaluation mode."""
 
     def __init__(self, p: float) -> None:
         if not 0 <= p < 1:
-            raise ValueError(f"Dropout: p is the share of entries to drop, it must lie in [0, 1), got {p}")
+            raise ValueError(f"Dropout: p, the fraction of entries to drop, must lie in [0, 1), got {p}")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

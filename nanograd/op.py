@@ -135,10 +135,10 @@ OPS: dict[str, "Op"] = {}
 class Op:
     """Bind `<name>_forward` and `<name>_backward` into one differentiable function called `<name>`.
 
-    forward(*arrays, **options) -> (y, saved). Arrays are positional and may be None, options are keyword-only. One
-        option is special: a forward that declares `needs` is told which inputs want a gradient and saves accordingly.
-    backward(dy, saved[, needs]) -> one gradient per array, None where none is wanted. `needs` is passed when there are
-        several arrays, and what is not needed is not computed.
+    forward(*arrays, **options) -> (y, saved). Arrays are positional and may be None, options are keyword-only. A
+        forward that declares the keyword `needs` receives which gradients are needed, and saves only what they use.
+    backward(dy, saved[, needs]) -> one gradient per array. With several arrays it receives `needs`, computes only the
+        gradients that are needed, and returns None for the others.
     fast is a second pair with the same signature and the same values, and faster.
     nondifferentiable names the arrays that have no gradient (ids, masks); they keep their integer or boolean dtype.
     promotes_to_float: integer inputs are promoted to float32 first (exp, softmax, mean).
@@ -194,7 +194,7 @@ class Op:
         return f"<Op {self.name}>"
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Compute the op: arrays give an array, a Tensor among them gives a Tensor."""
+        """Compute the op: on arrays it returns an array, on at least one Tensor a Tensor."""
         if options or len(args) != len(self.arrays):
             args = self._bind(args, options)
         for arg in args:
@@ -215,7 +215,7 @@ class Op:
         return np.asarray(y), saved
 
     def run_backward(self, backward: Backward, dy: np.ndarray, saved: Any, needs: Needs) -> tuple[Any, ...]:
-        """Run a backward of this op, with `needs` if it takes several arrays; return one gradient per array."""
+        """Run a backward of this op, with `needs` if the op has several arrays; return one gradient per array."""
         return backward(dy, saved, needs) if self.backward_accepts_needs else backward(dy, saved)
 
     def differentiable(self, arrays: Sequence[Any]) -> Needs:
@@ -224,14 +224,50 @@ class Op:
             a is not None and a.dtype.kind == "f" and i not in self.nondifferentiable for i, a in enumerate(arrays)
         )
 
-    def promote(self, args: Sequence[Any]) -> tuple[Any, ...]:
-        """Bring the operands of one call to one real dtype, so that no op needs to think of mixtures.
+    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """Move arrays from keywords into args, and check all arguments; what remains in `options` are options.
 
-        Floating arrays follow NumPy's promotion, Python numbers and NumPy scalars never widen an array, integers beside
-        floats become floats, and where only integers meet a fraction the result is float32.
+        Raises TypeError for a missing, unknown, repeated or excess argument.
         """
-        if self._agree(args):
-            return tuple(args)  # nearly every call of a training step: 2 µs less
+        if self.variadic:
+            if not args:
+                raise TypeError(f"{self.name}: needs at least one array")
+        else:
+            if len(args) > len(self.arrays):
+                raise TypeError(
+                    f"{self.name}: takes {len(self.arrays)} arrays ({', '.join(self.arrays)}), got {len(args)}; "
+                    f"options go by keyword: {', '.join(sorted(self.options)) or 'there are none'}"
+                )
+            bound = list(args)
+            for i, array in enumerate(self.arrays[len(args) :], start=len(args)):
+                if i < self.required and array not in options:
+                    raise TypeError(f"{self.name}: {array} is missing; it takes {', '.join(self.arrays)}")
+                bound.append(options.pop(array, None))
+            args = tuple(bound)
+        for pytorch_name, option in (("dim", "axis"), ("keepdim", "keepdims")):
+            if pytorch_name in options and option in self.options and option not in options:
+                options[option] = options.pop(pytorch_name)
+        for option, value in options.items():
+            if option in self.arrays:
+                raise TypeError(f"{self.name}: got {option} twice, by position and by keyword")
+            if option not in self.options:
+                near = difflib.get_close_matches(option, [*self.options, *self.arrays], 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
+                raise TypeError(f"{self.name}: unknown option {option}{hint}")
+            if hasattr(value, "item") and value.ndim == 0:
+                options[option] = value.item()  # a NumPy scalar would widen a float32 array
+            elif hasattr(value, "_record"):
+                raise TypeError(f"{self.name}: the option {option} takes no Tensor; options are not differentiated")
+        return args
+
+    def promote(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """Convert the operands of one call to one dtype, so that no op handles mixtures.
+
+        Arrays of different float dtypes follow NumPy's promotion. Python numbers and NumPy scalars never widen an array.
+        Integers become floats if any operand is a float; if no array is, the result is float32.
+        """
+        if self._is_uniform(args):
+            return tuple(args)  # nearly every call of a training step: saves 2 µs
         values = [a if a is None or hasattr(a, "astype") else _from_python(a, self.name) for a in args]
         for i in self.nondifferentiable:
             if _is_number(values[i]):
@@ -239,8 +275,8 @@ class Op:
         for name, value in zip(self.arrays[: self.required], values, strict=False):
             if value is None:
                 raise TypeError(f"{self.name}: {name} is None, and only optional arrays may be")
-        real = [v for i, v in enumerate(values) if v is not None and i not in self.nondifferentiable]
-        target = _common_dtype(real, self.promotes_to_float)
+        operands = [v for i, v in enumerate(values) if v is not None and i not in self.nondifferentiable]
+        target = _common_dtype(operands, self.promotes_to_float)
         for i, v in enumerate(values):
             if v is None or i in self.nondifferentiable:
                 continue
@@ -250,8 +286,8 @@ class Op:
                 values[i] = v.astype(target)  # a Tensor records this as the op `astype`
         return tuple(values)
 
-    def _agree(self, args: Sequence[Any]) -> bool:
-        """Tell whether these are arrays and Tensors of one floating dtype: then nothing is to be brought to it."""
+    def _is_uniform(self, args: Sequence[Any]) -> bool:
+        """Whether these are arrays and Tensors of one float dtype, which need no promotion."""
         dtype = None
         for i, a in enumerate(args):
             if a is None and i >= self.required:
@@ -266,60 +302,30 @@ class Op:
                 return False
         return dtype is not None and dtype.kind == "f"
 
-    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """Move arrays that were given by keyword to their place, and say what is missing, unknown or too much."""
-        if self.variadic:
-            if not args:
-                raise TypeError(f"{self.name}: needs at least one array")
-        else:
-            if len(args) > len(self.arrays):
-                raise TypeError(
-                    f"{self.name}: takes {len(self.arrays)} arrays ({', '.join(self.arrays)}), got {len(args)}; "
-                    f"options go by keyword: {', '.join(sorted(self.options)) or 'there are none'}"
-                )
-            given = list(args)
-            for position, array in enumerate(self.arrays[len(args) :], start=len(args)):
-                if position < self.required and array not in options:
-                    raise TypeError(f"{self.name}: {array} is missing; it takes {', '.join(self.arrays)}")
-                given.append(options.pop(array, None))
-            args = tuple(given)
-        for other, option in (("dim", "axis"), ("keepdim", "keepdims")):
-            if other in options and option in self.options and option not in options:
-                options[option] = options.pop(other)  # PyTorch's name
-        for option, value in options.items():
-            if option in self.arrays:
-                raise TypeError(f"{self.name}: {option} is given twice, by position and by keyword")
-            if option not in self.options:
-                near = difflib.get_close_matches(option, [*self.options, *self.arrays], 1)
-                hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
-                raise TypeError(f"{self.name}: unknown option {option}{hint}")
-            if hasattr(value, "item") and value.ndim == 0:
-                options[option] = value.item()  # a NumPy scalar would widen a float32 array
-            elif hasattr(value, "_record"):
-                raise TypeError(f"{self.name}: the option {option} takes no Tensor; what is differentiated is an array")
-        return args
+
+# Promotion of operands
 
 
 def _is_number(value: Any) -> bool:
-    """Tell Python's numbers and NumPy's scalars, which do not widen an array, from arrays and Tensors, which may."""
+    """Whether the value is a Python number or a NumPy scalar: these do not widen an array."""
     return isinstance(value, (float, int, np.generic))
 
 
-def _common_dtype(values: Sequence[Any], floating: bool) -> np.dtype:
-    """Return the dtype in which these operands meet; `floating` asks for a fraction."""
-    dtypes = {v.dtype for v in values if not _is_number(v)}
+def _common_dtype(operands: Sequence[Any], to_float: bool) -> np.dtype:
+    """Return the dtype to which these operands are promoted; `to_float` excludes integers."""
+    dtypes = {v.dtype for v in operands if not _is_number(v)}
     if floats := [dtype for dtype in dtypes if dtype.kind in "fc"]:
         return np.result_type(*floats)
-    if floating or any(isinstance(v, (float, np.floating)) for v in values):
+    if to_float or any(isinstance(v, (float, np.floating)) for v in operands):
         return np.dtype(np.float32)
-    if not dtypes:  # Python numbers alone
-        return np.result_type(*(np.asarray(v).dtype for v in values)) if values else np.dtype(np.float32)
-    whole = [int(v) for v in values if isinstance(v, (int, np.integer)) and not isinstance(v, bool)]
-    return np.result_type(*dtypes, *whole)
+    if not dtypes:  # only Python numbers and NumPy scalars
+        return np.result_type(*(np.asarray(v).dtype for v in operands)) if operands else np.dtype(np.float32)
+    integers = [int(v) for v in operands if isinstance(v, (int, np.integer)) and not isinstance(v, bool)]
+    return np.result_type(*dtypes, *integers)
 
 
 def _from_python(value: Any, name: str) -> Any:
-    """Return Python's numbers as they are and anything nested as an array; a list of fractions is float32."""
+    """Return a Python number as it is and a list as an array, of float32 if it has fractions."""
     if isinstance(value, (bool, int, float)):
         return np.bool_(value) if isinstance(value, bool) else value
     array = np.asarray(value)

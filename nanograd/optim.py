@@ -1,4 +1,4 @@
-"""SGD, AdamW and clipping: what is done with a gradient."""
+"""SGD, AdamW and gradient clipping."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +12,15 @@ from nanograd.runtime.threads import parallel_map
 # Entries that AdamW updates at once. With 2^15, two threads spend half of the time waiting for the GIL.
 CHUNK = 2**17
 
-Named = Iterable[Tensor] | Iterable[tuple[str, Tensor]]
+Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]]  # with or without names
 
 
-def name_parameters(parameters: Named) -> dict[str, Tensor]:
-    """Return the distinct parameters by name: their own where pairs were given, else "0", "1", …."""
+def name_parameters(parameters: Parameters) -> dict[str, Tensor]:
+    """Return the distinct parameters that require grad, by name; without names they are "0", "1", …."""
     named: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for i, given in enumerate(parameters):
-        name, parameter = given if isinstance(given, tuple) else (str(i), given)
+    for i, item in enumerate(parameters):
+        name, parameter = item if isinstance(item, tuple) else (str(i), item)
         if id(parameter) not in seen and parameter.requires_grad:
             seen.add(id(parameter))
             named[name] = parameter
@@ -30,13 +30,13 @@ def name_parameters(parameters: Named) -> dict[str, Tensor]:
 
 
 class SGD:
-    """Walk downhill, with momentum.
+    """Stochastic gradient descent, with momentum.
 
     v ← momentum v + g
     p ← p - lr v
     """
 
-    def __init__(self, parameters: Named, lr: float, *, momentum: float = 0.0) -> None:
+    def __init__(self, parameters: Parameters, lr: float, *, momentum: float = 0.0) -> None:
         self.parameters = name_parameters(parameters)
         self.lr = lr
         self.momentum = momentum
@@ -55,13 +55,13 @@ class SGD:
             p.data -= self.lr * update
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Set all gradients to None."""
         for p in self.parameters.values():
             p.grad = None
 
 
 class AdamW:
-    """Step by the gradient's mean over its size, both running averages, with weight decay apart from the gradient.
+    """Adam with decoupled weight decay.
 
     (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.)
 
@@ -70,17 +70,17 @@ class AdamW:
     p ← p - lr weight_decay p
     p ← p - lr m̂ / (√v̂ + eps),  m̂ = m / (1 - β1^t),  v̂ = v / (1 - β2^t)
 
-    The divisions by 1 - β^t make up for starting both averages at 0. Decay acts on parameters of two and more axes
-    (matrices, embeddings), not on biases and gains.
+    Dividing by 1 - β^t corrects the bias of averages that start at 0. Weight decay applies to parameters with two or
+    more axes (matrices, embeddings), not to biases and gains.
 
-    Parameters, gradients and both averages lie in one array each, [decay | no decay], of which those of a parameter are
-    views. A step goes through them in pieces that stay in the cache, on all threads: 26 ms for
-    20 million parameters on two, 48 ms on one.
+    All parameters lie in one array, [decay | no decay], and so do their gradients and both averages; those of one
+    parameter are views. A step updates chunks that fit in the cache, on all threads: 26 ms for 20 million parameters on
+    two threads, 48 ms on one.
     """
 
     def __init__(
         self,
-        parameters: Named,
+        parameters: Parameters,
         lr: float,
         *,
         beta1: float = 0.9,
@@ -89,7 +89,7 @@ class AdamW:
         weight_decay: float = 0.01,
     ) -> None:
         named = name_parameters(parameters)
-        order = sorted(named.items(), key=lambda item: item[1].ndim < 2)  # a stable sort: names keep their order
+        order = sorted(named.items(), key=lambda item: item[1].ndim < 2)  # stable: parameters keep their order
         self.parameters = named
         self.lr = lr
         self.beta1, self.beta2 = beta1, beta2
@@ -100,11 +100,11 @@ class AdamW:
         if len(dtypes) > 1:
             raise TypeError(f"AdamW: parameters must have one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
         ends = list(accumulate(p.size for _, p in order))
-        self.places = {name: slice(end - p.size, end) for (name, p), end in zip(order, ends, strict=True)}
+        self.slices = {name: slice(end - p.size, end) for (name, p), end in zip(order, ends, strict=True)}
         dtype = dtypes.pop()
         self.flat = [np.zeros(ends[-1], dtype) for _ in range(4)]  # p, g, m, v
         p, g, m, v = (
-            {name: flat[at].reshape(named[name].shape) for name, at in self.places.items()} for flat in self.flat
+            {name: flat[span].reshape(named[name].shape) for name, span in self.slices.items()} for flat in self.flat
         )
         self.arrays, self.gradients, self.m, self.v = p, g, m, v
         for name, parameter in self.parameters.items():
@@ -112,45 +112,45 @@ class AdamW:
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        pieces = list(self._pieces())
+        chunks = list(self._chunks())
         self.t += 1
         step_size = self.lr / (1 - self.beta1**self.t)
         v_scale = 1 / math.sqrt(1 - self.beta2**self.t)
-        keep = 1 - self.lr * self.weight_decay
+        decay = 1 - self.lr * self.weight_decay
 
-        def update(piece: tuple[int, int, bool]) -> None:
-            start, end, decays = piece
+        def update(chunk: tuple[int, int, bool]) -> None:
+            start, end, decays = chunk
             p, g, m, v = (flat[start:end] for flat in self.flat)
-            part = (1 - self.beta1) * g
+            buffer = (1 - self.beta1) * g
             m *= self.beta1
-            m += part
-            np.multiply(g, g, out=part)
-            part *= 1 - self.beta2
+            m += buffer
+            np.multiply(g, g, out=buffer)
+            buffer *= 1 - self.beta2
             v *= self.beta2
-            v += part
+            v += buffer
             if decays:
-                p *= keep
-            np.sqrt(v, out=part)
-            part *= v_scale
-            part += self.eps
-            np.divide(m, part, out=part)
-            part *= step_size
-            p -= part
+                p *= decay
+            np.sqrt(v, out=buffer)
+            buffer *= v_scale
+            buffer += self.eps
+            np.divide(m, buffer, out=buffer)
+            buffer *= step_size
+            p -= buffer
 
-        parallel_map(update, pieces, [end - start for start, end, _ in pieces])
+        parallel_map(update, chunks, [end - start for start, end, _ in chunks])
 
-    def _pieces(self) -> Iterator[tuple[int, int, bool]]:
-        """Yield where a step is to be made: neighbours with gradients together, cut so as to fit in the cache."""
+    def _chunks(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield (start, end, decays) of the spans of parameters with a gradient, split into chunks."""
         spans: list[tuple[int, int, bool]] = []
-        for name in self.places:
+        for name in self.slices:
             p = self.parameters[name]
             if p.data is not self.arrays[name]:
                 raise RuntimeError(f"AdamW: a later optimizer owns {name}")
             if p.grad is None:
                 continue
-            if p.grad is not self.gradients[name]:  # somebody assigned it
+            if p.grad is not self.gradients[name]:  # the user assigned it
                 np.copyto(self.gradients[name], p.grad)
-            start, end, decays = self.places[name].start, self.places[name].stop, p.ndim >= 2
+            start, end, decays = self.slices[name].start, self.slices[name].stop, p.ndim >= 2
             if spans and spans[-1][1:] == (start, decays):
                 start = spans.pop()[0]
             spans.append((start, end, decays))
@@ -159,20 +159,20 @@ class AdamW:
                 yield i, min(i + CHUNK, end), decays
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Set all gradients to None."""
         for p in self.parameters.values():
             p.grad = None
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return both averages by parameter name, as `m.<name>` and `v.<name>`; `t` is the caller's to keep."""
+        """Return both averages, as `m.<name>` and `v.<name>`. The caller saves `t`, the number of steps."""
         return {f"{kind}.{name}": a for kind, arrays in (("m", self.m), ("v", self.v)) for name, a in arrays.items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray], t: int) -> None:
-        """Copy both averages in, and the number of steps taken. On a ValueError nothing has changed."""
+        """Copy both averages and the number of steps. A ValueError for a wrong name or shape changes nothing."""
         own = self.state_dict()
         if state.keys() != own.keys():
-            odd = sorted(state.keys() ^ own.keys())
-            raise ValueError(f"AdamW: the state names other parameters than the model, among them {odd[0]}")
+            different = sorted(state.keys() ^ own.keys())
+            raise ValueError(f"AdamW: the state names other parameters than the model, among them {different[0]}")
         for name, array in own.items():
             if state[name].shape != array.shape:
                 raise ValueError(f"AdamW: {name} has shape {array.shape}, got {state[name].shape}")
@@ -181,11 +181,11 @@ class AdamW:
         self.t = t
 
 
-def clip_grad_norm(parameters: Named, max_norm: float | None) -> float:
-    """Scale all gradients by one factor so that their global norm is at most max_norm; return the norm before.
+def clip_grad_norm(parameters: Parameters, max_norm: float | None) -> float:
+    """Scale all gradients by one factor so that their global norm is at most max_norm; return the norm before scaling.
 
-    ‖G‖ = √Σ‖G_k‖² over the distinct parameters: a tied one counts once. With None they are left as they are. A norm that
-    is not finite is returned, and nothing is scaled: the caller stops.
+    ‖G‖ = √Σ‖G_k‖² over the distinct parameters: a tied parameter counts once. If max_norm is None or the norm is not
+    finite, nothing is scaled.
     (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, algorithm 1.)
     """
     gradients = [p.grad for p in name_parameters(parameters).values() if p.grad is not None]

@@ -1,4 +1,4 @@
-"""checkpoint: keep only what goes in, and compute the rest again in backward (Chen et al. 2016, arXiv:1604.06174)."""
+"""checkpoint: keep only the inputs of a function, and compute it again in backward (Chen et al. 2016, arXiv:1604.06174)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from nanograd._tensor import Tensor
 from nanograd.op import CONTEXT, Needs, Op, context, no_grad
-from nanograd.seeds import Seeds, current_seeds, using
+from nanograd.seeds import Seeds, current_seeds, use_seeds
 from nanograd.tape import Node, accumulate_sum, backpropagate, current_accumulate
 
 
@@ -16,15 +16,15 @@ def checkpoint_forward(*xs: np.ndarray, function: Callable[..., Tensor], seeds: 
     y = function(x_1, x_2, …)                              (1)
     """
     replay = seeds.copy(), CONTEXT.get()
-    with no_grad(), using(seeds):
+    with no_grad(), use_seeds(seeds):
         y = function(*(Tensor(x) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in xs))
     return y.data, (xs, function, replay)
 
 
 def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.ndarray | None, ...]:
     """Run (1) again, recorded and with the same random draws, and walk back through it.
-    dx_k = what arrives at x_k                             (2)
-    What arrives at parameters that the function uses goes where the outer walk sends its gradients.
+    dx_k = the gradient that the walk brings to x_k        (2)
+    Gradients of parameters inside the function go to the callback of the outer walk.
     Check: the gradients are equal to the last bit to those without checkpoint.
     """
     xs, function, (seeds, forward_context) = saved
@@ -33,32 +33,32 @@ def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.nd
         Tensor(x, requires_grad=need) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
         for x, need in zip(xs, needs, strict=True)
     ]
-    found: dict[Any, np.ndarray] = {}
+    sums: dict[Any, np.ndarray] = {}
     own = [leaf for leaf, need in zip(leaves, needs, strict=True) if need]
 
     def accumulate(leaf: Any, dx: np.ndarray, owned: bool) -> None:
-        if any(leaf is each for each in own):
-            accumulate_sum(found, leaf, dx, owned)
+        if any(leaf is x for x in own):
+            accumulate_sum(sums, leaf, dx, owned)
         else:
             outer(leaf, dx, owned)
 
     changes = {**forward_context._asdict(), "observers": CONTEXT.get().observers}  # backward may run inside no_grad
     with context(**changes):
-        with using(seeds.copy()):
+        with use_seeds(seeds.copy()):
             y = function(*leaves)
         if y.node is not None:
             backpropagate([(y.node, dy)], accumulate)
-    return tuple(found.get(leaf) if need else None for leaf, need in zip(leaves, needs, strict=True))  # (2)
+    return tuple(sums.get(leaf) if need else None for leaf, need in zip(leaves, needs, strict=True))  # (2)
 
 
 _checkpoint = Op(checkpoint_forward, checkpoint_backward)
 
 
 def checkpoint(function: Callable[..., Tensor], *xs: Any) -> Tensor:
-    """Return function(*xs), keeping only the inputs for backward, which runs the function once more.
+    """Return function(*xs), saving only the inputs for backward, which runs the function again.
 
-    The gradients are the same, those of parameters inside the function too, and dropout draws the same masks. Memory
-    falls to what goes in; a step computes about one forward more. xs are Tensors, arrays or anything else; the function
+    The gradients are the same, also those of parameters inside the function, and dropout draws the same masks. The tape
+    holds only the inputs; a step computes about one more forward. xs are Tensors, arrays or anything else; the function
     returns one Tensor.
 
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
@@ -72,7 +72,7 @@ def checkpoint(function: Callable[..., Tensor], *xs: Any) -> Tensor:
         observer.before_forward(_checkpoint)
     y, saved = checkpoint_forward(*arrays, function=function, seeds=current_seeds())
     out = Tensor(y)
-    if CONTEXT.get().grad:  # also where no input requires grad: a parameter inside may
+    if CONTEXT.get().grad:  # even if no input requires grad: a parameter inside may
         needs = tuple(isinstance(x, Tensor) and x.requires_grad for x in xs)
         parents = tuple((x.node or x) if need else None for x, need in zip(xs, needs, strict=True))
         out.requires_grad = True

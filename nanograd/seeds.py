@@ -1,7 +1,7 @@
-"""Randomness without state: each use derives its seed from what it is for, so nothing needs to be saved or restored.
+"""Randomness without state: each use derives its seed from its purpose, so there is no generator state to save.
 
-A training step draws its batch from (seed, DATA, step, …) and its dropout from (seed, DROPOUT, step, …): resuming there
-draws what an unbroken run would have drawn, and evaluating in between changes nothing.
+A training step draws its batch from (seed, DATA, step, …) and its dropout from (seed, DROPOUT, step, …). So a resumed run
+draws the same numbers as an uninterrupted one, and an evaluation in between changes nothing.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ INIT, DATA, DROPOUT, EVAL, SAMPLE = range(5)  # purposes; the numbers are part o
 
 
 class Seeds:
-    """Count off seeds from a key: the n-th is the same whenever the key is."""
+    """A sequence of seeds from a key: the n-th depends only on the key and n."""
 
     def __init__(self, key: tuple[int, ...], n: int = 0) -> None:
         self.key = key
@@ -25,7 +25,7 @@ class Seeds:
         return int(np.random.SeedSequence((*self.key, self.n - 1)).generate_state(1, np.uint64)[0])
 
     def copy(self) -> "Seeds":
-        """Return one that goes on from here by itself: to draw the same again."""
+        """Return an independent sequence that continues from here, to draw the same seeds again."""
         return Seeds(self.key, self.n)
 
 
@@ -33,7 +33,7 @@ _SEEDS: ContextVar[Seeds | None] = ContextVar("nanograd.seeds", default=None)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
-    """Return the Generator of one use: what for, and where in the run (step, micro step, shard).
+    """Return the Generator of one use: its purpose and its position in the run (step, micro-batch, shard).
 
     >>> generator(1, DATA, 7).random() == generator(1, DATA, 7).random()
     True
@@ -43,14 +43,14 @@ def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:
 
 @contextlib.contextmanager
 def seeds(seed: int, purpose: int, *position: int) -> Iterator[None]:
-    """Let `next_seed` count from this key inside: the n-th draw of a step is the same in every run."""
-    with using(Seeds((seed, purpose, *position))):
+    """Let `next_seed` draw from this key in the block: the n-th draw of a step is the same in every run."""
+    with use_seeds(Seeds((seed, purpose, *position))):
         yield
 
 
 @contextlib.contextmanager
-def using(sequence: Seeds) -> Iterator[None]:
-    """Let `next_seed` draw from this sequence inside."""
+def use_seeds(sequence: Seeds) -> Iterator[None]:
+    """Let `next_seed` draw from this sequence in the block."""
     token = _SEEDS.set(sequence)
     try:
         yield
@@ -59,16 +59,16 @@ def using(sequence: Seeds) -> Iterator[None]:
 
 
 def current_seeds() -> Seeds:
-    """Return the surrounding sequence; outside of any, a new one with a key from the system."""
+    """Return the sequence of the surrounding block; outside of one, a new one with a random key."""
     return _SEEDS.get() or Seeds((fresh_seed(),))
 
 
 def fresh_seed() -> int:
-    """Return a seed that nobody can foresee."""
+    """Return an unpredictable seed from the operating system."""
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
 def next_seed() -> int:
-    """Return the next seed of the surrounding `seeds(…)`; outside of one, a fresh seed from the system."""
+    """Return the next seed of the surrounding `seeds(…)`; outside of one, a fresh seed."""
     sequence = _SEEDS.get()
     return fresh_seed() if sequence is None else next(sequence)

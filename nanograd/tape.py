@@ -1,7 +1,7 @@
-"""The tape: what one op leaves behind for backward, and the walk that visits it.
+"""The tape: a Node for each recorded op, and the walk back over them.
 
-A Node holds the arrays its backward needs and the Nodes it came from, never a Tensor that came out of an op: so an
-activation dies as soon as no backward wants it, and no reference cycle exists.
+A Node holds the arrays that its backward needs and its parent Nodes, but no Tensor that an op returned. So an activation
+is freed as soon as no backward needs it, and there is no reference cycle.
 """
 
 from collections.abc import Callable, Container, Sequence
@@ -103,7 +103,7 @@ def _walk(
         node = nodes.pop()
         if node.parents is None:
             raise RuntimeError(
-                f"backward: the graph at {node.op.name} was walked before and let go of what it saved; "
+                f"backward: the graph at {node.op.name} was walked before, which freed its saved arrays; "
                 "compute the loss again, or pass retain_graph=True to the first backward"
             )
         parents, saved = node.parents, node.saved
@@ -119,7 +119,9 @@ def _walk(
         dxs = node.op.run_backward(node.backward, dy, saved, node.needs)
         if not isinstance(dxs, tuple) or len(dxs) != len(parents):
             got = f"{len(dxs)} gradients" if isinstance(dxs, tuple) else type(dxs).__name__
-            raise ValueError(f"{node.op.name}: backward must return a tuple of {len(parents)}, one an array, got {got}")
+            raise ValueError(
+                f"{node.op.name}: backward must return a tuple of {len(parents)}, one per array, got {got}"
+            )
         for observer in observers:
             observer.after_backward(node, dy, saved, dxs)
         del saved
@@ -144,7 +146,7 @@ def _walk(
 
 
 def reachable(roots: list[Node]) -> list[Node]:
-    """List the roots and all nodes that lead to them, oldest first."""
+    """Return the roots and all nodes from which they were computed, oldest first."""
     nodes, seen, stack = [], set(roots), list(roots)
     while stack:
         node = stack.pop()
@@ -158,12 +160,12 @@ def reachable(roots: list[Node]) -> list[Node]:
 
 
 def _add(a: np.ndarray, a_owned: bool, b: np.ndarray, b_owned: bool) -> tuple[np.ndarray, bool]:
-    """Add two contributions into whichever may be written, so that a residual join allocates nothing."""
+    """Add two contributions, into one that is owned if there is one: a residual join then allocates nothing."""
     if a_owned:
         return np.add(a, b, out=a), True
     if b_owned:
         return np.add(a, b, out=b), True
-    return np.asarray(a + b), True  # 0-d arrays add to a NumPy scalar, which could not be written into
+    return np.asarray(a + b), True  # two 0-d arrays add to a NumPy scalar, which is not writeable
 
 
 def accumulate_sum(sums: dict[Any, np.ndarray], target: Any, dx: np.ndarray, owned: bool) -> None:
@@ -195,12 +197,12 @@ def accumulate_grads(leaf: Leaf, dxs: list[np.ndarray]) -> None:
 
 
 def arrays_in(saved: Any) -> list[np.ndarray]:
-    """List the arrays in what a forward saved."""
+    """Return the arrays in the nested tuples that a forward saved."""
     if isinstance(saved, np.ndarray):
         return [saved]
-    return [a for part in saved for a in arrays_in(part)] if isinstance(saved, (tuple, list)) else []
+    return [a for item in saved for a in arrays_in(item)] if isinstance(saved, (tuple, list)) else []
 
 
 def buffer_of(a: np.ndarray) -> Any:
-    """Return what holds an array's numbers: itself, or what it is a view of."""
+    """Return the object that owns an array's memory: the array itself, or the base of a view."""
     return a if a.base is None else a.base

@@ -30,7 +30,9 @@ def encode_pieces(
             yield from _apart(batch, encode(batch))
         return
     given = (tokenizer.to_dict(),)
-    for batch, encoded in in_order(_encode_in_worker, _batches(pieces), workers, start=_start_worker, given=given):
+    for batch, encoded in in_order(
+        _encode_in_worker, _batches(pieces), workers, initializer=_start_worker, initargs=given
+    ):
         yield from _apart(batch, encoded)
 
 

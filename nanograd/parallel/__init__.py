@@ -1,4 +1,4 @@
-"""A training step in shards of the batch: each shard is a forward and a backward of its own, run side by side."""
+"""A training step in shards of the batch: each shard is a forward and a backward, and shards run in parallel."""
 
 from nanograd.parallel.shards import backward, choose_shards, gradients
 from nanograd.runtime.threads import run

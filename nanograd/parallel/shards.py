@@ -1,11 +1,11 @@
-"""A step in shards of the batch: one thread a shard, each with a tape and gradient sums of its own, then one sum.
+"""Run a training step in shards of the batch, one thread per shard, and add their gradients in a fixed order.
 
-NumPy's elementwise functions use one core, and its products use all: half of a step leaves cores idle. Splitting single
-ops over threads loses, since BLAS has threads too and they contend. Splitting the *batch* doubles everything at once: each
-thread runs the whole model on its rows, with products that use one thread each. It costs a second set of gradients.
+NumPy's matrix products use all cores, but its elementwise functions use one. Splitting each op over threads is slower,
+because the threads of BLAS compete with ours. Instead we split the batch: each thread runs the whole model on its rows,
+with products that use one thread. This costs a second set of gradients.
 
-A shard is a function that returns a loss; where it runs does not matter to the result, so that a rank on another machine
-could be one more shard. The sums are added in the order of the shards: results depend on their number, never on timing.
+A shard is a function that returns a loss. Gradients are added in the order of the shards, so results depend on the number
+of shards, but never on threads or timing.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ Gradients = dict[Tensor, np.ndarray]
 
 
 def forward_backward(shard: Callable[[], Tensor], gradient: float, accumulate: Accumulate) -> float:
-    """Run one shard forward and backward, its gradients through `accumulate`; return its loss."""
+    """Run one shard forward and backward, with `accumulate` as the callback of the walk; return its loss."""
     with region("shards"):
         loss = shard()
         dy = loss.cotangent(np.full(loss.shape, gradient, loss.dtype))
@@ -33,31 +33,33 @@ def forward_backward(shard: Callable[[], Tensor], gradient: float, accumulate: A
 
 
 def gradients(shard: Callable[[], Tensor], gradient: float = 1.0) -> tuple[float, Gradients]:
-    """Run one shard forward and backward; return its loss and its gradient sums, touching no `.grad`."""
+    """Run one shard forward and backward; return its loss and its gradients, and leave `.grad` as it is."""
     sums: Gradients = {}
     return forward_backward(shard, gradient, partial(accumulate_sum, sums)), sums
 
 
 def backward(shards: Sequence[Callable[[], Tensor]], gradient: float = 1.0) -> list[float]:
-    """Run all shards, add their gradients to `.grad` in their order, and return their losses."""
+    """Run all shards, add their gradients to `.grad` in the order of the shards, and return their losses."""
     if len(shards) == 1:
         return [
             forward_backward(shards[0], gradient, accumulate_grad)
-        ]  # no sums of its own: half a model less of memory
+        ]  # without sums of its own: saves one set of gradients
     results = run([partial(gradients, shard, gradient) for shard in shards])
     with region("gradient sums"):
-        arrived: dict[Tensor, list[np.ndarray]] = {}
+        received: dict[Tensor, list[np.ndarray]] = {}
         for _, sums in results:
             for leaf, dx in sums.items():
-                arrived.setdefault(leaf, []).append(dx)
-        parallel_map(lambda leaf: accumulate_grads(leaf, arrived[leaf]), list(arrived), [leaf.size for leaf in arrived])
+                received.setdefault(leaf, []).append(dx)
+        parallel_map(
+            lambda leaf: accumulate_grads(leaf, received[leaf]), list(received), [leaf.size for leaf in received]
+        )
     return [loss for loss, _ in results]
 
 
 def choose_shards(batch_size: int, context_length: int) -> int:
-    """Return into how many shards to split a batch: one a thread, each of at least 256 tokens.
+    """Return the number of shards for a batch: one per thread, each of at least 256 tokens.
 
-    Fewer tokens do not make up for a second set of gradients; there, threads inside each product are as good.
+    With fewer tokens, the second set of gradients costs as much as the threads save.
     """
     if not blas.can_set_threads():
         return 1

@@ -1,1 +1,1 @@
-"""The ground: the allocator, BLAS threads, a thread pool, worker processes and atomic files. Nothing here imports ours."""
+"""The ground, which imports nothing of ours: the allocator, BLAS threads, a thread pool, worker processes, atomic files."""

@@ -1,4 +1,4 @@
-"""What is known of the BLAS that multiplies NumPy's matrices: results are bit-exact only with the same one."""
+"""The BLAS behind NumPy's matrix products: its kernel and its threads. Results are bit-exact only with the same BLAS."""
 
 import contextlib
 import ctypes
@@ -12,7 +12,7 @@ import numpy as np
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """Return the OpenBLAS that came inside NumPy's wheel, or None where NumPy uses another (Accelerate, MKL)."""
+    """Return the OpenBLAS inside NumPy's wheel, or None if NumPy uses another BLAS (Accelerate, MKL)."""
     package = Path(np.__file__).parent
     for folder in (package.parent / "numpy.libs", package / ".dylibs", package / ".libs"):
         for path in sorted(folder.glob("*scipy_openblas*")):
@@ -26,25 +26,25 @@ def _library() -> ctypes.CDLL | None:
 
 
 def kernel() -> str:
-    """Return the name of the processor kernel that OpenBLAS chose, such as "Zen"; "unknown" for other libraries."""
+    """Return the name of the CPU kernel that OpenBLAS selected, such as "Zen"; "unknown" for other libraries."""
     library = _library()
     return library.scipy_openblas_get_corename64_().decode() if library else "unknown"
 
 
 def threads() -> int | None:
-    """Return how many threads a product may use, or None where it cannot be asked."""
+    """Return the number of threads a product may use, or None if it is unknown."""
     library = _library()
     return int(library.scipy_openblas_get_num_threads64_()) if library else None
 
 
 def can_set_threads() -> bool:
-    """Tell whether the number of threads can be set: only for the OpenBLAS inside NumPy's wheel."""
+    """Whether the number of threads can be set: only for the OpenBLAS inside NumPy's wheel."""
     return _library() is not None
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let every product inside use one thread, where that can be set; it holds for the whole process."""
+    """Limit every product in the block to one thread, in the whole process, if the BLAS supports it."""
     library = _library()
     if library is None:
         yield
@@ -58,7 +58,7 @@ def one_thread() -> Iterator[None]:
 
 
 def description() -> dict[str, Any]:
-    """Return what bit-exact results depend on, apart from the program itself."""
+    """Return the versions and settings on which bit-exact results depend, besides the program itself."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "numpy": np.__version__,

@@ -1,4 +1,4 @@
-"""Write files so that a reader never sees half of one."""
+"""Write files atomically, so that a reader never sees half of one."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a binary file that takes the place of `path` only when it is complete.
+    """Open a binary file that replaces `path` only when it is complete.
 
     The bytes go to a temporary file in the same folder, which is flushed to disk and then renamed over `path`: a rename
     within a folder is atomic, so a crash, a kill or a full disk leaves the old file as it was. A link is followed: the
@@ -28,14 +28,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(OSError):  # the error that brought us here is the one to report
+        with contextlib.suppress(OSError):  # report the original error
             os.unlink(temporary)
         raise
     _sync_folder(path.parent)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8, the whole of it or nothing; line ends are written as they are."""
+    """Write `text` as UTF-8, all of it or nothing; line ends are written as they are."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
 
@@ -47,10 +47,7 @@ def check_new_folder(folder: Path, way_out: str = "choose another --out") -> Non
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can: Windows cannot, nor can some network file systems.
-
-    There is nothing to undo when it cannot: the new file is complete and in place.
-    """
+    """Make the rename itself durable. Windows and some network file systems cannot; the new file is complete anyway."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""Work spread over threads: NumPy lets go of Python's lock while it computes, so that threads run side by side.
+"""Run work on several threads: NumPy releases the GIL while it computes, so threads run in parallel.
 
-What comes out never depends on how many threads there are, nor on which was first.
+Results never depend on the number of threads, nor on which of them finishes first.
 """
 
 import os
@@ -16,7 +16,8 @@ from nanograd.runtime import blas
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PARALLEL_THRESHOLD = 2**18  # entries below which handing work to another thread costs more than it saves
+# Entries below which handing work to another thread costs more than it saves
+PARALLEL_THRESHOLD = 2**18
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
@@ -24,27 +25,27 @@ _lock = threading.Lock()
 
 
 def available_threads() -> int:
-    """Return how many threads may run: NANOGRAD_THREADS, else the cores this process may use."""
-    if given := os.environ.get("NANOGRAD_THREADS"):
-        if not given.isdigit() or int(given) < 1:
-            raise ValueError(f"NANOGRAD_THREADS must be a whole number from 1, got {given!r}")
-        return int(given)
+    """Return the number of threads that may run: NANOGRAD_THREADS, or else the number of cores."""
+    if setting := os.environ.get("NANOGRAD_THREADS"):
+        if not setting.isdigit() or int(setting) < 1:
+            raise ValueError(f"NANOGRAD_THREADS must be a whole number from 1, got {setting!r}")
+        return int(setting)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def threads_for(tasks: int) -> int:
-    """Return how many threads run so many tasks."""
+    """Return the number of threads on which `run` runs this many tasks."""
     return min(tasks, available_threads()) if blas.can_set_threads() else 1
 
 
 def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run the tasks side by side, each in a copy of this context, and return their results in order.
+    """Run the tasks in parallel, each in a copy of this context, and return their results in order.
 
-    A single task keeps all of BLAS's threads; several have one thread each. Where BLAS cannot be told so (Accelerate,
-    MKL), or NANOGRAD_THREADS is 1, they run one after the other, to the same results. An exception in a task comes out
-    here, the first task's first, when all have ended.
+    A single task uses all BLAS threads; several tasks use one each. If the BLAS cannot be limited (Accelerate, MKL), or
+    NANOGRAD_THREADS is 1, the tasks run one after the other, with the same results. An exception is raised after all
+    tasks have ended; of several, that of the first task.
     """
     if len(tasks) == 1:
         return [tasks[0]()]
@@ -61,27 +62,27 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 def parallel_map(function: Callable[[Item], Result], items: Sequence[Item], sizes: Sequence[int]) -> list[Result]:
-    """Return function(item) for every item, computed on all threads; sizes say how many entries each item touches.
+    """Return function(item) for every item, computed on all threads. sizes are the numbers of entries per item.
 
-    Neighbours go to the same thread, and each thread gets about as many entries as the others.
+    Each thread gets neighbouring items, and about as many entries as the others.
     """
     total = sum(sizes)
-    parts = max(1, min(available_threads(), len(items), total // PARALLEL_THRESHOLD))
-    groups: list[list[Item]] = [[] for _ in range(parts)]
+    n_groups = max(1, min(available_threads(), len(items), total // PARALLEL_THRESHOLD))
+    groups: list[list[Item]] = [[] for _ in range(n_groups)]
     before = 0
     for item, size in zip(items, sizes, strict=True):
-        groups[min((before + size // 2) * parts // max(total, 1), parts - 1)].append(item)
+        groups[min((before + size // 2) * n_groups // max(total, 1), n_groups - 1)].append(item)
         before += size
 
     def work(group: list[Item]) -> list[Result]:
         return [function(item) for item in group]
 
-    with blas.one_thread():  # also where there is one group: the bits of a sum depend on BLAS's threads
+    with blas.one_thread():  # even for one group: the bits of a sum depend on BLAS threads
         return [result for results in run([partial(work, group) for group in groups]) for result in results]
 
 
 def _threads(n: int) -> ThreadPoolExecutor:
-    """Return the pool, made at its first use and made anew where more threads are wanted."""
+    """Return the pool; create it at first use, and again when more threads are needed."""
     global _pool, _pool_size
     with _lock:
         if _pool is None or _pool_size < n:

@@ -1,4 +1,4 @@
-"""Work in other processes, its results in order: for tokenizing files larger than memory."""
+"""Run work in other processes and yield its results in order, for tokenizing files larger than memory."""
 
 import multiprocessing
 import os
@@ -18,40 +18,40 @@ def in_order(
     items: Iterable[Item],
     workers: int,
     *,
-    start: Callable[..., None] | None = None,
-    given: tuple[Any, ...] = (),
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[Any, ...] = (),
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Yield each item with function(item), computed in worker processes, in the order of the items.
+    """Yield (item, function(item)) in the order of the items, computed in worker processes.
 
-    No more of them wait in memory than keep the workers busy. Each worker first calls start(*given). The processes import
-    the main script again: it must guard its work with `if __name__ == "__main__":`.
+    At most two items per worker are in memory. Each worker first calls initializer(*initargs). The processes import the
+    main script again, which must guard its work with `if __name__ == "__main__":`.
 
-    Raises ChildProcessError where a worker was killed, and whatever the function raised.
+    Raises ChildProcessError if a worker was killed, and whatever the function raised.
     """
-    context = multiprocessing.get_context("spawn")  # alike on all systems, and safe where there are threads
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(start, given)) as pool:
+    context = multiprocessing.get_context("spawn")  # the same on all systems, and safe with threads
+    pending: deque[tuple[Item, Future[Result]]] = deque()
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(initializer, initargs)) as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) == 2 * workers:
-                    item, future = waiting.popleft()
+                pending.append((item, pool.submit(function, item)))
+                if len(pending) == 2 * workers:
+                    item, future = pending.popleft()
                     yield item, future.result()
-            while waiting:
-                item, future = waiting.popleft()
+            while pending:
+                item, future = pending.popleft()
                 yield item, future.result()
         except BrokenExecutor:
             message = "a worker process was killed, perhaps for its memory; try fewer --workers"
             raise ChildProcessError(message) from None
         finally:
-            for _, future in waiting:
+            for _, future in pending:
                 future.cancel()
 
 
-def _begin(start: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent, and end with it, even where it was killed."""
-    if start is not None:
-        start(*given)
+def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    """Prepare a worker: call the initializer, leave Ctrl-C to the parent, and end with the parent, even if it is killed."""
+    if initializer is not None:
+        initializer(*initargs)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

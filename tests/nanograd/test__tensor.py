@@ -149,9 +149,9 @@ def test_numpys_functions_refuse_a_tensor() -> None:
 
 
 def test_asarray_raises_where_history_would_be_lost() -> None:
-    with pytest.raises(TypeError, match=r"requires grad is no plain array: use .detach\(\).numpy\(\)"):
+    with pytest.raises(TypeError, match=r"requires grad is not a plain array: use .detach\(\).numpy\(\)"):
         np.asarray(leaf([1.0]))
-    with pytest.raises(TypeError, match="no plain array"):
+    with pytest.raises(TypeError, match="is not a plain array"):
         np.array(leaf([1.0]) * 2)
 
 
@@ -232,7 +232,7 @@ def test_a_tensor_may_be_an_index() -> None:
 
 def test_entries_cannot_be_assigned() -> None:
     x = leaf(A)
-    with pytest.raises(TypeError, match="entries cannot be assigned, the tape would not see it; use where, concat or"):
+    with pytest.raises(TypeError, match=r"entries cannot be assigned \(the tape would miss it\); use where, concat"):
         x[0] = 1.0
 
 

@@ -264,7 +264,7 @@ def test_each_dropout_of_a_step_draws_its_own() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2.0, float("nan")])
 def test_dropout_must_be_a_share_below_one(p: float) -> None:
-    with pytest.raises(ValueError, match=rf"Dropout: p is the share of entries to drop, .* \[0, 1\), got {p}"):
+    with pytest.raises(ValueError, match=rf"Dropout: p, the fraction of entries to drop, .* \[0, 1\), got {p}"):
         Dropout(p)
 
 

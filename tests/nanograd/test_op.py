@@ -97,7 +97,7 @@ def test_an_optional_array_may_be_left_out_or_none() -> None:
     [
         (lambda x: ng.linear(x), "linear: weight is missing; it takes x, weight, bias"),
         (lambda x: ng.linear(x, bias=x), "linear: weight is missing"),
-        (lambda x: ng.linear(x, x, weight=x), "linear: weight is given twice, by position and by keyword"),
+        (lambda x: ng.linear(x, x, weight=x), "linear: got weight twice, by position and by keyword"),
         (lambda x: ng.add(x), "add: b is missing; it takes a, b"),
         (lambda x: ng.log_softmax(x, 1), r"log_softmax: takes 1 arrays \(x\), got 2; options go by keyword: axis"),
         (lambda x: ng.neg(x, x), r"neg: takes 1 arrays \(x\), got 2; options go by keyword: there are none"),
