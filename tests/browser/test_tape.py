@@ -10,7 +10,7 @@ import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd import Tensor
-from nanograd.inspect.player.drawing import Played
+from nanograd.inspect.player.drawing import Playback
 from nanograd.inspect.player.html import heatmap, number
 from nanograd.inspect.trace import Summary, leaf_names, reachable
 
@@ -19,7 +19,7 @@ HOSTILE = "</script><script>alert(1)</script> \"'🦙 שלום \u202e"
 
 
 @pytest.fixture(scope="module")
-def tape(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Played]:
+def tape(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Playback]:
     """Return the address of a page, and what it plays."""
     config = ModelConfig(vocab_size=65, context_length=16, d_model=64, n_layers=3, n_heads=4)
     model = GPT(config, np.random.default_rng(0))
@@ -34,11 +34,11 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Played]:
     ng.graph(loss, path, names={HOSTILE: gain}, title=HOSTILE, appendix=appendix)
     assert loss.node is not None
     nodes = reachable(loss.node)
-    return path.as_uri(), Played(nodes, leaf_names(nodes))
+    return path.as_uri(), Playback(nodes, leaf_names(nodes))
 
 
 @pytest.fixture
-def opened(quietly: Any, tape: tuple[str, Played]) -> Callable[..., Any]:
+def opened(quietly: Any, tape: tuple[str, Playback]) -> Callable[..., Any]:
     """Return a function that opens the page, at a fragment of its address."""
     return lambda fragment="", **options: quietly(tape[0] + fragment, **options)
 
@@ -53,47 +53,47 @@ def shown(page: Any, selector: str) -> list[str]:
     return texts
 
 
-def test_the_keyboard_alone_steps_to_the_end(opened: Any, tape: tuple[str, Played]) -> None:
-    played = tape[1]
+def test_the_keyboard_alone_steps_to_the_end(opened: Any, tape: tuple[str, Playback]) -> None:
+    playback = tape[1]
     page = opened(reduced_motion="reduce")
-    for i, node in enumerate(played.steps, start=1):
+    for i, node in enumerate(playback.steps, start=1):
         page.keyboard.press("ArrowRight")
         said = page.locator("#status").inner_text()
-        assert said.startswith(f"Step {i} of {len(played.steps) + 1}: backward of {played.name(node)}")
+        assert said.startswith(f"Step {i} of {len(playback.steps) + 1}: backward of {playback.name(node)}")
         assert page.url.endswith(f"#step={i}")
         assert page.locator(".step:visible").count() == 1
-        visit = node.record.visit
+        visit = node.record.backward
         tables = [cells(visit.dy)] if visit.dy.shape else []
-        for arrival in visit.arrivals:
-            tables += [cells(a) for a in (arrival.dx, *[arrival.total] * (arrival.nth > 1)) if a.shape]
+        for contribution in visit.contributions:
+            tables += [cells(a) for a in (contribution.dx, *[contribution.total] * (contribution.nth > 1)) if a.shape]
         assert shown(page, ".step:visible td:not(.more):not(thead td)") == [cell for table in tables for cell in table]
-        hows = ["SET" if arrival.nth == 1 else "ADDED" for arrival in visit.arrivals]
+        hows = ["SET" if contribution.nth == 1 else "ADDED" for contribution in visit.contributions]
         assert shown(page, ".step:visible .badge") == hows
         current = page.locator("svg:not([hidden]) .row.now")
-        assert played.keys[node] in (current.get_attribute("data-keys") or "").split()
+        assert playback.keys[node] in (current.get_attribute("data-keys") or "").split()
         assert current.locator(".mark").text_content() == "▶"
         targets = page.locator("svg:not([hidden]) .row.target").count()
-        assert targets == len({node.record.parents[arrival.slot] for arrival in visit.arrivals})
+        assert targets == len({node.record.parents[contribution.slot] for contribution in visit.contributions})
         assert page.locator("svg:not([hidden]) .edge.flow").count() == targets
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")  # nothing comes after the end
-    assert page.url.endswith(f"#step={len(played.steps) + 1}")
-    assert "every gradient is there" in page.locator("#status").inner_text()
+    assert page.url.endswith(f"#step={len(playback.steps) + 1}")
+    assert "all gradients are complete" in page.locator("#status").inner_text()
     assert page.locator("svg:not([hidden]) .row.op:not(.done)").count() == 0
     page.keyboard.press("Home")
     assert page.locator("#status").inner_text().startswith("Step 0 of")
     page.keyboard.press("End")
-    assert page.url.endswith(f"#step={len(played.steps) + 1}")
+    assert page.url.endswith(f"#step={len(playback.steps) + 1}")
 
 
-def test_tied_weights_receive_two_arrivals(opened: Any, tape: tuple[str, Played]) -> None:
+def test_tied_weights_receive_two_contributions(opened: Any, tape: tuple[str, Playback]) -> None:
     page = opened(f"#step={len(tape[1].steps)}")
     row = page.locator("svg:not([hidden]) .row.leaf", has_text="tok_emb.weight").first
     assert row.locator(".mark").text_content() == "●●"
     assert row.locator(".shape").text_content() == "◀ ADDED"
     page.keyboard.press("ArrowLeft")
     assert row.locator(".mark").text_content() == "●○"
-    assert "arrival 2 of 2" not in page.locator("#status").inner_text()
+    assert "contribution 2 of 2" not in page.locator("#status").inner_text()
 
 
 def test_links_to_steps_and_back(opened: Any) -> None:
@@ -110,7 +110,7 @@ def test_links_to_steps_and_back(opened: Any) -> None:
     page.locator("svg:not([hidden]) a").last.focus()
     page.keyboard.press("Enter")
     page.locator("#status", has_text="Step 1 of").wait_for(state="attached")  # the address changes first
-    assert opened("#step=99999").locator("#status").inner_text().count("every gradient is there") == 1
+    assert opened("#step=99999").locator("#status").inner_text().count("all gradients are complete") == 1
     assert opened("#nonsense").locator("#status").inner_text().startswith("Step 0 of")
 
 
@@ -133,22 +133,22 @@ def test_modules_close_and_open(opened: Any) -> None:
     {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2},  # 1280 wide at 200 %
     {"viewport": {"width": 320, "height": 500}},
 ], ids=["375 px", "200 %", "320 px"])  # fmt: skip
-def test_the_page_never_scrolls_sideways(opened: Any, tape: tuple[str, Played], options: dict[str, Any]) -> None:
+def test_the_page_never_scrolls_sideways(opened: Any, tape: tuple[str, Playback], options: dict[str, Any]) -> None:
     page = opened(**options)
     for _ in range(len(tape[1].steps) + 1):
         assert page.evaluate("document.documentElement.scrollWidth") <= options["viewport"]["width"]
         page.keyboard.press("ArrowRight")
 
 
-def test_without_script_every_number_is_there(opened: Any, tape: tuple[str, Played]) -> None:
+def test_without_script_every_number_is_there(opened: Any, tape: tuple[str, Playback]) -> None:
     page = opened(java_script_enabled=False)
-    played = tape[1]
-    assert page.locator(".step:visible").count() == len(played.steps) + 2
+    playback = tape[1]
+    assert page.locator(".step:visible").count() == len(playback.steps) + 2
     assert [drawing.is_visible() for drawing in page.locator("svg.graph").all()] == [False, False, False, True]
     assert not page.locator(".controls").is_visible()
     text = page.locator("#steps").inner_text()
-    for node in played.steps:
-        for value in cells(node.record.visit.dy):
+    for node in playback.steps:
+        for value in cells(node.record.backward.dy):
             assert value in text
 
 
@@ -160,7 +160,7 @@ def test_hostile_names_stay_text(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(opened: Any, poor_contrast: Any, tape: tuple[str, Played], scheme: str) -> None:
+def test_text_stands_out(opened: Any, poor_contrast: Any, tape: tuple[str, Playback], scheme: str) -> None:
     page = opened(color_scheme=scheme)
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (dark == "rgb(20, 23, 29)") == (scheme == "dark")

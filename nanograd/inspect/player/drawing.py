@@ -1,6 +1,6 @@
-"""The SVG of a computation: ops in the order they ran, nested in their modules down to a level of detail.
+"""The drawing of a computation as SVG: one row per op in execution order, grouped by module down to a level of detail.
 
-Forward runs down, backward up. An edge that skips rows runs in a lane on the left.
+Forward runs down, backward up. An edge that skips rows is drawn in a lane on the left.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,16 +16,16 @@ from nanograd.tape import Leaf, Node
 
 HEIGHT = {"op": 30, "closed": 38, "open": 24, "leaf": 22}
 GAP, LANE, WIDTH, INDENT, SPINE = 8, 11, 292, 34, 17
-LETTERS = 40  # that a row holds, label and shape together
+LETTERS = 40  # that fit in a row, label and shape together
 
 
-class Played:
-    """A traced computation whose backward has run: its ops, its leaves by name, and the steps of its backward."""
+class Playback:
+    """A traced computation and its backward: the ops, the names of the leaves, and the steps."""
 
     def __init__(self, nodes: Sequence[Node], leaves: dict[Leaf, str]) -> None:
         self.nodes = nodes  # oldest first
         self.leaves = leaves
-        self.steps = [node for node in reversed(nodes) if node.record.visit]
+        self.steps = [node for node in reversed(nodes) if node.record.backward]
         self.step = {node: i for i, node in enumerate(self.steps, start=1)}
         self.keys: dict[Target, str] = {node: f"n{i}" for i, node in enumerate(nodes)}
         self.keys |= {leaf: f"l{i}" for i, leaf in enumerate(leaves)}
@@ -36,102 +36,102 @@ class Played:
                     self.uses.setdefault(parent, []).append(node)
 
     def name(self, target: Target) -> str:
-        """Name a leaf, or an op by its number and its module."""
+        """Name a leaf, or an op by its number and module."""
         if isinstance(target, Node):
             return " ".join((target.op.name, self.keys[target][1:], ".".join(target.record.scope[1:]))).rstrip()
         return self.leaves[target]
 
 
-class Module(NamedTuple):
-    """A module that ran, and what ran in it."""
+class Group(NamedTuple):
+    """A module, and the ops and modules that ran in it."""
 
     name: str
-    inside: "list[Module | Node]"
+    members: "list[Group | Node]"
 
     def nodes(self) -> list[Node]:
-        return [node for part in self.inside for node in (part.nodes() if isinstance(part, Module) else [part])]
+        return [node for m in self.members for node in (m.nodes() if isinstance(m, Group) else [m])]
 
 
 @dataclass
 class Row:
-    """One line of the drawing: an op, a closed module, the head of an open one, or a leaf."""
+    """One row of the drawing: an op, a closed module, the title of an open module, or a leaf."""
 
     kind: str  # op, closed, open or leaf
     label: str
     detail: str
-    targets: list[Target]  # what it stands for
+    targets: list[Target]  # the ops and leaves that it stands for
     depth: int
-    rows: int = 0  # of an open module: how many rows follow inside it
+    rows: int = 0  # of an open module: the number of rows inside it
 
 
-def nest(nodes: Sequence[Node], depth: int = 0) -> list[Module | Node]:
-    """Group ops that ran one after the other in the same module, from the scope's entry `depth` on."""
-    parts: list[Module | Node] = []
+def group_by_module(nodes: Sequence[Node], depth: int = 0) -> list[Group | Node]:
+    """Group consecutive ops of the same module, from entry `depth` of their scope on."""
+    members: list[Group | Node] = []
     for name, run in groupby(nodes, key=lambda node: (node.record.scope[depth : depth + 1] or (None,))[0]):
         if name is None:
-            parts += run
+            members += run
         else:
-            parts.append(Module(name, nest(list(run), depth + 1)))
-    return parts
+            members.append(Group(name, group_by_module(list(run), depth + 1)))
+    return members
 
 
-def depth_of(parts: Sequence[Module | Node]) -> int:
-    """Return how deeply modules that hold more than one op are nested."""
-    return max((1 + depth_of(p.inside) for p in parts if isinstance(p, Module) and len(p.nodes()) > 1), default=0)
+def depth_of(members: Sequence[Group | Node]) -> int:
+    """Return the depth to which modules with more than one op are nested."""
+    return max((1 + depth_of(m.members) for m in members if isinstance(m, Group) and len(m.nodes()) > 1), default=0)
 
 
-def layout(played: Played, level: int) -> list[Row]:
-    """List the rows from top to bottom, with modules open down to `level`."""
-    rows = list(_rows(played, nest(played.nodes), level, 0))
+def layout(playback: Playback, level: int) -> list[Row]:
+    """List the rows from top to bottom, with modules open down to `level`; a leaf precedes its first use."""
+    rows = list(_rows(playback, group_by_module(playback.nodes), level, 0))
     row_of = {target: i for i, row in enumerate(rows) for target in row.targets}
     shown: list[Row] = []
-    placed: set[Target] = set()
-    opened: list[Row] = []  # modules that are open here, and end when their rows are used up
-    left: list[int] = []
+    shown_leaves: set[Target] = set()
+    opened: list[Row] = []  # the open modules around the current row
+    remaining: list[int] = []  # rows of each that are still to come
     for row in rows:
         leaves = []
         for parent in (parent for node in row.targets for parent in node.record.parents):  # type: ignore[union-attr]
-            if isinstance(parent, Tensor) and parent not in placed:
-                placed.add(parent)
-                if row.kind == "op" or len({row_of[use] for use in played.uses[parent]}) > 1:
+            if isinstance(parent, Tensor) and parent not in shown_leaves:
+                shown_leaves.add(parent)
+                if row.kind == "op" or len({row_of[use] for use in playback.uses[parent]}) > 1:
                     scope = row.targets[0].record.scope[1 : row.depth]  # type: ignore[union-attr]
-                    leaves.append(_leaf(played, parent, ".".join((*scope, "")), row.depth))
+                    leaves.append(_leaf(playback, parent, ".".join((*scope, "")), row.depth))
         for module in opened:
             module.rows += len(leaves)
         shown += [*leaves, row]
-        left = [n - 1 for n in left]
-        while left and left[-1] == 0:
-            left.pop()
+        remaining = [n - 1 for n in remaining]
+        while remaining and remaining[-1] == 0:
+            remaining.pop()
             opened.pop()
         if row.kind == "open":
             opened.append(row)
-            left.append(row.rows)
+            remaining.append(row.rows)
     return shown
 
 
-def _rows(played: Played, parts: Sequence[Module | Node], level: int, depth: int) -> Iterator[Row]:
+def _rows(playback: Playback, members: Sequence[Group | Node], level: int, depth: int) -> Iterator[Row]:
     """Yield the rows of ops and modules, without leaves."""
-    for part in parts:
-        if isinstance(part, Node):
-            yield _op(part, "", depth)
+    for member in members:
+        if isinstance(member, Node):
+            yield _op(member, "", depth)
             continue
-        nodes = part.nodes()
+        nodes = member.nodes()
         if len(nodes) == 1:  # a module of one op is one row
-            yield _op(nodes[0], part.name, depth)
+            yield _op(nodes[0], member.name, depth)
         elif depth >= level:
-            yield Row("closed", part.name, f"{len(nodes)} ops → {_shape(nodes[-1])}", list(nodes), depth)
+            yield Row("closed", member.name, f"{len(nodes)} ops → {_shape(nodes[-1])}", list(nodes), depth)
         else:
-            inside = list(_rows(played, part.inside, level, depth + 1))
-            yield Row("open", part.name, "", [], depth, len(inside))
-            yield from inside
+            rows = list(_rows(playback, member.members, level, depth + 1))
+            yield Row("open", member.name, "", [], depth, len(rows))
+            yield from rows
 
 
 def _op(node: Node, module: str, depth: int) -> Row:
     return Row("op", f"{node.op.name} {module}".rstrip(), _shape(node), [node], depth)
 
 
-def _leaf(played: Played, leaf: Tensor, module: str, depth: int) -> Row:
-    return Row("leaf", played.leaves[leaf].removeprefix(module), str(leaf.shape).replace(" ", ""), [leaf], depth)
+def _leaf(playback: Playback, leaf: Tensor, module: str, depth: int) -> Row:
+    return Row("leaf", playback.leaves[leaf].removeprefix(module), str(leaf.shape).replace(" ", ""), [leaf], depth)
 
 
 def _shape(node: Node) -> str:
@@ -139,50 +139,51 @@ def _shape(node: Node) -> str:
 
 
 class Edge(NamedTuple):
-    """From what one row makes to a row that uses it."""
+    """An edge from the row that computes a value to a row that uses it."""
 
     start: int
     end: int
-    users: tuple[str, ...]  # keys of the ops that use it
-    made: tuple[str, ...]  # keys of what they use
+    users: tuple[str, ...]  # keys of the ops that use the values
+    made: tuple[str, ...]  # keys of the values
 
 
-def drawings(played: Played) -> list[str]:
-    """Draw the computation at every level of detail that shows more than one row, the coarsest first."""
-    parts = nest(played.nodes)
-    levels = [layout(played, level) for level in range(depth_of(parts) + 1)]
+def drawings(playback: Playback) -> list[str]:
+    """Draw the computation at every level of detail that shows more than one row, coarsest first."""
+    members = group_by_module(playback.nodes)
+    levels = [layout(playback, level) for level in range(depth_of(members) + 1)]
     useful = [rows for rows in levels if len(rows) > 1] or levels[-1:]
-    return [draw(played, rows, shown=rows is useful[-1]) for rows in useful]
+    return [draw(playback, rows, shown=rows is useful[-1]) for rows in useful]
 
 
-def edges(played: Played, rows: Sequence[Row]) -> list[Edge]:
-    """List which row uses what which other row makes."""
+def edges(playback: Playback, rows: Sequence[Row]) -> list[Edge]:
+    """List the edges between rows."""
     row_of = {target: i for i, row in enumerate(rows) for target in row.targets}
-    found: dict[tuple[int, int], list[tuple[str, str]]] = {}
-    for node in played.nodes:
+    pairs_by_ends: dict[tuple[int, int], list[tuple[str, str]]] = {}
+    for node in playback.nodes:
         for parent in node.record.parents:
             if parent is not None and row_of.get(parent, row_of[node]) != row_of[node]:
-                found.setdefault((row_of[parent], row_of[node]), []).append((played.keys[node], played.keys[parent]))
+                ends = row_of[parent], row_of[node]
+                pairs_by_ends.setdefault(ends, []).append((playback.keys[node], playback.keys[parent]))
     return [
         Edge(*ends, tuple(dict.fromkeys(u for u, _ in pairs)), tuple(dict.fromkeys(m for _, m in pairs)))
-        for ends, pairs in found.items()
+        for ends, pairs in pairs_by_ends.items()
     ]
 
 
-def draw(played: Played, rows: Sequence[Row], *, shown: bool) -> str:
-    """Draw rows and edges."""
+def draw(playback: Playback, rows: Sequence[Row], *, shown: bool) -> str:
+    """Draw the rows and edges of one level; shown says that it is visible without scripts."""
     tops, y = [], GAP
     for row in rows:
         tops.append(y)
         y += HEIGHT[row.kind] + GAP
     middles = [top + HEIGHT[row.kind] / 2 for top, row in zip(tops, rows, strict=True)]
-    all_edges = edges(played, rows)
+    all_edges = edges(playback, rows)
     jumps = [edge for edge in all_edges if not _is_near(edge, rows)]
     lane_of = _lanes(jumps)
     deepest = max(row.depth for row in rows)
     left = GAP + LANE * (1 + max(lane_of.values(), default=-1)) + _margin(0, deepest) + 2
     width = left + WIDTH + _margin(0, deepest) + 2
-    parts = [
+    elements = [
         f'<svg class="graph"{"" if shown else " hidden"} width="{width}" height="{y}" viewBox="0 0 {width} {y}" '
         f'role="group" aria-label="The computation: forward runs down, backward up">'
     ]
@@ -190,12 +191,12 @@ def draw(played: Played, rows: Sequence[Row], *, shown: bool) -> str:
         if row.kind == "open":
             margin = _margin(row.depth, deepest)
             bottom = tops[i + row.rows] + HEIGHT[rows[i + row.rows].kind] + margin // 2
-            parts.append(_open(row, left, tops[i], bottom, margin))
+            elements.append(_open(row, left, tops[i], bottom, margin))
     for edge in all_edges:
         lane = left - _margin(0, deepest) - 2 - LANE * (lane_of[edge] + 0.5) if edge in lane_of else None
-        parts.append(_edge(edge, rows, tops, middles, left, lane))
-    parts += [_row(played, row, left, top) for row, top in zip(rows, tops, strict=True) if row.kind != "open"]
-    return "".join([*parts, "</svg>"])
+        elements.append(_edge(edge, rows, tops, middles, left, lane))
+    elements += [_row(playback, row, left, top) for row, top in zip(rows, tops, strict=True) if row.kind != "open"]
+    return "".join([*elements, "</svg>"])
 
 
 def _is_near(edge: Edge, rows: Sequence[Row]) -> bool:
@@ -204,7 +205,7 @@ def _is_near(edge: Edge, rows: Sequence[Row]) -> bool:
 
 
 def _lanes(jumps: Sequence[Edge]) -> dict[Edge, int]:
-    """Give each edge a lane, the short ones near the boxes, so that no two in a lane overlap."""
+    """Assign lanes to edges, short edges nearest to the boxes, so that no two edges in a lane overlap."""
     lanes: list[list[Edge]] = []
     chosen = {}
     for edge in sorted(jumps, key=lambda e: (e.end - e.start, e.start)):
@@ -218,7 +219,7 @@ def _lanes(jumps: Sequence[Edge]) -> dict[Edge, int]:
 
 
 def _edge(edge: Edge, rows: Sequence[Row], tops: list[int], middles: list[float], left: int, lane: float | None) -> str:
-    """Draw an edge, and the tip that shows where the gradient goes, which is back."""
+    """Draw an edge with a tip in the direction of the gradient, from the user back to the value."""
     start, top = rows[edge.start], tops[edge.end]
     x = left + SPINE
     if lane is not None:
@@ -242,7 +243,7 @@ def _edge(edge: Edge, rows: Sequence[Row], tops: list[int], middles: list[float]
 
 
 def _margin(depth: int, deepest: int) -> int:
-    """Return how far a module reaches beyond its boxes, so that those inside it lie inside."""
+    """Return by how much the outline of a module exceeds its boxes, so that inner outlines fit inside it."""
     return 3 * (deepest - depth) + 4
 
 
@@ -253,15 +254,15 @@ def _open(row: Row, left: int, top: int, bottom: int, margin: int) -> str:
     )
 
 
-def _row(played: Played, row: Row, left: int, top: int) -> str:
-    """Draw a box with its name and shape, room for the mark of where backward is, and a link to its step."""
+def _row(playback: Playback, row: Row, left: int, top: int) -> str:
+    """Draw a box with its name, its shape and a mark for the state of the backward, linked to its step."""
     leaf = row.kind == "leaf"
     x, width, height = left + (INDENT if leaf else 0), WIDTH - (INDENT if leaf else 0), HEIGHT[row.kind]
     middle = top + height // 2 + 4
     room = LETTERS - len(row.detail) - (6 if leaf else 4)
-    keys = " ".join(played.keys[target] for target in row.targets)
-    full = row.label if row.kind == "closed" else ", ".join(played.name(target) for target in row.targets)
-    uses = f' data-uses="{len(played.uses[row.targets[0]])}"' if leaf else ""
+    keys = " ".join(playback.keys[target] for target in row.targets)
+    full = row.label if row.kind == "closed" else ", ".join(playback.name(target) for target in row.targets)
+    uses = f' data-uses="{len(playback.uses[row.targets[0]])}"' if leaf else ""
     body = (
         f'<rect class="box" x="{x}" y="{top}" width="{width}" height="{height}" rx="{11 if leaf else 6}"/>'
         f'<text class="mark" x="{x + (10 if leaf else 8)}" y="{middle}"></text>'
@@ -269,12 +270,12 @@ def _row(played: Played, row: Row, left: int, top: int) -> str:
         f'<text class="shape" x="{x + width - 9}" y="{middle}">{escape(row.detail)}</text>'
     )
     group = f'<g class="row {row.kind}" data-keys="{keys}"{uses}><title>{_text(full, 300)}</title>{body}</g>'
-    first = next((played.step[t] for t in reversed(row.targets) if isinstance(t, Node) and t in played.step), None)
+    first = next((playback.step[t] for t in reversed(row.targets) if isinstance(t, Node) and t in playback.step), None)
     if isinstance(row.targets[0], Tensor) or first is None:
         return group
     return f'<a href="#step={first}">{group}</a>'
 
 
 def _text(text: str, room: int) -> str:
-    """Return text for the page, cut where it is longer than there is room."""
+    """Return escaped text, cut to `room` letters."""
     return clean(text if len(text) <= room else text[: max(room - 1, 1)] + "…")

@@ -1,4 +1,4 @@
-"""HTML that every page shares: one file without network, escaped text, four-digit numbers, and tables of tinted cells."""
+"""HTML for every page: the document, escaped text, numbers in four digits, and tables of tinted cells."""
 
 import base64
 import hashlib
@@ -13,9 +13,9 @@ TINTS = 4
 
 
 def document(title: str, body: str, *, style: str, script: str = "") -> str:
-    """Return a page of HTML whose Content-Security-Policy names its own style and script by their hashes.
+    """Return an HTML page whose Content-Security-Policy allows only its own style and script, by their hashes.
 
-    body is HTML as it is; `style` follows what all pages share, base.css.
+    body is HTML. `style` is appended to base.css, which all pages share.
     """
     style = f"\n{resource(__package__, 'base.css')}\n{style}"
     script = f"\n{script}" if script else ""
@@ -40,7 +40,7 @@ def document(title: str, body: str, *, style: str, script: str = "") -> str:
 
 
 def resource(package: str, name: str) -> str:
-    """Return the text of a file that lies beside the code of a package."""
+    """Return the text of a data file of a package."""
     return resources.files(package).joinpath(name).read_text("utf-8")
 
 
@@ -49,29 +49,30 @@ def _hash(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return any text as HTML that shows it: markup is escaped, and what no UTF-8 file may hold is replaced."""
+    """Return any text as HTML: markup is escaped, control characters and lone surrogates are replaced."""
     shown = "".join("\ufffd" if c < " " or "\x7f" <= c < "\xa0" or "\ud800" <= c <= "\udfff" else c for c in text)
     return escape(shown, quote=True)
 
 
 def number(value: float) -> str:
-    """Write a number as the page does, in four digits."""
+    """Format a number with four digits."""
     return f"{value:.4g}"
 
 
 def heatmap(
     caption: str, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, unit: float | None = None
 ) -> str:
-    """Return the table of values (rows, columns), warm above 0 and cold below; NaN stands for a cell that is not used.
+    """Return a table of values (rows, columns), warm above 0 and cold below; NaN marks an unused cell.
 
-    Cells are whole numbers of a unit, which the caption says: a power of ten, chosen so that the largest has two digits.
+    Cells show whole multiples of a unit, which the caption states. By default it is the power of ten that gives the
+    largest value two digits.
     """
-    top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-    unit = unit or 10.0 ** (math.floor(math.log10(top)) - 1)
+    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    unit = unit or 10.0 ** (math.floor(math.log10(largest)) - 1)
     caption = f"{caption}, in units of {unit:g}"
     head = "".join(f'<th scope="col"><bdi>{clean(name)}</bdi></th>' for name in columns)
     body = "".join(
-        f'<tr><th scope="row"><bdi>{clean(name)}</bdi></th>{"".join(_cell(v, top, unit) for v in row)}</tr>'
+        f'<tr><th scope="row"><bdi>{clean(name)}</bdi></th>{"".join(_cell(v, largest, unit) for v in row)}</tr>'
         for name, row in zip(rows, values.tolist(), strict=True)
     )
     return (
@@ -80,9 +81,9 @@ def heatmap(
     )
 
 
-def _cell(value: float, top: float, unit: float) -> str:
+def _cell(value: float, largest: float, unit: float) -> str:
     if np.isnan(value):
         return '<td class="none">·</td>'
-    tint = round(TINTS * abs(value) / top)
+    tint = round(TINTS * abs(value) / largest)
     kind = f' class="{"n" if value < 0 else "p"}{tint}"' if tint else ""
     return f"<td{kind}>{round(value / unit)}</td>"

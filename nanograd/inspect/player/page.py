@@ -1,13 +1,13 @@
-"""The page: a section a step, with every number in a table, so that it reads without script too."""
+"""The page of a backward: one section per step, with every number in a table, readable without scripts."""
 
 import inspect
 from collections.abc import Mapping
 from os import PathLike
 
 from nanograd._tensor import Tensor
-from nanograd.inspect.player.drawing import Played, drawings
+from nanograd.inspect.player.drawing import Playback, drawings
 from nanograd.inspect.player.html import clean, document, number, resource
-from nanograd.inspect.trace import Arrival, Summary, Target, Trace, leaf_names, reachable
+from nanograd.inspect.trace import Contribution, Summary, Target, Trace, leaf_names, reachable
 from nanograd.op import observe
 from nanograd.ops._equations import numbered_equations
 from nanograd.ops._unbroadcast import broadcasts_to
@@ -39,11 +39,13 @@ def graph(
     title: str = "Backward, step by step",
     appendix: str = "",
 ) -> str:
-    """Return the page that plays the backward of a traced loss, and write it to `path` if given.
+    """Return an HTML page that shows the backward of a traced loss step by step, and write it to `path` if one is given.
 
-    The page is one file of HTML, without network, the same to the byte for the same computation. `names` names leaves
-    that no module names. appendix is HTML put at its end as it is, such as `heat.heatmap` makes it. `.grad` and the tape
-    stay as they are: where backward has run already, inside the trace, that is what is played.
+    The page is one file that needs no network; the same computation gives the same bytes. `names` names leaves that no
+    module names. appendix is HTML for the end of the page, such as html.heatmap returns. If backward has run already,
+    inside the trace, the page shows that; else it is run here, without changing `.grad` or the tape.
+
+    Raises ValueError if the loss is a leaf, or was not traced.
 
     >>> from nanograd.inspect.trace import trace
     >>> a, b = Tensor(2.0, requires_grad=True), Tensor(3.0, requires_grad=True)
@@ -54,30 +56,30 @@ def graph(
     True
     """
     if loss.node is None:
-        raise ValueError("graph: the loss is a leaf; there is no backward to play")
+        raise ValueError("graph: the loss is a leaf; there is no backward to show")
     nodes = reachable(loss.node)
     if loss.node.parents is not None:
         with observe(Trace()):
             backpropagate([(loss.node, loss.cotangent())], lambda leaf, dx, owned: None, retain_graph=True)
-    elif loss.node.record.visit is None:
+    elif loss.node.record.backward is None:
         raise ValueError("graph: backward ran outside of the trace; run it inside, or graph the loss before it")
     leaves = leaf_names(nodes)
     leaves.update({leaf: name for name, leaf in (names or {}).items() if leaf in leaves})
-    page = render(Played(nodes, leaves), title, appendix)
+    page = render(Playback(nodes, leaves), title, appendix)
     if path is not None:
         write_text(path, page)
     return page
 
 
-def render(played: Played, title: str, appendix: str) -> str:
-    """Return the whole page."""
-    loss = played.nodes[-1].record.y
+def render(playback: Playback, title: str, appendix: str) -> str:
+    """Return the page as HTML."""
+    loss = playback.nodes[-1].record.y
     summary = (
-        f"{len(played.nodes)} ops, {len(played.leaves)} leaves that require grad, loss {number(loss.mean)}. "
+        f"{len(playback.nodes)} ops, {len(playback.leaves)} leaves that require grad, loss {number(loss.mean)}. "
         "Forward runs down, backward up. Keys: ← → Home End, and − + for detail."
     )
-    graphs = "\n".join(drawings(played))
-    steps = "\n".join([_start(played), *(_step(played, node) for node in played.steps), _end(played)])
+    graphs = "\n".join(drawings(playback))
+    steps = "\n".join([_start(playback), *(_step(playback, node) for node in playback.steps), _end(playback)])
     body = f"""<a class="skip" href="#steps">Skip the drawing</a>
 <header>
 <h1>{clean(title)}</h1>
@@ -98,17 +100,17 @@ def render(played: Played, title: str, appendix: str) -> str:
 
 
 def array(name: str, a: Summary) -> str:
-    """Return the table of an array: its corner, and its range."""
+    """Return the table of an array: its corner and its range."""
     if not a.shape:
         return f'<p class="scalar"><b>{clean(name)}</b> <span class="of">()</span> = <code>{number(a.mean)}</code></p>'
     rows = a.shape[-2] if len(a.shape) > 1 else 1
     columns = a.shape[-1]
-    cut = rows > len(a.corner) or columns > len(a.corner[0] if a.corner else ()) or len(a.shape) > 2
+    is_cut = rows > len(a.corner) or columns > len(a.corner[0] if a.corner else ()) or len(a.shape) > 2
     corner = ""
-    if cut and a.corner:
+    if is_cut and a.corner:
         sizes = [f":{len(a.corner)}", f":{len(a.corner[0])}"][-len(a.shape) :]
         corner = f", the corner [{', '.join(['0'] * (len(a.shape) - 2) + sizes)}]"
-    odd = f" · {a.odd} not finite" if a.odd else ""
+    nonfinite = f" · {a.nonfinite} not finite" if a.nonfinite else ""
     more = '<td class="more">…</td>' if a.corner and columns > len(a.corner[0]) else ""
     head = "".join(f'<th scope="col">{j}</th>' for j in range(len(a.corner[0]) if a.corner else 0))
     body = "".join(
@@ -119,7 +121,7 @@ def array(name: str, a: Summary) -> str:
     return (
         f'<div class="array"><table><caption>{clean(name)} <span class="of">{clean(str(a.shape))}{corner}</span></caption>'
         f"<thead><tr><td></td>{head}{extra}</tr></thead><tbody>{body}</tbody></table>"
-        f'<p class="range">min {number(a.low)} · mean {number(a.mean)} · max {number(a.high)}{odd}</p></div>'
+        f'<p class="range">min {number(a.low)} · mean {number(a.mean)} · max {number(a.high)}{nonfinite}</p></div>'
     )
 
 
@@ -132,97 +134,99 @@ def rule(node: Node) -> str:
     return f'<ul class="rule">{items}</ul>'
 
 
-def folded_axes(node: Node, slot: int) -> list[int] | None:
-    """Return the axes of the result along which an input was stretched, and its gradient is summed, or None."""
+def broadcast_axes(node: Node, slot: int) -> list[int] | None:
+    """Return the axes of the result that an input was broadcast over, so that its gradient is summed over them, or None."""
     shape, target = node.record.shapes[slot], node.record.y.shape
     if shape is None or shape == target or not broadcasts_to(shape, target):
         return None
-    says_so = "U(" in (inspect.getdoc(node.op.pair.backward) or "")
+    unbroadcasts = "U(" in (inspect.getdoc(node.op.pair.backward) or "")
     shared_row = node.record.inputs[slot] in ("weight", "bias") and shape == target[-1:]  # of linear, layernorm, …
-    if not says_so and not shared_row:
+    if not unbroadcasts and not shared_row:
         return None
     padded = (1,) * (len(target) - len(shape)) + shape
     return [i for i, (m, n) in enumerate(zip(padded, target, strict=True)) if m != n or i < len(target) - len(shape)]
 
 
-def _start(played: Played) -> str:
-    root = played.nodes[-1]
+def _start(playback: Playback) -> str:
+    root = playback.nodes[-1]
     value = array("loss", root.record.y)
     return (
         '<section class="card step" id="step=0" aria-labelledby="h0">'
-        f'<h2 id="h0">Step 0 of {len(played.steps) + 1}: the loss</h2>'
-        f"<p>Forward is done. Backward begins with the loss's gradient by itself.</p>{value}"
-        f"{array('dL/dL', root.record.visit.dy)}</section>"
+        f'<h2 id="h0">Step 0 of {len(playback.steps) + 1}: the loss</h2>'
+        f"<p>The forward is done. The backward begins with dL/dL.</p>{value}"
+        f"{array('dL/dL', root.record.backward.dy)}</section>"
     )
 
 
-def _step(played: Played, node: Node) -> str:
-    """Return what happens when the walk passes an op."""
-    record, i = node.record, played.step[node]
+def _step(playback: Playback, node: Node) -> str:
+    """Return the section of one op."""
+    record, i = node.record, playback.step[node]
     inputs = ", ".join(
         f"{name} {'—' if shape is None else shape}" for name, shape in zip(record.inputs, record.shapes, strict=False)
     )
     options = "".join(f", {name}={value!r}" for name, value in record.options.items())
     call = f"{node.op.name}({inputs}{options}) → {record.y.shape}"
-    sent = "".join(_arrival(played, node, arrival) for arrival in record.visit.arrivals)
+    contributions = "".join(
+        _contribution(playback, node, contribution) for contribution in record.backward.contributions
+    )
     return (
-        f'<section class="card step" id="step={i}" data-key="{played.keys[node]}" aria-labelledby="h{i}">'
-        f'<h2 id="h{i}">Step {i} of {len(played.steps) + 1}: backward of <bdi>{clean(played.name(node))}</bdi></h2>'
+        f'<section class="card step" id="step={i}" data-key="{playback.keys[node]}" aria-labelledby="h{i}">'
+        f'<h2 id="h{i}">Step {i} of {len(playback.steps) + 1}: backward of <bdi>{clean(playback.name(node))}</bdi></h2>'
         f'<p class="call"><code>{clean(call)}</code></p>'
-        f"<h3>What arrives</h3>{array('dy', record.visit.dy)}<h3>Local rule</h3>{rule(node)}"
-        f"<h3>What it sends</h3>{sent or '<p>Nothing.</p>'}</section>"
+        f"<h3>Upstream gradient</h3>{array('dy', record.backward.dy)}<h3>Local rule</h3>{rule(node)}"
+        f"<h3>Gradients of its inputs</h3>{contributions or '<p>Nothing.</p>'}</section>"
     )
 
 
-def _arrival(played: Played, node: Node, arrival: Arrival) -> str:
-    """Return one contribution: to what, set or added, and folded where it was broadcast."""
-    target, name = node.record.parents[arrival.slot], node.record.inputs[arrival.slot]
-    of = len(played.uses[target])
-    how = "SET" if arrival.nth == 1 else "ADDED"
-    count = f", arrival {arrival.nth} of {of}" if of > 1 else ""
-    fold = folded_axes(node, arrival.slot)
-    folded = ""
-    if fold is not None:
-        axes = ("axis " if len(fold) == 1 else "axes ") + ", ".join(map(str, fold))
-        folded = (
-            f'<p class="fold"><span aria-hidden="true">⤵</span> Folded: {clean(name)} was stretched to '
-            f"{node.record.y.shape}, so {node.record.y.shape} is summed over {axes} to {arrival.dx.shape}.</p>"
+def _contribution(playback: Playback, node: Node, contribution: Contribution) -> str:
+    """Return one contribution: its target, whether it is set or added, and the sum over axes of a broadcast."""
+    target, name = node.record.parents[contribution.slot], node.record.inputs[contribution.slot]
+    uses = len(playback.uses[target])
+    how = "SET" if contribution.nth == 1 else "ADDED"
+    count = f", contribution {contribution.nth} of {uses}" if uses > 1 else ""
+    summed = broadcast_axes(node, contribution.slot)
+    note = ""
+    if summed is not None:
+        axes = ("axis " if len(summed) == 1 else "axes ") + ", ".join(map(str, summed))
+        note = (
+            f'<p class="fold"><span aria-hidden="true">⤵</span> Summed: {clean(name)} was broadcast to '
+            f"{node.record.y.shape}, so its gradient is summed over {axes} to {contribution.dx.shape}.</p>"
         )
-    total = array(f"sum so far of {played.name(target)}", arrival.total) if arrival.nth > 1 else ""
+    total = array(f"sum so far of {playback.name(target)}", contribution.total) if contribution.nth > 1 else ""
     return (
-        f'<div class="arrival {how.lower()}" data-target="{played.keys[target]}" data-how="{how}">'
-        f'<h4><code>d{clean(name)}</code> → {_name(played, target)} <span class="badge">{how}</span>{count}</h4>'
-        f"{folded}{array(f'd{name}', arrival.dx)}{total}</div>"
+        f'<div class="contribution {how.lower()}" data-target="{playback.keys[target]}" data-how="{how}">'
+        f'<h4><code>d{clean(name)}</code> → {_name(playback, target)} <span class="badge">{how}</span>{count}</h4>'
+        f"{note}{array(f'd{name}', contribution.dx)}{total}</div>"
     )
 
 
-def _end(played: Played) -> str:
+def _end(playback: Playback) -> str:
     """Return the gradients of all leaves."""
-    final: dict[Target, Arrival] = {}
-    for node in played.steps:
-        for arrival in node.record.visit.arrivals:
-            final[node.record.parents[arrival.slot]] = arrival
+    final: dict[Target, Contribution] = {}
+    for node in playback.steps:
+        for contribution in node.record.backward.contributions:
+            final[node.record.parents[contribution.slot]] = contribution
     rows = "".join(
         f'<tr><th scope="row"><bdi>{clean(name)}</bdi></th><td>{clean(str(leaf.shape))}</td><td>{a.nth}</td>'
         f"<td>{number(a.total.low)}</td><td>{number(a.total.mean)}</td><td>{number(a.total.high)}</td></tr>"
-        for leaf, name in played.leaves.items()
+        for leaf, name in playback.leaves.items()
         if (a := final.get(leaf))
     )
-    i = len(played.steps) + 1
+    i = len(playback.steps) + 1
     return (
         f'<section class="card step" id="step={i}" aria-labelledby="h{i}">'
-        f'<h2 id="h{i}">Step {i} of {i}: every gradient is there</h2>'
+        f'<h2 id="h{i}">Step {i} of {i}: all gradients are complete</h2>'
         '<div class="wide" tabindex="0" role="region" aria-label="Gradients of the leaves"><table class="leaves">'
         "<caption>The gradients of the leaves</caption>"
-        '<thead><tr><th scope="col">leaf</th><th scope="col">shape</th><th scope="col">arrivals</th>'
+        '<thead><tr><th scope="col">leaf</th><th scope="col">shape</th><th scope="col">contributions</th>'
         '<th scope="col">min</th><th scope="col">mean</th><th scope="col">max</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
     )
 
 
-def _name(played: Played, target: Target) -> str:
-    """Return a target's name, with a link to its step if it is an op."""
-    name = f"<bdi>{clean(played.name(target))}</bdi>"
-    if isinstance(target, Tensor) or target not in played.step:
+def _name(playback: Playback, target: Target) -> str:
+    """Return a target's name, with a link to its section if it is an op."""
+    name = f"<bdi>{clean(playback.name(target))}</bdi>"
+    if isinstance(target, Tensor) or target not in playback.step:
         return name
-    return f'<a href="#step={played.step[target]}">{name}</a>'
+    return f'<a href="#step={playback.step[target]}">{name}</a>'

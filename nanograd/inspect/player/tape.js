@@ -7,43 +7,43 @@
   const panel = document.querySelector(".drawing");
   const status = document.getElementById("status");
   const last = steps.length - 1;
-  const arrivals = steps.map((step) => all(".arrival", step).map((a) => [a.dataset.target, a.dataset.how]));
+  const contributions = steps.map((step) => all(".contribution", step).map((a) => [a.dataset.target, a.dataset.how]));
   const stepOf = new Map(steps.map((step, i) => [step.dataset.key, i]));
   const controls = document.querySelector(".controls");
   let now = -1;
   let level = drawings.length - 1;
 
-  const wanted = () => {
-    const found = /^#step=(\d+)$/.exec(location.hash);
-    return found ? Math.min(Number(found[1]), last) : Math.max(now, 0);
+  const requestedStep = () => {
+    const match = /^#step=(\d+)$/.exec(location.hash);
+    return match ? Math.min(Number(match[1]), last) : Math.max(now, 0);
   };
 
-  const arrived = (key) => arrivals.slice(0, now + 1).flat().filter(([target]) => target === key).length;
+  const contributionsSoFar = (key) => contributions.slice(0, now + 1).flat().filter(([target]) => target === key).length;
 
   const markRow = (row) => {
     const keys = row.dataset.keys.split(" ");
     const here = keys.includes(steps[now].dataset.key);
-    const told = here ? [] : arrivals[now].filter(([target]) => keys.includes(target)).map(([, how]) => how);
+    const hows = here ? [] : contributions[now].filter(([target]) => keys.includes(target)).map(([, how]) => how);
     const done = keys.every((key) => stepOf.has(key) && stepOf.get(key) < now);
     row.classList.toggle("now", here);
     row.classList.toggle("done", done);
-    row.classList.toggle("target", told.length > 0);
+    row.classList.toggle("target", hows.length > 0);
     let mark = here ? "▶" : done ? "✓" : "";
     if (row.dataset.uses) {
-      const count = arrived(keys[0]);
+      const count = contributionsSoFar(keys[0]);
       const uses = Number(row.dataset.uses);
       mark = uses > 3 ? `${count}/${uses}` : "●".repeat(count) + "○".repeat(uses - count);
     }
     row.querySelector(".mark").textContent = mark;
     const shape = row.querySelector(".shape");
     shape.dataset.text ??= shape.textContent;
-    shape.textContent = told.length ? `◀ ${told.join(", ")}` : shape.dataset.text;
+    shape.textContent = hows.length ? `◀ ${hows.join(", ")}` : shape.dataset.text;
   };
 
   const markEdge = (edge) => {
     const from = edge.dataset.users.split(" ").includes(steps[now].dataset.key);
     const made = edge.dataset.made.split(" ");
-    edge.classList.toggle("flow", from && arrivals[now].some(([target]) => made.includes(target)));
+    edge.classList.toggle("flow", from && contributions[now].some(([target]) => made.includes(target)));
   };
 
   const markDrawing = () => {
@@ -67,7 +67,7 @@
   const dim = (name, off) => document.querySelector(`[data-go=${name}]`).setAttribute("aria-disabled", String(off));
 
   const show = () => {
-    const next = wanted();
+    const next = requestedStep();
     if (next === now) return;
     now = next;
     steps.forEach((step, i) => step.toggleAttribute("hidden", i !== now));
@@ -77,8 +77,8 @@
     dim("next", now === last);
     dim("last", now === last);
     if (steps[now].getBoundingClientRect().top < controls.offsetHeight) steps[now].scrollIntoView();
-    const said = all("h4", steps[now]).map((each) => each.textContent);
-    status.textContent = [steps[now].querySelector("h2").textContent, ...said].join(". ");
+    const headings = all("h4", steps[now]).map((heading) => heading.textContent);
+    status.textContent = [steps[now].querySelector("h2").textContent, ...headings].join(". ");
   };
 
   // A key held down replaces the entry of the history, so that Back does not walk through hundreds of steps.
@@ -117,7 +117,7 @@
   addEventListener("hashchange", show);
   steps.forEach((step) => step.removeAttribute("id")); // else the browser scrolls to a step, past controls and drawing
   const rows = (drawing) => drawing.querySelectorAll(".row").length;
-  while (level > 0 && rows(drawings[level]) > 90) level -= 1; // begin where the drawing can be taken in
+  while (level > 0 && rows(drawings[level]) > 90) level -= 1; // begin with a drawing of at most 90 rows
   document.documentElement.classList.add("playing");
   controls.hidden = false;
   show();

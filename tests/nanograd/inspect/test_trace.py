@@ -32,10 +32,10 @@ def test_what_arrives_is_set_and_then_added() -> None:
     assert loss.node is not None
     mul, add, total = reachable(loss.node)
     assert [node.op.name for node in (mul, add, total)] == ["mul", "add", "sum"]
-    assert total.record.visit.dy.corner == ((1,),)
-    to_mul, to_x = add.record.visit.arrivals
+    assert total.record.backward.dy.corner == ((1,),)
+    to_mul, to_x = add.record.backward.contributions
     assert (to_mul.slot, to_mul.nth, to_x.slot, to_x.nth) == (0, 1, 1, 1)
-    second, third = mul.record.visit.arrivals
+    second, third = mul.record.backward.contributions
     assert (second.nth, second.dx.corner, second.total.corner) == (2, ((1, 2),), ((2, 3),))
     assert (third.nth, third.dx.corner, third.total.corner) == (3, ((1, 2),), ((3, 5),))
     np.testing.assert_array_equal(x.grad, [3, 5])
@@ -49,8 +49,8 @@ def test_another_walk_starts_anew() -> None:
         loss.backward()
     assert loss.node is not None
     mul, _ = reachable(loss.node)
-    assert mul.record.visit.arrivals[0].nth == 1
-    assert mul.record.visit.arrivals[0].total.mean == 2
+    assert mul.record.backward.contributions[0].nth == 1
+    assert mul.record.backward.contributions[0].total.mean == 2
 
 
 class Pair(Module):

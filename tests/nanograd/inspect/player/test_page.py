@@ -14,9 +14,9 @@ import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd import Tensor
-from nanograd.inspect.player.drawing import Played, edges, layout
+from nanograd.inspect.player.drawing import Playback, edges, layout
 from nanograd.inspect.player.html import heatmap, number
-from nanograd.inspect.player.page import array, folded_axes
+from nanograd.inspect.player.page import array, broadcast_axes
 from nanograd.inspect.trace import leaf_names, reachable, summarise
 from nanograd.nn import Linear, Module
 
@@ -46,10 +46,10 @@ def leaf(values: object) -> Tensor:
     return Tensor(np.array(values, np.float64), requires_grad=True)
 
 
-def played(loss: Tensor) -> Played:
+def playback_of(loss: Tensor) -> Playback:
     assert loss.node is not None
     nodes = reachable(loss.node)
-    return Played(nodes, leaf_names(nodes))
+    return Playback(nodes, leaf_names(nodes))
 
 
 def gpt(n_layers: int = 2, d_model: int = 8) -> tuple[GPT, np.ndarray]:
@@ -75,11 +75,11 @@ def test_a_page_by_hand(tmp_path: Path) -> None:
     assert "Step 0 of 4: the loss" in text
     assert "dL/dL () = 1" in text
     assert "Step 2 of 4: backward of add 1 add(a (2, 2), b (2,)) → (2, 2)" in text
-    assert "b was stretched to (2, 2), so (2, 2) is summed over axis 0 to (2,)." in text
+    assert "b was broadcast to (2, 2), so its gradient is summed over axis 0 to (2,)." in text
     assert "db (2,) 0 1 0 2 2 min 2 · mean 2 · max 2" in text
-    assert "db → x ADDED , arrival 2 of 2" in text
+    assert "db → x ADDED , contribution 2 of 2" in text
     assert "sum so far of x (2, 2) 0 1 0 2 4 1 6 8 min 2 · mean 5 · max 8" in text
-    assert "x (2, 2) 2 2 5 8 b (2,) 1 2 2 2" in text  # the last step: arrivals, min, mean, max
+    assert "x (2, 2) 2 2 5 8 b (2,) 1 2 2 2" in text  # the last step: contributions, min, mean, max
     assert "da = U(dy) (2)" in text
 
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_played() -> None:
 def test_modules_close_level_by_level() -> None:
     loss = traced()
     ng.graph(loss)
-    tape = played(loss)
+    tape = playback_of(loss)
     kinds = [[row.label for row in layout(tape, level) if row.kind == "closed"] for level in range(4)]
     assert kinds == [["GPT"], ["blocks.0", "blocks.1"], ["attn", "mlp", "attn", "mlp"], []]
     rows = layout(tape, 1)
@@ -143,7 +143,7 @@ def test_every_number_is_the_engines() -> None:
     assert page.count('data-how="ADDED"') == 2 * 2 + 1  # two residual joins a block, and the tied table
 
 
-def test_folds_are_broadcasts_and_nothing_else() -> None:
+def test_gradients_are_summed_over_broadcast_axes_only() -> None:
     loss = traced()
     ng.graph(loss)
     assert loss.node is not None
@@ -151,7 +151,7 @@ def test_folds_are_broadcasts_and_nothing_else() -> None:
         (node.op.name, node.record.inputs[slot]): fold
         for node in reachable(loss.node)
         for slot in range(len(node.record.inputs))
-        if (fold := folded_axes(node, slot)) is not None
+        if (fold := broadcast_axes(node, slot)) is not None
     }
     assert found == {
         ("add", "b"): [0],  # the positions
@@ -161,11 +161,11 @@ def test_folds_are_broadcasts_and_nothing_else() -> None:
     }
 
 
-def test_a_shape_that_only_looks_broadcast_is_no_fold() -> None:
+def test_an_index_is_no_broadcast() -> None:
     table = leaf(np.ones((4, 3)))
     with ng.trace():
         loss = ng.embedding(table, np.zeros((2, 4), np.int64)).sum()  # (4, 3) would broadcast to (2, 4, 3)
-    assert "Folded" not in ng.graph(loss)
+    assert "Summed" not in ng.graph(loss)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
