@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.check.cases import CASES
+from nanograd.check.cases import CASES, EQUIVALENT
 from nanograd.check.cases.case import Case, small_blocks
-from nanograd.check.cases.equivalents import EQUIVALENT
 from nanograd.op import OPS, Op, Pair
 from nanograd.tape import arrays_in
 

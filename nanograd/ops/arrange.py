@@ -115,6 +115,7 @@ def take_along_axis_backward(
 
 
 take_along_axis = Op(take_along_axis_forward, take_along_axis_backward, nondifferentiable=("indices",))
+gather = take_along_axis  # PyTorch's name
 
 
 def scatter_add_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:

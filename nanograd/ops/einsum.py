@@ -8,6 +8,8 @@ import numpy as np
 from nanograd.op import Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
+__all__ = ["einsum"]
+
 
 def einsum_forward(*xs: np.ndarray, spec: str) -> tuple[np.ndarray, Any]:
     """Multiply the operands entry by entry and sum over every axis name that the output lacks.

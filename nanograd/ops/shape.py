@@ -10,6 +10,11 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from nanograd.op import Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
+__all__ = [
+    "broadcast_to", "cat", "chunk", "concat", "expand_dims", "flatten", "getitem", "reshape", "split", "squeeze", "stack",
+    "swapaxes", "transpose",
+]  # fmt: skip
+
 
 def reshape_forward(x: np.ndarray, *, shape: int | tuple[int, ...]) -> tuple[np.ndarray, Any]:
     """Read the entries, in row order, into another shape; one size may be -1.
@@ -161,6 +166,9 @@ _concat = Op(concat_forward, concat_backward)
 def concat(xs: Sequence[Any], axis: int = 0) -> Any:
     """Join a list of arrays or Tensors along an axis that they have."""
     return _concat(*xs, axis=axis)
+
+
+cat = concat  # PyTorch's name
 
 
 def stack_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:

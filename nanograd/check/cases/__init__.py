@@ -1,39 +1,17 @@
-"""Cases of every op, by name: `CASES["softmax"]` is a list of Case. One file per family, as in nanograd/ops."""
+"""Cases of every op, by name: `CASES["softmax"]` is a list of Case. One file per family, as in nanograd/ops.
 
-from nanograd.check.cases import (
-    accumulate,
-    activation,
-    arithmetic,
-    arrange,
-    attention,
-    cross_entropy,
-    dpo,
-    dropout,
-    einsum,
-    embedding,
-    erf,
-    extremum,
-    layernorm,
-    linear,
-    linear_cross_entropy,
-    loss,
-    packed_attention,
-    power,
-    reduce,
-    rmsnorm,
-    rope,
-    select,
-    shape,
-    silu,
-    softmax,
-    trig,
-)
+case.py says what a Case is, and draws its arrays. EQUIVALENT holds the mutants that no Case can catch, because they compute
+the same, by op and change: each with its proof.
+"""
+
+import importlib
+
 from nanograd.check.cases.case import Case
+from nanograd.ops import FAMILIES
 
-_FAMILIES = (
-    accumulate, activation, arithmetic, arrange, attention, cross_entropy, dpo, dropout, einsum, embedding, erf, extremum,
-    layernorm, linear, linear_cross_entropy, loss, packed_attention, power, reduce, rmsnorm, rope, select, shape, silu,
-    softmax, trig,
-)  # fmt: skip
+_FILES = [importlib.import_module(f"{__name__}.{family}") for family in FAMILIES]
 
-CASES: dict[str, list[Case]] = {name: cases for family in _FAMILIES for name, cases in family.CASES.items()}
+CASES: dict[str, list[Case]] = {op: cases for file in _FILES for op, cases in file.CASES.items()}
+EQUIVALENT: dict[tuple[str, str], str] = {
+    mutant: proof for file in _FILES for mutant, proof in getattr(file, "EQUIVALENT", {}).items()
+}

@@ -47,3 +47,9 @@ CASES: dict[str, list[Case]] = {
         case("strided", strided(normal(3, 4)), strided(integers(0, 4, 3))),
     ]
 }
+
+EQUIVALENT = {
+    ("cross_entropy", "1 → 2 in w = dy.reshape(-1) * weight"): (
+        "reshape computes an unknown size from any negative number, and -2 is as good as -1"
+    )
+}

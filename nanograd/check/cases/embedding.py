@@ -20,3 +20,9 @@ CASES: dict[str, list[Case]] = {
         case("strided", strided(normal(3, 2)), strided(integers(0, 3, 4))),
     ]
 }
+
+EQUIVALENT = {
+    ("embedding", "1 → 2 in np.add.at(dweight, ids.reshape(-1), dy.reshape(ids.size, shape[1]))"): (
+        "reshape computes an unknown size from any negative number, and -2 is as good as -1"
+    )
+}

@@ -36,3 +36,14 @@ CASES: dict[str, list[Case]] = {
     "exp": [*on_shapes(normal), case("far below zero", exactly([-800.0, -40.0, -np.inf]))],
     "log": [*on_shapes(positive), case("large", exactly([1e3, 1e6, 1e9]))],
 }
+
+EQUIVALENT = {
+    (
+        "pow",
+        "1 → 2 in log = np.log(np.where((a == 0) & (b >= 0), 1, a))",
+    ): "where a = 0 < b, y = 0 too, and y ln 2 is y ln 1; tests/nanograd/ops/test_power.py tests the jump at a = b = 0",
+    (
+        "pow",
+        "(a == 0) & (b >= 0) → a == 0 in log = np.log(np.where((a == 0) & (b >= 0), 1, a))",
+    ): "differs only where a = 0 > b and y is infinite, without a derivative; tests/nanograd/test_edges.py tests it",
+}

@@ -3,8 +3,7 @@
 import pytest
 
 from nanograd.check import mutants
-from nanograd.check.cases import CASES
-from nanograd.check.cases.equivalents import EQUIVALENT
+from nanograd.check.cases import CASES, EQUIVALENT
 from nanograd.check.mutants import Score, scores
 from nanograd.op import OPS
 
