@@ -220,7 +220,7 @@ class Tensor(Methods["Tensor"]):
 
 
 def _array(value: Any) -> Any:
-    """Return the right operand of a comparison, whose NumPy scalars and lists do not widen a float32 array."""
+    """Return the right operand of a comparison; NumPy scalars and lists do not upcast a float32 array."""
     if isinstance(value, Tensor):
         return value.data
     if isinstance(value, np.generic):

@@ -137,8 +137,8 @@ class Op:
 
     forward(*arrays, **options) -> (y, saved). Arrays are positional and may be None, options are keyword-only. A
         forward that declares the keyword `needs` receives which gradients are needed, and saves only what they use.
-    backward(dy, saved[, needs]) -> one gradient per array. With several arrays it receives `needs`, computes only the
-        gradients that are needed, and returns None for the others.
+    backward(dy, saved[, needs]) -> one gradient per array. An op of several arrays passes `needs`; then backward
+        computes only the gradients that are needed, and returns None for the others.
     fast is a second pair with the same signature and the same values, and faster.
     nondifferentiable names the arrays that have no gradient (ids, masks); they keep their integer or boolean dtype.
     promotes_to_float: integer inputs are promoted to float32 first (exp, softmax, mean).
@@ -255,7 +255,7 @@ class Op:
                 hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(self.options)) or 'none'}"
                 raise TypeError(f"{self.name}: unknown option {option}{hint}")
             if hasattr(value, "item") and value.ndim == 0:
-                options[option] = value.item()  # a NumPy scalar would widen a float32 array
+                options[option] = value.item()  # a NumPy scalar would upcast a float32 array
             elif hasattr(value, "_record"):
                 raise TypeError(f"{self.name}: the option {option} takes no Tensor; options are not differentiated")
         return args
@@ -263,7 +263,7 @@ class Op:
     def promote(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Convert the operands of one call to one dtype, so that no op handles mixtures.
 
-        Arrays of different float dtypes follow NumPy's promotion. Python numbers and NumPy scalars never widen an array.
+        Arrays of different float dtypes follow NumPy's promotion. Python numbers and NumPy scalars never upcast an array.
         Integers become floats if any operand is a float; if no array is, the result is float32.
         """
         if self._is_uniform(args):
@@ -307,7 +307,7 @@ class Op:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether the value is a Python number or a NumPy scalar: these do not widen an array."""
+    """Whether the value is a Python number or a NumPy scalar: these do not upcast an array."""
     return isinstance(value, (float, int, np.generic))
 
 

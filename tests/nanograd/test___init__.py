@@ -1,4 +1,4 @@
-"""Importing nanograd is quick, and does nothing that the user would notice."""
+"""Importing nanograd is fast, prints nothing, and loads checking and inspection only at first use."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Tensor: what can be written with it, and what it refuses."""
+"""Tensor: creation, operators, conversion to NumPy, indexing, comparisons, and the cost of recording."""
 
 import math
 import operator
@@ -20,7 +20,7 @@ def leaf(values: Any) -> Tensor:
     return Tensor(np.array(values, np.float64), requires_grad=True)
 
 
-# Making one
+# Creation
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_dtype_at_creation(data: Any, dtype: Any) -> None:
     assert Tensor(data).dtype == dtype
 
 
-def test_an_array_is_taken_as_it_is() -> None:
+def test_an_array_is_not_copied() -> None:
     a = np.ones(2)
     assert Tensor(a).data is a
     assert Tensor(Tensor(a)).data is a
@@ -114,12 +114,12 @@ def test_negation() -> None:
     np.testing.assert_array_equal(x.grad, [-1, -10])
 
 
-def test_a_square_of_integers_follows_the_number_law() -> None:
+def test_a_square_of_integers_has_the_dtype_of_pow() -> None:
     assert (Tensor([3]) ** 2).dtype == np.int64
     assert (Tensor([3]) ** 2.0).dtype == np.float32
     assert (Tensor([3.0]) ** 2).item() == 9.0
     x = leaf([3.0])
-    assert [(x**n).node.op.name for n in (2, 2.0, 3)] == ["square", "square", "pow"]  # which saves less
+    assert [(x**n).node.op.name for n in (2, 2.0, 3)] == ["square", "square", "pow"]  # square saves less
 
 
 def test_plus_equals_rebinds() -> None:
@@ -145,10 +145,10 @@ def test_numpys_functions_refuse_a_tensor() -> None:
         np.add(np.ones(1), Tensor([1.0]))
 
 
-# Crossing to NumPy
+# Conversion to NumPy
 
 
-def test_asarray_raises_where_history_would_be_lost() -> None:
+def test_asarray_raises_if_gradients_would_be_lost() -> None:
     with pytest.raises(TypeError, match=r"requires grad is not a plain array: use .detach\(\).numpy\(\)"):
         np.asarray(leaf([1.0]))
     with pytest.raises(TypeError, match="is not a plain array"):
@@ -170,7 +170,7 @@ def test_detach_shares_the_array_and_not_the_history() -> None:
     assert x.detach().data is x.data
 
 
-def test_item_len_and_the_like() -> None:
+def test_item_len_and_other_conversions() -> None:
     x = leaf(A)
     assert (x.shape, x.ndim, x.size, x.dtype, len(x)) == ((2, 2), 2, 4, np.float64, 2)
     assert Tensor(2.5).item() == 2.5
@@ -195,7 +195,7 @@ def test_astype() -> None:
     y.backward(np.array([1.0, 2.0]))
     np.testing.assert_array_equal(x.grad, [1, 2])
     assert x.grad.dtype == np.float32
-    whole = x.astype(np.int64)  # a staircase: its slope is 0
+    whole = x.astype(np.int64)  # a step function: its derivative is 0
     assert not whole.requires_grad
     np.testing.assert_array_equal(whole.data, [1, -1])
     assert Tensor([1]).astype("float32").dtype == np.float32
@@ -218,7 +218,7 @@ INDICES = [
 
 
 @pytest.mark.parametrize("index", INDICES, ids=str)
-def test_indexing_is_numpys(index: Any) -> None:
+def test_indexing_follows_numpy(index: Any) -> None:
     np.testing.assert_array_equal(leaf(A)[index].data, A[index])
     gradcheck(lambda x: x[index], A)
 
@@ -269,13 +269,13 @@ def test_comparisons_are_elementwise(sign: str) -> None:
         np.testing.assert_array_equal(y.data, run(a, b))
 
 
-def test_the_hash_is_who_it_is() -> None:
+def test_the_hash_is_the_identity() -> None:
     a, b = Tensor(np.ones(2)), Tensor(np.ones(2))
     assert len({a, b, a}) == 2
     assert {a: 1, b: 2}[b] == 2
 
 
-def test_comparisons_follow_the_number_law() -> None:
+def test_comparisons_do_not_upcast() -> None:
     x = Tensor([0.1])
     assert (x == 0.1).item() is (x == [0.1]).item() is (x == np.float64(0.1)).item() is True
     assert ((x > 0) & ~(x > 1)).all().item() is True

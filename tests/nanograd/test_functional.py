@@ -58,19 +58,19 @@ def test_outputs_may_be_inputs() -> None:
     np.testing.assert_array_equal(ng.grad(x, x, dy), dy)
 
 
-def test_what_does_not_matter_gets_zeros() -> None:
+def test_an_unused_input_gets_zeros() -> None:
     x, other = leaf([1.0]), leaf([[1.0, 2.0]])
     np.testing.assert_array_equal(ng.grad(x * 2, other), [[0, 0]])
 
 
-def test_what_lies_before_an_input_is_reached_too() -> None:
+def test_an_input_and_its_ancestor_both_get_a_gradient() -> None:
     x = leaf([2.0])
     h = x * x
     dh, dx = ng.grad(h * h, [h, x])
     assert (dh, dx) == (8, 32)
 
 
-def test_the_graph_is_kept_only_where_asked() -> None:
+def test_the_graph_is_freed_unless_retained() -> None:
     x = leaf([2.0])
     y = x * x
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_the_graph_is_kept_only_where_asked() -> None:
         ng.grad(y, x)
 
 
-def test_refusals() -> None:
+def test_wrong_calls() -> None:
     x = leaf([1.0, 2.0])
     y = x * x
     wrong: list[Any] = [Tensor(np.ones(2)), np.ones(2), [x, Tensor(np.ones(2))]]
@@ -106,7 +106,7 @@ def test_value_and_grad_by_hand() -> None:
     np.testing.assert_array_equal(db, [2 * 3 * 1, 2 * 8 * 2])
 
 
-def test_arguments_are_not_touched() -> None:
+def test_arguments_stay_as_they_are() -> None:
     x = leaf([1.0, 3.0])
     value, dx = ng.value_and_grad(lambda t: (t * t).sum())(x)
     assert (value, x.grad) == (10, None)

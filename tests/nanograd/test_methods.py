@@ -1,4 +1,4 @@
-"""Tensor's methods: each is the op of its name."""
+"""The methods of Tensor: each equals the op of its name, and NumPy where NumPy has it."""
 
 from typing import Any
 
@@ -86,7 +86,7 @@ def test_dim_is_axis(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "cumsum"])
-def test_one_dim_is_one_axis(name: str) -> None:
+def test_dim_is_axis_for_a_single_axis(name: str) -> None:
     np.testing.assert_array_equal(getattr(X, name)(dim=0).data, getattr(ng, name)(X, axis=0).data)
     np.testing.assert_array_equal(getattr(X, name)(0).data, getattr(ng, name)(X, axis=0).data)
 
@@ -114,7 +114,7 @@ def test_operators_keep_their_order(sign: str) -> None:
         np.testing.assert_array_equal(run(Tensor(A), 3).data, op(A, 3))
 
 
-def test_two_is_a_square_and_history_goes_through() -> None:
+def test_methods_are_recorded_and_a_power_of_two_as_square() -> None:
     x = Tensor(np.array([3.0]), requires_grad=True)
     for y, name in ((x**2, "square"), (x**2.0, "square"), (x**3, "pow"), (x.sum(dim=0), "sum"), (x.T, "transpose")):
         assert y.node is not None
@@ -195,7 +195,7 @@ def test_a_wrong_call_is_refused(call: Any, error: Any, message: str) -> None:
         call(Tensor([[1.0, 2.0], [3.0, 4.0]]))
 
 
-def test_pytorchs_names_work_in_functions_too() -> None:
+def test_pytorch_names_work_in_functions_too() -> None:
     x = Tensor([[1.0, 2.0], [3.0, 5.0]])
     np.testing.assert_array_equal(ng.sum(x, dim=0, keepdim=True).data, [[4, 7]])
     np.testing.assert_array_equal(x.sum([0, 1]).data, 11)

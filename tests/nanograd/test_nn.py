@@ -1,4 +1,4 @@
-"""Modules: names, state and modes; and the layers by hand."""
+"""Modules: names, state and modes; layers by hand; initialisation."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from nanograd.seeds import DROPOUT, seeds
 
 
 class Pair(Module):
-    """Two layers in a list, one beside it that shares a weight, and a parameter of its own."""
+    """Layers in a list, another layer that shares a weight with the first, and a parameter."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -40,12 +40,12 @@ def copies(module: Module) -> dict[str, np.ndarray]:
 # Names
 
 
-def test_parameters_have_the_path_to_them_as_name_and_a_shared_one_its_first() -> None:
+def test_parameters_are_named_by_their_path_and_a_shared_one_by_its_first() -> None:
     names = [name for name, _ in Pair().named_parameters()]
     assert names == ["scale", "layers.0.weight", "layers.0.bias", "layers.2.weight"]
 
 
-def test_each_distinct_parameter_comes_once() -> None:
+def test_a_shared_parameter_is_listed_once() -> None:
     pair = Pair()
     assert len(list(pair.parameters())) == len({id(p) for p in pair.parameters()}) == 4
     assert count_parameters(pair.parameters()) == 2 + 6 + 3 + 6
@@ -60,7 +60,7 @@ def test_modules_inside_are_found_in_order() -> None:
     assert "more.1.weight" in dict(pair.named_parameters())
 
 
-def test_a_parameter_is_a_leaf_that_wants_a_gradient() -> None:
+def test_a_parameter_is_a_leaf_that_requires_grad() -> None:
     p = Parameter(np.ones(2, np.float32))
     assert p.requires_grad
     assert isinstance(p, Tensor)
@@ -68,7 +68,7 @@ def test_a_parameter_is_a_leaf_that_wants_a_gradient() -> None:
         Parameter(np.array([1, 2]))
 
 
-def test_a_module_without_forward_says_so() -> None:
+def test_a_module_without_forward_is_an_error() -> None:
     with pytest.raises(NotImplementedError, match=r"^Pair has no forward$"):
         Pair()(1)
 
@@ -76,7 +76,7 @@ def test_a_module_without_forward_says_so() -> None:
 # State
 
 
-def test_the_state_goes_from_one_module_to_another() -> None:
+def test_the_state_moves_from_one_module_to_another() -> None:
     first, second = Pair(), Pair()
     for p in first.parameters():
         p.copy_(p.data + 1)
@@ -93,7 +93,7 @@ def test_state_dict_gives_the_arrays_and_load_state_dict_copies_them() -> None:
     given = {name: array.astype(np.float64) + 1 for name, array in arrays.items()}
     pair.load_state_dict(given)
     given["scale"][:] = 99
-    assert pair.state_dict()["scale"] is arrays["scale"]  # an optimizer may hold it
+    assert pair.state_dict()["scale"] is arrays["scale"]  # an optimizer may own it
     assert arrays["scale"].tolist() == [3, 4]
     assert arrays["scale"].dtype == np.float32
 
@@ -134,7 +134,7 @@ def test_astype_converts_in_place_and_drops_gradients() -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
-def test_zero_grad_forgets() -> None:
+def test_zero_grad_drops_all_gradients() -> None:
     pair = Pair()
     for p in pair.parameters():
         p.grad = np.ones_like(p.data)
@@ -242,7 +242,7 @@ def test_layernorm_by_hand() -> None:
     assert LayerNorm(2, bias=False)(Tensor([[7.0, 7.0]])).data.tolist() == [[0, 0]]
 
 
-def test_dropout_acts_while_training_only() -> None:
+def test_dropout_acts_in_training_mode_only() -> None:
     dropout, x = Dropout(0.25), Tensor(np.full((40, 40), 3.0, np.float32))
     with seeds(0, DROPOUT):
         y = dropout(x).data
@@ -252,7 +252,7 @@ def test_dropout_acts_while_training_only() -> None:
     assert Dropout(0.0)(x) is x
 
 
-def test_each_dropout_of_a_step_draws_its_own() -> None:
+def test_every_dropout_of_a_step_draws_another_mask() -> None:
     dropout, x = Dropout(0.5), Tensor(np.ones(64, np.float32))
     with seeds(0, DROPOUT, 3):
         first, second = dropout(x).data, dropout(x).data
@@ -263,7 +263,7 @@ def test_each_dropout_of_a_step_draws_its_own() -> None:
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2.0, float("nan")])
-def test_dropout_must_be_a_share_below_one(p: float) -> None:
+def test_dropout_must_be_a_fraction_below_one(p: float) -> None:
     with pytest.raises(ValueError, match=rf"Dropout: p, the fraction of entries to drop, .* \[0, 1\), got {p}"):
         Dropout(p)
 

@@ -163,7 +163,7 @@ f32, f64, i64 = np.array([1.5], F32), np.array([1.5], F64), np.array([2])
 def test_dtype_of_two_operands(a: Any, b: Any, dtype: Any) -> None:
     assert ng.add(a, b).dtype == dtype
     assert ng.add(b, a).dtype == dtype
-    assert ng.add(as_tensor(a), as_tensor(b)).dtype == dtype, "a Tensor counts as the array inside"
+    assert ng.add(as_tensor(a), as_tensor(b)).dtype == dtype, "a Tensor counts as its array"
     assert ng.add(b, as_tensor(a)).dtype == dtype
 
 

@@ -89,7 +89,7 @@ def test_the_first_step_has_the_size_of_the_learning_rate_whatever_the_gradient(
 
 def test_decay_acts_on_matrices_and_embeddings_not_on_biases_and_gains() -> None:
     parameters = [parameter(np.full(shape, 2.0), np.zeros(shape)) for shape in ((), (3,), (2, 3), (2, 1, 3))]
-    AdamW(parameters, 0.1, weight_decay=0.5).step()  # without a gradient only decay moves: 2 · (1 - 0.1 · 0.5) = 1.9
+    AdamW(parameters, 0.1, weight_decay=0.5).step()  # the gradient is 0, so only decay acts: 2 · (1 - 0.1 · 0.5) = 1.9
     assert [float(p.data.flat[0]) for p in parameters] == pytest.approx([2.0, 2.0, 1.9, 1.9], rel=1e-14)
 
 
@@ -113,7 +113,7 @@ def test_a_parameter_without_a_gradient_stays(kind: type[SGD] | type[AdamW]) -> 
 def test_a_step_writes_into_the_array_and_keeps_its_dtype(dtype: str) -> None:
     p = parameter([[1.0, 2.0]], [[3.0, 4.0]], dtype)
     gradient = p.grad
-    for make in (lambda: SGD([p], 0.1, momentum=0.9), lambda: AdamW([p], np.float64(0.1))):  # a schedule's NumPy scalar
+    for make in (lambda: SGD([p], 0.1, momentum=0.9), lambda: AdamW([p], np.float64(0.1))):  # lr may be a NumPy scalar
         optimizer = make()
         array = p.data
         optimizer.step()
@@ -205,7 +205,7 @@ def test_clipping_by_hand() -> None:
 
 
 @pytest.mark.parametrize("max_norm", [5.0, 7.0, None])
-def test_a_norm_that_is_small_enough_is_left_alone(max_norm: float | None) -> None:
+def test_a_norm_that_is_small_enough_is_not_scaled(max_norm: float | None) -> None:
     p = parameter([0.0, 0.0], [3.0, 4.0])
     assert clip_grad_norm([p], max_norm) == 5
     assert p.grad is not None
@@ -220,7 +220,7 @@ def test_a_shared_gradient_counts_and_is_scaled_once() -> None:
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
-def test_a_norm_that_is_no_number_is_returned_and_nothing_scaled(wrong: float) -> None:
+def test_a_norm_that_is_not_finite_is_returned_and_nothing_scaled(wrong: float) -> None:
     p, q = parameter([0.0], [wrong]), parameter([0.0], [3.0])
     assert not math.isfinite(clip_grad_norm([p, q], 1.0))
     assert q.grad is not None

@@ -14,7 +14,7 @@ from nanograd.seeds import DROPOUT, seeds
 
 
 class Block(Module):
-    """Two linear maps with a bend, a dropout and a way round them."""
+    """An MLP with dropout and a residual connection."""
 
     def __init__(self, d: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -44,7 +44,7 @@ def plain(blocks: list[Block], x: Tensor) -> Tensor:
     return x
 
 
-def each_alone(blocks: list[Block], x: Tensor) -> Tensor:
+def every_block(blocks: list[Block], x: Tensor) -> Tensor:
     for block in blocks:
         x = checkpoint(block, x)
     return x
@@ -54,7 +54,7 @@ def nested(blocks: list[Block], x: Tensor) -> Tensor:
     return checkpoint(lambda h: checkpoint(blocks[2], checkpoint(lambda g: plain(blocks[:2], g), h)), x)
 
 
-@pytest.mark.parametrize("run", [each_alone, nested])
+@pytest.mark.parametrize("run", [every_block, nested])
 @pytest.mark.parametrize(
     "mode", [CONTEXT.get()._replace(readable=value) for value in (False, True)], ids=["fast", "slow"]
 )
@@ -67,7 +67,7 @@ def test_the_gradients_are_the_same_to_the_bit(run: Any, mode: Any) -> None:
         CONTEXT.reset(token)
 
 
-def test_dropout_draws_once_for_both_runs_and_goes_on_behind() -> None:
+def test_dropout_draws_the_same_mask_in_both_runs_and_other_ops_are_unaffected() -> None:
     block = Block(4)
 
     def twice(first: Callable[[Tensor], Tensor]) -> list[np.ndarray]:
@@ -78,14 +78,14 @@ def test_dropout_draws_once_for_both_runs_and_goes_on_behind() -> None:
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_outside_of_seeds_the_second_run_still_draws_what_the_first_drew() -> None:
+def test_without_seeds_the_second_run_draws_the_same_mask_too() -> None:
     dropout, x = Dropout(0.5), Tensor(np.ones(64), requires_grad=True)
     y = checkpoint(dropout, x)
     y.sum().backward()
     np.testing.assert_array_equal(x.grad, y.data)  # z
 
 
-def test_ids_and_options_pass_as_they_are() -> None:
+def test_ids_and_other_arguments_are_passed_unchanged() -> None:
     weight = Tensor(X, requires_grad=True)
     ids = np.array([1, 1, 3])
 
@@ -124,7 +124,7 @@ def test_backward_may_run_without_grad() -> None:
     np.testing.assert_array_equal(x.grad, np.full_like(X, 2))
 
 
-def test_grad_finds_inputs_and_parameters_inside() -> None:
+def test_grad_reaches_inputs_and_parameters_inside() -> None:
     block, x = Block(4).eval(), Tensor(X, requires_grad=True)
     dx, dw = ng.grad(checkpoint(block, x).sum(), [x, block.up.weight])
     expected = ng.grad(block(x).sum(), [x, block.up.weight])
@@ -140,7 +140,7 @@ def test_one_input_twice_and_an_unused_one() -> None:
     assert unused.grad is None
 
 
-def test_a_graph_that_is_kept_can_be_walked_again() -> None:
+def test_a_retained_graph_can_be_walked_again() -> None:
     x = Tensor(X, requires_grad=True)
     y = checkpoint(lambda t: t * t, x).sum()
     y.backward(retain_graph=True)
@@ -148,16 +148,16 @@ def test_a_graph_that_is_kept_can_be_walked_again() -> None:
     np.testing.assert_array_equal(x.grad, 4 * X)
 
 
-def test_memory_falls_to_what_goes_in() -> None:
+def test_only_the_inputs_are_saved() -> None:
     blocks, x = [Block(4).eval() for _ in range(8)], Tensor(X, requires_grad=True)
     peaks = {}
-    for run in (plain, each_alone):
+    for run in (plain, every_block):
         with ng.memory_report() as report:
             y = run(blocks, x)
             before = report.now
             y.sum().backward()
         peaks[run.__name__] = report.peak
-        if run is each_alone:
+        if run is every_block:
             assert before == 8 * X.nbytes  # one input each
             assert "checkpoint" in str(report)
-    assert peaks["each_alone"] < 0.4 * peaks["plain"]
+    assert peaks["every_block"] < 0.4 * peaks["plain"]

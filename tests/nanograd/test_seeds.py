@@ -1,4 +1,4 @@
-"""Seeds: the same use draws the same, and no two uses do."""
+"""Seeds: a use draws the same numbers in every run, and two uses never draw the same."""
 
 import contextvars
 import itertools
@@ -15,18 +15,18 @@ def draw(n: int, *key: int) -> list[int]:
         return [next_seed() for _ in range(n)]
 
 
-def test_the_numbers_of_the_purposes_are_part_of_every_result() -> None:
+def test_the_numbers_of_the_purposes_never_change() -> None:
     assert (INIT, DATA, DROPOUT, EVAL, SAMPLE) == (0, 1, 2, 3, 4)
 
 
-def test_the_nth_seed_is_that_of_its_key_and_n() -> None:
+def test_the_nth_seed_depends_only_on_the_key_and_n() -> None:
     expected = [np.random.SeedSequence((5, 2, 7, 1, n)).generate_state(1, np.uint64)[0] for n in range(3)]
     assert draw(3, 5, DROPOUT, 7, 1) == expected
     assert draw(2, 5, DROPOUT, 7, 1) == expected[:2]
     assert all(type(seed) is int for seed in draw(3, 0, DROPOUT))
 
 
-def test_a_generator_is_that_of_its_key() -> None:
+def test_a_generator_depends_only_on_its_key() -> None:
     by_hand = np.random.default_rng(np.random.SeedSequence((5, 1, 7)))
     np.testing.assert_array_equal(generator(5, DATA, 7).random(4), by_hand.random(4))
 
@@ -45,11 +45,11 @@ def test_no_two_uses_of_a_run_draw_the_same() -> None:
     assert len(set(seeds_drawn)) == 4 * len(keys)
 
 
-def test_outside_every_seed_is_fresh() -> None:
+def test_outside_a_block_every_seed_is_fresh() -> None:
     assert len({next_seed() for _ in range(5)}) == 5
 
 
-def test_an_inner_key_takes_over_and_the_outer_one_goes_on() -> None:
+def test_an_inner_block_has_its_own_key_and_the_outer_one_continues() -> None:
     outer = draw(3, 0, DROPOUT, 1)
     with seeds(0, DROPOUT, 1):
         assert next_seed() == outer[0]
@@ -58,7 +58,7 @@ def test_an_inner_key_takes_over_and_the_outer_one_goes_on() -> None:
         assert next_seed() == outer[1]
 
 
-def test_an_error_inside_ends_the_key() -> None:
+def test_an_error_ends_the_block() -> None:
     def fail() -> None:
         with seeds(0, DROPOUT):
             raise KeyError
@@ -69,14 +69,14 @@ def test_an_error_inside_ends_the_key() -> None:
     assert next_seed() not in draw(5, 0, DROPOUT)
 
 
-def test_a_new_thread_starts_without_a_key_and_takes_one_along_in_a_copied_context() -> None:
-    expected, found = draw(1, 0, DROPOUT)[0], []
+def test_a_new_thread_has_a_key_only_in_a_copied_context() -> None:
+    expected, drawn = draw(1, 0, DROPOUT)[0], []
     with seeds(0, DROPOUT):
         context = contextvars.copy_context()
-        for target in (lambda: found.append(next_seed()), lambda: context.run(lambda: found.append(next_seed()))):
+        for target in (lambda: drawn.append(next_seed()), lambda: context.run(lambda: drawn.append(next_seed()))):
             thread = threading.Thread(target=target)
             thread.start()
             thread.join()
-    # From 3.14 on, a build without the global lock hands every thread its parent's context.
-    assert expected in found
-    assert len(set(found)) == 2
+    # From Python 3.14 on, a free-threaded build gives every thread a copy of its parent's context.
+    assert expected in drawn
+    assert len(set(drawn)) == 2

@@ -147,7 +147,7 @@ IDS = np.array([[1, 2, 3]])
 
 def test_the_path_of_the_module_is_reported() -> None:
     model = small_gpt()
-    model.blocks[1].attn.w_qkv.weight.data *= 1e30  # whose products of q and k overflow
+    model.blocks[1].attn.w_qkv.weight.data *= 1e30  # products of q and k overflow
     with pytest.raises(AnomalyError, match=r"attention in GPT\.blocks\.1\.attn \(.*\.py:\d+\)"), ng.detect_anomaly():
         model.loss(IDS, IDS)
     for layer in (model.blocks[0].mlp.up, model.blocks[0].mlp.down):

@@ -35,7 +35,7 @@ def test_a_view_counts_as_its_whole_buffer() -> None:
     x = Tensor(np.ones((100, 2)), requires_grad=True)
     with ng.memory_report() as report:
         _ = x[:1] * 2.0
-        assert report.now == 8  # needs tells mul to keep the 2.0 alone
+        assert report.now == 8  # mul saves only the 2.0: no gradient of 2.0 is needed
         _ = x[:1].square()
         assert report.now == 8 + x.data.nbytes
 

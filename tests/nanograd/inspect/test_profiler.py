@@ -1,4 +1,4 @@
-"""profile: a fake clock gives times that can be worked out by hand, in one thread and in several."""
+"""profile: times by hand, from a fake clock, in one thread and in several."""
 
 import contextlib
 import sys
@@ -17,7 +17,7 @@ from nanograd.op import CONTEXT, region
 
 
 class Clock:
-    """A clock for each thread, which an op moves on by hand."""
+    """A clock per thread, which an op advances by hand."""
 
     def __init__(self) -> None:
         self.local = threading.local()
@@ -63,18 +63,18 @@ def test_times_by_hand(clock: Clock) -> None:
     x = leaf(1, 2)
     with ng.profile() as p:
         y = slow(slow(x))
-        clock.wait(100)  # outside of any op
+        clock.wait(100)  # outside every op
         y.sum().backward()
     assert p.elapsed == 3 + 3 + 100 + 5 + 5
     assert by_name(p.rows()) == {"slow": (2, 6.0, 10.0, 8), "sum": (1, 0.0, 0.0, 0)}  # x is a leaf: 8 bytes, not 16
     assert [row.name for row in p.rows()] == ["slow", "sum"]  # the longest first
 
 
-def test_only_what_is_inside_is_counted(clock: Clock) -> None:
+def test_only_the_block_is_counted(clock: Clock) -> None:
     slow = slow_op(clock, 3, 5)
     y = slow(leaf(1)).sum()
     with ng.profile() as p:
-        y.backward()  # recorded before anybody looked: a backward alone
+        y.backward()  # recorded before the block: only the backward counts
     slow(leaf(1))
     assert by_name(p.rows())["slow"] == (0, 0.0, 5.0, 0)
     assert CONTEXT.get().observers == ()
@@ -84,7 +84,7 @@ def test_bytes_are_counted_once() -> None:
     x, weight = leaf(1, 2, 3), leaf(1, 1, 1)
     with ng.profile() as p:
         y = x * weight  # leaves live without the tape
-        z = y.exp()  # saves what comes out: 12 bytes
+        z = y.exp()  # saves its output: 12 bytes
         (z * z).sum().backward()  # saves it twice again
     assert {row.name: row.saved for row in p.rows()} == {"mul": 0, "exp": 12, "sum": 0}
 
@@ -102,7 +102,7 @@ def test_ops_of_a_checkpoint_are_not_counted_twice(clock: Clock) -> None:
     assert sum(row.seconds for row in p.rows()) == p.elapsed == 25.0
 
 
-def test_an_op_that_fails_leaves_the_others_right(clock: Clock) -> None:
+def test_an_op_that_fails_does_not_change_other_times(clock: Clock) -> None:
     slow = slow_op(clock, 3, 5)
 
     def caught(t: Tensor) -> Tensor:
@@ -125,11 +125,11 @@ def test_an_op_that_fails_leaves_the_others_right(clock: Clock) -> None:
         slow(leaf(1))
     rows = by_name(p.rows())
     assert rows["slow"][:2] == (2, 6.0)
-    assert rows["checkpoint"][:2] == (1, 7.0)  # what failed inside is its own
+    assert rows["checkpoint"][:2] == (1, 7.0)  # it includes the time of the failed op
     assert "broken" not in rows
 
 
-def test_regions_are_without_what_runs_inside(clock: Clock) -> None:
+def test_the_time_of_a_region_excludes_nested_ops_and_regions(clock: Clock) -> None:
     slow = slow_op(clock, 3, 5)
     with region("unseen"):
         pass
@@ -150,7 +150,7 @@ def test_regions_are_without_what_runs_inside(clock: Clock) -> None:
 def test_no_count_is_lost_between_shards(clock: Clock, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", threads)
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads take turns in the middle of everything
+    sys.setswitchinterval(1e-6)  # threads switch after every few instructions
     slow = slow_op(clock, 3, 5)
     w = leaf(1, 1)
 

@@ -1,4 +1,4 @@
-"""A step in shards: the sum of what each would give, whatever the threads."""
+"""A step in shards: gradients are the sum over shards, with the same bits for any number of threads."""
 
 import threading
 from collections.abc import Callable
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 X = RNG.standard_normal((7, 5)).astype(np.float32)
 W = RNG.standard_normal((3, 5)).astype(np.float32)
 
-can_set = pytest.mark.skipif(not blas.can_set_threads(), reason="this NumPy's BLAS cannot be told how many threads")
+can_set = pytest.mark.skipif(not blas.can_set_threads(), reason="the threads of this NumPy's BLAS cannot be set")
 
 
 @pytest.fixture(params=["1", "2", "5"])
@@ -57,7 +57,7 @@ def test_the_result_depends_on_the_shards_and_never_on_the_threads(monkeypatch: 
     assert len(seen) == 1
 
 
-def test_gradients_add_to_those_that_are_there(threads: int) -> None:
+def test_gradients_add_to_earlier_ones(threads: int) -> None:
     w = Tensor(W, requires_grad=True)
     backward(shards_of(w, 2))
     assert w.grad is not None
@@ -66,7 +66,7 @@ def test_gradients_add_to_those_that_are_there(threads: int) -> None:
     np.testing.assert_allclose(w.grad, 2 * once, rtol=1e-5, atol=1e-6)
 
 
-def test_a_failing_shard_is_heard_and_adds_nothing(threads: int) -> None:
+def test_the_error_of_a_shard_is_raised_and_nothing_is_added(threads: int) -> None:
     w = Tensor(W, requires_grad=True)
     ended = []
 
@@ -80,34 +80,34 @@ def test_a_failing_shard_is_heard_and_adds_nothing(threads: int) -> None:
     with pytest.raises(ValueError, match="the second shard has no data"):
         backward([works, fails, works])
     assert w.grad is None
-    assert len(ended) == (1 if threads == 1 else 2)  # side by side the others end their work
+    assert len(ended) == (1 if threads == 1 else 2)  # in parallel, the other shards run to their end
     assert blas.threads() == before
 
 
 before = blas.threads()
 
 
-def test_anomaly_mode_reaches_into_every_shard(threads: int) -> None:
+def test_anomalies_are_detected_in_every_shard(threads: int) -> None:
     w = Tensor([0.0], requires_grad=True)
     with detect_anomaly(), pytest.raises(AnomalyError, match="log"):
         backward([lambda: (w * 2.0).sum(), lambda: ops.log(w).sum()])
 
 
 @can_set
-def test_products_inside_use_one_thread_and_outside_as_many_as_before(threads: int) -> None:
+def test_products_use_one_thread_in_shards_and_all_outside(threads: int) -> None:
     assert run([blas.threads, blas.threads]) == [1, 1]
     assert blas.threads() == before
     assert run([blas.threads]) == [before]
 
 
 @can_set
-def test_shards_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_run_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", "2")
-    meeting = threading.Barrier(2, timeout=10)  # breaks unless both are there at once
+    meeting = threading.Barrier(2, timeout=10)  # breaks unless both run at once
     assert sorted(run([meeting.wait, meeting.wait])) == [0, 1]
 
 
-def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", "3")
     assert available_threads() == 3
     for wrong in ("0", "two", "-1", "1.5"):
@@ -119,7 +119,7 @@ def test_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @can_set
-def test_shards_are_chosen_by_threads_rows_and_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_shards_depends_on_threads_rows_and_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", "4")
     assert choose_shards(16, 128) == 4  # 512 tokens each
     assert choose_shards(3, 1024) == 3  # no more than rows

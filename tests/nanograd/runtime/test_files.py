@@ -1,4 +1,4 @@
-"""Tests of nanograd/runtime/files.py: whatever goes wrong on the way, the old file stays and nothing else does."""
+"""Atomic writes: whatever goes wrong, the old file stays and no temporary file is left."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_new_bytes_are_seen_only_when_they_are_complete(tmp_path: Path) -> None:
+def test_the_new_bytes_appear_only_when_they_are_complete(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with atomic_write(path) as file:
@@ -39,7 +39,7 @@ def test_a_new_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
-def test_a_relative_path_is_taken_from_the_folder_of_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_resolved_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     with atomic_write("file") as file:
@@ -66,7 +66,7 @@ def test_an_error_in_the_body_leaves_the_old_file(tmp_path: Path, error: BaseExc
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_an_error_of_the_system_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_system_error_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*arguments: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -80,7 +80,7 @@ def test_an_error_of_the_system_leaves_the_old_file(tmp_path: Path, monkeypatch:
 
 
 @posix_only
-@pytest.mark.parametrize("size", [1000, 1_000_000])  # buffered until the flush, and written at once
+@pytest.mark.parametrize("size", [1000, 1_000_000])  # written at the flush, and at once
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path: Path, size: int) -> None:
     resource = pytest.importorskip("resource")
     path = tmp_path / "file"
@@ -106,7 +106,7 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_reach_the_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     fsync, replace = os.fsync, os.replace
 
@@ -125,7 +125,7 @@ def test_bytes_reach_the_disk_before_the_name_does(tmp_path: Path, monkeypatch: 
     assert calls == ["4 bytes", "rename", *(["folder"] if os.name == "posix" else [])]
 
 
-def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
 
     def refuse_folders(handle: int) -> None:
@@ -152,7 +152,7 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
 
 
 @posix_only
-def test_the_mode_is_that_of_any_new_file(tmp_path: Path) -> None:
+def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "file", "new")
@@ -175,7 +175,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert names(tmp_path / "there") == ["file"]
 
 
-def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_use_different_temporary_files(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_write(path) as first:
         first.write(b"first")

@@ -1,4 +1,4 @@
-"""Work over threads: every item once, results in order, and the same bits whatever the threads."""
+"""parallel_map: every item once, results in order, and the same bits for any number of threads."""
 
 import threading
 
@@ -12,7 +12,7 @@ from nanograd.runtime.threads import parallel_map
 @pytest.fixture(params=["1", "2", "5"])
 def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("NANOGRAD_THREADS", request.param)
-    monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 2)  # as if two entries were worth a thread
+    monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 2)  # two entries are enough for a thread
     return int(request.param)
 
 
@@ -24,11 +24,11 @@ def test_every_item_is_visited_once_and_in_order(n_threads: int, sizes: list[int
     assert sorted(seen) == list(range(len(sizes)))
 
 
-@pytest.mark.skipif(not blas.can_set_threads(), reason="this NumPy's BLAS cannot be told how many threads")
-def test_neighbours_share_a_thread_and_the_entries_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not blas.can_set_threads(), reason="the threads of this NumPy's BLAS cannot be set")
+def test_threads_get_neighbouring_items_and_equal_numbers_of_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", "2")
     monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 1)
-    gate = threading.Barrier(2, timeout=10)  # both threads are at work at the same time
+    gate = threading.Barrier(2, timeout=10)  # both threads run at the same time
 
     def work(item: int) -> int:
         if item in (0, 3):
@@ -52,6 +52,6 @@ def test_sums_do_not_depend_on_threads(n_threads: int) -> None:
     assert parallel_map(lambda a: float(np.vdot(a, a)), arrays, [a.size for a in arrays]) == expected
 
 
-def test_an_exception_comes_out(n_threads: int) -> None:
+def test_an_exception_is_raised(n_threads: int) -> None:
     with pytest.raises(ZeroDivisionError):
         parallel_map(lambda item: 1 // item, [1, 0, 2], [5, 5, 5])
