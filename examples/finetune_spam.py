@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 
 from gpt.__main__ import main as gpt
-from gpt.finetune.labelled import read_labelled
-from gpt.finetune.rows import read_rows
+from gpt.finetune.classification_data import read_labelled, read_rows
 from gpt.runs.checkpoint import LAST, load_checkpoint
 
 OUT = Path("runs/spam")
@@ -42,7 +41,7 @@ def run(*words: str | Path) -> float:
 def pretrain(data: Path, parts: Path, seed: int, folder: Path) -> float:
     """Pretrain a base on the messages that are neither in val.jsonl nor in test.jsonl of `parts`."""
     kept_out = {row.text for name in ("val", "test") for row in read_rows(parts / f"{name}.jsonl").rows}
-    texts = [row.text for row in read_labelled(data).examples if row.text not in kept_out]
+    texts = [row.text for row in read_labelled(data).rows if row.text not in kept_out]
     text = OUT / f"unlabelled-{seed}.txt"
     text.write_text("\n".join(texts) + "\n", encoding="utf-8")
     return run("train", "--data", text, "--seed", str(seed), "--out", folder, *BASE.split())

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpt.config import ModelConfig
-from gpt.finetune.config import FinetuneConfig
-from gpt.finetune.freeze import choose_trained, trained_share
+from gpt.finetune.trainable import FinetuneConfig, count_trainable, set_trainable
 from gpt.model import GPT
 from gpt.training import Batch, Objective, Record, fit, make_optimizer, next_token_loss
 from nanograd.runtime import blas
@@ -35,7 +34,7 @@ def measure(config: FinetuneConfig) -> tuple[float, float, int, int]:
     """Return the share trained, the seconds of a step, the optimizer's bytes, and those of a step beside it."""
     rng = np.random.default_rng(0)
     model = GPT(MODEL, rng)
-    choose_trained(model, config, rng)
+    set_trainable(model, config, rng)
     optimizer = make_optimizer(model, config)
     ids = rng.integers(0, MODEL.vocab_size, (config.batch_size, MODEL.context_length + 1))
     batch = Batch((ids[:, :-1], ids[:, 1:]), ids[:, 1:].size)
@@ -52,7 +51,7 @@ def measure(config: FinetuneConfig) -> tuple[float, float, int, int]:
     fit(model, optimizer, objective, dataclasses.replace(config, max_steps=1), log=lambda record: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    trained, total = trained_share(model)
+    trained, total = count_trainable(model)
     return trained / total, seconds, sum(array.nbytes for array in optimizer.flat), peak
 
 

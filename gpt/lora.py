@@ -1,11 +1,11 @@
-"""LoRA: beside a frozen matrix a narrow detour is trained, A down to a few features and B up again.
+"""LoRA adds a trainable low-rank update B A to a frozen weight.
 
-A layer maps x to y = x Wᵀ + b. Fine-tuning changes W by some ΔW of its own size; LoRA looks for a ΔW of low rank r,
+A layer maps x to y = x Wᵀ + b. Full fine-tuning learns a change ΔW of the size of W; LoRA learns a ΔW of low rank r,
 
     ΔW = (alpha / r) B A,   A (r, in), B (out, r)                      (Hu et al. 2021, arXiv:2106.09685, equation 3)
 
-and trains r (in + out) numbers instead of in·out. B starts at 0, so the model starts as it was. W itself costs no
-gradient, and the optimizer keeps no averages of it.
+with r (in + out) trainable numbers instead of in·out. B starts at 0, so training starts from the model as it was. The
+frozen W needs no gradient, and the optimizer keeps no moments of it.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ A, B = "lora_a", "lora_b"
 
 @dataclass(frozen=True)
 class LoRASettings:
-    """What the adapters of a model are: it is stored with them."""
+    """Rank, scale and target layers of a model's adapters, stored with them."""
 
     rank: int
     alpha: float
@@ -43,27 +43,27 @@ class LoRASettings:
 
 
 class LoRALinear(Linear):
-    """A Linear with a detour: y = x Wᵀ + b + (alpha/r) (x Aᵀ) Bᵀ.
+    """A Linear with a low-rank update: y = x Wᵀ + b + (alpha/r) (x Aᵀ) Bᵀ.
 
-    It takes the place of `inner` and holds its `weight` and `bias` themselves, under the same names; W and b no longer
-    train. A starts at variance 1/in, so that x Aᵀ has about the size of x, and B at 0.
+    It replaces `linear` and shares its `weight` and `bias`, under the same names; both are frozen. A is initialised with
+    variance 1/in, so that x Aᵀ has about the size of x, and B with 0.
     """
 
-    def __init__(self, inner: Linear, rank: int, alpha: float, rng: np.random.Generator) -> None:
-        n_out, n_in = inner.weight.shape
-        dtype = inner.weight.dtype
-        self.weight, self.bias = inner.weight, inner.bias
-        for parameter in inner.parameters():
+    def __init__(self, linear: Linear, rank: int, alpha: float, rng: np.random.Generator) -> None:
+        n_out, n_in = linear.weight.shape
+        dtype = linear.weight.dtype
+        self.weight, self.bias = linear.weight, linear.bias
+        for parameter in linear.parameters():
             parameter.requires_grad = False
         self.lora_a = Parameter((rng.standard_normal((rank, n_in), np.float32) * n_in**-0.5).astype(dtype))
         self.lora_b = Parameter(np.zeros((n_out, rank), dtype))
         self.scale = alpha / rank
-        self.original: np.ndarray | None = None  # W as it was, while ΔW is added to it
+        self.base_weight: np.ndarray | None = None  # W, while `weight` holds W + ΔW
 
     @property
     def merged(self) -> bool:
         """Tell whether `weight` holds W + ΔW."""
-        return self.original is not None
+        return self.base_weight is not None
 
     def forward(self, x: Tensor) -> Tensor:
         y = ops.linear(x, self.weight, self.bias)  # (…, in) → (…, out)
@@ -72,18 +72,18 @@ class LoRALinear(Linear):
         return y + ops.linear(ops.linear(x, self.lora_a) * self.scale, self.lora_b)  # (…, in) → (…, r) → (…, out)
 
     def merge(self) -> None:
-        """Add ΔW to the weight: the layer is then as fast as it was without adapter."""
-        if self.original is None:
-            self.original = self.weight.data.copy()
-            self.weight.data = self.original + delta(self.lora_a.data, self.lora_b.data, self.scale)
+        """Add ΔW to the weight: the layer is then as fast as one without adapter."""
+        if self.base_weight is None:
+            self.base_weight = self.weight.data.copy()
+            self.weight.data = self.base_weight + low_rank_update(self.lora_a.data, self.lora_b.data, self.scale)
 
     def unmerge(self) -> None:
-        """Put W back, to the last bit: subtracting ΔW would round a second time."""
-        if self.original is not None:
-            self.weight.data, self.original = self.original, None
+        """Restore W bit for bit: subtracting ΔW would round a second time."""
+        if self.base_weight is not None:
+            self.weight.data, self.base_weight = self.base_weight, None
 
 
-def delta(a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
+def low_rank_update(a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
     """Return ΔW (out, in) of A (r, in) and B (out, r)."""
     update: np.ndarray = b @ a
     update *= scale
@@ -91,45 +91,47 @@ def delta(a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
 
 
 def merge_arrays(state: Mapping[str, np.ndarray], settings: LoRASettings) -> dict[str, np.ndarray]:
-    """Return the arrays of a model without adapters that computes the same: ΔW is added to each weight."""
-    whole = {name: array for name, array in state.items() if name.rpartition(".")[2] not in (A, B)}
+    """Return the state dict of the equivalent model without adapters: each weight is W + ΔW."""
+    merged_state = {name: array for name, array in state.items() if name.rpartition(".")[2] not in (A, B)}
     for name in state:
-        place, _, last = name.rpartition(".")
+        layer, _, last = name.rpartition(".")
         if last == A:
-            weight = f"{place}.weight"
-            whole[weight] = whole[weight] + delta(state[name], state[f"{place}.{B}"], settings.alpha / settings.rank)
-    return whole
+            update = low_rank_update(state[name], state[f"{layer}.{B}"], settings.alpha / settings.rank)
+            merged_state[f"{layer}.weight"] = merged_state[f"{layer}.weight"] + update
+    return merged_state
 
 
 def add_lora(model: Module, rank: int, alpha: float, targets: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Freeze the whole model and give an adapter to every Linear that a target names; return the names of those.
+    """Freeze the whole model and add an adapter to every Linear that a target names; return the names of these layers.
 
-    A target is the last part of a name, one of TARGETS: `w_qkv` means every `blocks.{i}.attn.w_qkv`. Names of the state
-    dict stay, and `lora_a` and `lora_b` come beside `weight`. A target that no layer has (`gate` where no MLP is gated) is
-    a ValueError, and nothing has changed.
+    A target is the last component of a layer's name, one of TARGETS: `w_qkv` means every `blocks.{i}.attn.w_qkv`. The
+    names in the state dict stay; `lora_a` and `lora_b` are added beside `weight`. Raises ValueError, and changes nothing,
+    for a target that no layer has (`gate` where no MLP is gated).
     """
     check_rank(rank, alpha)
     if has_lora(model):
-        raise ValueError("add_lora: the model has adapters already; merge them for good with absorb_lora first")
-    places = [
+        raise ValueError("add_lora: the model has adapters already; merge them permanently with merge_and_unload first")
+    candidates = [
         (parent, name, child) for parent in model.modules() for name, child in _linears(parent) if name in TARGETS
     ]
-    known = sorted({name for _, name, _ in places})  # not the head: the model reads its weight without calling it
+    known = sorted(
+        {name for _, name, _ in candidates}
+    )  # without the head: the model reads its weight without calling it
     for target in targets:
         if target not in known:
             raise ValueError(f"lora_target: no layer is called {target!r}; this model has {', '.join(known)}")
     if not targets:
-        raise ValueError(f"lora_target: names no layer; this model has {', '.join(known)}")
+        raise ValueError(f"lora_target: it names no layer; this model has {', '.join(known)}")
     for parameter in model.parameters():
         parameter.requires_grad = False
-    for parent, name, child in places:
+    for parent, name, child in candidates:
         if name in targets:
             setattr(parent, name, LoRALinear(child, rank, alpha, rng))
     return [name.removesuffix(f".{A}") for name, _ in model.named_parameters() if name.endswith(f".{A}")]
 
 
 def check_rank(rank: int, alpha: float) -> None:
-    """Raise ValueError for settings that no adapter can have."""
+    """Raise ValueError unless rank ≥ 1 and alpha is finite and above 0."""
     if rank < 1 or not (math.isfinite(alpha) and alpha > 0):
         raise ValueError(f"add_lora: rank must be at least 1 and alpha above 0, got {rank} and {alpha}")
 
@@ -145,54 +147,54 @@ def has_lora(model: Module) -> bool:
 
 
 def merge_lora(model: Module) -> None:
-    """Add every ΔW to its weight, for a while: it takes a second copy of those weights."""
+    """Add every ΔW to its weight, until `unmerge_lora`: this takes a second copy of these weights."""
     for layer in lora_layers(model):
         layer.merge()
 
 
 def unmerge_lora(model: Module) -> None:
-    """Put every weight back as it was, bit for bit."""
+    """Restore every weight, bit for bit."""
     for layer in lora_layers(model):
         layer.unmerge()
 
 
 @contextlib.contextmanager
 def merged(model: Module) -> Iterator[None]:
-    """Merge inside, as to write text with a model that is being trained; a model without adapters stays as it is."""
-    before = [layer for layer in lora_layers(model) if not layer.merged]
+    """Merge the adapters inside this context, for example to sample from a model in training; unmerge them at the end."""
+    unmerged = [layer for layer in lora_layers(model) if not layer.merged]
     try:
-        for layer in before:
+        for layer in unmerged:
             layer.merge()
         yield
     finally:
-        for layer in before:
+        for layer in unmerged:
             layer.unmerge()
 
 
-def absorb_lora(model: Module) -> None:
-    """Merge for good: ordinary layers take the places back, and nothing is left of the adapters."""
+def merge_and_unload(model: Module) -> None:
+    """Merge permanently: ordinary Linear layers replace those with adapters."""
     merge_lora(model)
     for parent in list(model.modules()):
         for name, layer in _linears(parent):
             if isinstance(layer, LoRALinear):
-                plain = Linear.__new__(Linear)
-                plain.weight, plain.bias, plain.training = layer.weight, layer.bias, layer.training
-                setattr(parent, name, plain)
+                linear = Linear.__new__(Linear)
+                linear.weight, linear.bias, linear.training = layer.weight, layer.bias, layer.training
+                setattr(parent, name, linear)
 
 
 def lora_state(model: Module) -> dict[str, np.ndarray]:
-    """Return the arrays of the adapters by name."""
+    """Return the adapters' arrays by name."""
     return {name: array for name, array in model.state_dict().items() if name.rpartition(".")[2] in (A, B)}
 
 
-def check_merged(model: Module, who: str) -> None:
-    """Raise ValueError where `who` reads the weights by itself, and would not see adapters that are not merged."""
+def check_merged(model: Module, caller: str) -> None:
+    """Raise ValueError, in the name of `caller`, for adapters that are not merged: it reads the weights directly."""
     if any(not layer.merged for layer in lora_layers(model)):
         raise ValueError(
-            f"{who}: the model has LoRA adapters that are not merged; call merge_lora(model) first, or absorb_lora(model)"
+            f"{caller}: the model has LoRA adapters that are not merged; call merge_lora or merge_and_unload first"
         )
 
 
 def _linears(parent: Module) -> Iterator[tuple[str, Linear]]:
-    """Yield the linear maps that are attributes of a module, as a copy: the caller may replace them."""
+    """Yield the attributes of a module that are Linear, from a copy: the caller may replace them."""
     yield from [(name, child) for name, child in vars(parent).items() if isinstance(child, Linear)]

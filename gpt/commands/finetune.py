@@ -1,31 +1,118 @@
-"""python -m gpt finetune: make a model useful, one file a task."""
+"""python -m gpt finetune: train a model further for a task, to classify, to answer, or to prefer."""
 
-import importlib
+import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from gpt.config import nearest
+from gpt.commands.arguments import Parser, add_flags, reader, take
+from gpt.config import ModelConfig, nearest
+from gpt.finetune.classifier import ClassifyTask
+from gpt.finetune.dpo import PreferTask
+from gpt.finetune.loss_mask import supports_colour
+from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
+from gpt.finetune.task import FinetuneTask, begin, resume
+from gpt.runs.supervise import supervise
 
-TASKS = {
-    "classify": "put texts into classes, learned from labelled ones",
+SUMMARIES = {
+    "classify": "assign texts to classes, learned from labelled examples",
     "instruct": "learn to answer, from instructions and conversations",
     "prefer": "learn which of two answers is preferred, by DPO",
 }
-
+TASKS: dict[str, FinetuneTask[Any, Any, Any]] = {
+    task.kind: task for task in (ClassifyTask(), InstructTask(), PreferTask())
+}
 HELP = (
     "usage: python -m gpt finetune TASK …\n\n"
-    + "\n".join(f"  {name:<10} {text}" for name, text in TASKS.items())
+    + "\n".join(f"  {name:<10} {text}" for name, text in SUMMARIES.items())
     + "\n\n`python -m gpt finetune TASK --help` explains each task.\n"
 )
+DESCRIPTIONS = {
+    "classify": """Learn to assign texts to classes: a linear head on a GPT's hidden state at the last token of a text.
+
+    python -m gpt finetune classify --data SMSSpamCollection.tsv --base random --balance
+    python -m gpt finetune classify --data reviews.csv --base runs/mine --lora-rank 8
+    python -m gpt classify RUN "a text"
+
+Columns called label and text are found by name, or named with --label-column and --text-column. Duplicates and empty texts
+are left out and counted. 70 % of each class are for training; 10 % decide which checkpoint is best and when to stop early;
+20 % test the best. They stay in the run's folder, as train.jsonl, val.jsonl and test.jsonl, beside scores.json.
+""",
+    "instruct": """Teach a model to answer, from instructions and conversations.
+
+    python -m gpt finetune instruct --data instructions.json --base runs/mine
+    python -m gpt finetune instruct --data instructions.json --base runs/mine --show-mask 2
+
+FILE is a JSON list, or has one JSON object a line, of these:
+    {"instruction": "Add the numbers.", "input": "2 and 3", "output": "5"}
+    {"messages": [{"role": "user", "content": "2 and 3?"}, {"role": "assistant", "content": "5"}]}
+The loss counts the responses alone. Some conversations are kept for the test: responses.jsonl has the model's answer to
+each. Then: python -m gpt chat RUN
+""",
+    "prefer": """Teach a model which of two answers is preferred, by DPO: without a reward model, and without sampling.
+
+    python -m gpt finetune prefer --data pairs.jsonl --base runs/answers
+
+FILE is a JSON list, or has one JSON object a line, of these:
+    {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "A trout."}
+    {"instruction": "Add the numbers.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
+The base should have learned to answer (finetune instruct). It is also the reference: its log-probabilities of all answers
+are computed once, before the first step, and stored in the run.
+""",
+}
+NEXT_STEPS = {
+    "classify": 'Try it: python -m gpt classify {run} "a text"',
+    "instruct": "Talk to it: python -m gpt chat {run}",
+    "prefer": "Talk to it: python -m gpt chat {run}",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
-    task, *rest = arguments
-    if task not in TASKS:
-        hint = nearest(task, list(TASKS))
-        print(f"gpt finetune: unknown task {task!r}{hint}; see python -m gpt finetune --help", file=sys.stderr)
+    name, *rest = arguments
+    if name not in TASKS:
+        hint = nearest(name, list(TASKS))
+        print(f"gpt finetune: unknown task {name!r}{hint}; see python -m gpt finetune --help", file=sys.stderr)
         return 2
-    return int(importlib.import_module(f"gpt.commands.finetune_{task}").main(rest))
+    task, args = TASKS[name], parse(name, rest)
+    if getattr(args, "show_mask", None) is not None:
+        check_show_mask(args)
+        show_masks(take(InstructConfig, args), args.show_mask, colour=supports_colour(sys.stdout))
+        return 0
+    if args.resume is not None and args.out is not None:
+        raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
+    flags = vars(args)
+    run, data = begin(task, args.out, flags) if args.resume is None else resume(task, args.resume, flags)
+    if not supervise(run, task.objective(run, data), f"finetune {name}"):
+        return 130
+    print(f"\nsaved in {run.folder}\n")
+    task.evaluate(run, data, flags)
+    print(f"\n{NEXT_STEPS[name].format(run=run.folder)}")
+    return 0
+
+
+def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the flags of a task."""
+    parser = Parser(prog=f"python -m gpt finetune {name}", description=DESCRIPTIONS[name])
+    parser.add_argument("--out", metavar="RUN", help="folder of the run (default runs/<date and time>)")
+    parser.add_argument("--resume", metavar="RUN", help="continue a run that was stopped, to the same result")
+    if name == "classify":
+        parser.add_argument("--plot", metavar="FILE", help="draw the confusion matrix as a picture; needs matplotlib")
+        add_flags(parser, TASKS[name].config_type, ModelConfig)
+        return parser.parse(arguments)
+    if name == "instruct":
+        parser.add_argument(
+            "--show-mask", metavar="N", type=reader(int, least=1),
+            help="show which tokens of N conversations are trained on, green or in [brackets], and stop",
+        )  # fmt: skip
+    add_flags(parser, TASKS[name].config_type)
+    return parser.parse(arguments)
+
+
+def check_show_mask(args: argparse.Namespace) -> None:
+    """Raise ValueError for the flags that --show-mask excludes."""
+    for flag in ("resume", "out"):
+        if getattr(args, flag) is not None:
+            raise ValueError(f"--show-mask starts from the flags and writes no folder; leave --{flag} out")

@@ -1,4 +1,4 @@
-"""python -m gpt merge: add LoRA adapters to the weights they were trained beside."""
+"""python -m gpt merge: merge LoRA adapters into the weights of their base."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,12 @@ from gpt.commands.arguments import Parser
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint, merge_checkpoint
 from gpt.runs.estimate import gigabytes
 
-DESCRIPTION = """Write a checkpoint with its LoRA adapters merged into the weights: an ordinary one, which needs no base.
+DESCRIPTION = """Merge the LoRA adapters of a checkpoint into the weights. The result needs no base.
 
     python -m gpt merge runs/mine --out merged.safetensors
     python -m gpt merge runs/mine --out merged.safetensors --base FILE     the base was moved
 
-It computes the same up to rounding, and cannot be trained on with --resume: for that, keep the run.
+The merged model computes the same up to rounding. It cannot be resumed: keep the run for that.
 """
 
 
@@ -21,11 +21,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="checkpoint to write")
     parser.add_argument("--base", metavar="FILE", help="where the base of the adapters is, if it has moved")
-    given = parser.parse(arguments)
-    out = Path(given.out)
+    args = parser.parse(arguments)
+    out = Path(args.out)
     if out.exists():
         raise ValueError(f"out: {out} is there already; choose another --out")
-    checkpoint = load_checkpoint(find_checkpoint(given.run), given.base)
+    checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
     merge_checkpoint(checkpoint, out)
     before, after = (gigabytes(path.stat().st_size) for path in (checkpoint.path, out))
     print(f"{checkpoint.path} ({before}) merged with its base: {out} ({after})")

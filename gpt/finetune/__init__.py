@@ -1,29 +1,21 @@
-"""Fine-tuning: a model that is there already is made useful. A map of the room, and what a new task needs.
+"""Fine-tuning: a trained model is trained further for a task. One loop, three tasks; read in this order.
 
-Which weights train        freeze.py  choose_trained(model, config, rng), freeze(model, how), trained_share(model)
-Adapters                   lora.py    add_lora, merge_lora, unmerge_lora, merged (a context), absorb_lora, lora_state
-The loop                   gpt/training.py  fit(model, optimizer, Objective(batch_of, loss_of, evaluate), config, log=…)
-A run and its folder       loop.py    begin_run, resume_run, open_base, resolve, draw_examples; gpt/runs/supervise.py
-What a checkpoint is for   gpt/runs/task.py  Task(kind, config, labels, template, lora, base, base_sha256)
-A classifier               rows.py → labelled.py (cleaned, balanced, split) → classifier.py → metrics.py
-Answering                  conversations.py → templates.py → targets.py (what is learned) → buckets.py (batches) →
-                           instruct.py, and answer.py, which asks a model as it was taught
-Preferring                 pairs.py (two answers to a prompt) → preference.py (DPO; the reference is computed once)
+trainable.py            the options that all tasks share, and which parameters are trained (adapters: gpt/lora.py)
+batching.py             which examples form a batch; buckets of similar length; padding
+task.py                 a task reads data, builds its model, names its objective and evaluates; begin and resume a run
 
-A task is an Objective and a command around it:
+classify                classification_data.py (labelled texts) → classifier.py (model and task) → metrics.py
+instruct                conversations.py → templates.py → loss_mask.py (which tokens are trained) → sft.py (task)
+                        chat.py generates answers with the same template
+prefer                  preference_data.py (two answers to a prompt) → dpo.py (loss, reference and task)
 
-    batch_of(step, micro) -> Batch(rows, n_targets)   rows share their first axis, where shards are cut
-    loss_of(model, *rows) -> Tensor                   a sum over the targets that count, never a mean
+A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. Its Objective:
+
+    batch_of(step, micro) -> Batch(rows, n_targets)   rows share their first axis, along which shards are cut
+    loss_of(model, *rows) -> Tensor                   a sum over the targets, never a mean
     evaluate() -> float                               a mean: mean_loss(model, batches, loss_of, shards=config.shards)
 
-    base = open_base(config.base)
-    config = resolve(config, n_examples, length)
-    task, files = Task("instruct", template=…), {"data.json": path}
-    run = begin_run(given.out, base.model(), config, base.tokenizer, task, files, base=base)
-    or    resume_run(given.resume, "instruct", InstructConfig, vars(given), lambda c: GPT(c.model_config, init=False))
-    if not supervise(run, objective, "finetune instruct"): return 130
-
-A model that a task builds around a GPT has it as its attribute `gpt`; the parameters outside of it are the task's head.
-Its checkpoint is opened with `load_checkpoint(path, given.base).model(Classifier(…))`, one of a GPT with `.model()`:
-adapters are merged, and `checkpoint.task` holds labels and template.
+A model built around a GPT has it as its attribute `gpt`; the parameters outside of it are the task's head. To open its
+checkpoint: `load_checkpoint(path, base).model(GPTClassifier(…))`; for a GPT: `.model()`. Adapters are then merged, and
+`checkpoint.task` holds labels and template.
 """

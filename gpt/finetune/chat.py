@@ -1,4 +1,4 @@
-"""Let a model answer: what it is asked is written with the template that it was trained with."""
+"""Generate answers: messages are written with the template that the model was trained with."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -15,34 +15,34 @@ from gpt.tokenizer import Tokenizer
 def answer(
     model: GPT, tokenizer: Tokenizer, template: Template, messages: Sequence[Message], config: SampleConfig
 ) -> Iterator[str]:
-    """Return the answer to messages, of which the user's comes last, in whole characters as they come.
+    """Return the answer to messages, the last of which is the user's, streamed as complete characters.
 
-    It ends where the model ends it, after max_new_tokens, or with the context: the question stays in sight to its end.
-    ValueError where the messages fill the context.
+    It ends with the model's end of a response, after max_new_tokens, or where the context is full: the question is never
+    cut off. Raises ValueError where the messages alone fill the context.
     """
     ids = encode(messages, template, tokenizer).tokens.tolist()
-    room = model.config.context_length + 1 - len(ids)  # the last token that is written need not be read
-    if room < 1:
+    max_tokens = model.config.context_length + 1 - len(ids)  # the last generated token is not an input
+    if max_tokens < 1:
         raise ValueError(
             f"the question has {len(ids):,} tokens, with its template, and the context {model.config.context_length:,}: "
             "no room for an answer; ask something shorter"
         )
-    config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, room))
+    config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, max_tokens))
     (text,) = write(model, tokenizer, ids, config, stop=[template.end] if template.end else ())
     return text
 
 
-def recent(
-    messages: Sequence[Message], template: Template, tokenizer: Tokenizer, most: int
+def truncate(
+    messages: Sequence[Message], template: Template, tokenizer: Tokenizer, max_tokens: int
 ) -> tuple[list[Message], int]:
-    """Return messages of at most `most` tokens, and how many turns had to be dropped for that.
+    """Drop the oldest turns until at most max_tokens remain; return the messages, and how many turns were dropped.
 
-    The oldest go first; what the system says stays, and so does the last question, whatever its length.
+    The system message and the last question stay, whatever their length.
     """
     system = [message for message in messages if message.role == SYSTEM]
     rest = [message for message in messages if message.role != SYSTEM]
-    dropped = 0
-    while len(rest) > 1 and len(encode([*system, *rest], template, tokenizer).tokens) > most:
+    n_dropped = 0
+    while len(rest) > 1 and len(encode([*system, *rest], template, tokenizer).tokens) > max_tokens:
         rest = rest[2:]
-        dropped += 1
-    return [*system, *rest], dropped
+        n_dropped += 1
+    return [*system, *rest], n_dropped

@@ -1,27 +1,40 @@
-"""GPTClassifier: what a GPT has understood of a text once it has read its last token, put into one of K classes."""
+"""A GPT as a classifier: a linear head on the hidden state of a text's last token gives logits of K classes."""
 
-from collections.abc import Sequence
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from gpt.config import nearest, option
-from gpt.finetune.config import FinetuneConfig
-from gpt.finetune.loop import in_batches
-from gpt.finetune.rows import Row, plural
+from gpt.config import ModelConfig, nearest, option
+from gpt.finetune.batching import batches_by_length, bucketed_batches, pad
+from gpt.finetune.classification_data import Row, Split, balance, count_labels, plural, read_labelled, read_rows, split
+from gpt.finetune.metrics import confusion_matrix, draw, report, scores
+from gpt.finetune.task import FinetuneTask, Start, known_fields, load_best, make_objective, open_base, resolve
+from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
-from gpt.tokenizer import CharTokenizer, Tokenizer
-from gpt.training import Batch, Objective, mean_loss
+from gpt.runs.estimate import count
+from gpt.runs.run import Run, run_file
+from gpt.runs.task import Task
+from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gpt.training import Batch, Objective
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
 from nanograd.op import no_grad
-from nanograd.seeds import DATA, generator
+from nanograd.runtime.files import write_text
+from nanograd.seeds import INIT, generator
 
-LONGEST = 256  # tokens: the most that a context chosen from the data has
-POOL = 16  # batches that are sorted by length together: the more, the less padding, and the less chance mixes them
+LONGEST_CONTEXT = 256  # tokens: the most that `choose_context` returns
+HEAD = 2  # with INIT, which the random base (nothing) and the adapters (1) have drawn from
+VOCABULARY = 512  # of a tokenizer trained on the training texts: they are few
+SCORES = "scores.json"
+FILES = {"train": "train.jsonl", "val": "val.jsonl", "test": "test.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -31,33 +44,35 @@ class ClassifyConfig(FinetuneConfig):
     data: str | None = option(None, "a .csv, .tsv or .jsonl of labels and texts")
     label_column: str | None = option(None, "column of the labels: its name or, without header, its number from 1")
     text_column: str | None = option(None, "column of the texts, likewise")
-    encoding: str = option("utf-8", "of the file; mixed reads lines that are not UTF-8 as latin-1, and counts them")
+    encoding: str | None = option(
+        None, "encoding of the file, detected if none; mixed reads lines that are not UTF-8 as latin-1, and counts them"
+    )
     balance: bool = option(False, "draw from each class only as many texts as the smallest has")
     split_seed: int | None = option(
-        None, "number that balance and split derive from; seed if none", least=0, below=2**32
+        None, "seed of balancing and splitting; the same as --seed if none", least=0, below=2**32
     )
     tokenizer: str = option("bpe", "of a random base: bpe or char, made from the training texts, or a saved one")
-    epochs: float | None = option(8.0, "times that each text is seen, if max_steps is not given", above=0)
+    epochs: float | None = option(8.0, "passes over the texts, unless max_steps is given", above=0)
     batch_size: int = option(32, "texts in a micro-batch", least=1)
     lr: float = option(1e-3, "highest learning rate", least=0)
     warmup_steps: int = option(20, "updates over which the learning rate rises", least=0)
-    patience: int | None = option(5, "stop after so many evaluations without a better one; never if none", least=1)
+    patience: int | None = option(5, "stop after this many evaluations without improvement; never if none", least=1)
 
 
 class GPTClassifier(Module):
-    """A GPT whose head gives K scores for a whole text (Radford et al. 2018, "Improving Language Understanding", 3.2).
+    """A GPT whose head gives K logits for a whole text (Radford et al. 2018, "Improving Language Understanding", 3.2).
 
-    Attention is causal: the last token alone has seen the text, so the head reads its features. Shorter texts of a batch
-    are filled up on the right, where no real token looks: what stands there changes nothing.
+    Attention is causal: only the last token has seen the whole text, so the head reads its hidden state. Shorter texts of
+    a batch are padded on the right, where no real token attends to the padding.
     """
 
     def __init__(self, gpt: GPT, n_classes: int, rng: np.random.Generator | None = None) -> None:
         self.gpt = gpt
         self.head = Linear(gpt.config.d_model, n_classes, rng=rng)
-        self.head.weight.copy_(0.02 * gpt.config.d_model**0.5 * self.head.weight.data)  # N(0, 0.02²), as the GPT's own
+        self.head.weight.copy_(0.02 * gpt.config.d_model**0.5 * self.head.weight.data)  # N(0, 0.02²), as in the GPT
 
     def forward(self, ids: np.ndarray, lengths: np.ndarray) -> Tensor:
-        """Return the logits (B, K) of texts ids (B, T), of which the first `lengths` (B,) tokens of each are real."""
+        """Return the logits (B, K) of texts with ids (B, T) and lengths (B,), padding excluded."""
         ids, lengths = np.asarray(ids), np.asarray(lengths)
         if lengths.shape != ids.shape[:1] or not ((1 <= lengths) & (lengths <= ids.shape[1])).all():
             raise ValueError(
@@ -69,12 +84,12 @@ class GPTClassifier(Module):
 
 @dataclass(frozen=True)
 class Texts:
-    """Encoded texts (N), their classes (N,) where they are known, and what encoding cost."""
+    """Encoded texts (N), their classes (N,), and what encoding lost. Without labels, all classes are 0."""
 
     ids: list[list[int]]
     classes: np.ndarray
-    cut: int = 0  # texts longer than the context, which lost their end
-    unknown: int = 0  # characters that the tokenizer does not have, left out
+    n_cut: int = 0  # texts longer than the context, which lost their end
+    n_unknown: int = 0  # characters left out because the tokenizer does not have them
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,51 +99,44 @@ class Texts:
         """Tokens of each text (N,)."""
         return np.array([len(ids) for ids in self.ids])
 
-    def batch(self, places: np.ndarray) -> Batch:
-        """Return some texts as ids (B, T), filled up on the right to the longest of them, lengths (B,), classes (B,)."""
-        lengths = np.array([len(self.ids[i]) for i in places])
-        ids = np.zeros((len(places), lengths.max()), np.int64)
-        for row, i in enumerate(places):
-            ids[row, : lengths[row]] = self.ids[i]
-        return Batch((ids, lengths, self.classes[places]), len(places))
-
-    def batches(self, batch_size: int) -> Sequence[Batch]:
-        """Return all texts in batches, sorted by length."""
-        return in_batches(len(self), batch_size, self.batch, np.argsort(self.lengths, kind="stable").tolist())
+    def batch(self, indices: np.ndarray) -> Batch:
+        """Return some texts as ids (B, T), padded on the right to the longest, lengths (B,) and classes (B,)."""
+        rows = [self.ids[i] for i in indices]
+        return Batch((pad(rows), np.array(list(map(len, rows))), self.classes[indices]), len(rows))
 
     def notes(self, context_length: int) -> list[str]:
-        """Say what encoding cost, in phrases."""
-        said = []
-        if self.cut:
-            said.append(f"{plural(self.cut, 'text')} cut to the context of {context_length} tokens, at the end")
-        if self.unknown:
-            said.append(f"{plural(self.unknown, 'character')} left out that the tokenizer does not have")
-        return said
+        """Return phrases that say what encoding lost."""
+        notes = []
+        if self.n_cut:
+            notes.append(f"{plural(self.n_cut, 'text')} cut to the context of {context_length} tokens, at the end")
+        if self.n_unknown:
+            notes.append(f"{plural(self.n_unknown, 'character')} left out that the tokenizer does not have")
+        return notes
 
 
 def encode_texts(tokenizer: Tokenizer, rows: Sequence[Row], labels: Sequence[str], context_length: int) -> Texts:
-    """Encode texts, and count what is lost: their ends, past the context, and characters the tokenizer does not have.
+    """Encode texts, and count what is lost: ends past the context, and characters that the tokenizer does not have.
 
-    An <|endoftext|> written in a text is text. The class of a row without label is 0. Raises ValueError, with the line,
-    for a label that is not among `labels`, and for a text of which nothing is left.
+    An <|endoftext|> written in a text is text. Raises ValueError, with the line, for a label that is not among `labels`,
+    and for a text of which nothing is left.
     """
-    numbers = {label: number for number, label in enumerate(labels)}
-    known = set(tokenizer.characters) if isinstance(tokenizer, CharTokenizer) else None
-    ids, classes, cut, unknown = [], [], 0, 0
+    class_of = {label: i for i, label in enumerate(labels)}
+    characters = set(tokenizer.characters) if isinstance(tokenizer, CharTokenizer) else None
+    ids, classes, n_cut, n_unknown = [], [], 0, 0
     for row in rows:
-        text = row.text if known is None else "".join(filter(known.__contains__, row.text))
-        unknown += len(row.text) - len(text)
+        text = row.text if characters is None else "".join(filter(characters.__contains__, row.text))
+        n_unknown += len(row.text) - len(text)
         tokens = tokenizer.encode_ordinary(text) if text.strip() else []
         if not tokens:
-            what = f"has no character that the tokenizer has: {row.text[:40]!r}" if row.text.strip() else "is empty"
-            raise ValueError(f"line {row.line}: the text {what}; take it out")
-        if row.label is not None and row.label not in numbers:
+            reason = f"has no character that the tokenizer has: {row.text[:40]!r}" if row.text.strip() else "is empty"
+            raise ValueError(f"line {row.line}: the text {reason}; take it out")
+        if row.label is not None and row.label not in class_of:
             hint = nearest(row.label, list(labels)) or f"; it knows {', '.join(labels)}"
             raise ValueError(f"line {row.line}: the classifier has no label {row.label!r}{hint}")
-        cut += len(tokens) > context_length
+        n_cut += len(tokens) > context_length
         ids.append(tokens[:context_length])
-        classes.append(0 if row.label is None else numbers[row.label])
-    return Texts(ids, np.array(classes, np.int64), cut, unknown)
+        classes.append(0 if row.label is None else class_of[row.label])
+    return Texts(ids, np.array(classes, np.int64), n_cut, n_unknown)
 
 
 def choose_context(lengths: Sequence[int]) -> int:
@@ -137,23 +145,7 @@ def choose_context(lengths: Sequence[int]) -> int:
     >>> choose_context([10] * 98 + [60, 2000])
     64
     """
-    return min(LONGEST, -(-sorted(lengths)[(99 * len(lengths) - 1) // 100] // 16) * 16)
-
-
-def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Return which texts (B,) each step of an epoch takes: every text once, with others about as long.
-
-    The order is drawn, cut into pools of 16 batches, and sorted by length inside each; then the batches are shuffled, so
-    that lengths come in no order. On the SMS collection, in batches of 32, padding falls from 50 % of the tokens to 8 %.
-    """
-    rng = generator(seed, DATA, epoch)
-    order = rng.permutation(len(lengths))
-    batches: list[np.ndarray] = []
-    for start in range(0, len(order), POOL * batch_size):
-        pool = order[start : start + POOL * batch_size]
-        pool = pool[np.argsort(lengths[pool], kind="stable")]
-        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    return min(LONGEST_CONTEXT, -(-sorted(lengths)[(99 * len(lengths) - 1) // 100] // 16) * 16)
 
 
 def text_loss(model: GPTClassifier, ids: np.ndarray, lengths: np.ndarray, classes: np.ndarray) -> Tensor:
@@ -161,37 +153,159 @@ def text_loss(model: GPTClassifier, ids: np.ndarray, lengths: np.ndarray, classe
     return ops.cross_entropy(model(ids, lengths), classes, reduction="sum")
 
 
-def classification(model: GPTClassifier, train: Texts, val: Texts, config: FinetuneConfig) -> Objective:
-    """Return the objective of a classifier: the labels of texts, in batches of about equal length."""
-    lengths = train.lengths
-
-    @lru_cache(maxsize=2)  # micro-batches of one step may lie in two epochs
-    def of_epoch(epoch: int) -> list[np.ndarray]:
-        return epoch_batches(lengths, config.batch_size, config.seed, epoch)
-
-    def batch_of(step: int, micro: int) -> Batch:
-        epoch, place = divmod(step * config.grad_accum_steps + micro, -(-len(train) // config.batch_size))
-        return train.batch(of_epoch(epoch)[place])
-
-    judge = partial(mean_loss, model, val.batches(config.batch_size), text_loss, shards=config.shards)
-    return Objective(batch_of, text_loss, judge)
-
-
-def load_classifier(checkpoint: Checkpoint) -> GPTClassifier:
-    """Return the classifier of a checkpoint, in evaluation mode; ValueError where it holds none."""
-    if checkpoint.task is None or checkpoint.kind != "classify":
-        raise ValueError(f"{checkpoint.path} is no classifier; make one with: python -m gpt finetune classify")
-    shape = GPT(checkpoint.model_config, init=False)
-    return checkpoint.model(GPTClassifier(shape, len(checkpoint.task.labels))).eval()
+def classification_objective(model: GPTClassifier, train: Texts, val: Texts, config: ClassifyConfig) -> Objective:
+    """Return the objective: the cross-entropy of the labels, in batches of texts of similar length."""
+    indices = bucketed_batches(train.lengths, config.batch_size, config.seed)
+    validation = [val.batch(batch) for batch in batches_by_length(val.lengths, config.batch_size)]
+    return make_objective(model, lambda number: train.batch(indices(number)), text_loss, validation, config)
 
 
 @no_grad()
 def probabilities(model: GPTClassifier, texts: Texts, batch_size: int = 64) -> np.ndarray:
     """Return the probability of each class for each text (N, K)."""
-    order = np.argsort(texts.lengths, kind="stable")
     p = np.empty((len(texts), model.head.weight.shape[0]), np.float32)
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        ids, lengths, _ = texts.batch(places).rows
-        p[places] = ops.softmax(model(ids, lengths)).data
+    for indices in batches_by_length(texts.lengths, batch_size):
+        ids, lengths, _ = texts.batch(indices).rows
+        p[indices] = ops.softmax(model(ids, lengths)).data
     return p
+
+
+def load_classifier(checkpoint: Checkpoint) -> GPTClassifier:
+    """Return the classifier of a checkpoint, in evaluation mode; ValueError where it holds none."""
+    if checkpoint.kind != ClassifyTask.kind:
+        raise ValueError(f"{checkpoint.path} is no classifier; make one with: python -m gpt finetune classify")
+    return checkpoint.model(empty_classifier(checkpoint)).eval()
+
+
+def empty_classifier(checkpoint: Checkpoint) -> GPTClassifier:
+    """Return a classifier of a checkpoint's shape, whose weights are to be loaded."""
+    assert checkpoint.task is not None
+    return GPTClassifier(GPT(checkpoint.model_config, init=False), len(checkpoint.task.labels))
+
+
+class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]):
+    """Learn to classify texts. The data is the encoded texts of "train", "val" and "test"."""
+
+    kind, config_type, unit = "classify", ClassifyConfig, "texts"
+
+    def start(
+        self, config: ClassifyConfig, flags: Mapping[str, Any]
+    ) -> Start[GPTClassifier, ClassifyConfig, dict[str, Texts]]:
+        shape = known_fields(ModelConfig, flags)
+        ModelConfig(**shape)  # reports invalid flags before any work is done
+        if config.base is None:
+            raise ValueError("base: give a model to begin from, --base RUN, or --base random")
+        base = None if config.base == "random" else open_base(config.base)
+        if base is not None:
+            check_flags(flags)
+        splits, labels = read_splits(config)
+        tokenizer = make_tokenizer(config.tokenizer, flags, splits.train) if base is None else base.tokenizer
+        lengths = [len(tokenizer.encode_ordinary(row.text)) for row in splits.train]
+        if base is None:
+            shape = {"context_length": choose_context(lengths), **shape, "vocab_size": tokenizer.vocab_size}
+            model_config = ModelConfig(**shape)
+            gpt = GPT(model_config, generator(config.seed, INIT))
+        else:
+            model_config = dataclasses.replace(
+                base.model_config, dropout=shape.get("dropout", base.model_config.dropout)
+            )
+            gpt = base.model(GPT(model_config, init=False))
+        print(
+            f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; a training text has up to "
+            f"{max(lengths):,}, the context is {model_config.context_length:,}"
+        )
+        print(f"model     {count(model_config):,} parameters, {'random' if base is None else f'from {base.path}'}")
+        config = resolve(config, len(lengths), sum(lengths) // len(lengths))
+        model = GPTClassifier(gpt, len(labels), generator(config.seed, INIT, HEAD))
+        rows = {name: getattr(splits, name) for name in FILES}
+        files = {file: partial(write_rows, rows[name]) for name, file in FILES.items()}
+        data = {
+            name: encode_split(name, rows[name], str(config.data), tokenizer, labels, model_config.context_length)
+            for name in FILES
+        }
+        return Start(model, config, tokenizer, Task(self.kind, labels=labels), files, base, data)
+
+    def empty_model(self, checkpoint: Checkpoint) -> GPTClassifier:
+        return empty_classifier(checkpoint)
+
+    def read(self, run: Run[GPTClassifier, ClassifyConfig]) -> dict[str, Texts]:
+        assert run.task is not None
+        data, context_length = {}, run.model.gpt.config.context_length
+        for name, file in FILES.items():
+            path = run_file(run.folder, file, run.position)
+            rows = read_rows(path, label_column="label", text_column="text").rows
+            data[name] = encode_split(name, rows, str(path), run.tokenizer, run.task.labels, context_length)
+        return data
+
+    def objective(self, run: Run[GPTClassifier, ClassifyConfig], data: dict[str, Texts]) -> Objective:
+        return classification_objective(run.model, data["train"], data["val"], run.config)
+
+    def evaluate(
+        self, run: Run[GPTClassifier, ClassifyConfig], data: dict[str, Texts], flags: Mapping[str, Any]
+    ) -> None:
+        """Print and write the scores of the best checkpoint on the test texts; draw the confusion matrix for --plot."""
+        assert run.task is not None
+        best, labels, test = load_best(run), run.task.labels, data["test"]
+        predicted = probabilities(load_classifier(best), test).argmax(axis=1)
+        confusion = confusion_matrix(test.classes, predicted, len(labels))
+        print(f"test      the best checkpoint, of step {best.position.step}, on texts that nothing else has seen\n")
+        print(report(confusion, labels))
+        result = {"step": best.position.step, **scores(confusion).to_dict(labels)}
+        result |= {"labels": labels, "confusion": confusion.tolist()}
+        write_text(run.folder / SCORES, json.dumps(result, indent=2) + "\n")
+        if flags.get("plot"):
+            draw(confusion, labels, flags["plot"])
+            print(f"\ndrawn: {flags['plot']}")
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Raise ValueError for a flag that the base decides; dropout is not one of its weights, and may change."""
+    decided = known_fields(ModelConfig, flags).keys() - {"dropout"} | flags.keys() & {"tokenizer"}
+    for name in flags:
+        if name in decided:
+            raise ValueError(f"{name}: the base decides it; leave --{name.replace('_', '-')} out, or use --base random")
+
+
+def read_splits(config: ClassifyConfig) -> tuple[Split, tuple[str, ...]]:
+    """Read, clean, balance and split the texts, and print what that did; return the splits and the labels."""
+    if config.data is None:
+        raise ValueError("data: give the labelled texts, --data FILE")
+    data = read_labelled(
+        config.data, label_column=config.label_column, text_column=config.text_column, encoding=config.encoding
+    )
+    print("; ".join([f"data      {Path(config.data).name}: {count_labels(data.rows)}", *data.notes]))
+    seed, rows = config.seed if config.split_seed is None else config.split_seed, data.rows
+    if config.balance:
+        rows = balance(rows, seed)
+        print(f"balanced  {count_labels(rows)}; {len(data.rows) - len(rows):,} texts not drawn")
+    splits = split(rows, seed)
+    print(f"split     {len(splits.train):,} to train on, {len(splits.val):,} to validate, {len(splits.test):,} to test")
+    return splits, data.labels
+
+
+def make_tokenizer(kind: str, flags: Mapping[str, Any], train: Sequence[Row]) -> Tokenizer:
+    """Train a tokenizer on the training texts alone, or load one."""
+    if kind == "char":
+        return CharTokenizer.train("".join(row.text for row in train))
+    if kind == "bpe":
+        return BPETokenizer.train(EOT.join(row.text for row in train), flags.get("vocab_size", VOCABULARY))
+    return load_tokenizer(kind)
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write labels and texts as JSONL."""
+    lines = [json.dumps({"label": row.label, "text": row.text}, ensure_ascii=False) for row in rows]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def encode_split(
+    name: str, rows: Sequence[Row], path: str, tokenizer: Tokenizer, labels: Sequence[str], context_length: int
+) -> Texts:
+    """Encode the texts of a split, and print what that lost."""
+    try:
+        texts = encode_texts(tokenizer, rows, labels, context_length)
+    except ValueError as error:
+        raise ValueError(f"{path}, {error}") from None
+    for note in texts.notes(context_length):
+        print(f"note      {name}: {note}")
+    return texts

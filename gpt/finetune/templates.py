@@ -1,8 +1,7 @@
-"""Templates: how a conversation is written as one text, of which a model learns the responses.
+"""Chat templates: how a conversation becomes one text, in which a model learns the responses.
 
-A template is data: a few strings, in which {content} stands for what is said. Two are built in; one of your own is a JSON
-file of the same fields. The template that a model was trained with is stored in its checkpoint, since `chat` must write
-what the model has learned to answer.
+A template is data: a few strings in which {content} stands for a message. Two are built in; your own is a JSON file with
+the same fields. A checkpoint stores the template that its model was trained with: `chat` must use the same.
 
     alpaca    Below is an instruction … ### Instruction: … ### Input: … ### Response: …   (Taori et al. 2023)
     chat      User: … Assistant: …                                                         a fifth of the tokens
@@ -24,35 +23,35 @@ CONTENT = "{content}"
 
 
 class Segment(NamedTuple):
-    """A part of a text; the model learns to write it where it is a response, and only reads it where not."""
+    """A piece of a text; the model learns to generate it if it is trainable (a response), else only reads it."""
 
     text: str
-    is_response: bool
+    trainable: bool
 
 
 @dataclass(frozen=True)
 class Template:
-    """The strings around what is said. `system`, `user` and `input` have {content} once, the others not."""
+    """The strings around messages. `system`, `user` and `input` have {content} once, the others do not."""
 
     name: str
-    user: str  # an instruction, or what the user says
-    reply: str  # what stands before every response
+    user: str  # an instruction, or a message of the user
+    reply: str  # precedes every response
     input: str = "{content}\n"  # Alpaca's input, after its instruction
-    system: str = "{content}\n"  # what the system says, before all
-    default_system: str = ""  # where it says nothing; none if empty
+    system: str = "{content}\n"  # the system message, at the beginning
+    default_system: str = ""  # for conversations without one; none if empty
     between: str = "\n"  # after a response that another message follows
-    end: str = ""  # a text that ends a response; if empty, the tokenizer's end of text
+    end: str = ""  # ends a response; if empty, the tokenizer's end of text does
 
     def __post_init__(self) -> None:
         for name, text in self.to_dict().items():
             if not isinstance(text, str):
                 raise ValueError(f"template: {name!r} must be a text, got {type(text).__name__}")
-            times = 1 if name in ("user", "input", "system") else 0
-            if text.count(CONTENT) != times:
-                rule = "have {content} once" if times else "not have {content}"
+            n_contents = 1 if name in ("user", "input", "system") else 0
+            if text.count(CONTENT) != n_contents:
+                rule = "have {content} once" if n_contents else "not have {content}"
                 raise ValueError(f"template: {name!r} must {rule}, got {text!r}")
         if not self.reply:
-            raise ValueError("template: 'reply' must not be empty: from it the model knows that it is to answer")
+            raise ValueError("template: 'reply' must not be empty: it tells the model to answer")
 
     def to_dict(self) -> dict[str, str]:
         """Return the fields as JSON's types."""
@@ -60,7 +59,7 @@ class Template:
 
     @classmethod
     def from_dict(cls, fields: Any) -> Self:
-        """Make one from `to_dict`; ValueError where a field is missing, or unknown, with the nearest name."""
+        """Make one from `to_dict`; ValueError for a missing field, or an unknown one, with the nearest name."""
         if not isinstance(fields, dict):
             raise ValueError(f"template: must be an object of texts, got {type(fields).__name__}")
         known = [field.name for field in dataclasses.fields(cls)]
@@ -75,12 +74,12 @@ class Template:
         return cls(**fields)
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
-        """Return the text of messages in segments: what the model reads, what it is to write, and so on in turn.
+        """Return the text of messages in segments, prompts and responses in turn.
 
-        After a message of the user, as after all of them where they end with one, comes what calls for a response.
+        A prompt ends with `reply`, also after the last message if that is the user's.
 
         >>> CHAT.render([Message("user", "2 + 3?"), Message("assistant", "5")])
-        [Segment(text='User: 2 + 3?\\nAssistant:\\n', is_response=False), Segment(text='5', is_response=True)]
+        [Segment(text='User: 2 + 3?\\nAssistant:\\n', trainable=False), Segment(text='5', trainable=True)]
         """
         segments: list[Segment] = []
         prompt = ""
@@ -116,9 +115,9 @@ TEMPLATES = {template.name: template for template in (ALPACA, CHAT)}
 
 
 def load_template(name: str | os.PathLike[str], *, end: str | None = None) -> Template:
-    """Return a template by its name, or from a JSON file; `end`, if given, takes the place of its own.
+    """Return a built-in template by name, or one from a JSON file; `end` replaces its own end.
 
-    ValueError where there is neither, or the file holds something else.
+    Raises ValueError where there is neither, or the file holds something else.
     """
     if (template := TEMPLATES.get(os.fspath(name))) is None:
         if not Path(name).is_file():

@@ -163,7 +163,9 @@ def save_checkpoint(
     fine-tuning are the task's.
     """
     if any(layer.merged for layer in lora_layers(model)):
-        raise ValueError("save_checkpoint: the model's adapters are merged; call unmerge_lora or absorb_lora first")
+        raise ValueError(
+            "save_checkpoint: the model's adapters are merged; call unmerge_lora or merge_and_unload first"
+        )
     state = model.state_dict()
     if task is not None and task.lora is not None and task.base:
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

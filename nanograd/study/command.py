@@ -1,4 +1,4 @@
-"""python -m nanograd study: an op's derivation, checked, with its numbers, as a page or as text."""
+"""python -m nanograd study: an op's derivation, checked, with its numbers, as a page, text, LaTeX or JSON."""
 
 import argparse
 import difflib
@@ -19,7 +19,7 @@ example, costs and mistakes. Without OP: the map, a GPT block whose boxes lead t
   python -m nanograd study --book                   writes book.html: all ops in one document, to be printed
 """
 FOLDER = "study"  # for the map, and the pages that it leads to
-FORMATS = ("html", "text")
+FORMATS = ("html", "text", "latex", "json")
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,31 +31,31 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; did you mean {near[0]}?" if near else f"{message}; see study --help")
 
 
-def main(argv: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Write one study; return 1 where a line of the derivation does not hold."""
     try:
-        arguments = parser().parse_args(list(argv))
+        given = parser().parse_args(list(arguments))
     except SystemExit:  # --help was printed
         return 0
-    name = arguments.op
+    name = given.op
     if name is not None and name not in OPS:
         near = difflib.get_close_matches(name, OPS, 1)
         hint = f"did you mean {near[0]}?" if near else f"ops are {', '.join(sorted(OPS))}"
         raise ValueError(f"there is no op {name}; {hint}")
-    if name is not None and arguments.book:
+    if name is not None and given.book:
         raise ValueError(f"--book is of all ops: leave out {name}, or leave out --book")
-    if name is None and (arguments.shape is not None or arguments.seed != 0):
+    if name is None and (given.shape is not None or given.seed != 0):
         raise ValueError("--shape and --seed are of one op's example: name an op")
     try:
-        if name is None and not arguments.book and arguments.format == "html" and arguments.out != "-":
-            write_all(arguments.out or FOLDER)
+        if name is None and not given.book and given.format == "html" and given.out != "-":
+            write_all(given.out or FOLDER)
             return 0
-        text, right = build(name, arguments.book, arguments.format, arguments.shape, arguments.seed)
+        text, right = build(name, given.book, given.format, given.shape, given.seed)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    default = f"{name or 'book'}.html" if arguments.format == "html" else "-"
-    deliver(text, arguments.out or default)
+    default = f"{name or 'book'}.html" if given.format == "html" else "-"
+    deliver(text, given.out or default)
     return 0 if right else 1
 
 
@@ -98,14 +98,21 @@ def build(name: str | None, book: bool, format: str, shape: tuple[int, ...] | No
     if format == "html":
         return _page(name, book, shape, seed), True
     if name is None and not book:
-        from nanograd.study.text import list_of_ops
+        return _without_op(format), True
+    from nanograd.study.facts import facts
 
-        return list_of_ops(), True
-    from nanograd.study.study_data import study_op
+    studies = [facts(each, shape, seed) for each in ([name] if name else sorted(OPS))]
+    right = all(each.right for each in studies)
+    if format == "latex":
+        from nanograd.study.latex import document
+
+        return document(studies), right
+    if format == "json":
+        from nanograd.study.data import to_json
+
+        return to_json(studies if book else studies[0]), right
     from nanograd.study.text import to_text_page
 
-    studies = [study_op(op, shape, seed) for op in ([name] if name else sorted(OPS))]
-    right = all(study.right for study in studies)
     return f"\n{'=' * 80}\n\n".join(map(to_text_page, studies)), right
 
 
@@ -117,12 +124,20 @@ def _page(
 
         return page(name, (2, 4) if shape is None else shape, seed, linked=linked)
     if book:
-        from nanograd.study.page import book as whole_book
+        from nanograd.study.book import book as whole
 
-        return whole_book()
+        return whole()
     from nanograd.study.map import map_page
 
     return map_page()
+
+
+def _without_op(format: str) -> str:
+    if format == "text":
+        from nanograd.study.text import list_of_ops
+
+        return list_of_ops()
+    raise ValueError(f"{format} is of one op or of all: name an op, or add --book; there are {', '.join(sorted(OPS))}")
 
 
 def deliver(text: str, out: str) -> None:

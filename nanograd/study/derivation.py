@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from nanograd.op import OPS
 from nanograd.ops._equations import EQUATION
-from nanograd.study.notation import Formula, parse, to_text
+from nanograd.study.formula import Formula, parse, to_text
 from nanograd.study.notation.tree import Infix, List, Phrase, Words
 
 SEPARATOR = "\n\n"  # between the paragraphs of a lead

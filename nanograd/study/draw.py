@@ -1,13 +1,10 @@
 """Numbers for worked examples: with two decimals, so that a person can write them down, and away from kinks."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 Shape = tuple[int, ...]
-Example = tuple[list[Any], dict[str, Any]]  # the arrays and options of one call
 
 
 class Draw:
@@ -49,50 +46,3 @@ class Draw:
         """Raise unless something holds of the shape."""
         if not holds:
             raise ValueError(f"example: {self.name} needs {meaning}, got shape {self.shape}")
-
-
-def normal(**options: Any) -> Callable[[Draw], Example]:
-    """One array of normal numbers."""
-    return lambda d: ([d.normal(*d.shape)], dict(options))
-
-
-def positive() -> Callable[[Draw], Example]:
-    """One array of positive numbers."""
-    return lambda d: ([d.positive(*d.shape)], {})
-
-
-def apart(**options: Any) -> Callable[[Draw], Example]:
-    """One array without ties, whose entries keep away from zero."""
-    return lambda d: ([d.apart(*d.shape)], dict(options))
-
-
-def row_operand(d: Draw) -> Example:
-    """Two operands, the second of which is broadcast to every row of the first."""
-    return [d.normal(*d.shape), d.normal(*d.shape[-1:])], {}
-
-
-def along_axis(**options: Any) -> Callable[[Draw], Example]:
-    """One array and an axis, the last."""
-    return lambda d: ([d.normal(*d.axes(1, "an axis"))], {"axis": -1, **options})
-
-
-def features(parameters: int) -> Callable[[Draw], Example]:
-    """One array of tokens, and a vector a parameter with one number a feature."""
-
-    def draw(d: Draw) -> Example:
-        d.axes(1, "an axis, the features")
-        return [d.normal(*d.shape), *(d.normal(d.shape[-1]) for _ in range(parameters))], {}
-
-    return draw
-
-
-def picked(*, values: bool) -> Callable[[Draw], Example]:
-    """One array, three positions a row of which two are the same, and for a scatter the values that go there."""
-
-    def draw(d: Draw) -> Example:
-        shape = (*d.axes(1, "an axis")[:-1], 3)
-        order = np.argsort(d.rng.random(d.shape), axis=-1)  # of each row, in which all positions differ
-        indices = np.take(order, (0, 1 % d.shape[-1], 0), axis=-1)
-        return [d.normal(*d.shape), indices, *([d.normal(*shape)] if values else [])], {"axis": -1}
-
-    return draw

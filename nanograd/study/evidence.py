@@ -6,23 +6,26 @@ from nanograd.check.cases.case import Make, case, exactly, none
 from nanograd.check.cost import cost
 from nanograd.check.numeric import finite_differences
 from nanograd.inspect.player.html import clean, heatmap
-from nanograd.study import step_size_plot
+from nanograd.study import curve
+from nanograd.study.code import listing
 from nanograd.study.drills import DRILLS
-from nanograd.study.markup import code, error, index, inline, listing, rows, table
 from nanograd.study.mistakes import RIGHT, Compared, Mistake, blind_spot
-from nanograd.study.worked_example import Saved, WorkedExample, saved_arrays
+from nanograd.study.prose import code, inline
+from nanograd.study.saving import Saved, saved_by
+from nanograd.study.tables import error, index, rows, table
+from nanograd.study.worked import Worked
 
 SIDE = 16  # rows and columns of a Jacobian that are shown
 TOKENS, FEATURES = 2048, 512  # of a training step, for a sense of size
 
 
-def jacobian_section(worked: WorkedExample) -> str:
+def jacobian(worked: Worked) -> str:
     """Show the whole matrix of slopes beside what backward does without it."""
-    i = worked.differentiated[0]
+    i = worked.wanted[0]
     name, x, right = worked.names[i], worked.arrays[i], worked.gradients[i]
     dense = np.zeros((worked.y.size, x.size))
-    target = worked.target()
-    back = target.run(target.inputs)[1]
+    subject = worked.subject()
+    back = subject.run(subject.inputs)[1]
     for row, basis in zip(dense, np.eye(worked.y.size), strict=True):
         row[...] = np.asarray(back(basis.reshape(worked.y.shape))[i]).reshape(-1)
     product = (worked.dy.reshape(-1) @ dense).reshape(x.shape)
@@ -48,22 +51,22 @@ def jacobian_section(worked: WorkedExample) -> str:
     return f'<p>{clean(said)}</p><div class="beside">{heat}<div>{both}{check}</div></div>'
 
 
-def differences_section(worked: WorkedExample) -> str:
+def differences(worked: Worked) -> str:
     """Show analytic, numeric and error of each gradient, and the error over the step size for the first."""
-    target = worked.target()
+    subject = worked.subject()
     parts = []
-    for i in worked.differentiated:
-        x, right, name = target.inputs[i], worked.gradients[i], worked.names[i]
-        numeric = finite_differences(lambda: np.vdot(worked.dy, target.value(target.inputs)), x)
+    for i in worked.wanted:
+        x, right, name = subject.inputs[i], worked.gradients[i], worked.names[i]
+        numeric = finite_differences(lambda: np.vdot(worked.dy, subject.value(subject.inputs)), x)
         maps = [("analytic", right), ("numeric", numeric), ("error", right - numeric)]
         parts.append(f'<div class="maps">{"".join(_map(f"d{name}, {what}", a) for what, a in maps)}</div>')
-    steps = step_size_plot.step_errors(worked, worked.differentiated[0])
-    name = clean(worked.names[worked.differentiated[0]])
+    steps = curve.step_errors(worked, worked.wanted[0])
+    name = clean(worked.names[worked.wanted[0]])
     return (
         "<p>Analytic is what backward says; numeric are slopes of ⟨dy, y⟩ by central differences at three steps, "
         "extrapolated to step 0 (Richardson), which know nothing of the derivation.</p>"
-        f"{''.join(parts)}<h3>The V-curve of d{name}</h3><p>{clean(step_size_plot.describe(steps))}</p>"
-        f'<div class="beside">{step_size_plot.svg(steps)}{step_size_plot.table(steps)}</div>'
+        f"{''.join(parts)}<h3>The V-curve of d{name}</h3><p>{clean(curve.said(steps))}</p>"
+        f'<div class="beside">{curve.svg(steps)}{curve.table(steps)}</div>'
     )
 
 
@@ -73,7 +76,7 @@ def _map(caption: str, a: np.ndarray) -> str:
     return heatmap(caption, flat, names, [str(j) for j in range(flat.shape[1])])
 
 
-def mistakes_section(name: str, found: list[Mistake]) -> str:
+def the_mistakes(name: str, found: list[Mistake]) -> str:
     """List the mistakes of an op with their numbers, and show one that a uniform cotangent does not see."""
     body = [
         [
@@ -152,12 +155,12 @@ def _readable(a: np.ndarray) -> np.ndarray:
     return np.round(np.asarray(a, np.float64), 9)
 
 
-def cost_section(worked: WorkedExample) -> str:
+def the_cost(worked: Worked) -> str:
     """Tell FLOPs and bytes at the example, and what is saved for which statement."""
     makes: list[Make] = [none() if a is None else exactly(a) for a in worked.arrays]
     counted = cost(worked.op, case("the example", *makes, **worked.options))
     arrays, y = 4 * sum(np.size(a) for a in worked.arrays if a is not None), 4 * worked.y.size
-    gradients = 4 * sum(worked.arrays[i].size for i in worked.differentiated)
+    gradients = 4 * sum(worked.arrays[i].size for i in worked.wanted)
     body = [
         [which, str(flops), str(read), str(written), f"{flops / max(1, read + written):.2g}"]
         for which, flops, read, written in (
@@ -165,7 +168,7 @@ def cost_section(worked: WorkedExample) -> str:
             ("backward", counted.backward, y + counted.saved, gradients),
         )
     ]
-    kept = saved_arrays(worked)
+    kept = saved_by(worked)
     lines = [[code(each.name), _what(each), clean(each.source), _used(each)] for each in kept]
     lost = [
         code(name)
@@ -193,7 +196,7 @@ def _used(each: Saved) -> str:
     return "<br>".join(map(code, each.used)) or "nothing at this example"
 
 
-def code_section(worked: WorkedExample) -> str:
+def the_code(worked: Worked) -> str:
     """Return the readable pair, and the fast one beside it."""
     op = worked.op
     readable = "".join(map(listing, op.pair))

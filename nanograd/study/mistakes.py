@@ -15,10 +15,10 @@ from nanograd.check.target import Target
 from nanograd.study.drills import DRILLS
 from nanograd.study.drills.drill import Drill, plant
 from nanograd.study.drills.grade import grade
-from nanograd.study.worked_example import WorkedExample
+from nanograd.study.worked import Worked
 
 RIGHT = TOLERANCE[np.dtype(np.float64)]  # an error of at most so much is none
-GENERIC = ("1 % too much", "a mean for each", "all zeros", "a sign", "a changed number", "dy passed on")  # of any op
+DULL = ("1 % too much", "a mean for each", "all zeros", "a sign", "a changed number", "dy passed on")  # of any op
 RETURNED = (
     (" * 0", "all zeros", "nothing goes back"),
     ("1.01", "1 % too much", "every entry is 1 % too large"),
@@ -55,11 +55,11 @@ class Mistake:
         return bool(self.uniform and self.random and self.uniform.error <= RIGHT < self.random.error)
 
 
-def mistakes(worked: WorkedExample) -> list[Mistake]:
+def mistakes(worked: Worked) -> list[Mistake]:
     """List the mistakes of an op that its drill names, or else those that its code allows and that tell most."""
     drill = DRILLS.get(worked.op.name)
     found = _named(drill) if drill else _planted(worked)
-    return found if any(each.hides and each.name not in GENERIC for each in found) else [*found, _dy_forgotten(worked)]
+    return found if any(each.hides and each.name not in DULL for each in found) else [*found, _unweighed(worked)]
 
 
 def blind_spot(found: Sequence[Mistake]) -> Mistake | None:
@@ -68,7 +68,7 @@ def blind_spot(found: Sequence[Mistake]) -> Mistake | None:
     There is none where every gradient is 0 whatever dy is, as that of the softmax of a single number.
     """
     hidden = [each for each in found if each.hides]
-    return next((each for each in hidden if each.name not in GENERIC), hidden[0] if hidden else None)
+    return next((each for each in hidden if each.name not in DULL), hidden[0] if hidden else None)
 
 
 def _named(drill: Drill) -> list[Mistake]:
@@ -84,7 +84,7 @@ def _named(drill: Drill) -> list[Mistake]:
     return found
 
 
-def _planted(worked: WorkedExample) -> list[Mistake]:
+def _planted(worked: Worked) -> list[Mistake]:
     """List mutants that the code of a backward allows and that give wrong numbers, each outcome once."""
     right = _Right(worked.op.pair, worked.arrays, worked.options)
     found: list[tuple[Mistake, Callable[..., Any]]] = []
@@ -98,18 +98,18 @@ def _planted(worked: WorkedExample) -> list[Mistake]:
             outcomes.add(outcome)
             name, wrong, change = describe(text)
             found.append((Mistake(name, wrong, change, worked.names, uniform, random, ""), backward))
-    found.sort(key=lambda each: each[0].name in GENERIC)
+    found.sort(key=lambda each: each[0].name in DULL)
     hidden = [each for each in found if each[0].hides][:SHOWN]
     seen = [each for each in found if not each[0].hides][:SHOWN]
     return [replace(each, caught=_case(worked, backward)) for each, backward in (*hidden, *seen)]
 
 
-def _case(worked: WorkedExample, backward: Callable[..., Any]) -> str:
+def _case(worked: Worked, backward: Callable[..., Any]) -> str:
     label = catching_case(worked.op, backward)
     return f"gradcheck, Case “{label}”" if label else "no Case"
 
 
-def _dy_forgotten(worked: WorkedExample) -> Mistake:
+def _unweighed(worked: Worked) -> Mistake:
     """Return the mistake that every op allows: to pull back ones, whatever dy is."""
     op, right = worked.op, _Right(worked.op.pair, worked.arrays, worked.options)
 
@@ -130,13 +130,13 @@ class _Right:
 
     def __init__(self, pair: tuple[Any, Any], arrays: Sequence[Any], options: dict[str, Any]) -> None:
         self.forward, self.arrays, self.options = pair[0], arrays, options
-        target = Target((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
-        self.needs = target.needs
-        y = target.value(target.inputs)
+        subject = Target((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
+        self.needs = subject.needs
+        y = subject.value(subject.inputs)
         self.cotangents = [np.ones(y.shape), np.asarray(np.random.default_rng(1).standard_normal(y.shape).round(2))]
         slopes = [
-            finite_differences(lambda: target.value(target.inputs), x) if need else None
-            for x, need in zip(target.inputs, target.needs, strict=True)
+            finite_differences(lambda: subject.value(subject.inputs), x) if need else None
+            for x, need in zip(subject.inputs, subject.needs, strict=True)
         ]
         self.right = [
             tuple(None if s is None else np.tensordot(dy, s, axes=dy.ndim) for s in slopes) for dy in self.cotangents
@@ -147,11 +147,11 @@ class _Right:
         return self._compare(backward, 0), self._compare(backward, 1)
 
     def _compare(self, backward: Callable[..., Any], which: int) -> Compared | None:
-        target = Target((self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64))
+        subject = Target((self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64))
         dy, right = self.cotangents[which], self.right[which]
         try:
             with np.errstate(all="ignore"):
-                got = tuple(target.run(target.inputs)[1](dy.copy()))
+                got = tuple(subject.run(subject.inputs)[1](dy.copy()))
                 error = max((_error(a, b) for a, b in zip(got, right, strict=True) if b is not None), default=0.0)
         except Exception:  # whatever a mutant raises
             return None

@@ -1,4 +1,4 @@
-"""The page of an op, one file without network; and the book, every op one after the other in one document."""
+"""The page of an op: its backward, derived, checked, worked, broken and paid for; one file, without network."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,11 +6,9 @@ from typing import NamedTuple
 from nanograd.inspect.player.html import clean, document, resource
 from nanograd.op import OPS
 from nanograd.study import evidence, sections
-from nanograd.study.map import drawing, table_of_ops
-from nanograd.study.markup import inline
-from nanograd.study.reasons import about, families
-from nanograd.study.study_data import study_op
-from nanograd.study.worked_example import run_example
+from nanograd.study.facts import facts
+from nanograd.study.paper import paper
+from nanograd.study.worked import work
 
 
 class Section(NamedTuple):
@@ -28,10 +26,10 @@ def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0, *, li
 
     Raises ValueError where there is no such op, or it cannot take the shape.
     """
-    parts = page_sections(name, shape, seed)
+    parts = parts_of(name, shape, seed)
     contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
     crumbs = (
-        _crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
+        _around(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
     )
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
@@ -41,14 +39,14 @@ def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0, *, li
 <div class="page">
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
-{to_html(parts)}
+{body_of(parts)}
 </main>
 </div>"""
     style = resource(__package__, "study.css")
     return document(f"{name}: backward by hand", body, style=style, script=resource(__package__, "study.js"))
 
 
-def _crumbs(name: str) -> str:
+def _around(name: str) -> str:
     """Return the links to the map and to the ops before and after this one."""
     order = sorted(OPS)
     at = order.index(name)
@@ -58,77 +56,30 @@ def _crumbs(name: str) -> str:
     return " · ".join(around)
 
 
-def page_sections(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bool = False) -> list[Section]:
+def parts_of(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bool = False) -> list[Section]:
     """Return the sections of an op; printed, as one of many in a book: with its name in every id, and without controls."""
-    known = study_op(name, shape, seed)
+    known = facts(name, shape, seed)
     worked, place = known.worked, f"{name}-" if printed else ""
     return [
         Section(f"{place}{id}", title, text)
         for id, title, text in (
-            ("forward", "Forward", sections.forward_section(known)),
-            ("derivation", "Derivation", sections.derivation_section(known)),
-            ("example", "Worked example", sections.example_section(known, printed=printed)),
-            ("jacobian", "Jacobian and shortcut", evidence.jacobian_section(worked)),
-            ("differences", "Finite differences", evidence.differences_section(worked)),
-            ("mistakes", "Mistakes", evidence.mistakes_section(name, known.mistakes)),
-            ("cost", "Cost, and what is saved", evidence.cost_section(worked)),
-            ("code", "Code", evidence.code_section(worked)),
-            (
-                "paper",
-                "Paper drill",
-                sections.worksheet_section(run_example(name, shape, seed + 1), place, printed=printed),
-            ),
+            ("forward", "Forward", sections.forward(known)),
+            ("derivation", "Derivation", sections.the_derivation(known)),
+            ("example", "Worked example", sections.example(known, printed=printed)),
+            ("jacobian", "Jacobian and shortcut", evidence.jacobian(worked)),
+            ("differences", "Finite differences", evidence.differences(worked)),
+            ("mistakes", "Mistakes", evidence.the_mistakes(name, known.mistakes)),
+            ("cost", "Cost, and what is saved", evidence.the_cost(worked)),
+            ("code", "Code", evidence.the_code(worked)),
+            ("paper", "Paper drill", paper(work(name, shape, seed + 1), place, printed=printed)),
         )
     ]
 
 
-def to_html(parts: Sequence[Section], level: int = 2) -> str:
+def body_of(parts: Sequence[Section], level: int = 2) -> str:
     """Return sections as HTML."""
     return "\n".join(
         f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h">'
         f'<h{level} id="{part.id}-h">{part.title}</h{level}>{part.body}</section>'
         for part in parts
     )
-
-
-TITLE = "Every backward pass, by hand"
-
-
-def book(names: list[str] | None = None, seed: int = 0) -> str:
-    """Return the whole as one printable document: contents, the block of a GPT, and a chapter an op.
-
-    names leaves the others out.
-    """
-    chosen = {family: [each for each in ops if names is None or each in names] for family, ops in families().items()}
-    order = [name for ops in chosen.values() for name in ops]
-    contents = "".join(
-        f'<h3 class="family">{inline(about(family))}</h3><ul class="toc">{"".join(map(_entry, ops))}</ul>'
-        for family, ops in chosen.items()
-        if ops
-    )
-
-    def link(name: str) -> str:
-        return f"#{name}" if name in order else "#contents"
-
-    chapters = "\n".join(_chapter(name, seed) for name in order)
-    body = f"""<header>
-<h1>{TITLE}</h1>
-<p>{len(order)} of {len(OPS)} ops. Every numbered line was put to numbers and held against its neighbour.</p>
-</header>
-<main>
-<section class="card" id="contents" aria-labelledby="contents-h"><h2 id="contents-h">Contents</h2>{contents}</section>
-<section class="card chapter" aria-labelledby="map-h"><h2 id="map-h">A GPT, and all ops</h2>
-{drawing(link)}{table_of_ops(link)}</section>
-{chapters}
-</main>"""
-    return document(TITLE, body, style=resource(__package__, "study.css"))
-
-
-def _entry(name: str) -> str:
-    return f'<li><a href="#{name}"><code>{name}</code></a></li>'
-
-
-def _chapter(name: str, seed: int) -> str:
-    parts = to_html(page_sections(name, None, seed, printed=True), level=3)
-    title = f'<h2 id="{name}-h"><code>{name}</code></h2>'
-    return f'<article class="chapter" id="{name}" aria-labelledby="{name}-h">{title}{parts}</article>'

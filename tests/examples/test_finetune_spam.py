@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import gpt
-from gpt.finetune.rows import read_rows
+from gpt.finetune.classification_data import read_rows
 
 
 def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

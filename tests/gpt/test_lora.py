@@ -1,4 +1,4 @@
-"""LoRA: a detour by hand, what trains, what is saved, merging, and a base that went missing."""
+"""LoRA: a low-rank update by hand, which parameters train and are saved, merging, and a missing base."""
 
 import dataclasses
 import shutil
@@ -13,10 +13,10 @@ from gpt.generation.decoder import Decoder
 from gpt.lora import (
     LoRALinear,
     LoRASettings,
-    absorb_lora,
     add_lora,
     has_lora,
     lora_state,
+    merge_and_unload,
     merge_lora,
     merged,
     unmerge_lora,
@@ -43,7 +43,7 @@ SETTINGS = LoRASettings(2, 6.0, ("w_qkv", "out_proj"))
 
 
 class Classifier(Module):
-    """A GPT with something built around it, as a task does."""
+    """A GPT with a task head."""
 
     def __init__(self, config: ModelConfig) -> None:
         self.gpt = GPT(config, np.random.default_rng(0))
@@ -55,7 +55,7 @@ def fresh(config: ModelConfig = PLAIN) -> GPT:
 
 
 def tuned(config: ModelConfig = PLAIN, targets: tuple[str, ...] = SETTINGS.targets) -> GPT:
-    """Return a model whose adapters do something: B is large enough to be seen."""
+    """Return a model whose adapters change its logits: B is not 0."""
     model, rng = fresh(config), np.random.default_rng(2)
     add_lora(model, 2, 6.0, targets, rng)
     for name, array in lora_state(model).items():
@@ -68,17 +68,17 @@ def tuned(config: ModelConfig = PLAIN, targets: tuple[str, ...] = SETTINGS.targe
 
 
 def hand_layer() -> LoRALinear:
-    inner = Linear(2, 2)
-    inner.weight.copy_(np.array([[1, 2], [3, 4]], np.float32))
-    assert inner.bias is not None
-    inner.bias.copy_(np.array([10, 20], np.float32))
-    layer = LoRALinear(inner, 1, 3.0, np.random.default_rng(0))
+    linear = Linear(2, 2)
+    linear.weight.copy_(np.array([[1, 2], [3, 4]], np.float32))
+    assert linear.bias is not None
+    linear.bias.copy_(np.array([10, 20], np.float32))
+    layer = LoRALinear(linear, 1, 3.0, np.random.default_rng(0))
     layer.lora_a.copy_(np.array([[1, -1]], np.float32))
     layer.lora_b.copy_(np.array([[2], [0.5]], np.float32))
     return layer
 
 
-def test_a_detour_by_hand() -> None:
+def test_a_low_rank_update_by_hand() -> None:
     """x = (5, 1): W x + b = (17, 39); A x = 4, times alpha/r = 3 is 12, and B 12 = (24, 6)."""
     layer = hand_layer()
     assert layer(Tensor(np.array([[5, 1]], np.float32))).data.tolist() == [[41, 45]]
@@ -88,9 +88,9 @@ def test_a_detour_by_hand() -> None:
 
 
 def test_the_scale_is_alpha_over_rank() -> None:
-    inner = Linear(4, 4, rng=np.random.default_rng(0))
-    assert LoRALinear(inner, 8, 16.0, np.random.default_rng(0)).scale == 2
-    assert LoRALinear(inner, 4, 2.0, np.random.default_rng(0)).scale == 0.5
+    linear = Linear(4, 4, rng=np.random.default_rng(0))
+    assert LoRALinear(linear, 8, 16.0, np.random.default_rng(0)).scale == 2
+    assert LoRALinear(linear, 4, 2.0, np.random.default_rng(0)).scale == 0.5
 
 
 def test_the_gradient_of_a_layer_is_that_of_finite_differences() -> None:
@@ -98,7 +98,7 @@ def test_the_gradient_of_a_layer_is_that_of_finite_differences() -> None:
     rng = np.random.default_rng(3)
 
     def forward(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        layer.lora_a, layer.lora_b = a, b  # type: ignore[assignment] - gradcheck brings tensors of its own
+        layer.lora_a, layer.lora_b = a, b  # type: ignore[assignment] - gradcheck passes its own tensors
         return layer(x)
 
     gradcheck(forward, *(rng.standard_normal(shape) for shape in ((3, 5), (2, 5), (4, 2))))
@@ -123,7 +123,7 @@ def test_a_frozen_weight_gets_no_gradient() -> None:
 
 
 @FAMILIES
-def test_it_starts_as_the_base_exactly(config: ModelConfig) -> None:
+def test_a_new_adapter_changes_no_logit(config: ModelConfig) -> None:
     base, model = fresh(config), fresh(config)
     targets = (*sorted(ALL), "gate") if config.mlp == "gated" else tuple(sorted(ALL))
     names = add_lora(model, 2, 4.0, targets, np.random.default_rng(1))
@@ -134,12 +134,12 @@ def test_it_starts_as_the_base_exactly(config: ModelConfig) -> None:
 
 
 @FAMILIES
-def test_names_of_the_base_stay_and_only_adapters_train(config: ModelConfig) -> None:
+def test_names_of_the_base_stay_and_adapters_alone_train(config: ModelConfig) -> None:
     model, base = tuned(config), fresh(config)
     own = [name for name in model.state_dict() if ".lora_" not in name]
     assert own == list(base.state_dict())
     assert set(lora_state(model)) == {
-        f"blocks.{i}.attn.{place}.lora_{ab}" for i in range(2) for place in ("w_qkv", "out_proj") for ab in "ab"
+        f"blocks.{i}.attn.{layer}.lora_{ab}" for i in range(2) for layer in ("w_qkv", "out_proj") for ab in "ab"
     }
     before = {name: array.copy() for name, array in model.state_dict().items()}
     optimizer = AdamW(model.named_parameters(), 0.1, weight_decay=0.5)
@@ -154,27 +154,27 @@ def test_names_of_the_base_stay_and_only_adapters_train(config: ModelConfig) -> 
 def test_merged_and_unmerged_logits_agree(config: ModelConfig) -> None:
     targets = ("w_qkv", "out_proj", "up", "down", "gate") if config.mlp == "gated" else SETTINGS.targets
     model = tuned(config, targets).eval()
-    apart = model(IDS).data
-    assert np.abs(apart - fresh(config)(IDS).data).max() > 0.01  # the adapters do something
+    unmerged = model(IDS).data
+    assert np.abs(unmerged - fresh(config)(IDS).data).max() > 0.01  # the adapters change the logits
     before = {name: array.copy() for name, array in model.state_dict().items()}
     merge_lora(model)
-    assert np.abs(model(IDS).data - apart).max() <= 1e-6
+    assert np.abs(model(IDS).data - unmerged).max() <= 1e-6
     merge_lora(model)  # a second time adds nothing
-    assert np.abs(model(IDS).data - apart).max() <= 1e-6
+    assert np.abs(model(IDS).data - unmerged).max() <= 1e-6
     unmerge_lora(model)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
-    np.testing.assert_array_equal(model(IDS).data, apart)
+    np.testing.assert_array_equal(model(IDS).data, unmerged)
 
 
-def test_merging_in_double_precision_leaves_rounding_alone() -> None:
+def test_merging_in_float64_changes_rounding_only() -> None:
     model = tuned(MODERN).astype(np.float64)
-    apart = model(IDS).data
+    unmerged = model(IDS).data
     merge_lora(model)
-    assert np.abs(model(IDS).data - apart).max() <= 1e-13 * np.abs(apart).max()
+    assert np.abs(model(IDS).data - unmerged).max() <= 1e-13 * np.abs(unmerged).max()
 
 
-def test_a_weight_that_subtraction_would_not_bring_back() -> None:
+def test_unmerge_restores_a_weight_that_subtraction_would_not() -> None:
     layer = hand_layer()
     layer.weight.copy_(np.array([[1e-8, 2], [3, 4]], np.float32))  # vanishes beside ΔW
     before = layer.weight.data.copy()
@@ -183,7 +183,7 @@ def test_a_weight_that_subtraction_would_not_bring_back() -> None:
     np.testing.assert_array_equal(layer.weight.data, before)
 
 
-def test_merged_is_for_a_while_even_after_an_error() -> None:
+def test_merged_ends_with_its_context_even_after_an_error() -> None:
     model = tuned()
     before = {name: array.copy() for name, array in model.state_dict().items()}
     weight = model.blocks[0].attn.w_qkv.weight
@@ -202,18 +202,18 @@ def test_merged_is_for_a_while_even_after_an_error() -> None:
 
 
 @FAMILIES
-def test_absorbed_it_is_an_ordinary_model(config: ModelConfig) -> None:
+def test_merge_and_unload_leaves_an_ordinary_model(config: ModelConfig) -> None:
     model = tuned(config).eval()
-    apart = model(IDS).data
-    absorb_lora(model)
+    unmerged = model(IDS).data
+    merge_and_unload(model)
     assert not has_lora(model)
     assert list(model.state_dict()) == list(fresh(config).state_dict())
-    assert np.abs(GPT(config, init=False).load_state_dict(model.state_dict())(IDS).data - apart).max() <= 1e-6
+    assert np.abs(GPT(config, init=False).load_state_dict(model.state_dict())(IDS).data - unmerged).max() <= 1e-6
     assert not any(module.training for module in model.modules())
 
 
 @FAMILIES
-def test_the_decoder_sees_adapters_or_refuses(config: ModelConfig) -> None:
+def test_the_decoder_uses_merged_adapters_and_refuses_others(config: ModelConfig) -> None:
     model = tuned(config).eval()
     with pytest.raises(ValueError, match=r"Decoder: the model has LoRA adapters that are not merged; call merge_lora"):
         Decoder(model, 3)
@@ -230,23 +230,23 @@ def test_the_decoder_sees_adapters_or_refuses(config: ModelConfig) -> None:
         (0, 1.0, ["w_qkv"], r"rank must be at least 1 and alpha above 0, got 0 and 1.0"),
         (2, 0.0, ["w_qkv"], r"rank must be at least 1 and alpha above 0, got 2 and 0.0"),
         (2, 1.0, ["gate"], r"lora_target: no layer is called 'gate'; this model has down, out_proj, up, w_qkv"),
-        (2, 1.0, [], r"lora_target: names no layer; this model has"),
+        (2, 1.0, [], r"lora_target: it names no layer; this model has"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(rank: int, alpha: float, targets: list[str], message: str) -> None:
+def test_invalid_settings_are_refused(rank: int, alpha: float, targets: list[str], message: str) -> None:
     model = fresh()
     with pytest.raises(ValueError, match=message):
         add_lora(model, rank, alpha, targets, np.random.default_rng(0))
     assert all(p.requires_grad for p in model.parameters())
 
 
-def test_the_head_is_no_target_since_the_model_reads_it_without_calling_it() -> None:
+def test_the_head_is_no_target_as_the_model_never_calls_it() -> None:
     with pytest.raises(ValueError, match="no layer is called 'head'"):
         add_lora(fresh(MODERN), 2, 1.0, ["head"], np.random.default_rng(0))
 
 
-def test_adapters_upon_adapters_are_refused() -> None:
-    with pytest.raises(ValueError, match="the model has adapters already; merge them for good"):
+def test_a_second_set_of_adapters_is_refused() -> None:
+    with pytest.raises(ValueError, match="the model has adapters already; merge them permanently"):
         add_lora(tuned(), 2, 1.0, ["up"], np.random.default_rng(0))
 
 
@@ -254,7 +254,7 @@ def test_adapters_upon_adapters_are_refused() -> None:
 
 
 def save_base(path: Path, config: ModelConfig = PLAIN) -> Task:
-    """Write a base, and return a task that begins from it."""
+    """Write a base, and return a task that starts from it."""
     save_checkpoint(path, fresh(config), None, TrainConfig(), TOKENIZER, Position())
     return Task("instruct", lora=SETTINGS, base=str(path), base_sha256=file_sha256(path), template={"a": 1})
 
@@ -265,7 +265,7 @@ def save(path: Path, model: Module, task: Task) -> None:
 
 
 @FAMILIES
-def test_adapters_alone_are_saved_and_find_their_base(tmp_path: Path, config: ModelConfig) -> None:
+def test_a_checkpoint_has_the_adapters_alone_and_finds_their_base(tmp_path: Path, config: ModelConfig) -> None:
     task, model = save_base(tmp_path / "base.safetensors", config), tuned(config)
     save(tmp_path / "lora.safetensors", model, task)
     checkpoint = load_checkpoint(tmp_path / "lora.safetensors")
@@ -279,7 +279,7 @@ def test_adapters_alone_are_saved_and_find_their_base(tmp_path: Path, config: Mo
     assert np.abs(ordinary(IDS).data - model(IDS).data).max() <= 1e-6
 
 
-def test_a_head_of_the_task_is_saved_with_the_adapters(tmp_path: Path) -> None:
+def test_a_task_head_is_saved_with_the_adapters(tmp_path: Path) -> None:
     task, model = save_base(tmp_path / "base.safetensors"), Classifier(PLAIN)
     task = dataclasses.replace(task, kind="classify", labels=("a", "b", "c"))
     add_lora(model.gpt, 2, 6.0, SETTINGS.targets, np.random.default_rng(1))
@@ -297,14 +297,14 @@ def test_a_head_of_the_task_is_saved_with_the_adapters(tmp_path: Path) -> None:
         checkpoint.model()
 
 
-def test_random_weights_with_adapters_are_saved_whole(tmp_path: Path) -> None:
+def test_adapters_without_a_base_are_saved_with_all_weights(tmp_path: Path) -> None:
     model = tuned()
     save(tmp_path / "lora.safetensors", model, Task("instruct", lora=SETTINGS))
     again = load_checkpoint(tmp_path / "lora.safetensors").model(adapters=True)
     np.testing.assert_array_equal(again(IDS).data, model(IDS).data)
 
 
-def test_a_base_of_adapters_can_have_adapters_itself(tmp_path: Path) -> None:
+def test_the_base_of_adapters_may_have_adapters(tmp_path: Path) -> None:
     first = tuned()
     save(tmp_path / "first.safetensors", first, save_base(tmp_path / "base.safetensors"))
     second = load_checkpoint(tmp_path / "first.safetensors").model()
@@ -317,7 +317,7 @@ def test_a_base_of_adapters_can_have_adapters_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again(IDS).data, second(IDS).data)
 
 
-def test_a_missing_base_and_another_one_are_named(tmp_path: Path) -> None:
+def test_errors_name_a_missing_or_different_base(tmp_path: Path) -> None:
     save(tmp_path / "lora.safetensors", tuned(), save_base(tmp_path / "base.safetensors"))
     shutil.move(tmp_path / "base.safetensors", tmp_path / "moved.safetensors")
     checkpoint = load_checkpoint(tmp_path / "lora.safetensors")  # what needs no weights works
@@ -333,9 +333,12 @@ def test_a_missing_base_and_another_one_are_named(tmp_path: Path) -> None:
         checkpoint.model()
 
 
-def test_merged_adapters_are_not_saved_by_mistake(tmp_path: Path) -> None:
+def test_merged_adapters_are_not_saved(tmp_path: Path) -> None:
     model, task = tuned(), save_base(tmp_path / "base.safetensors")
-    with merged(model), pytest.raises(ValueError, match="adapters are merged; call unmerge_lora or absorb_lora first"):
+    with (
+        merged(model),
+        pytest.raises(ValueError, match="adapters are merged; call unmerge_lora or merge_and_unload first"),
+    ):
         save_checkpoint(tmp_path / "lora.safetensors", model, None, TrainConfig(), TOKENIZER, Position(), task)
 
 
@@ -386,15 +389,15 @@ def test_sample_info_and_export_open_adapters(tmp_path: Path, capsys: pytest.Cap
     assert "go on with python -m gpt finetune instruct --resume" in capsys.readouterr().err
 
 
-def test_a_task_that_a_later_version_wrote_is_an_error() -> None:
+def test_a_task_with_an_unknown_key_is_an_error() -> None:
     task = Task("classify", {"lr": 1.0}, ("ham", "spam"), None, SETTINGS, "x", "y")
     assert Task.from_dict(task.to_dict()) == task
     with pytest.raises(ValueError, match="unknown key 'colour'"):
         Task.from_dict({**task.to_dict(), "colour": 1})
 
 
-def test_adapters_take_the_dtype_of_their_weight() -> None:
-    inner = Linear(3, 2).astype(np.float64)
-    layer = LoRALinear(inner, 1, 1.0, np.random.default_rng(0))
+def test_adapters_have_the_dtype_of_their_weight() -> None:
+    linear = Linear(3, 2).astype(np.float64)
+    layer = LoRALinear(linear, 1, 1.0, np.random.default_rng(0))
     assert {p.dtype for p in layer.parameters()} == {np.dtype(np.float64)}
     assert isinstance(layer.lora_a, Parameter)

@@ -1,4 +1,4 @@
-"""python -m gpt chat: answers from a pipe, what is remembered and what is forgotten."""
+"""python -m gpt chat: answers from a pipe, and which turns are kept."""
 
 import io
 import sys
@@ -12,9 +12,8 @@ import gpt.commands.chat
 from gpt.__main__ import main
 from gpt.commands.chat import Chat
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
-from gpt.finetune.chat import answer, recent
+from gpt.finetune.chat import answer
 from gpt.finetune.conversations import Message
-from gpt.finetune.loss_mask import encode
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Position, save_checkpoint
@@ -49,7 +48,7 @@ def talk(monkeypatch: pytest.MonkeyPatch, capsys: Output, lines: str, *words: st
 
 
 class Echo:
-    """A model's answers, in its place: "1", "2", …, and what it was asked."""
+    """Stands for `answer`: it answers "1", "2", …, and records the messages."""
 
     def __init__(self, texts: Iterator[str] | None = None) -> None:
         self.asked: list[list[Message]] = []
@@ -67,54 +66,52 @@ def echo(monkeypatch: pytest.MonkeyPatch) -> Echo:
     return echo
 
 
-def said(echo: Echo, k: int) -> list[str]:
+def asked(echo: Echo, k: int) -> list[str]:
     return [message.content for message in echo.asked[k]]
 
 
-def test_what_was_said_is_read_again(
+def test_earlier_messages_are_read_again(
     checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     shown, errors = talk(monkeypatch, capsys, "a\nb\n/reset\nc\n/quit\nd\n", checkpoint)
     assert (shown, errors) == ("1\n2\n3\n", "")
-    assert [said(echo, k) for k in range(3)] == [["a"], ["a", "1", "b"], ["c"]]
+    assert [asked(echo, k) for k in range(3)] == [["a"], ["a", "1", "b"], ["c"]]
     assert [message.role for message in echo.asked[1]] == ["user", "assistant", "user"]
 
 
-def test_the_oldest_turns_are_dropped_and_that_is_said(
+def test_the_oldest_turns_are_dropped_with_a_note(
     checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     """Of 32 tokens a quarter is kept for the answer: 24. <aaaaa>:1⏹ and what comes before the next are 11 tokens."""
     lines = "aaaaa\nbbbbb\nccccc\nddddddddddddddddd\n"
     shown, errors = talk(monkeypatch, capsys, lines, checkpoint)
     assert shown == "1\n2\n3\n4\n"
-    assert [said(echo, k) for k in range(4)] == [
+    assert [asked(echo, k) for k in range(4)] == [
         ["aaaaa"],
         ["aaaaa", "1", "bbbbb"],  # 11 + 8 = 19
         ["bbbbb", "2", "ccccc"],  # 30 with the first
         ["ddddddddddddddddd"],  # 20
     ]
-    full = "note: forgotten, as the context of 32 tokens is full: the oldest "
-    assert errors == f"{full}turn\n{full}2 turns\n"
+    full = "the context of 32 tokens is full"
+    assert errors == f"note: dropped the oldest turn: {full}\nnote: dropped the oldest 2 turns: {full}\n"
 
 
-def test_what_the_system_says_stays(
-    checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
+def test_the_system_message_stays(checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     talk(monkeypatch, capsys, "aaaaa\nbbbbb\n/reset\nc\n", checkpoint, "--system", "be+kind")
-    assert [said(echo, k) for k in range(3)] == [["be+kind", "aaaaa"], ["be+kind", "bbbbb"], ["be+kind", "c"]]
+    assert [asked(echo, k) for k in range(3)] == [["be+kind", "aaaaa"], ["be+kind", "bbbbb"], ["be+kind", "c"]]
     assert echo.asked[1][0].role == "system"
 
 
-def test_mistakes_are_said_and_the_talk_goes_on(
+def test_mistakes_do_not_end_the_conversation(
     checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     shown, errors = talk(monkeypatch, capsys, "\n/rest\n/temperature x\n/temperature 0.5\na\n/help\n", checkpoint)
     lines = errors.splitlines()
-    assert lines[0] == "say something; an empty line is no message"
+    assert lines[0] == "write a message; an empty line is none"
     assert lines[1] == "unknown command /rest; did you mean /reset? /help lists all"
     assert lines[2].startswith("/temperature must be a number")
     assert shown.startswith("1\nEach line is a message.")
-    assert "/reset            forget what was said" in shown
+    assert "/reset            start a new conversation" in shown
     assert "    /temperature 0.5\n" in shown
 
 
@@ -133,7 +130,7 @@ def test_a_question_without_room_for_an_answer_changes_nothing(
     assert capsys.readouterr() == ("", "")
 
 
-def test_ctrl_c_stops_an_answer_which_is_remembered_as_far_as_it_came(
+def test_ctrl_c_stops_an_answer_and_keeps_what_it_has(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     def stopped() -> Iterator[str]:
@@ -145,7 +142,7 @@ def test_ctrl_c_stops_an_answer_which_is_remembered_as_far_as_it_came(
     monkeypatch.setattr(gpt.commands.chat, "answer", echo)
     shown, errors = talk(monkeypatch, capsys, "a\nb\n", checkpoint)
     assert (shown, errors) == ("so far\n\n", "")
-    assert said(echo, 1) == ["a", "so far", "b"]
+    assert asked(echo, 1) == ["a", "so far", "b"]
 
 
 def test_the_real_model_answers_the_same_from_a_pipe_every_time(
@@ -154,22 +151,12 @@ def test_the_real_model_answers_the_same_from_a_pipe_every_time(
     words = [checkpoint, "--max-new-tokens", "7", "--temperature", "1"]
     once = talk(monkeypatch, capsys, "a\na\n", *words)
     assert once == talk(monkeypatch, capsys, "a\na\n", *words)
-    asked = [Message("user", "a")]
-    first = "".join(answer(model(), BYTES, SHORT, asked, SampleConfig(max_new_tokens=7, temperature=1)))
+    messages = [Message("user", "a")]
+    first = "".join(answer(model(), BYTES, SHORT, messages, SampleConfig(max_new_tokens=7, temperature=1)))
     assert once[0].startswith(f"{first}\n")
 
 
-def test_recent_keeps_as_many_turns_as_fit() -> None:
-    messages = [Message("system", "s")]
-    messages += [Message(role, "x") for _ in range(3) for role in ("user", "assistant")] + [Message("user", "q")]
-    lengths = [len(encode([messages[0], *messages[k:]], SHORT, BYTES).tokens) for k in (1, 3, 5, 7)]
-    for most in range(1, lengths[0] + 2):
-        kept, dropped = recent(messages, SHORT, BYTES, most)
-        assert dropped == next((k for k, n in enumerate(lengths) if n <= most), 3)
-        assert kept == [messages[0], *messages[1 + 2 * dropped :]]
-
-
-def test_a_model_that_was_not_taught_needs_a_template(
+def test_a_model_that_was_not_fine_tuned_needs_a_template(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     path, made, config = tmp_path / LAST, model(64), TrainConfig()

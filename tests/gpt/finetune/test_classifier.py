@@ -1,4 +1,4 @@
-"""Tests of the classifier: it reads the last real token, whatever stands beside it, and learns what it is shown."""
+"""The classifier: it reads the last real token, ignores padding, and learns."""
 
 import dataclasses
 from pathlib import Path
@@ -8,20 +8,18 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig
+from gpt.finetune.classification_data import Row, balance, read_labelled, split
 from gpt.finetune.classifier import (
     ClassifyConfig,
     GPTClassifier,
     Texts,
     choose_context,
-    classification,
+    classification_objective,
     encode_texts,
-    epoch_batches,
     probabilities,
     text_loss,
 )
-from gpt.finetune.freeze import choose_trained
-from gpt.finetune.labelled import balance, read_labelled, split
-from gpt.finetune.rows import Row
+from gpt.finetune.trainable import set_trainable
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from gpt.training import Record, accumulate_gradients, fit, make_optimizer
@@ -42,7 +40,7 @@ def classifier(shape: ModelConfig = SHAPE) -> GPTClassifier:
 
 
 def logits(model: GPTClassifier, ids: list[int], padding: list[int]) -> np.ndarray:
-    """Return the logits (K,) of one text with this after it."""
+    """Return the logits (K,) of one text followed by padding."""
     y: np.ndarray = model(np.array([ids + padding]), np.array([len(ids)])).data[0]
     return y
 
@@ -62,7 +60,7 @@ def test_padding_does_not_change_the_logits_of_a_text(shape: ModelConfig) -> Non
         assert row == pytest.approx(logits(model, ids, []), rel=1e-12, abs=1e-13)
 
 
-def test_every_real_token_does() -> None:
+def test_every_real_token_changes_the_logits() -> None:
     model = classifier()
     ids = TEXTS.ids[4]
     alone = logits(model, ids, [])
@@ -71,7 +69,7 @@ def test_every_real_token_does() -> None:
         assert np.abs(logits(model, changed, [0, 0]) - alone).max() > 1e-3
 
 
-def test_the_head_reads_the_features_of_the_last_real_token() -> None:
+def test_the_head_reads_the_hidden_state_of_the_last_real_token() -> None:
     model = classifier()
     x = model.gpt.hidden_states(np.array([[4, 5, 0, 0]])).data[0, 1]
     by_hand = model.head.weight.data @ x + model.head.bias.data  # type: ignore[union-attr]
@@ -88,7 +86,7 @@ def test_the_gradient_does_not_reach_the_padding() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[0], [4], [2, 2]])
-def test_lengths_that_cannot_be(lengths: list[int]) -> None:
+def test_invalid_lengths_are_refused(lengths: list[int]) -> None:
     with pytest.raises(ValueError, match="lengths must be from 1 to T, one for each text of ids"):
         classifier()(np.array([[1, 2, 3]]), np.array(lengths))
 
@@ -97,15 +95,15 @@ def test_lengths_that_cannot_be(lengths: list[int]) -> None:
 
 
 def test_the_composition_of_batches_changes_neither_loss_nor_gradient() -> None:
-    found = []
+    results = []
     for groups in ([ALL], [[i] for i in ALL], [[3, 0], [2, 4, 1]], [[1, 2], [0, 4], [3]]):
         model = classifier()
         losses = [text_loss(model, *TEXTS.batch(np.array(group)).rows) for group in groups]
         for loss in losses:
             loss.backward()
         gradients = {name: p.grad for name, p in model.named_parameters()}
-        found.append((sum(loss.item() for loss in losses), gradients))
-    (loss, gradients), *others = found
+        results.append((sum(loss.item() for loss in losses), gradients))
+    (loss, gradients), *others = results
     for other_loss, other_gradients in others:
         assert other_loss == pytest.approx(loss, rel=1e-12)
         for name, gradient in gradients.items():
@@ -118,7 +116,7 @@ def test_the_composition_of_batches_changes_neither_loss_nor_gradient() -> None:
 def test_micro_batches_of_different_sizes_give_the_mean_over_the_texts_of_a_step() -> None:
     config = ClassifyConfig(batch_size=2, grad_accum_steps=3, shards=2)  # 2, 2 and 1 texts: a whole epoch
     model = classifier()
-    loss, n = accumulate_gradients(model, classification(model, TEXTS, TEXTS, config), config, 0)
+    loss, n = accumulate_gradients(model, classification_objective(model, TEXTS, TEXTS, config), config, 0)
     assert n == len(TEXTS)
     by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, TEXTS.classes]).mean()
     assert loss == pytest.approx(by_hand, rel=1e-5)
@@ -126,26 +124,13 @@ def test_micro_batches_of_different_sizes_give_the_mean_over_the_texts_of_a_step
 
 def test_the_validation_loss_is_a_mean_over_texts() -> None:
     model = classifier()
-    evaluate = classification(model, TEXTS, TEXTS, ClassifyConfig(batch_size=2, shards=1)).evaluate
+    evaluate = classification_objective(model, TEXTS, TEXTS, ClassifyConfig(batch_size=2, shards=1)).evaluate
     assert evaluate is not None
     by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, TEXTS.classes]).mean()
     assert evaluate() == pytest.approx(by_hand, rel=1e-5)  # a mean of means of batches of 2, 2 and 1 would not be it
 
 
-def test_an_epoch_has_every_text_once_in_batches_of_about_one_length() -> None:
-    lengths = np.random.default_rng(0).integers(1, 100, 201)
-    batches = epoch_batches(lengths, 8, seed=1, epoch=0)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(201))
-    assert sorted(map(len, batches)) == [1] + [8] * 25
-    padded = sum(len(b) * int(lengths[b].max()) for b in batches)
-    assert padded < 1.15 * lengths.sum()  # in any order it would be 1.8 times
-    again = epoch_batches(lengths, 8, seed=1, epoch=0)
-    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
-    other = epoch_batches(lengths, 8, seed=1, epoch=1)
-    assert any(not np.array_equal(a, b) for a, b in zip(batches, other, strict=True))
-
-
-def test_probabilities_stand_where_their_texts_do() -> None:
+def test_probabilities_are_in_the_order_of_the_texts() -> None:
     model = classifier()
     p = probabilities(model, TEXTS, batch_size=2)
     for row, ids in zip(p, TEXTS.ids, strict=True):
@@ -156,7 +141,7 @@ def test_probabilities_stand_where_their_texts_do() -> None:
 # Texts
 
 
-def test_what_encoding_costs_is_counted() -> None:
+def test_what_encoding_loses_is_counted() -> None:
     tokenizer = CharTokenizer("abc")
     rows = [Row(1, "abcab", "y"), Row(2, "a?b!", "x"), Row(3, "c")]
     texts = encode_texts(tokenizer, rows, ["x", "y"], 3)
@@ -185,7 +170,7 @@ def test_an_end_of_text_written_in_a_text_is_text() -> None:
         (Row(4, "a", "7"), "line 4: the classifier has no label '7'; it knows eggs, ham"),
     ],
 )
-def test_what_cannot_be_classified(row: Row, message: str) -> None:
+def test_texts_that_cannot_be_classified(row: Row, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encode_texts(CharTokenizer("abc"), [Row(3, "a"), row], ["eggs", "ham"], 3)
 
@@ -213,14 +198,20 @@ def last_token_decides() -> Texts:
     [{}, {"freeze": "all_but_last_block"}, {"freeze": "all_but_head"}, {"lora_rank": 2, "lora_alpha": 2.0}],
     ids=lambda settings: " ".join(map(str, settings.values())) or "all",
 )
-def test_it_learns_and_what_is_frozen_stays(settings: dict[str, Any]) -> None:
+def test_it_learns_and_frozen_parameters_stay(settings: dict[str, Any]) -> None:
     texts = last_token_decides()
     config = ClassifyConfig(max_steps=60, batch_size=20, lr=2e-2, warmup_steps=5, shards=1, **settings)
     model = GPTClassifier(GPT(SHAPE, np.random.default_rng(1)), 3, np.random.default_rng(2))
     before = {name: array.copy() for name, array in model.state_dict().items()}
-    choose_trained(model, config, np.random.default_rng(0))
+    set_trainable(model, config, np.random.default_rng(0))
     records: list[Record] = []
-    fit(model, make_optimizer(model, config), classification(model, texts, texts, config), config, log=records.append)
+    fit(
+        model,
+        make_optimizer(model, config),
+        classification_objective(model, texts, texts, config),
+        config,
+        log=records.append,
+    )
     right = (probabilities(model.eval(), texts).argmax(axis=1) == texts.classes).mean()
     assert right >= 0.8  # a coin of three sides: 0.33
     after = model.state_dict()
@@ -238,14 +229,14 @@ def test_it_learns_and_what_is_frozen_stays(settings: dict[str, Any]) -> None:
 def test_a_real_collection_in_seconds(data_dir: Path) -> None:
     """A few hundred messages: far above the 50 % of a coin."""
     data = read_labelled(data_dir / "SMSSpamCollection.tsv")
-    drawn = balance(data.examples, 0)
-    parts = split(drawn[:: len(drawn) // 400], 0)
-    tokenizer = BPETokenizer.train("\n".join(row.text for row in parts.train), 300)
-    train, test = (encode_texts(tokenizer, rows, data.labels, 64) for rows in (parts.train, parts.test))
+    drawn = balance(data.rows, 0)
+    splits = split(drawn[:: len(drawn) // 400], 0)
+    tokenizer = BPETokenizer.train("\n".join(row.text for row in splits.train), 300)
+    train, test = (encode_texts(tokenizer, rows, data.labels, 64) for rows in (splits.train, splits.test))
     shape = dataclasses.replace(SHAPE, vocab_size=tokenizer.vocab_size, context_length=64, d_model=32)
     model = GPTClassifier(GPT(shape, np.random.default_rng(1)), 2, np.random.default_rng(2))
     config = ClassifyConfig(max_steps=60, batch_size=16, lr=3e-3, warmup_steps=5, shards=2)
-    objective = dataclasses.replace(classification(model, train, test, config), evaluate=None)
+    objective = dataclasses.replace(classification_objective(model, train, test, config), evaluate=None)
     fit(model, make_optimizer(model, config), objective, config, log=lambda record: None)
     right = (probabilities(model.eval(), test).argmax(axis=1) == test.classes).mean()
     assert right >= 0.85

@@ -1,15 +1,19 @@
-"""What is learned, token by token: masks by hand, long conversations, and how a mask is shown."""
+"""The loss mask: by hand, of long conversations, how it is shown, and the gradients that it makes exactly zero."""
 
 import io
 
 import numpy as np
 import pytest
 
+import nanograd
+from gpt.config import ModelConfig
 from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import Conversation, Message
-from gpt.finetune.loss_mask import encode, encode_all, end_ids, has_colour, show_mask
+from gpt.finetune.loss_mask import Example, encode, encode_all, end_ids, pad_examples, show_mask, supports_colour
 from gpt.finetune.templates import CHAT, Template
+from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
+from nanograd import ops
 
 BYTES = BPETokenizer.train("ab", 257)  # a token for each byte, and 256 ends a text
 SHORT = Template(name="short", user="<{content}>", reply=":", between="/", input="({content})", system="[{content}]")
@@ -31,9 +35,9 @@ def test_the_mask_of_two_turns_by_hand() -> None:
     assert example.tokens.tolist() == [end if c == "⏹" else ord(c) for c in text]
     y, e, s, n, o = map(ord, "yesno")
     #         [s]<q>:yes⏹/<r>:no, and what comes after each of these
-    learned = [_, _, _, _, _, _, y, e, s, end, _, _, _, _, _, n, o, end]
+    expected = [_, _, _, _, _, _, y, e, s, end, _, _, _, _, _, n, o, end]
     assert example.ids.tolist() == example.tokens.tolist()[:-1]
-    assert example.targets.tolist() == learned
+    assert example.targets.tolist() == expected
 
 
 def test_the_first_token_of_a_response_is_learned_from_the_last_of_its_prompt() -> None:
@@ -43,38 +47,38 @@ def test_the_first_token_of_a_response_is_learned_from_the_last_of_its_prompt() 
     assert example.targets[at - 1] == IGNORE
 
 
-def test_a_question_alone_has_nothing_to_learn() -> None:
+def test_a_question_alone_has_an_empty_mask() -> None:
     example = encode(TWO_TURNS[:2], SHORT, BYTES)
     assert BYTES.decode(example.tokens) == "[s]<q>:"
-    assert not example.learned.any()
+    assert not example.loss_mask.any()
 
 
-def test_what_is_said_can_end_nothing() -> None:
+def test_a_special_token_in_a_message_is_text() -> None:
     example = encode((Message("user", "<|endoftext|>"), Message("assistant", "a<|endoftext|>b")), SHORT, BYTES)
     assert (example.tokens == 256).sum() == 1
     assert example.tokens[-1] == 256
     assert BYTES.decode(example.tokens) == "<<|endoftext|>>:a<|endoftext|>b<|endoftext|>"
 
 
-def test_a_tokenizer_without_an_end_of_text_is_given_one() -> None:
+def test_a_tokenizer_without_end_of_text_needs_an_end() -> None:
     characters = CharTokenizer.train("[]<>:/ynoesqr.")
     with pytest.raises(ValueError, match=r"of kind char, has no <\|endoftext\|> to end a response with; .* --end '"):
         end_ids(characters, SHORT)
     dotted = Template(**{**SHORT.to_dict(), "end": ".."})
     example = encode(TWO_TURNS[1:], dotted, characters)
     assert characters.decode(example.tokens) == "<q>:yes../<r>:no.."
-    assert characters.decode(example.tokens[example.learned]) == "yes..no.."
-    with pytest.raises(ValueError, match=r"a response holds '\.\.', which is to end it; choose another --end"):
+    assert characters.decode(example.tokens[example.loss_mask]) == "yes..no.."
+    with pytest.raises(ValueError, match=r"a response contains '\.\.', which is to end it; choose another --end"):
         encode((Message("user", ".."), Message("assistant", "o...")), dotted, characters)
 
 
-def conversation(*texts: str, place: str = "here") -> Conversation:
+def conversation(*texts: str, location: str = "here") -> Conversation:
     roles = ("user", "assistant") * len(texts)
-    return Conversation(tuple(map(Message, roles, texts)), place)
+    return Conversation(tuple(map(Message, roles, texts)), location)
 
 
-def test_a_long_conversation_loses_turns_at_its_end_and_then_all() -> None:
-    told = [
+def test_a_long_conversation_loses_its_last_turns_or_is_left_out() -> None:
+    conversations = [
         conversation("q", "yes"),  # <q>:yes⏹ are 8 tokens
         conversation("q", "yes", "r", "no"),  # 16
         conversation("q", "yes", "r", "no", "q", "12345"),  # 27
@@ -83,8 +87,8 @@ def test_a_long_conversation_loses_turns_at_its_end_and_then_all() -> None:
     ]
 
     def lengths(context: int) -> tuple[list[int], dict[str, int]]:
-        examples, counts = encode_all(told, SHORT, BYTES, context)
-        assert all(example.tokens[-1] == 256 and example.learned[-1] for example in examples)
+        examples, counts = encode_all(conversations, SHORT, BYTES, context)
+        assert all(example.tokens[-1] == 256 and example.loss_mask[-1] for example in examples)
         return [len(example.tokens) for example in examples], dict(counts)
 
     shorter = "more tokens than the context: turns at their end left out"
@@ -97,11 +101,13 @@ def test_a_long_conversation_loses_turns_at_its_end_and_then_all() -> None:
     assert lengths(6) == ([], {too_long: 5})
 
 
-def test_a_text_that_cannot_be_encoded_names_its_place() -> None:
+def test_a_text_that_cannot_be_encoded_names_its_location() -> None:
     characters = CharTokenizer.train("<>:yesq.")
     template = Template(**{**SHORT.to_dict(), "end": "."})
-    with pytest.raises(ValueError, match=r"^data, line 7: encode: characters must be among the 8 of the vocabulary"):
-        encode_all([conversation("q", "néy", place="data, line 7")], template, characters, 99)
+    with pytest.raises(
+        ValueError, match=r"^data: file, line 7: encode: characters must be among the 8 of the vocabulary"
+    ):
+        encode_all([conversation("q", "néy", location="file, line 7")], template, characters, 99)
 
 
 def test_a_mask_is_shown_in_brackets_or_in_colour() -> None:
@@ -120,13 +126,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colour_is_for_terminals_that_support_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert has_colour(Terminal())
-    assert not has_colour(io.StringIO())
+    assert supports_colour(Terminal())
+    assert not supports_colour(io.StringIO())
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not has_colour(Terminal())
+    assert not supports_colour(Terminal())
 
 
 def test_a_mask_hides_no_token() -> None:
@@ -134,4 +140,92 @@ def test_a_mask_hides_no_token() -> None:
     words = ["".join(map(chr, rng.integers(32, 999, 9))) for k in range(6)]
     example = encode(conversation(*words).messages, CHAT, BYTES)
     assert show_mask(example, BYTES, colour=False).count("<|endoftext|>") == 3
-    assert BYTES.decode(example.tokens[example.learned]) == "".join(f"{w}<|endoftext|>" for w in words[1::2])
+    assert BYTES.decode(example.tokens[example.loss_mask]) == "".join(f"{w}<|endoftext|>" for w in words[1::2])
+
+
+# Gradients
+
+
+VOCAB = 13
+
+
+def examples(*lengths: int) -> list[Example]:
+    """Return examples of n + 1 random tokens; about half of them are trained on, always the last."""
+    rng, made = np.random.default_rng(5), []
+    for n in lengths:
+        loss_mask = rng.random(n + 1) < 0.5
+        loss_mask[-1] = True
+        made.append(Example((), rng.integers(0, VOCAB, n + 1), loss_mask))
+    return made
+
+
+def small_gpt() -> GPT:
+    config = ModelConfig(vocab_size=VOCAB, context_length=16, d_model=8, n_layers=2, n_heads=2)
+    model = GPT(config, np.random.default_rng(1))
+    for _, p in model.named_parameters():
+        p.copy_(p.data + np.random.default_rng(2).standard_normal(p.shape) * 0.3)
+    return model.astype(np.float64)
+
+
+def test_padding_is_never_a_target() -> None:
+    first = Example((), np.array([4, 5, 6, 7]), np.array([False, False, True, True]))
+    second = Example((), np.array([8, 9]), np.array([False, True]))
+    batch = pad_examples([first, second], filler=12)
+    ids, targets = batch.rows
+    assert ids.tolist() == [[4, 5, 6], [8, 12, 12]]
+    assert targets.tolist() == [[IGNORE, 6, 7], [9, IGNORE, IGNORE]]
+    assert batch.n_targets == 3
+
+
+def test_the_filler_does_not_change_the_loss() -> None:
+    model = small_gpt()
+    batches = [pad_examples(examples(3, 9, 1), filler) for filler in range(VOCAB)]
+    assert len({model.loss(*batch.rows, reduction="sum").item() for batch in batches}) == 1
+
+
+def test_the_tokens_of_a_prompt_as_targets_change_no_gradient() -> None:
+    """Other tokens outside the loss mask, as targets, leave every gradient the same, to the bit."""
+    ids = np.array([[1, 2, 3, 4, 5, 6]])
+    gradients = []
+    for prompt in ([2, 3], [7, 8]):  # the tokens one step later, which the mask hides
+        targets = Example((), np.array([1, *prompt, 4, 5, 6, 9]), np.arange(7) > 2).targets[None]
+        model = small_gpt()
+        model.loss(ids, targets, reduction="sum").backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        assert (gradient == gradients[1][name]).all(), name
+
+
+def test_the_gradient_at_every_token_of_a_prompt_is_exactly_zero() -> None:
+    """Of the hidden states outside the loss mask; and a token that is a target in prompts alone gets no gradient as one."""
+    model = GPT(
+        ModelConfig(vocab_size=VOCAB, context_length=8, d_model=8, n_layers=1, n_heads=2, tie_embeddings=False),
+        np.random.default_rng(0),
+    ).astype(np.float64)
+    assert model.head is not None
+    batch = pad_examples([Example((), np.array([1, 2, 11, 4, 5, 6]), np.arange(6) > 2), *examples(7)], filler=12)
+    ids, targets = batch.rows
+    x = nanograd.Tensor(model.hidden_states(ids).data, requires_grad=True)
+    ops.linear_cross_entropy(x, model.head.weight, targets, reduction="sum").backward()
+    assert x.grad is not None
+    assert ((x.grad == 0).all(axis=-1) == (targets == IGNORE)).all()
+    rows = x.data[targets != IGNORE]  # (N, C)
+    p = np.exp(rows @ model.head.weight.data.T)
+    p /= p.sum(axis=-1, keepdims=True)
+    p[np.arange(len(p)), targets[targets != IGNORE]] -= 1
+    np.testing.assert_allclose(model.head.weight.grad, p.T @ rows, rtol=1e-10, atol=1e-14)
+
+
+def test_inputs_after_the_last_target_get_no_embedding_gradient() -> None:
+    config = ModelConfig(vocab_size=VOCAB, context_length=8, d_model=8, n_layers=1, n_heads=2, tie_embeddings=False)
+    for target, has_gradient in ((4, False), (5, True)):  # the only target is token 11, or 12, which 11 predicts
+        model = GPT(config, np.random.default_rng(0)).astype(np.float64)
+        example = Example((), np.array([1, 2, 3, 4, 11, 12]), np.arange(6) == target)
+        batch = pad_examples([example, Example((), np.array([1, 2]), np.array([False, True]))])
+        model.loss(*batch.rows, reduction="sum").backward()
+        gradient = model.tok_emb.weight.grad
+        assert gradient is not None
+        assert (gradient[11] != 0).any() == has_gradient
+        assert (gradient[0] == 0).all()  # padding
+        assert (gradient[12] == 0).all()
+        assert (gradient[4] != 0).any()

@@ -1,4 +1,4 @@
-"""Templates: the text that they make of a conversation, and how they are checked."""
+"""Templates: the text of a conversation, and how a template is checked."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,13 @@ ASK, SAY = Message("user", "Add.", "2, 3"), Message("assistant", "5")
 
 
 def test_alpaca_by_hand() -> None:
-    before = (
+    system = (
         "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
     )
-    asked = "### Instruction:\nAdd.\n\n### Input:\n2, 3\n\n### Response:\n"
-    assert ALPACA.render([ASK, SAY]) == [Segment(before + asked, False), Segment("5", True)]
-    assert ALPACA.render([Message("user", "Hi"), SAY])[0].text == before + "### Instruction:\nHi\n\n### Response:\n"
-    assert ALPACA.render([Message("system", "Be brief."), ASK, SAY])[0].text == "Be brief.\n\n" + asked
+    prompt = "### Instruction:\nAdd.\n\n### Input:\n2, 3\n\n### Response:\n"
+    assert ALPACA.render([ASK, SAY]) == [Segment(system + prompt, False), Segment("5", True)]
+    assert ALPACA.render([Message("user", "Hi"), SAY])[0].text == system + "### Instruction:\nHi\n\n### Response:\n"
+    assert ALPACA.render([Message("system", "Be brief."), ASK, SAY])[0].text == "Be brief.\n\n" + prompt
 
 
 def test_chat_by_hand_with_two_turns_and_a_question() -> None:
@@ -34,27 +34,27 @@ def test_chat_by_hand_with_two_turns_and_a_question() -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-def test_a_question_is_written_as_it_was_when_it_was_learned(template: Template) -> None:
+def test_a_prompt_is_the_same_in_training_and_in_generation(template: Template) -> None:
     conversation = [ASK, SAY, Message("user", "And 7?"), Message("assistant", "12")]
-    for asked in (1, 3):
-        assert template.render(conversation[:asked]) == template.render(conversation)[:asked]
+    for n in (1, 3):
+        assert template.render(conversation[:n]) == template.render(conversation)[:n]
 
 
-def test_what_is_said_is_taken_as_it_is() -> None:
-    said = "{content} {} {0} {name} ### Response:\n%s \\1"
-    (segment, response) = CHAT.render([Message("user", said, said), Message("assistant", said)])
-    assert segment.text == f"User: {said}\n{said}\nAssistant:\n"
-    assert response.text == said
+def test_messages_are_not_interpreted() -> None:
+    text = "{content} {} {0} {name} ### Response:\n%s \\1"
+    (segment, response) = CHAT.render([Message("user", text, text), Message("assistant", text)])
+    assert segment.text == f"User: {text}\n{text}\nAssistant:\n"
+    assert response.text == text
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-def test_a_template_travels_as_json(template: Template) -> None:
+def test_a_template_survives_json(template: Template) -> None:
     assert Template.from_dict(json.loads(json.dumps(template.to_dict()))) == template
     assert TEMPLATES[template.name] is template
     assert load_template(template.name) is template
 
 
-def test_one_of_your_own_is_a_file(tmp_path: Path) -> None:
+def test_a_template_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"name": "mine", "user": "Q {content}\n", "reply": "Ä ", "end": "¶"}), encoding="utf-8")
     template = load_template(path)
@@ -77,7 +77,7 @@ def test_one_of_your_own_is_a_file(tmp_path: Path) -> None:
         (["a"], "must be an object of texts, got list"),
     ],
 )
-def test_a_template_that_cannot_work_is_an_error(tmp_path: Path, fields: Any, message: str) -> None:
+def test_an_invalid_template_is_an_error(tmp_path: Path, fields: Any, message: str) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(fields), encoding="utf-8")
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below
@@ -86,7 +86,7 @@ def test_a_template_that_cannot_work_is_an_error(tmp_path: Path, fields: Any, me
     assert message in str(caught.value)
 
 
-def test_a_template_that_is_not_there_suggests_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_template_suggests_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"got 'alpacca', which is no file; did you mean alpaca\?"):
         load_template("alpacca")
     path = tmp_path / "mine.json"

@@ -98,9 +98,9 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 
 def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "old.html").write_text("what was there", encoding="utf-8")
-    assert study(capsys, "rope", "--shape", "2,3", "--out", "old.html")[0] == 2
-    assert (here / "old.html").read_text(encoding="utf-8") == "what was there"
+    (here / "old.json").write_text("what was there", encoding="utf-8")
+    assert study(capsys, "--format", "json", "--out", "old.json")[0] == 2
+    assert (here / "old.json").read_text(encoding="utf-8") == "what was there"
 
 
 # What is wrong with a call
@@ -115,7 +115,7 @@ def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFi
         (["softmax", "--zzz"], "unrecognized arguments: --zzz; see study --help"),
         (["softmax", "--form", "text"], "unrecognized arguments: --form text; did you mean --format?"),
         (["softmax", "exp"], "unrecognized arguments: exp; see study --help"),
-        (["softmax", "--format", "json"], "argument --format: invalid choice: 'json'"),
+        (["softmax", "--format", "pdf"], "argument --format: invalid choice: 'pdf'"),
         (["softmax", "--shape", "2x4"], "a shape is sizes with commas, such as 2,4, or () for a number; got '2x4'"),
         (["softmax", "--shape", ""], "a shape is sizes with commas, such as 2,4, or () for a number; got ''"),
         (["softmax", "--shape=-1,4"], "a shape is sizes with commas"),
@@ -124,6 +124,7 @@ def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFi
         (["softmax", "--book"], "--book is of all ops: leave out softmax, or leave out --book"),
         (["--shape", "2,4"], "--shape and --seed are of one op's example: name an op"),
         (["--book", "--seed", "3"], "--shape and --seed are of one op's example: name an op"),
+        (["--format", "latex"], "latex is of one op or of all: name an op, or add --book; there are abs, add,"),
         (
             ["--out", "map.html"],
             "the map comes with the page of every op, so --out names a folder for them; got map.html",

@@ -7,7 +7,7 @@ import pytest
 
 from nanograd.op import OPS
 from nanograd.study.derivation import check_sentence, derivation, remarks, summary
-from nanograd.study.notation import to_text
+from nanograd.study.formula import to_text
 
 
 def test_softmax() -> None:

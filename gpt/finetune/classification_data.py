@@ -1,0 +1,299 @@
+"""Labelled texts for a classifier: read from a CSV, TSV or JSONL file, cleaned, balanced, and split.
+
+Nothing is dropped silently: every rule that leaves texts out counts them in the notes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gpt.config import nearest
+from gpt.text.records import check_text_field, read_json, read_table
+from nanograd.seeds import EVAL, generator
+
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+LABEL_NAMES = ("label", "category", "class", "target", "sentiment")
+TEXT_NAMES = ("text", "message", "sms", "sentence", "review", "content")
+VAL_FRACTION, TEST_FRACTION = 0.1, 0.2  # of each class
+MIN_TEXTS = 3  # in a class: each split needs one
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text, the line that it begins at, counted from 1, and its label and id where the file has them."""
+
+    line: int
+    text: str
+    label: str | None = None
+    id: str | None = None
+
+
+class Rows(NamedTuple):
+    """The rows of a file, and notes on how they were read, such as "2 blank lines skipped"."""
+
+    rows: list[Row]
+    notes: list[str]
+
+
+class Columns(NamedTuple):
+    """The names of the columns that hold text, label and id."""
+
+    text: str
+    label: str | None
+    id: str | None = None
+
+
+class Labelled(NamedTuple):
+    """The cleaned rows of a file, their labels in sorted order, and notes on what was left out."""
+
+    rows: list[Row]
+    labels: tuple[str, ...]
+    notes: list[str]
+
+
+class Split(NamedTuple):
+    """Three sets of rows without a common text."""
+
+    train: list[Row]
+    val: list[Row]
+    test: list[Row]
+
+
+# Reading
+
+
+def read_rows(
+    path: str | Path,
+    *,
+    label_column: str | None = None,
+    text_column: str | None = None,
+    encoding: str | None = None,
+    need_label: bool = True,
+) -> Rows:
+    """Read texts, with labels where there are any; ValueError names the line of a mistake.
+
+    Columns are found by name, in any case, unless they are named here; a file without a header has columns numbered from
+    1. A file has no header if its first row names neither a text nor a label: then two columns are label and text, and one
+    column is text.
+    """
+    path, requested, notes = Path(path), {"label": label_column, "text": text_column}, list[str]()
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"data: {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: this names its format"
+        )
+    if path.suffix.lower() == ".jsonl":
+        records = read_json(path, encoding=encoding, warn=notes.append, warn_blank=True)
+        cells = [(record.line, record.fields) for record in records]
+        names = list(dict.fromkeys(name for _, fields in cells for name in fields))
+        has_header = True
+    else:
+        table = read_table(path, encoding=encoding, warn=notes.append)
+        has_header = _has_header(table[0][1], requested)
+        names, cells = _name_cells(table, has_header, path)
+    if not cells:
+        raise ValueError(f"data: {path} has no rows")
+    find = _find_columns if has_header else _number_columns
+    columns = find(names, requested, need_label, path)
+    return Rows([_make_row(line, fields, columns, f"{path}, line {line}") for line, fields in cells], notes)
+
+
+def _has_header(first_row: Sequence[str], requested: Mapping[str, str | None]) -> bool:
+    names = [cell.strip() for cell in first_row]
+    numbers = [str(i) for i in range(1, len(names) + 1)]
+    columns = [name for name in requested.values() if name is not None]
+    if any(name not in names and name in numbers for name in columns):
+        return False
+    return bool(columns) or any(name.lower() in LABEL_NAMES + TEXT_NAMES for name in names)
+
+
+def _name_cells(
+    table: Sequence[tuple[int, list[str]]], has_header: bool, path: Path
+) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
+    """Return the names of the columns, from the header or numbered, and the cells of each row by name."""
+    first_row = table[0][1]
+    names = [cell.strip() if has_header else str(i) for i, cell in enumerate(first_row, start=1)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"data: {path}: the header names the column {name!r} twice; rename one")
+    rows = table[1:] if has_header else table
+    for line, cells in rows:
+        if len(cells) != len(names):
+            raise ValueError(
+                f"data: {path}, line {line} has {plural(len(cells), 'cell')}, and the first row {len(names)}"
+            )
+    return names, [(line, dict(zip(names, cells, strict=True))) for line, cells in rows]
+
+
+def _number_columns(numbers: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path) -> Columns:
+    """Choose the columns of a file without a header."""
+    label, text, n_cells = requested["label"], requested["text"], plural(len(numbers), "cell")
+    if label is None and text is None:
+        if len(numbers) == 2:
+            return Columns("2", "1")
+        if len(numbers) == 1 and not need_label:
+            return Columns("1", None)
+        raise ValueError(
+            f"data: {path}: its first row names no label and no text, and has {n_cells}; name the columns with "
+            "--label-column and --text-column, by name or by number from 1"
+        )
+    if text is None or (label is None and need_label):
+        missing = "text" if text is None else "label"
+        raise ValueError(f"data: {path} has no header: give --{missing}-column too, a number from 1")
+    for name in (label, text):
+        if name is not None and name not in numbers:
+            raise ValueError(f"data: {path} has no column {name!r}: its first row has {n_cells}")
+    return Columns(text, label)
+
+
+def _find_columns(names: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path) -> Columns:
+    """Choose the columns by name: the requested ones, or those with a usual name."""
+    for name in requested.values():
+        if name is not None and name not in names:
+            hint = nearest(name, names) or f"; its columns are {', '.join(names)}"
+            raise ValueError(f"data: {path} has no column {name!r}{hint}")
+
+    def choose(role: str, usual: Sequence[str]) -> str | None:
+        if requested[role] is not None:
+            return requested[role]
+        candidates = [name for name in names if name.lower() in usual]
+        if len(candidates) == 1:
+            return candidates[0]
+        if not candidates and role == "label" and not need_label:
+            return None
+        options = f"candidates are {', '.join(candidates)}" if candidates else f"its columns are {', '.join(names)}"
+        raise ValueError(f"data: {path} has no column called {role}; {options}; choose one: --{role}-column NAME")
+
+    label, text = choose("label", LABEL_NAMES), choose("text", TEXT_NAMES)
+    return Columns(str(text), label, next((name for name in names if name.lower() == "id"), None))
+
+
+def _make_row(line: int, fields: Mapping[str, Any], columns: Columns, location: str) -> Row:
+    for name in (columns.text, columns.label):
+        if name is not None and name not in fields:
+            raise ValueError(f"data: {location} has no {name!r}; each row must have one")
+    text, label, id = check_text_field(fields[columns.text], columns.text, location), None, None
+    if columns.label is not None:
+        value = fields[columns.label]
+        if isinstance(value, (dict, list)) or value is None or not str(value).strip():
+            raise ValueError(f"data: {location}: {columns.label!r} must be a word or a number, got {value!r}")
+        label = str(value).strip()
+    if columns.id is not None and fields.get(columns.id) is not None:
+        id = str(fields[columns.id])
+    return Row(line, text, label, id)
+
+
+# Cleaning
+
+
+def read_labelled(
+    path: str | Path, *, label_column: str | None = None, text_column: str | None = None, encoding: str | None = None
+) -> Labelled:
+    """Read the labelled texts of a .csv, .tsv or .jsonl, and clean them.
+
+    Left out and counted: texts of white space alone; exact duplicates of an earlier text, so that no text is in two
+    splits; texts with two different labels, all of them, since nothing tells which is right. Raises ValueError where an id
+    occurs twice, a class has fewer than 3 texts, or there is only one class.
+    """
+    rows, notes = read_rows(path, label_column=label_column, text_column=text_column, encoding=encoding)
+    check_ids(rows, path)
+    rows, clean_notes = clean(rows)
+    counts = Counter(str(row.label) for row in rows)
+    if len(counts) < 2:
+        only = f"only one label, {next(iter(counts))!r}" if counts else "no text that could be used"
+        raise ValueError(f"data: {path} has {only}; a classifier needs two classes or more")
+    for label, n in sorted(counts.items()):
+        if n < MIN_TEXTS:
+            raise ValueError(
+                f"data: {path}: the label {label!r} has {plural(n, 'text')}, and training, validation and test need one "
+                "each; add some, or check that --label-column and --text-column name the right columns"
+            )
+    return Labelled(rows, tuple(sorted(counts)), [*notes, *clean_notes])
+
+
+def check_ids(rows: Sequence[Row], path: str | Path) -> None:
+    """Raise ValueError where two rows have one id: one of them is wrong, and nothing tells which."""
+    lines: dict[str, int] = {}
+    for row in rows:
+        if row.id is None:
+            continue
+        if row.id in lines:
+            raise ValueError(
+                f"data: {path}: lines {lines[row.id]} and {row.line} have the same id {row.id!r}; give each row its own, "
+                "or rename the column if it is no id"
+            )
+        lines[row.id] = row.line
+
+
+def clean(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Leave out texts that cannot be learned from; return the others, and phrases that count what was left out.
+
+    >>> spam, ham = Row(1, "win!", "spam"), Row(2, "hi", "ham")
+    >>> clean([spam, ham, ham, Row(4, " ", "ham")])[1]
+    ['1 empty text left out', '1 exact duplicate left out']
+    """
+    labels: dict[str, set[str]] = {}
+    for row in rows:
+        labels.setdefault(row.text, set()).add(str(row.label))
+    cleaned: dict[str, Row] = {}
+    counts = Counter[str]()
+    for row in rows:
+        if not row.text.strip():
+            counts["empty text"] += 1
+        elif len(labels[row.text]) > 1:
+            counts["text with two labels"] += 1
+        elif row.text in cleaned:
+            counts["exact duplicate"] += 1
+        else:
+            cleaned[row.text] = row
+    plurals = {"text with two labels": "texts with two labels"}
+    notes = [f"{n:,} {plurals.get(rule, rule + 's') if n > 1 else rule} left out" for rule, n in counts.items()]
+    return list(cleaned.values()), sorted(notes)
+
+
+# Balancing and splitting
+
+
+def balance(rows: Sequence[Row], seed: int) -> list[Row]:
+    """Draw from each class as many rows as the smallest class has; they stay in their order."""
+    classes = indices_by_label(rows)
+    size = min(map(len, classes.values()))
+    drawn: set[int] = set()
+    for number, indices in enumerate(classes.values()):
+        drawn.update(generator(seed, EVAL, number).permutation(indices)[:size].tolist())
+    return [rows[i] for i in sorted(drawn)]
+
+
+def split(rows: Sequence[Row], seed: int) -> Split:
+    """Split each class at random into 70, 10 and 20 % (stratified), with at least one row of each class in each split."""
+    train, val, test = list[int](), list[int](), list[int]()
+    for number, indices in enumerate(indices_by_label(rows).values()):
+        n_val, n_test = (max(1, round(fraction * len(indices))) for fraction in (VAL_FRACTION, TEST_FRACTION))
+        order = generator(seed, EVAL, number, 1).permutation(indices).tolist()
+        val += order[:n_val]
+        test += order[n_val : n_val + n_test]
+        train += order[n_val + n_test :]
+    return Split(*([rows[i] for i in sorted(indices)] for indices in (train, val, test)))
+
+
+def indices_by_label(rows: Sequence[Row]) -> dict[str, list[int]]:
+    """Return the indices of each label's rows, by sorted label."""
+    indices: dict[str, list[int]] = {label: [] for label in sorted({str(row.label) for row in rows})}
+    for i, row in enumerate(rows):
+        indices[str(row.label)].append(i)
+    return indices
+
+
+def count_labels(rows: Sequence[Row]) -> str:
+    """Return how many rows each label has, such as "ham 4,518, spam 653"."""
+    return ", ".join(f"{label} {len(indices):,}" for label, indices in indices_by_label(rows).items())
+
+
+def plural(n: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "line"), plural(1200, "line")
+    ('1 line', '1,200 lines')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

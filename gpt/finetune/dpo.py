@@ -1,0 +1,250 @@
+"""Direct preference optimisation (DPO): a model learns which of two answers is preferred (Rafailov et al. 2023).
+
+An answer's implicit reward is β (ln π(answer) - ln π_ref(answer)): how much more probable the policy makes it than the
+reference, the model that training started from. DPO is logistic regression on the difference of two such rewards
+(arXiv:2305.18290). The reference never changes, so its log-probabilities are computed once, before the first step.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt.config import option
+from gpt.data.batches import IGNORE
+from gpt.finetune.batching import batches_by_length, shuffled_batches
+from gpt.finetune.conversations import count_notes, split_conversations
+from gpt.finetune.preference_data import PairExample, encode_pairs, pad_pairs, read_pairs
+from gpt.finetune.task import FinetuneTask, Source, Start, load_best, make_objective, open_base, resolve
+from gpt.finetune.templates import Template, load_template
+from gpt.finetune.trainable import FinetuneConfig
+from gpt.model import GPT
+from gpt.runs.checkpoint import Checkpoint
+from gpt.runs.run import Run, run_file
+from gpt.runs.safetensors import load_file, save_file
+from gpt.runs.task import Task
+from gpt.tokenizer import Tokenizer
+from gpt.training import Batch, Objective
+from nanograd import ops
+from nanograd._tensor import Tensor
+from nanograd.nn import evaluating
+from nanograd.op import no_grad
+
+LOG_PROBS = "log_probs"
+DATA, REFERENCE = "data.json", "reference.safetensors"
+SPLITS = ("train", "val", "held-out")
+
+
+@dataclass(frozen=True)
+class PreferConfig(FinetuneConfig):
+    """How a model learns which answers are preferred."""
+
+    batch_size: int = option(8, "pairs in a micro-batch", least=1)
+    lr: float = option(1e-4, "highest learning rate", least=0)
+    beta: float = option(0.1, "DPO's β: the smaller, the further the policy may move from the reference", above=0)
+    label_smoothing: float = option(0.0, "assumed share of pairs labelled the wrong way round", least=0, below=0.5)
+    template: str | None = option(
+        None, "alpaca, chat, or a JSON file: how prompts are written; if none, the base's own, else alpaca"
+    )
+    end: str | None = option(None, "text that ends an answer, instead of the tokenizer's end of text")
+    val_fraction: float = option(0.05, "share of the pairs for validation", least=0, below=1)
+    test_fraction: float = option(0.1, "share of the pairs for the test at the end", least=0, below=1)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs (n) and the reference's log-probabilities (n, 2) of their answers, chosen before rejected."""
+
+    examples: Sequence[PairExample]
+    reference: np.ndarray
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
+        """Return ids (B, 2, T), targets (B, 2, T) and reference (B, 2) of some pairs; each pair is one target."""
+        ids, targets = pad_pairs([self.examples[i] for i in indices])
+        return Batch((ids, targets, self.reference[np.asarray(indices)]), len(ids))
+
+
+class PreferTask(FinetuneTask[GPT, PreferConfig, list[Pairs]]):
+    """Learn which of two answers is preferred. The data is three splits: train, validation and test."""
+
+    kind, config_type, unit = "prefer", PreferConfig, "pairs"
+
+    def start(self, config: PreferConfig, flags: Mapping[str, Any]) -> Start[GPT, PreferConfig, list[Pairs]]:
+        base, template = open_base_and_template(config)
+        path = Path(str(config.data))
+        splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
+        config = resolve(config, len(splits[0]), 2 * round(float(np.mean([len(example) for example in splits[0]]))))
+        model, task = base.model(), Task(self.kind, template=template.to_dict())
+        log_probs = log_probs_of(model, [*chain(*splits)], config.batch_size)
+        files: dict[str, Source] = {DATA: path, REFERENCE: partial(save_reference, log_probs=log_probs)}
+        return Start(model, config, base.tokenizer, task, files, base, with_reference(splits, log_probs))
+
+    def empty_model(self, checkpoint: Checkpoint) -> GPT:
+        return GPT(checkpoint.model_config, init=False)
+
+    def read(self, run: Run[GPT, PreferConfig]) -> list[Pairs]:
+        assert run.task is not None
+        template, path = Template.from_dict(run.task.template), run_file(run.folder, DATA, run.position)
+        splits = read_splits(path, run.config, template, run.tokenizer, run.model.config.context_length)
+        log_probs = load_reference(run_file(run.folder, REFERENCE, run.position), sum(map(len, splits)))
+        return with_reference(splits, log_probs)
+
+    def objective(self, run: Run[GPT, PreferConfig], data: list[Pairs]) -> Objective:
+        return preference_objective(run.model, data[0], data[1], run.config)
+
+    def evaluate(self, run: Run[GPT, PreferConfig], data: list[Pairs], flags: Mapping[str, Any]) -> None:
+        """Print the metrics of each split, before training and with the best checkpoint."""
+        model, config = load_best(run).model(), run.config
+        before = [pairs.reference for pairs in data]
+        after = [log_probs_of(model, pairs.examples, config.batch_size) for pairs in data]
+        for when, policies in (("before", before), ("after", after)):
+            for name, pairs, policy in zip(SPLITS, data, policies, strict=True):
+                if pairs.examples:
+                    print(f"{when:<9} {name:<8}  {preference_metrics(policy, pairs.reference, config.beta)}")
+
+
+def open_base_and_template(config: PreferConfig) -> tuple[Checkpoint, Template]:
+    """Return the base and the template that a config names; ValueError where it names none."""
+    if config.data is None:
+        raise ValueError("data: give a file of pairs: --data FILE")
+    if config.base is None or config.base == "random":
+        raise ValueError(
+            "base: give the run or checkpoint to start from: --base RUN; it is also the reference, and has the tokenizer"
+        )
+    base = open_base(config.base)
+    stored = base.task.template if base.task is not None else None
+    if config.template is None and config.end is None and stored:
+        return base, Template.from_dict(stored)
+    return base, load_template(config.template or "alpaca", end=config.end)
+
+
+def read_splits(
+    path: str | Path, config: PreferConfig, template: Template, tokenizer: Tokenizer, context_length: int
+) -> list[list[PairExample]]:
+    """Read, split and encode the pairs; print what there is, and what is left out."""
+    pairs, notes = read_pairs(path)
+    encoded = [
+        encode_pairs(split, template, tokenizer, context_length)
+        for split in split_conversations(pairs, (config.val_fraction, config.test_fraction), config.seed)
+    ]
+    splits = [examples for examples, _ in encoded]
+    train, val, test = map(len, splits)
+    print(
+        f"data      {config.data}: {train:,} pairs to train on, {val:,} to choose the best checkpoint, {test:,} to test it"
+    )
+    for note in [*notes, *count_notes(sum((counts for _, counts in encoded), Counter()))]:
+        print(f"note      {note}")
+    if not train:
+        raise ValueError(
+            f"data: no pair to train on fits the base's context of {context_length} tokens; give a base with a longer "
+            "one, or a shorter template (--template chat)"
+        )
+    return splits
+
+
+def with_reference(splits: Sequence[Sequence[PairExample]], log_probs: np.ndarray) -> list[Pairs]:
+    """Pair the examples of each split with their rows of the reference's log-probabilities (n, 2)."""
+    ends = np.cumsum([len(split) for split in splits])[:-1]
+    return [Pairs(split, rows) for split, rows in zip(splits, np.split(log_probs, ends), strict=True)]
+
+
+def answer_log_probs(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:
+    """Return ln π(answer | prompt) (N,) for each row of ids (N, T): the sum of its targets' log-probabilities, in nats.
+
+    Targets (N, T) of -100 are ignored, and their positions never reach the output layer: N rows with M targets make
+    logits (M, V), not (N, T, V).
+    """
+    rows, positions = np.nonzero(targets != IGNORE)  # (M,) both
+    x = model.hidden_states(ids)[rows, positions]  # (N, T, C) → (M, C)
+    losses = ops.cross_entropy(ops.linear(x, model.lm_head_weight), targets[rows, positions], reduction="none")  # (M,)
+    return ops.scatter_add(np.zeros(len(ids), losses.dtype), rows, -losses, axis=0)
+
+
+def pair_log_probs(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:
+    """Return the log-probabilities (B, 2) of chosen and rejected answers, from ids and targets (B, 2, T)."""
+    B, _, T = ids.shape
+    return answer_log_probs(model, ids.reshape(2 * B, T), targets.reshape(2 * B, T)).reshape(B, 2)
+
+
+def dpo_loss(
+    model: GPT, ids: np.ndarray, targets: np.ndarray, reference: np.ndarray, *, beta: float, label_smoothing: float
+) -> Tensor:
+    """Return the DPO loss of pairs, in nats: a sum over them. The reference's log-probabilities (B, 2) are constants."""
+    policy = pair_log_probs(model, ids, targets)
+    return ops.dpo(
+        policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1],
+        beta=beta, label_smoothing=label_smoothing, reduction="sum",
+    )  # fmt: skip
+
+
+def preference_objective(model: GPT, train: Pairs, val: Pairs, config: PreferConfig) -> Objective:
+    """Return the objective: the DPO loss of batches of pairs."""
+    loss_of = partial(dpo_loss, beta=config.beta, label_smoothing=config.label_smoothing)
+    indices = shuffled_batches(len(train.examples), config.batch_size, config.seed)
+    batches = batches_by_length([len(example) for example in val.examples], config.batch_size)
+    validation = [val.batch(batch) for batch in batches]
+    return make_objective(model, lambda number: train.batch(indices(number)), loss_of, validation, config)
+
+
+@no_grad()
+def log_probs_of(model: GPT, examples: Sequence[PairExample], batch_size: int) -> np.ndarray:
+    """Return a model's log-probabilities (n, 2) of all answers, without dropout."""
+    log_probs = np.empty((len(examples), 2), model.lm_head_weight.dtype)
+    with evaluating(model):
+        for batch in batches_by_length([len(example) for example in examples], batch_size):
+            log_probs[batch] = pair_log_probs(model, *pad_pairs([examples[i] for i in batch])).data
+    return log_probs
+
+
+def save_reference(path: str | os.PathLike[str], log_probs: np.ndarray) -> None:
+    """Write the reference's log-probabilities (n, 2), for a run that is resumed."""
+    save_file({LOG_PROBS: log_probs}, path)
+
+
+def load_reference(path: str | os.PathLike[str], n: int) -> np.ndarray:
+    """Read the reference's log-probabilities; ValueError unless there are n pairs."""
+    log_probs = load_file(path)[0].get(LOG_PROBS)
+    if log_probs is None or log_probs.shape != (n, 2):
+        raise ValueError(
+            f"{path} does not hold the reference's log-probabilities of {n} pairs; restore the file of this run"
+        )
+    return log_probs
+
+
+@dataclass(frozen=True)
+class PreferenceMetrics:
+    """How a policy compares the two answers of n pairs.
+
+    loss      DPO's, without label smoothing, in nats a pair; ln 2 before training
+    margin    mean difference of the implicit rewards of chosen and rejected
+    accuracy  share of pairs whose chosen answer has the larger implicit reward; a tie counts half
+    more_probable  share of pairs whose chosen answer is more probable than the rejected one, whatever the reference says
+    """
+
+    n: int
+    loss: float
+    margin: float
+    accuracy: float
+    more_probable: float
+
+    def __str__(self) -> str:
+        return (
+            f"loss {self.loss:.4f}, margin {self.margin:+.3f}, accuracy {self.accuracy:.1%}, "
+            f"chosen more probable {self.more_probable:.1%}, of {self.n} pairs"
+        )
+
+
+def preference_metrics(policy: np.ndarray, reference: np.ndarray, beta: float) -> PreferenceMetrics:
+    """Return the metrics of a policy from its log-probabilities (n, 2) and the reference's."""
+    policy, reference = policy.astype(np.float64), reference.astype(np.float64)
+    margins = beta * ((policy - reference) @ [1, -1])
+    wins = (np.sign(margins) + 1) / 2
+    loss = ops.dpo(policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], beta=beta)
+    more_probable = float((policy[:, 0] > policy[:, 1]).mean())
+    return PreferenceMetrics(len(policy), float(loss), float(margins.mean()), float(wins.mean()), more_probable)

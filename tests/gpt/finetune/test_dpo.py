@@ -1,0 +1,282 @@
+"""DPO: log-probabilities, loss and metrics by hand, and runs of `finetune prefer`."""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpt.__main__ import main
+from gpt.config import ModelConfig, TrainConfig
+from gpt.data.batches import IGNORE
+from gpt.finetune.dpo import (
+    Pairs,
+    PreferConfig,
+    answer_log_probs,
+    dpo_loss,
+    load_reference,
+    log_probs_of,
+    preference_metrics,
+    preference_objective,
+    save_reference,
+)
+from gpt.finetune.preference_data import encode_pairs, pad_pairs, read_pairs
+from gpt.finetune.templates import CHAT, Template
+from gpt.model import GPT
+from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.run import Progress, read_metrics
+from gpt.runs.task import Task
+from gpt.tokenizer import BPETokenizer
+from gpt.training import Record, accumulate_gradients
+from nanograd import ops
+from nanograd.seeds import seeds
+
+Output = pytest.CaptureFixture[str]
+BYTES = BPETokenizer.train("ab", 257)  # a token for each byte, and 256 ends a text
+SHORT = Template(name="short", user="<{content}>", reply=":")
+SHAPE = ModelConfig(vocab_size=257, context_length=64, d_model=16, n_layers=1, n_heads=2)
+BETA = {"beta": 0.5, "label_smoothing": 0.1}
+ENTRIES = [{"prompt": f"{n}{c}?", "chosen": f"{c}!", "rejected": f"no {n}"} for n in range(8) for c in "abc"]
+FLAGS = "--batch-size 4 --max-steps 12 --eval-every 4 --save-every 5 --warmup-steps 2 --lr 0.005 --template chat"
+
+
+def write(path: Path, entries: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    return str(path)
+
+
+def make_model(seed: int = 0, **changes: Any) -> GPT:
+    """Return a model with random parameters, biases and norms included, in float64."""
+    model = GPT(ModelConfig(**{**SHAPE.to_dict(), **changes}), np.random.default_rng(seed))
+    model.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    for _, parameter in model.named_parameters():
+        parameter.copy_(rng.standard_normal(parameter.shape) * 0.3)
+    return model
+
+
+def examples_of(entries: list[dict[str, Any]], tmp_path: Path, template: Template = SHORT) -> list[Any]:
+    pairs, _ = read_pairs(write(tmp_path / "pairs.jsonl", entries))
+    return encode_pairs(pairs, template, BYTES, 64)[0]
+
+
+# Log-probabilities and the loss
+
+
+def test_log_probabilities_of_a_uniform_model(tmp_path: Path) -> None:
+    """yes and its end are 4 tokens, no and its end 3: -4 ln 257 and -3 ln 257."""
+    examples = examples_of([{"prompt": "q", "chosen": "yes", "rejected": "no"}], tmp_path)
+    log_probs = log_probs_of(GPT(SHAPE, init=False), examples, 8)
+    np.testing.assert_allclose(log_probs, [[-4 * math.log(257), -3 * math.log(257)]], rtol=1e-6)
+
+
+def test_log_probabilities_are_sums_over_the_answer_alone(tmp_path: Path) -> None:
+    model = make_model()
+    examples = examples_of(ENTRIES[:5], tmp_path)
+    ids, targets = (array.reshape(10, -1) for array in pad_pairs(examples))
+    log_probs = answer_log_probs(model, ids, targets).data
+    for row in range(10):
+        logits = model(ids[row : row + 1]).data[0]
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        expected = sum(log_p[t, target] for t, target in enumerate(targets[row]) if target != IGNORE)
+        assert log_probs[row] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_gradient_equals_that_of_the_loss_from_other_ops(tmp_path: Path) -> None:
+    """-ln σ of the margin, with log-probabilities from log_softmax and without padding."""
+    model, other = make_model(), make_model()
+    examples = examples_of(ENTRIES[:3], tmp_path)
+    reference = log_probs_of(make_model(1), examples, 2)
+    dpo_loss(model, *pad_pairs(examples), reference, **BETA).backward()
+
+    def log_prob(ids: np.ndarray, targets: np.ndarray) -> Any:
+        positions = np.nonzero(targets != IGNORE)[0]
+        return ops.log_softmax(other(ids[None])[0])[positions, targets[positions]].sum()
+
+    for example, (chosen, rejected) in zip(examples, reference, strict=True):
+        policy = [log_prob(answer.ids, answer.targets) for answer in (example.chosen, example.rejected)]
+        p = ops.sigmoid(((policy[0] - chosen) - (policy[1] - rejected)) * 0.5)
+        (ops.log(p) * -0.9 - ops.log(1 - p) * 0.1).backward()
+    for (name, ours), (_, theirs) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        np.testing.assert_allclose(ours.grad, theirs.grad, atol=1e-10 * np.abs(theirs.grad).max(), err_msg=name)
+
+
+def test_pairs_sorted_by_length_keep_their_rows(tmp_path: Path) -> None:
+    model = make_model()
+    entries = [{"prompt": "p" * n, "chosen": "yes", "rejected": "n" * n} for n in (9, 2, 30, 1, 5)]
+    examples = examples_of(entries, tmp_path)
+    alone = np.concatenate([log_probs_of(model, [example], 1) for example in examples])
+    np.testing.assert_allclose(log_probs_of(model, examples, 2), alone, rtol=1e-12)
+
+
+def test_the_other_pairs_of_a_batch_change_no_loss(tmp_path: Path) -> None:
+    model = make_model()
+    entries = [*ENTRIES[:3], {"prompt": "long " * 5, "chosen": "ever so long", "rejected": "short"}]
+    pairs = Pairs(examples_of(entries, tmp_path), log_probs_of(make_model(1), examples_of(entries, tmp_path), 3))
+    together = dpo_loss(model, *pairs.batch(range(4)).rows, **BETA).item()
+    alone = sum(dpo_loss(model, *pairs.batch([k]).rows, **BETA).item() for k in range(4))
+    assert together == pytest.approx(alone, rel=1e-12)
+
+
+def test_before_the_first_step_the_loss_is_ln_2_and_a_step_is_the_same_in_shards(tmp_path: Path) -> None:
+    model = make_model()
+    examples = examples_of(ENTRIES, tmp_path)
+    pairs = Pairs(examples, log_probs_of(model, examples, 5))
+    norms = []
+    for shards, size, micro in ((1, 6, 1), (3, 6, 1), (1, 3, 2)):
+        config = PreferConfig(batch_size=size, grad_accum_steps=micro, shards=shards)
+        objective = preference_objective(model, pairs, pairs, config)
+        loss, n = accumulate_gradients(model, objective, config, 0)
+        assert (loss, n) == (pytest.approx(math.log(2), rel=1e-9), 6)
+        norms.append(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None))
+        model.zero_grad()
+        assert objective.evaluate is not None
+        assert objective.evaluate() == pytest.approx(math.log(2), rel=1e-9)
+    assert norms == [pytest.approx(norms[0], rel=1e-9)] * 3
+    assert norms[0] > 1e-3
+
+
+def test_the_reference_is_computed_without_dropout_and_the_mode_restored(tmp_path: Path) -> None:
+    model = make_model(dropout=0.5).train()
+    examples = examples_of(ENTRIES[:2], tmp_path)
+    with seeds(0, 0, 0):
+        np.testing.assert_array_equal(log_probs_of(model, examples, 2), log_probs_of(model, examples, 2))
+    assert model.training
+
+
+def test_metrics_by_hand() -> None:
+    """β = ½: rewards of the chosen +1, 0 and -½, of the rejected -1, 0 and +½: margins 2, 0 and -1."""
+    reference = np.array([[-5.0, -5.0], [-3.0, -9.0], [-2.0, -4.0]])
+    policy = reference + np.array([[2.0, -2.0], [0.0, 0.0], [-1.0, 1.0]])
+    metrics = preference_metrics(policy, reference, 0.5)
+    assert metrics.margin == pytest.approx((2 + 0 - 1) / 3)
+    assert metrics.accuracy == 0.5  # a win, a tie, a loss
+    assert metrics.more_probable == 2 / 3  # the third pair has -3 and -3
+    assert metrics.loss == pytest.approx(sum(math.log(1 + math.exp(-m)) for m in (2, 0, -1)) / 3)
+
+
+def test_a_reference_of_other_pairs_is_refused(tmp_path: Path) -> None:
+    save_reference(tmp_path / "r", np.ones((3, 2), np.float32))
+    assert load_reference(tmp_path / "r", 3).tolist() == [[1, 1]] * 3
+    with pytest.raises(ValueError, match="does not hold the reference's log-probabilities of 4 pairs"):
+        load_reference(tmp_path / "r", 4)
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("base") / LAST
+    save_checkpoint(path, GPT(SHAPE, np.random.default_rng(0)), None, TrainConfig(), BYTES, Position())
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(tmp_path_factory.mktemp("data") / "pairs.jsonl", ENTRIES)
+
+
+def run(base: str, data: str, out: Path, *more: str) -> int:
+    return main(["finetune", "prefer", "--data", data, "--base", base, *FLAGS.split(), "--out", str(out), *more])
+
+
+def test_a_run_prints_its_metrics_before_and_after(base: str, data: str, tmp_path: Path, capsys: Output) -> None:
+    assert run(base, data, tmp_path / "run", "--max-steps", "40", "--test-fraction", "0.2", "--beta", "0.5") == 0
+    output = capsys.readouterr().out
+    assert "17 pairs to train on, 2 to choose the best checkpoint, 5 to test it" in output
+    for split, n in (("train", 17), ("held-out", 5)):
+        lines = [line for line in output.splitlines() if line[10:].startswith(split)]
+        before, after = (next(line for line in lines if line.startswith(when)) for when in ("before", "after"))
+        assert f"loss 0.6931, margin +0.000, accuracy 50.0%, chosen more probable 100.0%, of {n} pairs" in before
+        assert "accuracy 100.0%" in after
+        assert float(after.split("margin ")[1].split(",")[0]) > 1
+    checkpoint = load_checkpoint(tmp_path / "run" / BEST)
+    assert checkpoint.task is not None
+    assert (checkpoint.kind, checkpoint.task.template) == ("prefer", CHAT.to_dict())
+
+
+@pytest.mark.parametrize("more", ["", "--lora-rank 2 --grad-accum-steps 2 --shards 2"])
+def test_a_run_that_is_killed_and_resumed_is_the_same_to_the_bit(
+    more: str, base: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    assert run(base, data, tmp_path / "whole", *more.split()) == 0
+    show = Progress.show
+
+    class Killed(BaseException):
+        pass
+
+    def die(self: Progress, record: Record) -> None:
+        if record.step == 7:
+            raise Killed
+        show(self, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "show", die)
+        with pytest.raises(Killed):
+            run(base, data, tmp_path / "stopped", *more.split())
+    before = (tmp_path / "stopped" / "reference.safetensors").read_bytes()
+    assert main(["finetune", "prefer", "--resume", str(tmp_path / "stopped")]) == 0
+    assert "at step 5 of 12" in capsys.readouterr().out
+    assert before == (tmp_path / "whole" / "reference.safetensors").read_bytes()
+    for name in (LAST, BEST):
+        stopped, whole = (load_checkpoint(tmp_path / run / name) for run in ("stopped", "whole"))
+        assert stopped.position.step == whole.position.step
+        assert {k: a.tobytes() for k, a in stopped.tensors.items()} == {
+            k: a.tobytes() for k, a in whole.tensors.items()
+        }
+    metrics = [[record.loss for record in read_metrics(tmp_path / run)] for run in ("stopped", "whole")]
+    assert metrics[0] == metrics[1]
+
+
+def test_the_reference_is_computed_once_and_no_other_is_accepted(
+    base: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(*arguments: Any) -> np.ndarray:
+        calls["reference"] += 1
+        return log_probs_of(*arguments)
+
+    monkeypatch.setattr("gpt.finetune.dpo.log_probs_of", counted)
+    monkeypatch.setattr("gpt.commands.finetune.supervise", lambda *_: False)
+    assert run(base, data, tmp_path / "run") == 130
+    assert main(["finetune", "prefer", "--resume", str(tmp_path / "run")]) == 130
+    assert calls == {"reference": 1}
+    save_reference(tmp_path / "run" / "reference.safetensors", np.zeros((len(ENTRIES), 2), np.float32))
+    assert main(["finetune", "prefer", "--resume", str(tmp_path / "run")]) == 1
+    assert "reference.safetensors is not the file that this checkpoint was trained with" in capsys.readouterr().err
+
+
+def test_prompts_use_the_template_of_the_base(data: str, tmp_path: Path) -> None:
+    task = Task("instruct", template=SHORT.to_dict())
+    path = tmp_path / "answers.safetensors"
+    save_checkpoint(path, GPT(SHAPE, np.random.default_rng(0)), None, TrainConfig(), BYTES, Position(), task)
+    words = ["--data", data, "--base", str(path), "--max-steps", "1", "--out", str(tmp_path / "run")]
+    assert main(["finetune", "prefer", *words]) == 0
+    stored = load_checkpoint(tmp_path / "run" / LAST).task
+    assert stored is not None
+    assert stored.template == SHORT.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--base random", "base: give the run or checkpoint to start from: --base RUN; it is also the reference"),
+        ("--template chatty", "template: must be alpaca or chat, or a JSON file"),
+        ("--label-smoothing 0.5", "label_smoothing must be below 0.5, got 0.5"),
+        ("--beta 0", "beta must be above 0, got 0"),
+        ("--template alpaca", "no pair to train on fits the base's context of 64 tokens"),
+    ],
+)
+def test_refusals_leave_nothing_behind(
+    more: str, message: str, base: str, data: str, tmp_path: Path, capsys: Output
+) -> None:
+    assert run(base, data, tmp_path / "run", *more.split()) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,292 @@
+"""A task of our own: shards and micro-batches, runs that are started, stopped and resumed, early stopping."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpt.config import ModelConfig, TrainConfig
+from gpt.finetune.batching import batches_by_length, shuffled_batches
+from gpt.finetune.task import MUTABLE_ON_RESUME, FinetuneTask, Start, begin, make_objective, open_base, resolve, resume
+from gpt.finetune.trainable import FinetuneConfig
+from gpt.model import GPT
+from gpt.runs.checkpoint import BEST, LAST, Checkpoint, Position, find_checkpoint, load_checkpoint, save_checkpoint
+from gpt.runs.run import Run, read_metrics
+from gpt.runs.supervise import supervise
+from gpt.runs.task import Task
+from gpt.tokenizer import CharTokenizer
+from gpt.training import Batch, NotFiniteError, Objective, accumulate_gradients, mean_loss
+from nanograd import ops
+from nanograd._tensor import Tensor
+from nanograd.nn import Linear, Module
+
+MODEL = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=2, n_heads=4, dropout=0.1)
+CONFIG = FinetuneConfig(
+    max_steps=8, batch_size=4, lr=1e-2, warmup_steps=2, eval_every=2, save_every=3, seed=5, shards=2
+)
+IDS = np.random.default_rng(1).integers(0, 12, (10, 8))
+LABELS = np.random.default_rng(2).integers(0, 3, 10)
+
+
+class Classifier(Module):
+    def __init__(self, config: ModelConfig = MODEL) -> None:
+        self.gpt = GPT(config, np.random.default_rng(0))
+        self.head = Linear(config.d_model, 3, rng=np.random.default_rng(5))
+
+    def forward(self, ids: np.ndarray) -> Tensor:
+        return self.head(self.gpt.hidden_states(ids)[:, -1])
+
+
+Toy = Run[Classifier, FinetuneConfig]
+
+
+def loss_of(model: Classifier, ids: np.ndarray, labels: np.ndarray) -> Tensor:
+    return ops.cross_entropy(model(ids), labels, reduction="sum")
+
+
+def make_batch(indices: np.ndarray) -> Batch:
+    return Batch((IDS[indices], LABELS[indices]), len(indices))
+
+
+class ToyTask(FinetuneTask[Classifier, FinetuneConfig, None]):
+    """Classify ten rows of tokens into three classes."""
+
+    kind, config_type, unit = "classify", FinetuneConfig, "texts"
+
+    def start(self, config: FinetuneConfig, flags: Mapping[str, Any]) -> Start[Classifier, FinetuneConfig, None]:
+        base, model = open_base(str(config.base)), Classifier()
+        model.gpt.load_state_dict(base.model().state_dict())
+        task = Task("classify", labels=("a", "b", "c"))
+        files = {"data.tsv": base.path.parent / "data.tsv", "labels": lambda path: path.write_bytes(LABELS.tobytes())}
+        return Start(model, config, base.tokenizer, task, files, base, None)
+
+    def empty_model(self, checkpoint: Checkpoint) -> Classifier:
+        return Classifier(checkpoint.model_config)
+
+    def read(self, run: Toy) -> None:
+        return None
+
+    def objective(self, run: Toy, data: None) -> Objective:
+        indices = shuffled_batches(len(IDS), run.config.batch_size, run.config.seed)
+        validation = [make_batch(batch) for batch in batches_by_length([8] * 10, 4)]
+        return make_objective(run.model, lambda number: make_batch(indices(number)), loss_of, validation, run.config)
+
+    def evaluate(self, run: Toy, data: None, flags: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+
+# A step
+
+
+@pytest.mark.parametrize(("shards", "micros"), [(1, 1), (3, 1), (1, 3), (2, 3)])
+def test_shards_and_micro_batches_add_up_with_any_number_of_targets_in_each(shards: int, micros: int) -> None:
+    """Three rows have 1, 8 and 0 targets: the loss is a mean over 9, wherever the rows are cut."""
+    model = GPT(dataclasses.replace(MODEL, dropout=0.0), np.random.default_rng(0)).astype(np.float64)
+    ids, targets = IDS[:3], IDS[3:6].copy()
+    targets[0, 1:] = targets[2] = -100
+    whole = model.loss(ids, targets)
+    whole.backward()
+    expected = {name: p.grad.copy() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+
+    def batch_of(step: int, micro: int) -> Batch:
+        rows = slice(None) if micros == 1 else slice(micro, micro + 1)
+        return Batch((ids[rows], targets[rows]), int((targets[rows] != -100).sum()))
+
+    task = Objective(batch_of, lambda m, *rows: m.loss(*rows, reduction="sum"))
+    config = dataclasses.replace(CONFIG, shards=shards, grad_accum_steps=micros)
+    loss, n_targets = accumulate_gradients(model, task, config, 0)
+    assert n_targets == 9
+    assert loss == pytest.approx(whole.item(), rel=1e-12)
+    for name, p in model.named_parameters():
+        assert p.grad is not None
+        assert np.abs(p.grad - expected[name]).max() <= 1e-12 * np.abs(expected[name]).max(), name
+
+
+def test_a_step_without_targets_is_an_error() -> None:
+    task = Objective(lambda step, micro: Batch((IDS[:2], LABELS[:2]), 0), loss_of)
+    with pytest.raises(ValueError, match="step 4: no target counts in its 1 batches"):
+        accumulate_gradients(Classifier(), task, CONFIG, 3)
+
+
+def test_mean_loss_is_a_mean_over_targets_not_batches() -> None:
+    """Batches of 4, 4 and 2 examples: the mean over ten, not over three."""
+    model = Classifier().eval()
+    logits = model(IDS).data
+    losses = [np.log(np.exp(z).sum()) - z[label] for z, label in zip(logits, LABELS, strict=True)]
+    model.train()
+    assert mean_loss(
+        model, [make_batch(batch) for batch in batches_by_length([8] * 10, 4)], loss_of, shards=2
+    ) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert model.training
+
+
+def test_epochs_become_steps_and_shards_are_chosen_once() -> None:
+    config = dataclasses.replace(CONFIG, epochs=2.5, batch_size=4, grad_accum_steps=2, shards=None)
+    resolved = resolve(config, 10, 1)
+    assert (resolved.max_steps, resolved.shards) == (4, 1)  # 25 examples in batches of 8; few tokens: one shard
+    assert resolve(dataclasses.replace(config, epochs=None), 10, 1).max_steps == 8
+    assert resolve(dataclasses.replace(config, epochs=0.01), 10, 1).max_steps == 1
+
+
+# Runs
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / "base.safetensors"
+    save_checkpoint(
+        path, GPT(MODEL, np.random.default_rng(0)), None, TrainConfig(), CharTokenizer("abcdefghijkl"), Position()
+    )
+    (tmp_path / "data.tsv").write_text("ham\thello\n", encoding="utf-8")
+    return path
+
+
+def start(base: Path, out: Path, config: FinetuneConfig) -> Toy:
+    return begin(ToyTask(), str(out), {**config.to_dict(), "base": str(base)})[0]
+
+
+def train(run: Toy) -> bool:
+    return supervise(run, ToyTask().objective(run, None), "finetune classify")
+
+
+def resumed(path: Path, **flags: object) -> Toy:
+    return resume(ToyTask(), str(path), flags)[0]
+
+
+def stop_after(run: Toy, step: int) -> None:
+    """Ask for a stop after a step, as Ctrl-C does."""
+    log = run.log
+
+    def asked(record: object) -> None:
+        run.stop_asked = run.position.step + 1 == step
+        log(record)  # type: ignore[arg-type]
+
+    run.log = asked  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"freeze": "all_but_last_block"},
+        {"freeze": "all_but_head", "grad_accum_steps": 2},
+        {"lora_rank": 2, "lora_target": "w_qkv,down"},
+    ],
+)
+def test_a_run_that_is_stopped_and_resumed_equals_an_uninterrupted_one(
+    base: Path, tmp_path: Path, change: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataclasses.replace(CONFIG, **change)  # type: ignore[arg-type]
+    assert train(start(base, tmp_path / "whole", config))
+    run = start(base, tmp_path / "broken", config)
+    stop_after(run, 5)
+    assert not train(run)
+    assert f"go on with: python -m gpt finetune classify --resume {tmp_path / 'broken'}" in capsys.readouterr().out
+    assert train(resumed(tmp_path / "broken"))
+    expected, got = (read_metrics(tmp_path / name) for name in ("whole", "broken"))
+    assert [(r.step, r.loss, r.val_loss, r.grad_norm) for r in got] == [
+        (r.step, r.loss, r.val_loss, r.grad_norm) for r in expected
+    ]
+    for name in (LAST, BEST):
+        one, other = (load_checkpoint(tmp_path / folder / name) for folder in ("whole", "broken"))
+        assert one.tensors.keys() == other.tensors.keys()
+        assert one.task == other.task
+        for key, array in one.tensors.items():
+            np.testing.assert_array_equal(other.tensors[key], array)
+    assert "texts/s" in capsys.readouterr().out
+
+
+def test_a_run_stores_its_task_and_its_data(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = start(base, tmp_path / "run", dataclasses.replace(CONFIG, lora_rank=2, lora_target="up"))
+    # two blocks · rank 2 · (16 in + 64 out), and the head's 3 · 16 + 3
+    assert "trained   371 of" in capsys.readouterr().out
+    task = load_checkpoint(tmp_path / "run" / LAST).task
+    assert task is not None
+    assert task.base == str(base.resolve())
+    assert (task.kind, task.labels) == ("classify", ("a", "b", "c"))
+    assert FinetuneConfig.from_dict(task.config) == run.config
+    settings = json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))
+    assert settings["task"] == task.to_dict()
+    assert (tmp_path / "run" / "data.tsv").read_text(encoding="utf-8") == "ham\thello\n"
+    assert (tmp_path / "run" / "labels").read_bytes() == LABELS.tobytes()
+
+
+def test_patience_ends_a_run_and_keeps_the_best_checkpoint(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start(base, tmp_path / "run", dataclasses.replace(CONFIG, max_steps=40, patience=2))
+    losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])  # at steps 2, 4, 6, 8: equal is not better
+    task = dataclasses.replace(ToyTask().objective(run, None), evaluate=lambda: next(losses))
+    assert supervise(run, task, "finetune classify")
+    assert "early stop after step 8: nothing was better than step 4" in capsys.readouterr().out
+    assert load_checkpoint(tmp_path / "run" / BEST).position.step == 4
+    assert load_checkpoint(tmp_path / "run" / LAST).position.step == 8
+    with pytest.raises(ValueError, match="stopped early, at step 8; go on with a larger --patience, or none"):
+        resumed(tmp_path / "run")
+    assert resumed(tmp_path / "run", patience=3).patience == 3
+
+
+class OtherTask(ToyTask):
+    kind = "instruct"
+
+
+def test_options_that_cannot_change_in_a_resumed_run(base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(start(base, out, CONFIG))
+    with pytest.raises(ValueError, match="at step 8 of 8; go on with a larger --max-steps"):
+        resumed(out)
+    for name, value in {"batch_size": 5, "lora_rank": 3, "base": "other", "freeze": "all_but_head"}.items():
+        with pytest.raises(ValueError, match=rf"resume: --{name.replace('_', '-')} was .* cannot change to {value}"):
+            resumed(out, max_steps=9, **{name: value})
+    run = resumed(out, max_steps=9, lr=0.5, batch_size=4)
+    assert (run.config.max_steps, run.config.lr) == (9, 0.5)
+    assert set(MUTABLE_ON_RESUME) <= {field.name for field in dataclasses.fields(FinetuneConfig)}
+    with pytest.raises(
+        ValueError, match="is of another kind of run; go on with python -m gpt finetune classify --resume"
+    ):
+        resume(OtherTask(), str(out), {})
+    (out / "data.tsv").write_text("changed", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"data.tsv is not the file .* its SHA-256 differs"):
+        resumed(out, max_steps=9)
+
+
+def test_a_run_with_adapters_is_resumed_with_a_moved_base(base: Path, tmp_path: Path) -> None:
+    run = start(base, tmp_path / "run", dataclasses.replace(CONFIG, lora_rank=2))
+    stop_after(run, 3)
+    train(run)
+    moved = tmp_path / "moved.safetensors"
+    shutil.move(base, moved)
+    with pytest.raises(FileNotFoundError, match=r"missing: .*base.safetensors; say where it is with --base FILE"):
+        resumed(tmp_path / "run")
+    assert train(resumed(tmp_path / "run", base=str(moved)))
+    load_checkpoint(find_checkpoint(tmp_path / "run")).model(Classifier())  # the new location is stored
+
+
+def test_a_classifier_is_no_base(base: Path, tmp_path: Path) -> None:
+    start(base, tmp_path / "run", CONFIG)
+    with pytest.raises(
+        ValueError, match=r"base: .* was fine-tuned to classify; begin from a model that generates text"
+    ):
+        open_base(str(tmp_path / "run"))
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is there already and not empty; go on with --resume"):
+        start(base, tmp_path, CONFIG)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("spoil", [lambda run: run.model.head.weight.data.fill(np.nan)])
+def test_a_loss_that_is_not_finite_names_the_last_checkpoint(
+    base: Path, tmp_path: Path, spoil: Callable[[Toy], None]
+) -> None:
+    run = start(base, tmp_path / "run", CONFIG)
+    spoil(run)
+    with pytest.raises(NotFiniteError, match=r"step 1: the loss is nan .* has the checkpoint of step 0"):
+        train(run)
