@@ -35,7 +35,7 @@ class Term(NamedTuple):
     derivative: float  # of that entry of the op's result, with respect to the explained entry
     node: Node  # the op
     slot: int  # index of the op's input that is the explained array
-    index: Index  # of the entry in dy
+    entry: Index  # of dy
 
 
 class Tape:
@@ -123,7 +123,7 @@ class Explanation:
             raise IndexError(f"explain: {self.name} has no term {k}; {rule}")
         term = self.terms[k]
         inner = Explanation(
-            self.tape, term.node, term.index, self.tape.name(term.node, term.index), self.most, self.budget
+            self.tape, term.node, term.entry, self.tape.name(term.node, term.entry), self.most, self.budget
         )
         return inner.drill(*rest)
 
@@ -135,7 +135,7 @@ class Explanation:
         shown = self.terms[: self.most]
         lines.append(f"  {'#':>3} {'term':>9} = {'dy':>9} × {'∂y/∂x':<9}  through")
         for k, term in enumerate(shown):
-            entry = _truncate(f"y{_brackets(term.index)} {self.tape.label(term.node)}".replace(", ", ","), 39)
+            entry = _truncate(f"y{_brackets(term.entry)} {self.tape.label(term.node)}".replace(", ", ","), 39)
             lines.append(f"  {k:>3} {term.value:>+9.3g} = {term.dy:>+9.3g} × {term.derivative:<+9.3g}  {entry}")
         left = sum(term.value for term in self.terms[self.most :]) + self.rest
         if len(self.terms) > self.most or not self.complete:

@@ -1,20 +1,21 @@
-"""Call a backward and watch what it does with what it is lent."""
+"""Call a learner's backward: inputs and a random dy, copied for every run, and what the backward returned or raised."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nanograd.check.cases.case import Case
+from nanograd.check.target import Target
 from nanograd.study.drills.drill import Drill, differentiable
 from nanograd.tape import arrays_in
 
-TOLERANCE = 1e-8  # of the largest entry, or of 1: the reference and a right answer differ by rounding alone
+TOLERANCE = 1e-8  # of the largest entry, or of 1: another right answer differs from the reference by rounding
 
 
 class Call(NamedTuple):
-    """One call of a backward: its Case, drawn, and a cotangent."""
+    """The inputs of one call, drawn from a Case, and a cotangent."""
 
     case: Case
     inputs: list[Any]
@@ -22,48 +23,39 @@ class Call(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a backward made of a call: what it returned or raised, and which of the arrays it was lent it changed."""
+    """The gradients that a backward returned, or the error that it raised."""
 
     gradients: list[Any]
     raised: BaseException | None
-    touched: tuple[str, ...]
 
 
 def make_call(drill: Drill, case: Case, seed: int = 0, dtype: Any = np.float64) -> Call:
     """Draw the inputs of a Case and, by `seed`, a random cotangent."""
-    inputs = [x.astype(dtype) if x.dtype.kind == "f" else x for x in case.arrays()]
-    y, _ = run_forward(drill, inputs, case)
-    dy = np.asarray(np.random.default_rng(seed).standard_normal(y.shape)).astype(y.dtype)
-    return Call(case, inputs, dy)
+    target = Target((drill.forward, drill.backward), case.arrays(), case.options, dtype)
+    return Call(case, target.inputs, target.cotangent(seed))
 
 
-def run_forward(drill: Drill, inputs: Sequence[Any], case: Case) -> tuple[np.ndarray, Any]:
-    """Return y and what was saved, which no one else holds."""
-    y, saved = drill.forward(*copy.deepcopy(inputs), **case.options)
-    return np.asarray(y), saved
+def target_of(drill: Drill, backward: Callable[..., Any], call: Call) -> Target:
+    """Return the drill's forward and a backward as a Target with copies of the call's inputs."""
+    pair = (drill.forward, lambda dy, saved: backward(dy, saved))
+    return Target(pair, copy.deepcopy(call.inputs), call.case.options, call.dy.dtype)
 
 
-def observe(drill: Drill, backward: Callable[..., Any], call: Call, locked: bool = False) -> Outcome:
-    """Run one call on copies, which are locked against writing if asked."""
-    _, saved = run_forward(drill, call.inputs, call.case)
-    dy = call.dy.copy()
-    kept = [a.copy() for a in arrays_in(saved)]
-    if locked:
-        for a in (dy, *arrays_in(saved)):
-            a.flags.writeable = False
+def observe(drill: Drill, backward: Callable[..., Any], call: Call, read_only: bool = False) -> Outcome:
+    """Run a backward; read_only makes a write into dy or a saved array raise."""
+    target, dy = target_of(drill, backward, call), call.dy.copy()
+    _, saved = target.run_forward()
+    for array in (dy, *arrays_in(saved)) if read_only else ():
+        array.flags.writeable = False
     try:
-        returned = backward(dy, saved)
-    except BaseException as error:  # whatever a learner's code raises is what we are here to tell, sys.exit too
-        return Outcome([], error, ())
-    touched = ["dy"] * (dy.tobytes() != call.dy.tobytes())
-    if any(a.tobytes() != b.tobytes() for a, b in zip(arrays_in(saved), kept, strict=True)):
-        touched.append("what forward saved")
-    gradients = returned if isinstance(returned, (tuple, list)) else [returned]
-    return Outcome([np.copy(dx) if isinstance(dx, np.ndarray) else dx for dx in gradients], None, tuple(touched))
+        gradients = target.run_backward(dy, saved)
+    except BaseException as error:  # a learner's code may raise anything, also SystemExit; it becomes a message
+        return Outcome([], error)
+    return Outcome([np.copy(dx) if isinstance(dx, np.ndarray) else dx for dx in gradients], None)
 
 
 def jacobian(drill: Drill, backward: Callable[..., Any], call: Call, i: int) -> np.ndarray | None:
-    """Return what a backward says the Jacobian of input i is, (entries of y, entries of x), or None where it fails."""
+    """Return the Jacobian of input i according to a backward, (entries of y, entries of x), or None if it fails."""
     rows = []
     for basis in np.eye(call.dy.size, dtype=call.dy.dtype):
         outcome = observe(drill, backward, call._replace(dy=basis.reshape(call.dy.shape)))
@@ -73,25 +65,25 @@ def jacobian(drill: Drill, backward: Callable[..., Any], call: Call, i: int) -> 
     return np.stack(rows) if rows else np.zeros((0, call.inputs[i].size))
 
 
-def wanted(drill: Drill, call: Call) -> list[tuple[int, str]]:
-    """List the gradients that are wanted, by place and name."""
-    return [(i, f"d{drill.arrays[i]}") for i in differentiable(call.inputs)]
+def gradient_names(drill: Drill, call: Call) -> dict[int, str]:
+    """Return the names of the gradients that backward must return, by the index of the input."""
+    return {i: f"d{drill.arrays[i]}" for i in differentiable(call.inputs)}
 
 
-def told(drill: Drill, call: Call) -> str:
-    """Say of which call we speak."""
+def describe(drill: Drill, call: Call) -> str:
+    """Describe the shapes and options of a call."""
     shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(drill.arrays, call.inputs, strict=True))
     options = "".join(f", {name}={value}" for name, value in call.case.options.items())
     return f"with {shapes}{options}"
 
 
 def near(a: Any, b: Any) -> bool:
-    """Tell whether two gradients agree but for rounding."""
+    """Tell whether two gradients agree up to rounding."""
     a, b = np.asarray(a), np.asarray(b)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=bound(b), equal_nan=True))
 
 
 def bound(a: np.ndarray) -> float:
-    """Return by how much numbers may differ from those in `a`."""
+    """Return the largest error that counts as rounding for numbers as large as those in `a`."""
     finite = a[np.isfinite(a)]
     return TOLERANCE * max(1.0, float(np.abs(finite).max(initial=0)))

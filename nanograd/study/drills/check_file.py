@@ -26,7 +26,7 @@ from typing import Any
 
 from nanograd.study.drills import DRILLS, attention
 from nanograd.study.drills.drill import Drill
-from nanograd.study.drills.grade import Verdict, grade, raised_sentence
+from nanograd.study.drills.grade import Verdict, error_message, grade
 
 LIMIT = 20.0  # seconds for the learner's code
 START = 30.0  # and for Python to start, before the process is ended from outside
@@ -68,12 +68,12 @@ def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
                 timeout=limit + START,
             )
         except subprocess.TimeoutExpired:
-            return Verdict(failed=YOUR_FILE, said=f"it was not done after {limit:g} seconds")
+            return Verdict(failed=YOUR_FILE, message=f"it was not done after {limit:g} seconds")
         if report.exists():
             return Verdict(**json.loads(report.read_text(encoding="utf-8")))
         trace = Path(f"{report}.trace")
         traced = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
-    return Verdict(failed=YOUR_FILE, said=_lost(drill, traced, ended, limit))
+    return Verdict(failed=YOUR_FILE, message=_lost(drill, traced, ended, limit))
 
 
 def _lost(drill: Drill, traced: str, ended: "subprocess.CompletedProcess[bytes]", limit: float) -> str:
@@ -111,7 +111,7 @@ def grade_file(drill: Drill, source: bytes) -> Verdict:
     printed = Printed(f"{drill.name}.py")
     with contextlib.redirect_stdout(printed):
         backward = _load(drill, source)
-        verdict = Verdict(failed=YOUR_FILE, said=backward) if isinstance(backward, str) else grade(drill, backward)
+        verdict = Verdict(failed=YOUR_FILE, message=backward) if isinstance(backward, str) else grade(drill, backward)
     if printed.line:
         verdict.notes.append(f"line {printed.line} prints {printed.first!r}: printing is free, and is not shown here")
     return verdict
@@ -127,7 +127,7 @@ def _load(drill: Drill, source: bytes) -> Callable[..., Any] | str:
     except SyntaxError as error:
         return f"line {error.lineno or 1}: {type(error).__name__}: {error.msg}"
     except BaseException as error:
-        return raised_sentence(drill, error)
+        return error_message(drill, error)
     backward = scope.get(name)
     if not callable(backward):
         return f"it defines no function {name}; that is the one to write"

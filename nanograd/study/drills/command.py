@@ -193,7 +193,7 @@ def report(drill: Drill, verdict: Verdict) -> str:
     if verdict.ok:
         lines = [f"{drill.name}: right.", *lines]
     else:
-        lines = [f"{drill.name}: not yet.", *lines, f"  ✗ {verdict.failed}", textwrap.indent(verdict.said, "    ")]
+        lines = [f"{drill.name}: not yet.", *lines, f"  ✗ {verdict.failed}", textwrap.indent(verdict.message, "    ")]
     if verdict.mistake:
         name, _, wrong = verdict.mistake.partition(": ")
         lines.append(f"    This is the mistake “{name}”: {wrong}.")

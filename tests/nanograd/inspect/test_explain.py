@@ -19,7 +19,7 @@ def test_the_terms_of_a_linear_map_are_its_products() -> None:
     weights = np.array([[10, 0], [-1, 7], [2, 7]])  # dy
     e = explain((ops.linear(x, w) * weights).sum(), w, (0, 1))
     assert e.value == 10 * 2 - 1 * 4 + 2 * 6
-    assert [(t.value, t.dy, t.derivative, t.index) for t in e.terms] == [
+    assert [(t.value, t.dy, t.derivative, t.entry) for t in e.terms] == [
         (20, 10, 2, (0, 0)),
         (12, 2, 6, (2, 0)),
         (-4, -1, 4, (1, 0)),

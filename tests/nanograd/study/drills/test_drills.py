@@ -11,7 +11,6 @@ from nanograd import OPS, Tensor
 from nanograd.ops.layernorm import layernorm_backward
 from nanograd.study.drills import DRILLS
 from nanograd.study.drills.grade import grade
-from nanograd.study.drills.train_gpt import losses
 
 STAGES = ["shape and dtype", "mutation", "random cotangents", "odd shapes"]
 
@@ -187,7 +186,7 @@ ALTERNATIVES = {
 def test_the_reference_is_right(name: str) -> None:
     drill = dataclasses.replace(DRILLS[name], trains=False)
     verdict = grade(drill, drill.backward)
-    assert verdict.ok, verdict.said
+    assert verdict.ok, verdict.message
     assert [stage for stage in verdict.passed if stage not in ("repeated ids", "extremes")] == [
         *STAGES,
         "linearity in dy",
@@ -198,7 +197,7 @@ def test_the_reference_is_right(name: str) -> None:
 @pytest.mark.parametrize("name", DRILLS)
 def test_another_way_is_right_too(name: str) -> None:
     verdict = grade(dataclasses.replace(DRILLS[name], trains=False), ALTERNATIVES[name])
-    assert verdict.ok, verdict.said
+    assert verdict.ok, verdict.message
 
 
 @pytest.mark.parametrize("name", [name for name in DRILLS if name in OPS and name != "dropout"])
@@ -222,15 +221,3 @@ def test_softmax_by_hand() -> None:
     y, saved = DRILLS["softmax"].forward(np.array([[3.0, 3.0]]))
     np.testing.assert_allclose(y, [[0.5, 0.5]])
     np.testing.assert_allclose(DRILLS["softmax"].backward(np.array([[1.0, 0.0]]), saved)[0], [[0.25, -0.25]])
-
-
-def test_a_small_gpt_learns() -> None:
-    found = losses(DRILLS["train"].forward, DRILLS["train"].backward, steps=40)
-    assert abs(found[0] - math.log(90)) < 0.5  # about 90 characters, none of which is known yet
-    assert np.mean(found[-5:]) < found[0] - 1
-
-
-def test_the_last_drill_ends_with_a_gpt() -> None:
-    verdict = grade(DRILLS["train"], heads)
-    assert verdict.passed[-1] == "training"
-    assert verdict.notes[0].startswith("a GPT trained 100 steps with your backward: loss 4.")

@@ -1,0 +1,113 @@
+"""Grading learners' files: files that cannot be graded, code that raises, hangs or ends the process."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from nanograd.study.drills import DRILLS
+from nanograd.study.drills.check_file import YOUR_FILE, check, grade_file
+from nanograd.study.drills.drill import learner_file
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+BROKEN = [
+    ("def exp_backward(dy, saved:\n    return dy", r"^line 1: SyntaxError: "),
+    ("if True:\nx = 1", r"^line 2: IndentationError: expected an indented block"),
+    ("x = 1\n\0", r"null byte"),
+    ("x = 1", r"^it defines no function exp_backward; that is the one to write$"),
+    ("exp_backward = 3", r"^it defines no function exp_backward"),
+    (
+        "def exp_backward(dy): pass",
+        r"^exp_backward must be callable as exp_backward\(dy, saved\), but is exp_backward\(dy\)$",
+    ),
+    ("import nothing_of_that_name", r"^line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'$"),
+    ("import sys\nsys.exit(0)", r"^line 2: sys\.exit\(\) ends the program"),
+    ("\n1 / 0", r"^line 2: ZeroDivisionError: division by zero$"),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), BROKEN, ids=[source for source, _ in BROKEN])
+def test_a_file_that_cannot_be_graded(source: str, message: str) -> None:
+    verdict = grade_file(DRILLS["exp"], source.encode())
+    assert verdict.failed == YOUR_FILE
+    assert re.search(message, verdict.message)
+    assert "\n" not in verdict.message
+
+
+RAISING = [
+    ("raise ValueError('two\\nlines')", "line 2: ValueError: two lines, with x (2, 3)"),
+    ("import sys; sys.exit()", "line 2: sys.exit() ends the program; a backward returns gradients, with x (2, 3)"),
+    ("return exp_backward(dy, saved)", "line 2: RecursionError: maximum recursion depth exceeded"),
+    ("return input()", "line 2: "),
+    ("raise MemoryError", "line 2: asks for more memory than a drill may have (MemoryError)"),
+    ("dy *= saved; return dy,", "line 2: dy was written into: others still need it"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), RAISING, ids=[line for line, _ in RAISING])
+def test_a_backward_that_raises(line: str, message: str) -> None:
+    verdict = grade_file(DRILLS["exp"], f"def exp_backward(dy, saved):\n    {line}\n".encode())
+    assert verdict.message.startswith(message)
+    assert "\n" not in verdict.message
+
+
+def test_what_raises_only_now_and_then() -> None:
+    verdict = grade_file(
+        DRILLS["exp"], b"n = [0] * 3\ndef exp_backward(dy, saved):\n    n.pop()\n    return dy * saved"
+    )
+    assert (verdict.failed, verdict.message) == ("mutation", "line 3: IndexError: pop from empty list")
+
+
+def test_printing_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = grade_file(
+        DRILLS["exp"], b"def exp_backward(dy, saved):\n    print('here', dy)\n    return dy * saved,\n"
+    )
+    assert verdict.ok
+    assert verdict.notes == ["line 2 prints 'here': printing is free, and is not shown here"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_of_an_earlier_version_is_graded() -> None:
+    """The file for `train` imported from a module that has another name now."""
+    source = learner_file(DRILLS["train"]).replace("nanograd.study.drills.attention", "nanograd.drills.attend")
+    assert "from nanograd.drills.attend import attention_forward" in source
+    verdict = grade_file(DRILLS["train"], source.encode())
+    assert verdict.failed == "shape and dtype"
+    assert verdict.message.endswith("the backward is not written yet")
+
+
+# In a process of its own
+
+
+def checked(body: str, limit: float = 20.0) -> str:
+    path = Path("exp.py")
+    path.write_text(f"import numpy as np, os\n\ndef exp_backward(dy, saved):\n    {body}\n", encoding="utf-8")
+    verdict = check(DRILLS["exp"], path, limit)
+    assert verdict.ok == (not verdict.message)
+    return verdict.message or "right"
+
+
+def test_a_right_answer_through_the_process() -> None:
+    assert checked("return dy * saved,") == "right"
+
+
+def test_a_loop_that_never_ends() -> None:
+    assert checked("while True: pass", limit=0.3) == (
+        "line 4: it was not done after 0.3 seconds: is there a loop that never ends?"
+    )
+
+
+def test_a_process_that_ends_by_itself() -> None:
+    assert checked("os._exit(3)") == "the process ended by itself (code 3) before the check was done"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sets no limit to a process from inside")
+def test_huge_memory() -> None:
+    message = checked("return np.zeros((10**6, 10**6)),")
+    assert message.startswith("line 4: asks for more memory than a drill may have (Unable to allocate 7.28 TiB")

@@ -1,0 +1,311 @@
+"""Every named mistake fails at the right stage, with the right diagnosis, and is recognised by its name."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nanograd.study.drills import DRILLS
+from nanograd.study.drills.drill import Mutant, code_of, plant
+from nanograd.study.drills.grade import grade
+
+# For each mistake: the stage that must catch it, and text that the message must contain
+EXPECTED = {
+    "mul": {
+        "own factor": ("random cotangents", "it is db"),
+        "dy forgotten": ("random cotangents", "it does not depend on dy"),
+        "sum rule": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "a quotient": ("extremes", "1 of 3 entries are NaN or infinite"),
+        "written into dy": ("mutation", "dy was written into"),
+        "a minus": ("random cotangents", "a constant factor, exactly -1×"),
+    },
+    "add": {
+        "no un-broadcast": ("shape and dtype", "missing un-broadcast, the sum along axis 0"),
+        "a not summed": ("odd shapes", "missing un-broadcast, the sum along axis 0"),
+        "a mean": ("random cotangents", "a constant factor, exactly 1/2×"),
+        "stretch forgotten": ("odd shapes", "missing un-broadcast, the sum along axis 1"),
+        "first axis only": ("odd shapes", "missing un-broadcast, the sum along axis 0"),
+        "axes vanish": ("odd shapes", "right after a reshape"),
+    },
+    "sub": {
+        "sign forgotten": ("random cotangents", "a constant factor, exactly -1×"),
+        "signs swapped": ("random cotangents", "a constant factor, exactly -1×"),
+        "b not summed": ("shape and dtype", "missing un-broadcast, the sum along axis 0"),
+        "a not summed": ("odd shapes", "missing un-broadcast, the sum along axis 0"),
+        "negated in place": ("mutation", "dy was written into"),
+    },
+    "div": {
+        "sign forgotten": ("random cotangents", "a constant factor, exactly -1×"),
+        "product rule": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "1/b missing": ("random cotangents", "3 of 3 entries are wrong"),
+        "b not summed": ("shape and dtype", "missing un-broadcast, the sum along axis 0"),
+        "a not summed": ("odd shapes", "missing un-broadcast, the sum along axis 0"),
+        "b squared": ("extremes", "1 of 1 entries are NaN or infinite"),
+    },
+    "exp": {
+        "exp twice": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "dy forgotten": ("random cotangents", "it does not depend on dy"),
+        "saved handed out": ("mutation", "what forward returned or saved was written into"),
+        "backward of log": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "divided by dy": ("linearity in dy", "dy = 0 gives a gradient that is not zero"),
+    },
+    "log": {
+        "product": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "of the logarithm": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "base 10": ("random cotangents", "a constant factor, 0.434294×"),
+        "an eps": ("extremes", "a constant factor, 0.00990099×"),
+        "a minus": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "written into dy": ("mutation", "dy was written into"),
+    },
+    "sum": {
+        "not spread": ("shape and dtype", "the gradient has shape (2,), the input (2, 3)"),
+        "axis kept at 1": ("shape and dtype", "the gradient has shape (2, 1), the input (2, 3)"),
+        "a mean": ("random cotangents", "a 1/n too much"),
+        "ones": ("random cotangents", "it does not depend on dy"),
+        "last axis assumed": ("odd shapes", "ValueError: operan"),
+        "one dy for all": ("random cotangents", "off by the same amount all along axis 1"),
+    },
+    "mean": {
+        "1/n missing": ("random cotangents", "a mean's 1/n is missing"),
+        "n of the wrong axis": ("random cotangents", "a constant factor, exactly 2×"),
+        "n of all entries": ("random cotangents", "a constant factor, exactly 1/2×"),
+        "not spread": ("shape and dtype", "the gradient has shape (2,), the input (2, 4)"),
+        "n - 1": ("random cotangents", "a constant factor, 1.33333×"),
+        "float64": ("shape and dtype", "dx is float64, the input float32"),
+    },
+    "matmul": {
+        "order of db": ("shape and dtype", "right after a transpose to axes (1, 0)"),
+        "transposed da": ("shape and dtype", "right after a transpose to axes (1, 0)"),
+        "b not transposed": ("shape and dtype", "ValueError: matmul"),
+        ".T of a batch": ("odd shapes", "ValueError: matmul"),
+        "dy forgotten": ("random cotangents", "it does not depend on dy"),
+        "a minus": ("random cotangents", "a constant factor, exactly -1×"),
+    },
+    "transpose": {
+        "forward again": ("shape and dtype", "right after a transpose to axes (1, 2, 0)"),
+        "all reversed": ("shape and dtype", "right after a transpose to axes (0, 2, 1)"),
+        "axes reversed": ("shape and dtype", "right after a transpose to axes (1, 0, 2)"),
+        "a reshape": ("random cotangents", "the right values in the wrong order"),
+        "passed on": ("shape and dtype", "right after a transpose to axes (2, 0, 1)"),
+        "a minus": ("random cotangents", "a constant factor, exactly -1×"),
+    },
+    "reshape": {
+        "passed on": ("shape and dtype", "right after a reshape"),
+        "column by column": ("random cotangents", "the right values in the wrong order"),
+        "flat": ("shape and dtype", "right after a reshape"),
+        "transposed": ("random cotangents", "the right values in the wrong order"),
+        "reversed": ("random cotangents", "the right values in the wrong order"),
+    },
+    "linear": {
+        "bias not summed": ("shape and dtype", "missing un-broadcast, the sum along axis 0"),
+        "dweight transposed": ("shape and dtype", "right after a transpose to axes (1, 0)"),
+        "first axis only": ("odd shapes", "missing un-broadcast, the sum along axis 0"),
+        "weight transposed": ("shape and dtype", "ValueError: matmul"),
+        "a mean": ("random cotangents", "a constant factor, 0.333333×"),
+        "a mean of dweight": ("random cotangents", "a constant factor, 0.333333×"),
+    },
+    "relu": {
+        "relu of dy": ("random cotangents", "differs only where the input is negative"),
+        "passed on": ("random cotangents", "differs only where the input is negative"),
+        "other side": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "times x": ("random cotangents", "differs only"),
+        "a leak": ("random cotangents", "differs only where the input is negative"),
+        "a threshold": ("extremes", "differs only at 3 along axis 0"),
+        "written into dy": ("mutation", "dy was written into"),
+    },
+    "sigmoid": {
+        "sigmoid twice": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "derivative of tanh": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "half": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "sign": ("random cotangents", "a constant factor, exactly -1×"),
+        "through a logit": ("extremes", "1 of 4 entries are NaN or infinite"),
+        "dy forgotten": ("random cotangents", "it does not depend on dy"),
+    },
+    "tanh": {
+        "tanh twice": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "not squared": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "derivative of sigmoid": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "sign": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "through sinh": ("extremes", "1 of 5 entries are NaN or infinite"),
+        "dy forgotten": ("random cotangents", "it does not depend on dy"),
+    },
+    "gelu_tanh": {
+        "no second term": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "no first term": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "3 missing": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "tanh not differentiated": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "du/dx missing": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "½ missing": ("random cotangents", "a constant factor, exactly 2×"),
+        "float64": ("shape and dtype", "dx is float64, the input float32"),
+    },
+    "swiglu": {
+        "a once": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "only through σ": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "b forgotten": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "gate without σ": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "sigmoid alone": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "swapped": ("random cotangents", "it is db"),
+    },
+    "softmax": {
+        "no row sum": ("random cotangents", "8 entries get no gradient from entries of y that depend on them"),
+        "y left out": ("random cotangents", "right for a uniform cotangent, wrong for a random one"),
+        "a mean for the sum": ("random cotangents", "8 of 8 entries are wrong"),
+        "y missing in the sum": (
+            "random cotangents",
+            "8 entries get no gradient from entries of y that depend on them",
+        ),
+        "one sum for all rows": ("random cotangents", "8 entries get a gradient from entries of y that do not"),
+        "diagonal only": ("random cotangents", "only the diagonal of the Jacobian:"),
+        "plus": ("random cotangents", "8 of 8 entries are wrong"),
+    },
+    "log_softmax": {
+        "y for p": ("random cotangents", "8 of 8 entries are wrong"),
+        "no sum": ("random cotangents", "8 entries get no gradient from entries of y that depend on them"),
+        "own dy only": ("random cotangents", "only the diagonal of the Jacobian:"),
+        "backward of softmax": ("random cotangents", "8 of 8 entries are wrong"),
+        "a mean for the sum": ("random cotangents", "8 of 8 entries are wrong"),
+        "plus": ("random cotangents", "8 of 8 entries are wrong"),
+        "one sum for all rows": ("random cotangents", "8 entries get a gradient from entries of y that do not"),
+    },
+    "cross_entropy": {
+        "1/N missing": ("random cotangents", "a mean's 1/n is missing"),
+        "1/(N V)": ("random cotangents", "a 1/n too much"),
+        "no target": ("random cotangents", "differs only"),
+        "whole columns": ("random cotangents", "differs only"),
+        "sign": ("random cotangents", "a constant factor, exactly -1×"),
+        "dy forgotten": ("random cotangents", "it does not depend on dy"),
+        "p changed in place": ("mutation", "what forward returned or saved was written into"),
+    },
+    "rmsnorm": {
+        "r a constant": ("random cotangents", "12 entries get no gradient from entries of y that depend on them"),
+        "a sum for the mean": ("random cotangents", "12 of 12 entries are wrong"),
+        "weight forgotten": ("random cotangents", "12 of 12 entries are wrong"),
+        "dy in the mean": ("random cotangents", "12 of 12 entries are wrong"),
+        "r forgotten": ("random cotangents", "off by a factor that is constant along axis 1"),
+        "layernorm's": ("random cotangents", "off by the same amount all along axis 1"),
+        "one axis of tokens": ("odd shapes", "missing un-broadcast, the sum along axis 0"),
+    },
+    "layernorm": {
+        "mean's term missing": ("random cotangents", "off by the same amount all along axis 1"),
+        "scale's term missing": ("random cotangents", "12 of 12 entries are wrong"),
+        "both terms missing": ("random cotangents", "12 entries get no gradient from entries of y that depend on them"),
+        "weight forgotten": ("random cotangents", "12 of 12 entries are wrong"),
+        "r forgotten": ("random cotangents", "off by a factor that is constant along axis 1"),
+        "n not in dweight": ("random cotangents", "it is dbias"),
+        "n of the third term": ("random cotangents", "12 of 12 entries are wrong"),
+        "dweight not summed": ("shape and dtype", "missing un-broadcast, the sum along axis 0"),
+        "a mean of dbias": ("random cotangents", "a constant factor, 0.333333×"),
+    },
+    "embedding": {
+        "last one wins": ("repeated ids", "differs only where an index repeats"),
+        "shape of y": ("shape and dtype", "the gradient has shape (3, 3), the input (5, 3)"),
+        "averaged": ("repeated ids", "differs only where an index repeats"),
+        "float64": ("shape and dtype", "dweight is float64, the input float32"),
+        "by position": ("random cotangents", "the right values in the wrong order"),
+        "not from zero": ("random cotangents", "off by the same amount all along axis 0"),
+    },
+    "tied": {
+        "head only": ("random cotangents", "differs only"),
+        "lookup only": ("random cotangents", "15 entries get no gradient from entries of y that depend on them"),
+        "second overwrites": ("random cotangents", "differs only"),
+        "last one wins": ("repeated ids", "differs only where an index repeats"),
+        "averaged": ("random cotangents", "a constant factor, exactly 1/2×"),
+        "dx is x": ("random cotangents", "differs only"),
+        "subtracted": ("random cotangents", "differs only"),
+    },
+    "dropout": {
+        "passed on": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "scale forgotten": ("random cotangents", "a constant factor, exactly 1/2×"),
+        "scale twice": ("random cotangents", "a constant factor, exactly 2×"),
+        "drawn again": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "divided": ("random cotangents", "5 of 12 entries are NaN or infinite"),
+        "the dropped ones": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+    },
+    "attention": {
+        "scale forgotten": ("random cotangents", "a constant factor, 1.73205×"),
+        "softmax skipped": (
+            "random cotangents",
+            "3 entries get a gradient from entries of y that do not depend on them",
+        ),
+        "no row sum": ("random cotangents", "3 entries get a gradient from entries of y that do not depend on them"),
+        "sum over queries": (
+            "random cotangents",
+            "12 entries get a gradient from entries of y that do not depend on them",
+        ),
+        "dk without ᵀ": ("random cotangents", "9 entries get no gradient from entries of y that depend on them"),
+        "dv without ᵀ": ("random cotangents", "9 entries get a gradient from entries of y that do not depend on them"),
+        "later keys": ("random cotangents", "3 entries get a gradient from entries of y that do not depend on them"),
+        "√D again": ("random cotangents", "a mean's 1/n is missing"),
+    },
+    "flash": {
+        "lse not subtracted": ("random cotangents", "differs only at 1, 2, 3 along axis 0"),
+        "no mask": ("random cotangents", "differs only"),
+        "no row sum": ("random cotangents", "3 entries get a gradient from entries of y that do not depend on them"),
+        "row of v": ("random cotangents", "differs only at 1, 2, 3 along axis 0"),
+        "scale left out of S": ("random cotangents", "differs only at 1, 2, 3 along axis 0"),
+        "mask transposed": (
+            "random cotangents",
+            "3 entries get a gradient from entries of y that do not depend on them",
+        ),
+        "dk without ᵀ": ("random cotangents", "9 entries get no gradient from entries of y that depend on them"),
+        "√D again": ("random cotangents", "a mean's 1/n is missing"),
+    },
+    "block": {
+        "first fork": ("random cotangents", "12 of 12 entries are wrong"),
+        "second fork": ("random cotangents", "12 of 12 entries are wrong"),
+        "residual only": ("random cotangents", "12 of 12 entries are wrong"),
+        "dy for dh": ("random cotangents", "12 of 12 entries are wrong"),
+        "relu forgotten": ("random cotangents", "12 of 12 entries are wrong"),
+        "norm1 forgotten": ("random cotangents", "12 of 12 entries are wrong"),
+        "scale forgotten": ("random cotangents", "12 of 12 entries are wrong"),
+        "q and k swapped": ("random cotangents", "12 of 12 entries are wrong"),
+        "dw_out from dy": ("random cotangents", "16 entries get no gradient from entries of y that depend on them"),
+    },
+    "train": {
+        "heads mixed": ("random cotangents", "52 entries get a gradient from entries of y that do not depend on them"),
+        "order of q, k, v": ("random cotangents", "differs only"),
+        "ordered by heads": ("random cotangents", "differs only at 2, 3, 4, 5, 6, 7, 8, 9 along axis 2"),
+        "scale forgotten": ("random cotangents", "differs only"),
+        "no row sum": ("random cotangents", "differs only"),
+        "values alone": ("random cotangents", "differs only"),
+        "reshaped only": ("random cotangents", "the right values in the wrong order"),
+    },
+}
+MUTANTS = [(name, mutant) for name, drill in DRILLS.items() for mutant in drill.mutants]
+
+
+@pytest.mark.parametrize(("name", "mutant"), MUTANTS, ids=[f"{name}: {mutant.name}" for name, mutant in MUTANTS])
+def test_a_named_mistake_is_recognised(name: str, mutant: Mutant) -> None:
+    drill = dataclasses.replace(DRILLS[name], trains=False)
+    stage, message = EXPECTED[name][mutant.name]
+    verdict = grade(drill, plant(drill, mutant))
+    assert verdict.failed == stage
+    assert message in verdict.message
+    assert verdict.mistake == f"{mutant.name}: {mutant.wrong}"
+
+
+def test_there_are_enough_drills_and_mistakes() -> None:
+    assert len(DRILLS) >= 24
+    for name, drill in DRILLS.items():
+        assert len(drill.mutants) >= 5
+        assert list(EXPECTED[name]) == [mutant.name for mutant in drill.mutants]
+        source = code_of(drill.backward)
+        assert all(source.count(mutant.old) == 1 for mutant in drill.mutants), name
+
+
+def test_a_mistake_without_a_name_gets_a_general_diagnosis() -> None:
+    verdict = grade(DRILLS["tanh"], lambda dy, saved: (dy * (1 - saved * saved) * 4,))
+    assert (verdict.failed, verdict.mistake) == ("random cotangents", "")
+    assert verdict.message.startswith("dx, with x (2, 3): a constant factor, exactly 4×\n  index ")
+    assert verdict.passed == ["shape and dtype", "mutation"]
+
+
+def test_the_table_lists_the_worst_entries() -> None:
+    verdict = grade(
+        DRILLS["mul"],
+        lambda dy, saved: (dy * saved[1] + np.array([[0, 0, 0], [0, 1.0, 0]]).astype(dy.dtype), dy * saved[0]),
+    )
+    first, _, worst = verdict.message.splitlines()
+    assert first.startswith("da, with a (2, 3), b (2, 3): differs only at 1 along axis 0")
+    _, analytic, numeric, _ = worst.replace(", ", ",").split()
+    assert float(analytic) - float(numeric) == pytest.approx(1, abs=1e-8)
