@@ -27,10 +27,3 @@ CASES: dict[str, list[Case]] = {
         case("strided", strided(normal(2, 3)), strided(normal(3, 2)), spec="ik,kj->ij"),
     ]
 }
-
-EQUIVALENT = {
-    (
-        "einsum",
-        "2 → 3 in dx = np.einsum(spec, dy, *(each for _, each in others), optimize=len(xs) > 2)",
-    ): "optimize chooses the order of the products, not their sum"
-}

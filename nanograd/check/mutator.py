@@ -1,0 +1,208 @@
+"""The mutator: every small mistake that a piece of code allows, as a changed copy of its syntax tree."""
+
+import ast
+import copy
+import inspect
+import itertools
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+Changes = Callable[[ast.AST], Iterator[Callable[[Any], ast.AST]]]  # of a node: functions from a copy to another node
+
+EXCHANGED: dict[type[ast.AST], type[Any]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Gt: ast.Lt, ast.Lt: ast.Gt,
+    ast.GtE: ast.LtE, ast.LtE: ast.GtE,
+}  # fmt: skip
+COMMUTATIVE = ("np.add", "np.multiply", "np.maximum", "np.minimum")  # exchanging their arguments is no mistake
+HARMLESS = ("strict", "optimize")  # keywords that change no number
+
+
+class Mutation(NamedTuple):
+    """One changed copy of a tree, and the code of the changed node before and after."""
+
+    before: str
+    after: str
+    statement: str  # the innermost statement around the node; of a compound one the first line
+    tree: ast.AST
+
+    @property
+    def source(self) -> str:
+        return ast.unparse(self.tree)
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after} in {self.statement}"
+
+
+def mutations(tree: ast.AST | str, changes: Changes, skip_indices: bool = False) -> Iterator[Mutation]:
+    """Yield the mutations of a tree or of source code, each different code once.
+
+    changes yields the changes of one node: `mistakes` for a function, `slips` for a formula. skip_indices leaves
+    subscripts, keywords and constant arguments, such as axes, unchanged.
+    """
+    tree = ast.parse(tree) if isinstance(tree, str) else tree
+    skipped = {id(inner) for node in ast.walk(tree) if _is_skipped(node, skip_indices) for inner in ast.walk(node)}
+    skipped |= _constant_arguments(tree) if skip_indices else set()
+    seen = {ast.unparse(tree)}
+    for i, node in enumerate(ast.walk(tree)):
+        for change in () if id(node) in skipped else changes(node):
+            changed = copy.deepcopy(tree)
+            target = next(itertools.islice(ast.walk(changed), i, None))
+            before, statement = ast.unparse(target), _statement_around(changed, target)
+            after = change(copy.deepcopy(target))
+            _replace(changed, target, after)
+            ast.fix_missing_locations(changed)
+            mutation = Mutation(before, ast.unparse(after), statement, changed)
+            if mutation.source not in seen:
+                seen.add(mutation.source)
+                yield mutation
+
+
+def formula_slips(code: str) -> list[str]:
+    """List the small slips of a formula: operators exchanged, a sign lost, a number increased.
+
+    >>> formula_slips("-x.sum(axis=0) / 2")
+    ['-x.sum(axis=0) * 2', 'x.sum(axis=0) / 2', '-x.sum(axis=0) / 3']
+    """
+    return [mutation.source for mutation in mutations(code, slips, skip_indices=True)]
+
+
+def function_tree(function: Callable[..., Any]) -> ast.Module:
+    """Return the syntax tree of a function, without docstring and annotations."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    if ast.get_docstring(definition) is not None:
+        del definition.body[0]
+    definition.returns = None
+    for argument in definition.args.args:
+        argument.annotation = None
+    for node in ast.walk(definition):
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Name("object", ast.Load())
+    return tree
+
+
+def redefine(function: Callable[..., Any], code: ast.Module | str, label: str) -> Callable[..., Any]:
+    """Run changed code of a function where the function is defined; return the new function."""
+    scope: dict[str, Any] = dict(getattr(function, "__globals__", {}))
+    exec(compile(code, f"<{label}>", "exec"), scope)
+    redefined: Callable[..., Any] = scope[function.__name__]
+    return redefined
+
+
+def slips(node: ast.AST) -> Iterator[Callable[[Any], ast.AST]]:
+    """Yield the small mistakes in a formula: + for -, × for /, < for >, no minus, 3 for 2."""
+    if isinstance(node, ast.BinOp) and type(node.op) in EXCHANGED:
+        yield lambda n: ast.BinOp(n.left, EXCHANGED[type(n.op)](), n.right)
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in EXCHANGED:
+        yield lambda n: ast.Compare(n.left, [EXCHANGED[type(n.ops[0])](), *n.ops[1:]], n.comparators)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield lambda n: n.operand
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield lambda n: ast.Constant(n.value + 1)
+
+
+def mistakes(node: ast.AST) -> Iterator[Callable[[Any], ast.AST]]:
+    """Yield the mistakes in a backward: slips, operands and calls left out or exchanged, wrong returns."""
+    if isinstance(node, ast.BinOp):
+        yield lambda n: n.left
+        yield lambda n: n.right
+    yield from slips(node)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Sub, ast.Div, ast.MatMult)):
+        yield lambda n: ast.BinOp(n.right, n.op, n.left)
+    elif isinstance(node, ast.AugAssign):
+        yield lambda n: ast.Assign([n.target], n.value)
+        if type(node.op) in EXCHANGED:
+            yield lambda n: ast.AugAssign(n.target, EXCHANGED[type(n.op)](), n.value)
+        yield lambda n: ast.Pass()
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) != "np.errstate":  # which changes warnings, not numbers
+        yield from _mistakes_in_call(node)
+    elif isinstance(node, ast.Attribute) and node.attr == "T":
+        yield lambda n: n.value
+    elif isinstance(node, ast.IfExp):
+        yield lambda n: ast.IfExp(n.test, n.orelse, n.body)
+    elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
+        yield from _mistakes_in_return(node.value)
+
+
+def _mistakes_in_call(node: ast.Call) -> Iterator[Callable[[Any], ast.AST]]:
+    """Yield: a keyword left out, the call left out (no un-broadcast, no transpose), two arguments exchanged, = for +=."""
+    for i in [i for i, keyword in enumerate(node.keywords) if keyword.arg not in HARMLESS]:
+        yield partial(_without_keyword, i=i)
+    if ast.unparse(node.func) == "np.add.at":
+        yield _assigning
+    elif isinstance(node.func, ast.Attribute) and not _is_module(node.func.value):
+        yield lambda n: n.func.value  # a method: a.sum(…) → a
+    elif node.args:
+        yield lambda n: n.args[0]  # a function: unbroadcast(g, shape) → g
+    if len(node.args) > 1 and ast.unparse(node.func) not in COMMUTATIVE:
+        yield lambda n: ast.Call(n.func, [n.args[1], n.args[0], *n.args[2:]], n.keywords)
+
+
+def _without_keyword(node: ast.Call, i: int) -> ast.Call:
+    return ast.Call(node.func, node.args, node.keywords[:i] + node.keywords[i + 1 :])
+
+
+def _assigning(node: ast.Call) -> ast.AST:
+    """Turn np.add.at(dx, index, dy) into dx[index] = dy, which keeps one of the values of a repeated index."""
+    return ast.Call(ast.Attribute(node.args[0], "__setitem__", ast.Load()), node.args[1:], [])
+
+
+def _is_module(node: ast.AST) -> bool:
+    return isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).split(".")[0] in ("np", "math")
+
+
+def _mistakes_in_return(returned: ast.Tuple) -> Iterator[Callable[[Any], ast.AST]]:
+    """Yield, for each returned gradient: zeros, 1 % too much, the wrong sign, dy itself, its mean everywhere."""
+    for i, value in enumerate(returned.elts):
+        if isinstance(value, ast.Constant):
+            continue
+        original = ast.unparse(value)
+        yield partial(_returning, i=i, code=f"(None if ({original}) is None else ({original}) * 0)")
+        yield partial(_returning, i=i, code=f"(None if ({original}) is None else ({original}) * 1.01)")
+        yield partial(_returning, i=i, code=f"(None if ({original}) is None else -({original}))")
+        yield partial(_returning, i=i, code="dy")
+        mean = f"np.full_like({original}, np.mean({original}))"
+        yield partial(_returning, i=i, code=f"(None if ({original}) is None else {mean})")
+
+
+def _returning(node: ast.Return, i: int, code: str) -> ast.Return:
+    assert isinstance(node.value, ast.Tuple)
+    elements = list(node.value.elts)
+    elements[i] = ast.parse(code, mode="eval").body
+    return ast.Return(ast.Tuple(elements, ast.Load()))
+
+
+def _is_skipped(node: ast.AST, skip_indices: bool) -> bool:
+    """Tell whether a node, with all below it, stays as it is: a harmless keyword, or an index or axis if asked."""
+    if isinstance(node, ast.keyword):
+        return skip_indices or node.arg in HARMLESS
+    return skip_indices and isinstance(node, ast.Subscript)
+
+
+def _constant_arguments(tree: ast.AST) -> set[int]:
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {id(arg) for call in calls for arg in call.args if isinstance(arg, ast.Constant)}
+
+
+def _statement_around(tree: ast.AST, node: ast.AST) -> str:
+    """Return the code of the innermost statement around a node; of a compound one the first line."""
+    statements = [s for s in ast.walk(tree) if isinstance(s, ast.stmt) and any(inner is node for inner in ast.walk(s))]
+    return ast.unparse(statements[-1]).splitlines()[0]
+
+
+def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
+    """Replace a node of the tree."""
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            if value is old:
+                setattr(parent, name, new)
+                return
+            if isinstance(value, list):
+                for i, item in enumerate(value):
+                    if item is old:
+                        value[i] = new
+                        return
+    raise AssertionError("the node is not in the tree")
