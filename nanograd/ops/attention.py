@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Needs, Op
-from nanograd.ops._attention_blocks import ROWS, Settings, attend, attend_backward
+from nanograd.ops._attention_blocks import ROWS, AttentionOptions, attend, attend_backward
 from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.ops.dropout import keep_mask
 from nanograd.ops.softmax import softmax_array
 
 
 def check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raise where `mask` is not boolean or does not broadcast to the scores' `shape` (…, T, S)."""
+    """Raise if `mask` is not boolean or does not broadcast to the scores' `shape` (…, T, S)."""
     if mask.dtype != np.bool_:
         raise TypeError(f"attention: mask must be boolean, True where a query may look, got {mask.dtype}")
     if not broadcasts_to(mask.shape, shape):
@@ -21,13 +21,13 @@ def check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
 
 
 def check_heads(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> int:
-    """Return how many query heads share a key head; raise where the three shapes do not fit."""
+    """Return how many query heads share a key head; raise if the three shapes do not fit."""
     fits = len(q) >= 2 and len(k) == len(q) and q[-1] == k[-1] and k[:-1] == v[:-1] and q[:-3] == k[:-3]
     heads, shared = (q[-3], k[-3]) if fits and len(q) > 2 else (1, 1)
     if not fits or (heads != shared and (shared == 0 or heads % shared)):
         raise ValueError(
-            "attention: q (…, T, D), k (…, S, D) and v (…, S, E) must agree on …, D and S, but that q may have a multiple "
-            f"of their heads; got q {q}, k {k}, v {v}"
+            "attention: q (…, T, D), k (…, S, D) and v (…, S, E) must agree on …, D and S, except that q may have a "
+            f"multiple of their heads; got q {q}, k {k}, v {v}"
         )
     return heads // shared if shared else 1
 
@@ -38,17 +38,29 @@ def share_heads(a: np.ndarray, group: int) -> np.ndarray:
 
 
 def add_heads(a: np.ndarray, group: int) -> np.ndarray:
-    """Add over the query heads (…, G·H, S, D) that share a key or value head: the adjoint of share_heads."""
+    """Sum over the query heads (…, G·H, S, D) that share a key or value head: the adjoint of share_heads."""
     if group == 1:
         return a
     return a.reshape(*a.shape[:-3], a.shape[-3] // group, group, *a.shape[-2:]).sum(axis=-3)
 
 
 def four_axes(a: np.ndarray) -> np.ndarray:
-    """View (…, T, D) as (B, H, T, D): axes are put in front where there are fewer, and joined where there are more."""
+    """Reshape (…, T, D) to (B, H, T, D): add axes of size 1, or join the leading ones."""
     if a.ndim == 4:
         return a
     return a.reshape(math.prod(a.shape[:-3]), a.shape[-3] if a.ndim > 2 else 1, *a.shape[-2:])
+
+
+def attention_options(
+    q: np.ndarray, causal: bool = False, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
+    rows: int = ROWS,
+) -> AttentionOptions:  # fmt: skip
+    """Return the options of attention, with their defaults for queries q (…, T, D); raise if dropout has no seed."""
+    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
+    options = AttentionOptions(causal, scale, dropout, seed, rows)
+    if dropout:
+        options.checked_seed()
+    return options
 
 
 def attention_forward(
@@ -80,19 +92,17 @@ def attention_forward(
     k, v = share_heads(k, group), share_heads(v, group)
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
-    if dropout and seed is None:
-        raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
-    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
+    options = attention_options(q, causal, scale, dropout, seed)
     scores = q @ np.swapaxes(k, -1, -2)  # (…, T, S)
-    scores *= scale
-    if causal:
+    scores *= options.scale
+    if options.causal:
         scores[..., np.tri(*scores.shape[-2:]) == 0] = -np.inf
     if mask is not None:
         scores = np.where(mask, scores, -np.inf)  # (1)
     p = softmax_array(scores)  # (2)
-    z = keep_mask(p.shape, dropout, seed, p.dtype) if dropout and seed is not None else None
+    z = keep_mask(p.shape, dropout, options.checked_seed(), p.dtype) if dropout else None
     y = (p if z is None else p * z) @ v  # (3)
-    return y, (q, k, v, p, z, scale, group)
+    return y, (q, k, v, p, z, options.scale, group)
 
 
 def attention_backward(
@@ -132,16 +142,13 @@ def attention_forward_fast(
     v: np.ndarray,
     mask: np.ndarray | None = None,
     *,
-    causal: bool = False,
-    scale: float | None = None,
-    dropout: float = 0.0,
-    seed: int | None = None,
     block: int = ROWS,
     out: np.ndarray | None = None,
+    **options: Any,
 ) -> tuple[np.ndarray, Any]:
-    """Attend in blocks of queries, keeping y and one number a query instead of P: see _attention_blocks.py.
+    """Attend in blocks of queries; save y and one number per query instead of P: see _attention_blocks.py.
 
-    One shard of the step `seed` (16 × 256 tokens, 8 heads of 64), side by side with another: 158 ms forward and backward,
+    One shard of the step `seed` (16 × 256 tokens, 8 heads of 64), with a second shard running: 158 ms forward and backward,
     readable 224 ms.
     """
     shapes = q.shape, k.shape, v.shape
@@ -150,31 +157,30 @@ def attention_forward_fast(
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
         mask = four_axes(np.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])))
-    scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    settings = Settings(causal, scale, dropout, seed, block)
+    resolved = attention_options(q, rows=block, **options)
     y = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype) if out is None else out
     arrays = four_axes(q), four_axes(k), four_axes(v), mask, four_axes(y)
-    lse = attend(*arrays, settings)
-    return y, (*arrays, lse, settings, group, shapes)
+    log_sums = attend(*arrays, resolved)
+    return y, (*arrays, log_sums, resolved, group, shapes)
 
 
 def attention_backward_fast(
     dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)
 ) -> tuple[np.ndarray | None, ...]:
-    """Pull dy back block by block, making each block of P again."""
+    """Pull dy back block by block, computing each block of P again."""
     dq, dk, dv = (np.empty(shape, dy.dtype) for shape in saved[-1])
-    pull_blocks(four_axes(dy), saved, four_axes(dq), four_axes(dk), four_axes(dv))
+    write_gradients(four_axes(dy), saved, four_axes(dq), four_axes(dk), four_axes(dv))
     return dq if needs[0] else None, dk if needs[1] else None, dv if needs[2] else None, None
 
 
-def pull_blocks(dy: np.ndarray, saved: Any, dq: np.ndarray, dk: np.ndarray, dv: np.ndarray) -> None:
-    """Write what attention pulls back from dy into dq, dk and dv, all of four axes."""
-    q, k, v, mask, y, lse, settings, group, _ = saved
+def write_gradients(dy: np.ndarray, saved: Any, dq: np.ndarray, dk: np.ndarray, dv: np.ndarray) -> None:
+    """Write the gradients of attention into dq, dk and dv; all arrays have four axes."""
+    q, k, v, mask, y, log_sums, options, group, _ = saved
     if group == 1:
-        attend_backward(dy, q, k, v, mask, y, lse, dq, dk, dv, settings)
+        attend_backward(dy, q, k, v, mask, y, log_sums, dq, dk, dv, options)
         return
-    dk_shared, dv_shared = np.empty_like(k), np.empty_like(v)  # for each query head; k and v were repeated
-    attend_backward(dy, q, k, v, mask, y, lse, dq, dk_shared, dv_shared, settings)
+    dk_shared, dv_shared = np.empty_like(k), np.empty_like(v)  # of each query head, as k and v were repeated
+    attend_backward(dy, q, k, v, mask, y, log_sums, dq, dk_shared, dv_shared, options)
     dk[...], dv[...] = add_heads(dk_shared, group), add_heads(dv_shared, group)
 
 

@@ -1,4 +1,4 @@
-"""packed_attention: self-attention that reads queries, keys and values from one array and writes the heads side by side."""
+"""packed_attention: self-attention on queries, keys and values in one array; the heads are returned side by side."""
 
 import math
 from typing import Any
@@ -13,10 +13,10 @@ from nanograd.ops.attention import (
     attention_forward_fast,
     check_mask,
     four_axes,
-    pull_blocks,
+    write_gradients,
 )
 
-SHORT = 64  # tokens up to which P is kept: it is no larger than qkv, and to make it again takes longer than to read it
+SHORT = 64  # tokens up to which P is saved: it is no larger than qkv, and reading it is faster than computing it again
 
 
 def split_heads(qkv: np.ndarray, n_heads: int, n_kv_heads: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -28,13 +28,13 @@ def split_heads(qkv: np.ndarray, n_heads: int, n_kv_heads: int = 0) -> tuple[np.
 
 
 def side_by_side(y: np.ndarray) -> np.ndarray:
-    """Lay heads (…, H, T, D) side by side: (…, T, H D)."""
+    """Place heads (…, H, T, D) side by side: (…, T, H D)."""
     y = np.swapaxes(y, -3, -2)
     return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
 
 
 def check_packed(qkv: np.ndarray, n_heads: int, n_kv_heads: int | None) -> int:
-    """Return the number of key heads; raise where qkv cannot be cut into these heads."""
+    """Return the number of key heads; raise if qkv cannot be split into these heads."""
     n_kv = n_heads if n_kv_heads is None else n_kv_heads
     if n_heads < 1 or n_kv < 1 or n_heads % n_kv:
         raise ValueError(f"packed_attention: n_heads must be a multiple of n_kv_heads, got {n_heads} and {n_kv}")
@@ -59,7 +59,7 @@ def packed_attention_forward(
 ) -> tuple[np.ndarray, Any]:
     """Attend within each sequence: qkv (…, T, (H + 2 K) D) → (…, T, H D), with H = n_heads and K = n_kv_heads, or H.
 
-    A row of qkv holds a token's queries of all heads, then its keys, then its values: what one matrix made of it.
+    A row of qkv holds a token's queries of all heads, then its keys, then its values: the output of one matrix.
 
     q | k | v = qkv                                        (1)
     y = attention(q, k, v) of each head, side by side      (2)
@@ -85,8 +85,10 @@ def packed_attention_backward(
     inner, shape, n_heads, n_kv = saved
     heads = split_heads(dy, n_heads)[0]  # (…, H, T, D)
     dqkv = np.empty(shape, dy.dtype)
-    for part, d in zip(split_heads(dqkv, n_heads, n_kv), attention_backward(heads, inner)[:3], strict=True):  # (3)
-        part[...] = d  # (4)
+    for view, gradient in zip(
+        split_heads(dqkv, n_heads, n_kv), attention_backward(heads, inner)[:3], strict=True
+    ):  # (3)
+        view[...] = gradient  # (4)
     return dqkv, None
 
 
@@ -96,21 +98,17 @@ def packed_attention_forward_fast(
     *,
     n_heads: int,
     n_kv_heads: int | None = None,
-    causal: bool = False,
-    scale: float | None = None,
-    dropout: float = 0.0,
-    seed: int | None = None,
     block: int | None = None,
+    **options: Any,
 ) -> tuple[np.ndarray, Any]:
-    """Attend in blocks of queries, reading heads from qkv and writing them into y where they lie: nothing is transposed.
+    """Attend in blocks of queries, reading heads from views of qkv and writing them into views of y: nothing is transposed.
 
-    One shard of the step `seed` (16 × 256 tokens, 8 heads of 64), side by side with another: 151 ms forward and backward,
+    One shard of the step `seed` (16 × 256 tokens, 8 heads of 64), with a second shard running: 151 ms forward and backward,
     readable 192 ms; of `long` (4 × 1024 tokens) 323 ms, readable 864 ms.
     """
     n_kv = check_packed(qkv, n_heads, n_kv_heads)
     *lead, T, C = qkv.shape
     if block is None and T <= SHORT:
-        options: dict[str, Any] = {"causal": causal, "scale": scale, "dropout": dropout, "seed": seed}
         y, saved = packed_attention_forward(qkv, mask, n_heads=n_heads, n_kv_heads=n_kv_heads, **options)
         return y, (*saved, True)
     flat = qkv.reshape(math.prod(lead), T, C)
@@ -119,25 +117,15 @@ def packed_attention_forward_fast(
         check_mask(mask, (*lead, n_heads, T, T))
         mask = four_axes(np.broadcast_to(mask, (*lead, n_heads, T, T)))
     y = np.empty((len(flat), T, n_heads * q.shape[-1]), qkv.dtype)
-    _, saved = attention_forward_fast(
-        q,
-        k,
-        v,
-        mask,
-        causal=causal,
-        scale=scale,
-        dropout=dropout,
-        seed=seed,
-        block=block or ROWS,
-        out=split_heads(y, n_heads)[0],
-    )
+    heads = split_heads(y, n_heads)[0]
+    _, saved = attention_forward_fast(q, k, v, mask, block=block or ROWS, out=heads, **options)
     return y.reshape(*lead, T, y.shape[-1]), (saved, qkv.shape, n_heads, n_kv, False)
 
 
 def packed_attention_backward_fast(
     dy: np.ndarray, saved: Any, needs: Needs = (True, False)
 ) -> tuple[np.ndarray | None, None]:
-    """Pull dy back block by block, writing dq, dk and dv where they lie in dqkv."""
+    """Pull dy back block by block, writing dq, dk and dv into views of dqkv."""
     if not needs[0]:
         return None, None
     inner, shape, n_heads, n_kv, short = saved
@@ -146,7 +134,7 @@ def packed_attention_backward_fast(
     flat = (math.prod(shape[:-2]), shape[-2])
     dqkv = np.empty((*flat, shape[-1]), dy.dtype)
     heads = split_heads(dy.reshape(*flat, dy.shape[-1]), n_heads)[0]
-    pull_blocks(heads, inner, *split_heads(dqkv, n_heads, n_kv))
+    write_gradients(heads, inner, *split_heads(dqkv, n_heads, n_kv))
     return dqkv.reshape(shape), None
 
 
