@@ -1,7 +1,7 @@
 """A minimal reverse-mode autograd engine in NumPy, whose every backward pass is written by hand.
 
-Read op, tape and _tensor first, then ops/ (one file per family of ops), then nn and optim. runtime/ lies below them,
-parallel/ beside them; check/, inspect/ and study/ stand on them.
+Read op, tape, methods and _tensor first, then ops/ (a file per family of ops), then nn and optim. runtime/ lies below
+them, parallel/ uses them, and check/, inspect/ and study/ stand on them.
 """
 
 import importlib

@@ -31,7 +31,7 @@ class Parameter(Tensor):
 
     @property
     def is_bound(self) -> bool:
-        """Whether the array belongs to an optimizer that still exists."""
+        """Return whether the array belongs to an optimizer that still exists."""
         return self._buffer_owner is not None and self._buffer_owner() is not None
 
     @property

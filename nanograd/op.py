@@ -287,7 +287,7 @@ class Op:
         return tuple(values)
 
     def _is_uniform(self, args: Sequence[Any]) -> bool:
-        """Whether these are arrays and Tensors of one float dtype, which need no promotion."""
+        """Return whether these are arrays and Tensors of one float dtype, which need no promotion."""
         dtype = None
         for i, a in enumerate(args):
             if a is None and i >= self.required:
@@ -307,7 +307,7 @@ class Op:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether the value is a Python number or a NumPy scalar: these do not upcast an array."""
+    """Return whether the value is a Python number or a NumPy scalar: these do not upcast an array."""
     return isinstance(value, (float, int, np.generic))
 
 

@@ -1,1 +1,5 @@
-"""Looking at a computation while it runs: the first NaN, memory, time, the graph, and where a gradient comes from."""
+"""Tools that observe a computation (nanograd.op.Observer), in the order in which to read them.
+
+anomaly finds the first NaN and overwritten arrays, memory counts saved bytes, profiler measures times, trace records every
+op, explain splits a gradient into its terms, and player shows a trace in the browser.
+"""

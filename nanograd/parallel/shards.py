@@ -40,19 +40,16 @@ def gradients(shard: Callable[[], Tensor], gradient: float = 1.0) -> tuple[float
 
 def backward(shards: Sequence[Callable[[], Tensor]], gradient: float = 1.0) -> list[float]:
     """Run all shards, add their gradients to `.grad` in the order of the shards, and return their losses."""
-    if len(shards) == 1:
-        return [
-            forward_backward(shards[0], gradient, accumulate_grad)
-        ]  # without sums of its own: saves one set of gradients
+    if len(shards) == 1:  # it adds to `.grad` directly, which saves one set of gradients
+        return [forward_backward(shards[0], gradient, accumulate_grad)]
     results = run([partial(gradients, shard, gradient) for shard in shards])
     with region("gradient sums"):
         received: dict[Tensor, list[np.ndarray]] = {}
         for _, sums in results:
             for leaf, dx in sums.items():
                 received.setdefault(leaf, []).append(dx)
-        parallel_map(
-            lambda leaf: accumulate_grads(leaf, received[leaf]), list(received), [leaf.size for leaf in received]
-        )
+        leaves = list(received)
+        parallel_map(lambda leaf: accumulate_grads(leaf, received[leaf]), leaves, [leaf.size for leaf in leaves])
     return [loss for loss, _ in results]
 
 

@@ -38,7 +38,7 @@ def threads() -> int | None:
 
 
 def can_set_threads() -> bool:
-    """Whether the number of threads can be set: only for the OpenBLAS inside NumPy's wheel."""
+    """Return whether the number of threads can be set: only for the OpenBLAS inside NumPy's wheel."""
     return _library() is not None
 
 

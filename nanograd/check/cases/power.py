@@ -45,5 +45,5 @@ EQUIVALENT = {
     (
         "pow",
         "(a == 0) & (b >= 0) → a == 0 in log = np.log(np.where((a == 0) & (b >= 0), 1, a))",
-    ): "differs only where a = 0 > b and y is infinite, without a derivative; tests/nanograd/test_edges.py tests it",
+    ): "differs only where a = 0 > b and y is infinite, without a derivative; tests/nanograd/ops/test_power.py tests it",
 }
