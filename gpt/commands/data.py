@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gpt.commands.arguments import Parser
 from gpt.config import ModelConfig, nearest
-from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
-from gpt.data.documents import Sources
-from gpt.data.prepare import SHARD_TOKENS, Status, prepare, read_state, train_tokenizer
+from gpt.data.dataset import MANIFEST, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
+from gpt.data.documents import TextFiles
+from gpt.data.prepare import SHARD_TOKENS, Status, prepare, read_state, stored_tokenizer, train_tokenizer
 from gpt.runs.estimate import duration, gigabytes
 from gpt.tokenizer import Tokenizer, load_tokenizer
 
@@ -66,11 +66,11 @@ def prepare_texts(arguments: Sequence[str]) -> int:
     given = parser.parse(arguments)
     out = Path(given.out)
     bar = Bar()
-    sources = Sources(given.paths, given.encoding, given.text_key, given.on_error == "skip", bar.note)
+    files = TextFiles(given.paths, given.encoding, given.text_key, given.on_error == "skip", bar.note)
     whole = (out / MANIFEST).is_file()
     try:
         dataset = prepare(
-            sources, out, choose_tokenizer(given.tokenizer, given.vocab_size, sources, given.val_fraction, out),
+            files, out, choose_tokenizer(given.tokenizer, given.vocab_size, files, given.val_fraction, out),
             val_fraction=given.val_fraction, shard_tokens=given.shard_tokens, workers=given.workers, report=bar.show,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -85,7 +85,7 @@ def prepare_texts(arguments: Sequence[str]) -> int:
     return 0
 
 
-def choose_tokenizer(kind: str, vocab_size: int | None, sources: Sources, val_fraction: float, out: Path) -> Tokenizer:
+def choose_tokenizer(kind: str, vocab_size: int | None, files: TextFiles, val_fraction: float, out: Path) -> Tokenizer:
     """Load the tokenizer, or learn byte pairs, unless the folder was begun with as many."""
     if kind != "bpe":
         if vocab_size is not None:
@@ -94,14 +94,11 @@ def choose_tokenizer(kind: str, vocab_size: int | None, sources: Sources, val_fr
             raise ValueError(f"tokenizer must be bpe or the path of a saved tokenizer, got {kind!r}, which is no file")
         return load_tokenizer(kind)
     vocab_size = vocab_size or ModelConfig().vocab_size
-    state = read_state(out)
-    if state is not None and state["vocab_size"] == vocab_size and (out / TOKENIZER).is_file():
-        tokenizer = load_tokenizer(out / TOKENIZER)
-        if tokenizer.sha256 == state["tokenizer_sha256"]:
-            return tokenizer
+    if (stored := stored_tokenizer(out, vocab_size)) is not None:
+        return stored
     print(f"tokenizer learning {vocab_size:,} tokens from the training texts", flush=True)
     began = time.monotonic()
-    tokenizer = train_tokenizer(sources, vocab_size, val_fraction)
+    tokenizer = train_tokenizer(files, vocab_size, val_fraction)
     print(f"tokenizer {tokenizer.vocab_size:,} tokens learned in {time.monotonic() - began:.1f} s", flush=True)
     return tokenizer
 
@@ -184,7 +181,7 @@ class Bar:
 
 def line(status: Status, now: float) -> str:
     """Say how far the work is, how fast, and how long it will still take."""
-    speed = (status.n_bytes - status.resumed_bytes) / max(now - status.began, 1e-9)
+    speed = (status.n_bytes - status.resumed_bytes) / max(now - status.start_time, 1e-9)
     share = min(1.0, status.n_bytes / max(status.total_bytes, 1))
     left = max(0.0, status.total_bytes - status.n_bytes) / max(speed, 1e-9)
     return (

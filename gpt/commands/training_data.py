@@ -12,7 +12,7 @@ import numpy as np
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import Tokens
 from gpt.data.dataset import TOKENIZER, TRAIN, VAL, Dataset, open_dataset
-from gpt.data.documents import Sources
+from gpt.data.documents import TextFiles
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.estimate import gigabytes
 from gpt.runs.init_from import check_same_tokenizer
@@ -89,10 +89,10 @@ def base_tokenizer(config: TrainConfig, given: argparse.Namespace, base: Checkpo
 def read_folder(folder: str, val_fraction: float) -> tuple[list[str], list[str]]:
     """Return the documents of a folder to train on, and those to validate with."""
     texts: dict[str, list[list[str]]] = {TRAIN: [], VAL: []}
-    for piece in Sources([folder], warn=lambda message: print(f"note      {message}")).pieces(val_fraction):
-        if piece.first:
-            texts[piece.split].append([])
-        texts[piece.split][-1].append(piece.text)
+    for chunk in TextFiles([folder], warn=lambda message: print(f"note      {message}")).chunks(val_fraction):
+        if chunk.first:
+            texts[chunk.split].append([])
+        texts[chunk.split][-1].append(chunk.text)
     return ["".join(parts) for parts in texts[TRAIN]], ["".join(parts) for parts in texts[VAL]]
 
 

@@ -1,12 +1,13 @@
-"""Batches: which windows of the tokens a step sees.
+"""Batches: which windows of the tokens a training step sees.
 
-A window is T + 1 tokens that follow one another: T ids, and T targets, which are the ids one step later. Windows begin
-every `stride` tokens and are numbered from 0. A step draws its windows from (seed, step) alone, so a run that is resumed
-draws what an unbroken one would have drawn, and nothing about the data needs to be saved.
+A window is T + 1 consecutive tokens: T ids, and T targets, which are the ids one position later. Windows begin every
+`stride` tokens and are numbered from 0. The windows of a step follow from (seed, step) alone: a resumed run draws the same
+batches as an uninterrupted one, and checkpoints need not store a position in the data.
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -15,13 +16,13 @@ import numpy.typing as npt
 from gpt.config import TrainConfig
 from nanograd.seeds import DATA, generator
 
-IGNORE = -100  # a target that does not count
+IGNORE = -100  # a target that the loss ignores
 ROUNDS = 6
-Whole = npt.NDArray[np.uint64]
+UInt64 = npt.NDArray[np.uint64]
 
 
 class Tokens(Protocol):
-    """Ids (n,): an array, or shards that are read as one."""
+    """Ids (n,): an array, or shards that are read as one array."""
 
     def __len__(self) -> int: ...
 
@@ -31,25 +32,23 @@ class Tokens(Protocol):
 def draw_batch(
     tokens: Tokens, context_length: int, config: TrainConfig, step: int, micro: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids (B, T) and targets (B, T) of one micro-batch of a step, as `config.sampling` says."""
+    """Return the ids (B, T) and targets (B, T) of one micro-batch of a step, drawn as `config.sampling` says."""
     stride = window_stride(config, context_length)
     if config.sampling == "random":
         rng = generator(config.seed, DATA, step, micro)
         return random_batch(tokens, config.batch_size, context_length, rng, stride)
     n = count_windows(tokens, context_length, stride)
-    first = (step * config.grad_accum_steps + micro) * config.batch_size  # windows that were drawn before
-    epochs, places = np.divmod(np.arange(first, first + config.batch_size), n)
-    windows = [shuffled(places[epochs == epoch], n, config.seed, int(epoch)) for epoch in np.unique(epochs)]
-    return take_windows(tokens, np.concatenate(windows) * stride, context_length)
+    windows = epoch_batch(feistel_order, n, config.batch_size, config.seed, step * config.grad_accum_steps + micro)
+    return take_windows(tokens, windows * stride, context_length)
 
 
 def window_stride(config: TrainConfig, context_length: int) -> int:
-    """Return how many tokens there are from one window to the next: at random any place will do, in epochs each once."""
+    """Return the number of tokens from one window to the next: by default 1 at random, a whole window in epochs."""
     return config.stride or (1 if config.sampling == "random" else context_length)
 
 
 def count_windows(tokens: Tokens, context_length: int, stride: int) -> int:
-    """Return how many windows there are; the tokens after the last that is whole are in none."""
+    """Return the number of complete windows; the tokens after the last one are in none."""
     return max(0, (len(tokens) - context_length - 1) // stride + 1)
 
 
@@ -59,49 +58,74 @@ def take_windows(tokens: Tokens, starts: np.ndarray, context_length: int) -> tup
     return windows[:, :-1], windows[:, 1:]
 
 
-def shuffled(places: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
-    """Return which of the windows 0 to n - 1 stand at these places (k,) of an epoch's order, without making all of it.
+def epoch_batch(
+    order: Callable[[np.ndarray, int, int, int], np.ndarray], n: int, batch_size: int, seed: int, number: int
+) -> np.ndarray:
+    """Return the indices (B,), from 0 to n - 1, of batch `number`, counted from 0 through all epochs.
 
-    Write a number as row and column of a table that is about square. Turning every row by an amount hashed from its
-    number moves no two numbers to one place, nor does turning every column; rows and columns in turn, a few times,
-    shuffle the table. (This is a Feistel network: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.) It
-    has a few cells more than n. A number that lands on one of these is moved again, until it is below n: numbers move in
-    cycles, and each now goes to the next of its cycle that is below n, which is the next of no other.
+    An epoch takes every index once, as `order`, one of the two below, arranges them. A batch that reaches the end of an
+    epoch continues in the next.
+    """
+    epochs, positions = np.divmod(np.arange(number * batch_size, (number + 1) * batch_size), n)
+    return np.concatenate([order(positions[epochs == epoch], n, seed, int(epoch)) for epoch in np.unique(epochs)])
 
-    >>> sorted(shuffled(np.arange(10), 10, seed=0, epoch=3).tolist())
+
+def permutation_order(positions: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
+    """Return which indices stand at these positions (k,) of an epoch's order: a permutation, drawn once an epoch.
+
+    Fine-tuning uses it: its examples are few. Pretraining uses `feistel_order`.
+    """
+    return _permutation(n, seed, epoch)[positions]
+
+
+@functools.lru_cache(maxsize=2)  # a batch may lie in two epochs
+def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, DATA, epoch).permutation(n)
+
+
+def feistel_order(positions: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
+    """Return which indices stand at these positions (k,) of an epoch's order, in O(k): n may be a billion windows.
+
+    Write an index as row and column of a table that is about square. Shifting every row by an amount hashed from its row
+    number maps no two cells to one, nor does shifting every column; a few rounds of both shuffle the table. (This is a
+    Feistel network: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002.) The table has a few cells more
+    than n. An index that lands on one of these is mapped again, until it is below n: the map permutes the cells in
+    cycles, so each index goes to the next of its cycle that is below n, and no two go to the same.
+
+    >>> sorted(feistel_order(np.arange(10), 10, seed=0, epoch=3).tolist())
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
     columns = np.uint64(math.isqrt(n - 1) + 1)
     rows = np.uint64(-(-n // int(columns)))
-    amounts = generator(seed, DATA, epoch).integers(0, 2**64, ROUNDS, dtype=np.uint64)
-    moved = places.astype(np.uint64)
-    outside = np.arange(len(places))
+    keys = generator(seed, DATA, epoch).integers(0, 2**64, ROUNDS, dtype=np.uint64)
+    indices = positions.astype(np.uint64)
+    outside = np.arange(len(positions))
     while len(outside):
-        row, column = moved[outside] // columns, moved[outside] % columns
-        for turn, amount in enumerate(amounts):
-            if turn % 2 == 0:
-                column += _hash(row, amount)
+        row, column = indices[outside] // columns, indices[outside] % columns
+        for i, key in enumerate(keys):
+            if i % 2 == 0:
+                column += _hash(row, key)
                 column %= columns
             else:
-                row += _hash(column, amount)
+                row += _hash(column, key)
                 row %= rows
-        moved[outside] = row * columns + column
-        outside = outside[moved[outside] >= n]
-    return moved.astype(np.int64)
+        indices[outside] = row * columns + column
+        outside = outside[indices[outside] >= n]
+    return indices.astype(np.int64)
 
 
-def _hash(numbers: Whole, key: np.uint64) -> Whole:
-    """Return 63 bits for each number that look random: the end of splitmix64 (Steele, Lea and Flood, 2014)."""
-    bits = numbers + key  # modulo 2^64, as all that follows
+def _hash(numbers: UInt64, key: np.uint64) -> UInt64:
+    """Hash each number to 63 bits: the finalizer of splitmix64 (Steele, Lea and Flood, 2014)."""
+    bits = numbers + key  # modulo 2^64, like the following steps
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (bits ^ (bits >> np.uint64(31))) >> np.uint64(1)  # the 64th bit is kept free: a row or column is added
+    return (bits ^ (bits >> np.uint64(31))) >> np.uint64(1)  # 63 bits, so that adding a row or column cannot overflow
 
 
 def random_batch(
     tokens: Tokens, batch_size: int, context_length: int, rng: np.random.Generator, stride: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw windows at random: ids (B, T), and targets (B, T), which are the ids one step later.
+    """Draw windows at random: ids (B, T), and targets (B, T), which are the ids one position later.
 
     >>> ids, targets = random_batch(np.arange(100), 2, 5, np.random.default_rng(0))
     >>> bool((targets == ids + 1).all())
@@ -114,9 +138,10 @@ def random_batch(
 def consecutive_batches(
     tokens: Tokens, batch_size: int, context_length: int, limit: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cut the tokens into windows one after the other, so that every token but the first is a target exactly once.
+    """Yield the tokens as consecutive windows, so that every token but the first is a target exactly once.
 
-    The last window is filled up with targets that do not count. limit takes that many batches, spread evenly.
+    The last window is padded with targets that the loss ignores. With a limit, only that many batches are taken, spread
+    evenly over the tokens.
     """
     n = len(tokens) - 1  # targets
     starts = np.arange(0, n, context_length)
@@ -133,10 +158,10 @@ def consecutive_batches(
         yield ids, targets
 
 
-def check_length(what: str, tokens: Tokens, context_length: int) -> None:
+def check_length(split: str, tokens: Tokens, context_length: int) -> None:
     """Raise ValueError unless at least one window fits."""
     if len(tokens) <= context_length:
         raise ValueError(
-            f"data: the {what} text has {len(tokens)} tokens, and a window needs context_length + 1 = "
+            f"data: the {split} text has {len(tokens)} tokens, and a window needs context_length + 1 = "
             f"{context_length + 1}; give more text or a smaller --context-length"
         )

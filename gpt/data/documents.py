@@ -1,26 +1,37 @@
-"""Documents in pieces: small enough to hold, cut where a tokenizer cannot tell, and each for training or validation."""
+"""From text files to ids: documents are assigned to a split, cut into chunks, and encoded.
+
+A chunk is about 1 MB of one document, so memory holds a few chunks and never a whole document. Documents are cut only at
+points where every tokenizer starts a new word: the ids of the chunks, joined, are the ids of the document.
+"""
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gpt.data.dataset import TRAIN, VAL
+import numpy as np
+
+from gpt.data.dataset import TRAIN, VAL, dtype_for
 from gpt.text.documents import Document, list_files, read_documents
-from gpt.tokenizer.split_points import last_cut
+from gpt.text.read import Warn
+from gpt.tokenizer import Tokenizer, tokenizer_from_dict
+from gpt.tokenizer.pretokens import last_split_point
+from nanograd.runtime.workers import in_order
 
-PIECE = 1 << 20  # characters
-BEGINNING = 1 << 16  # characters
-FEW = 100  # documents
-NAMED = 20  # of the texts that were skipped, how many are named
+CHUNK = 1 << 20  # characters
+BATCH = 1 << 18  # characters that go to a worker together: sending a short document takes longer than encoding it
+HASHED = 1 << 16  # characters: the beginning of a document, whose hash determines its split
+MANY = 100  # documents; with fewer, the split is made exact, not left to chance
+MAX_LISTED = 20  # errors that are kept and shown; the others are only counted
 
 
-class Piece(NamedTuple):
-    """A part of a document, whether it is the first or the last, and the split that the document belongs to."""
+class Chunk(NamedTuple):
+    """A stretch of a document's text, whether it is the document's first or last, and the document's split."""
 
     document: str
     split: str
@@ -30,129 +41,193 @@ class Piece(NamedTuple):
 
 
 @dataclass
-class Sources:
-    """Where the texts are, and how to read them; what is skipped is counted, and the first of it named."""
+class TextFiles:
+    """Files and folders, and how to read them. Each reading counts the texts it skipped and keeps the first errors."""
 
     paths: Sequence[str | os.PathLike[str]]
     encoding: str | None = None
     text_key: str = "text"
-    skip: bool = False  # what cannot be read; if not, it is an error
-    warn: Callable[[str], None] = warnings.warn
+    skip: bool = False  # skip what cannot be read; otherwise it is an error
+    warn: Warn = warnings.warn
     n_skipped: int = 0
     skipped: list[str] = field(default_factory=list)
 
-    def pieces(self, val_fraction: float, size: int = PIECE) -> Iterator[Piece]:
-        """Read the texts, in pieces."""
+    def chunks(self, val_fraction: float, size: int = CHUNK) -> Iterator[Chunk]:
+        """Read the documents, in chunks."""
         self.n_skipped, self.skipped = 0, []
-        on_error = self._note if self.skip else None
+        on_error = self._count_error if self.skip else None
         documents = read_documents(
             map(Path, self.paths), encoding=self.encoding, text_key=self.text_key, on_error=on_error, warn=self.warn
         )
         return split_documents(documents, val_fraction, size)
 
     def n_bytes(self) -> int:
-        """Return how many bytes the files have: about as many as their text."""
+        """Return the size of the files, which is about the size of their text."""
         files = list_files(map(Path, self.paths), lambda error: None)
         return sum(path.stat().st_size for path in files if path.is_file())
 
-    def _note(self, error: Exception) -> None:
+    def _count_error(self, error: Exception) -> None:
         self.n_skipped += 1
-        if self.n_skipped <= NAMED:
+        if self.n_skipped <= MAX_LISTED:
             self.skipped.append(str(error))
             self.warn(f"skipped: {error}")
 
 
-def split_documents(documents: Iterable[Document], val_fraction: float, size: int = PIECE) -> Iterator[Piece]:
-    """Yield the documents in pieces, each document for training or for validation.
+def split_documents(documents: Iterable[Document], val_fraction: float, size: int = CHUNK) -> Iterator[Chunk]:
+    """Yield the chunks of the documents, each document for training or for validation.
 
-    A hash of how a document begins says where it belongs: so copies of it stay together, and it stays there whatever
-    other documents there are. Where there are fewer than FEW, those of the lowest hashes are for validation, at least
-    one; of a single one, its last part.
+    A document is for validation if the hash of its beginning, a number in [0, 1), is below val_fraction. So copies of a
+    document are in one split, and a document's split does not depend on the other documents. With fewer than MANY
+    documents, the round(n · val_fraction) with the lowest hashes are for validation, at least one and never all. A single
+    document is divided: its end is for validation.
     """
     documents = iter(documents)
-    head = list(islice(documents, FEW))
+    head = list(islice(documents, MANY))
     if len(head) == 1 and val_fraction:
-        yield from _split_inside(head[0], val_fraction, size)
+        yield from _divide(head[0], val_fraction, size)
         return
-    limit = val_fraction if len(head) == FEW else _limit(head, val_fraction)
-    for document in _chain(head, documents):
-        split = VAL if rank(document) < limit else TRAIN
-        for text, first, last in _ends(cut(document.blocks, size)):
-            yield Piece(document.name, split, text, first, last)
+    limit = val_fraction if len(head) == MANY else _hash_limit(head, val_fraction)
+    for document in _release(head, documents):
+        split = VAL if hash_fraction(document) < limit else TRAIN
+        for text, first, last in _mark_ends(cut_chunks(document.blocks, size)):
+            yield Chunk(document.name, split, text, first, last)
 
 
-def rank(document: Document) -> float:
-    """Return a number from 0 to 1, hashed from how the document begins."""
-    beginning = "".join(section(document.blocks, 0, BEGINNING))
+def hash_fraction(document: Document) -> float:
+    """Hash the beginning of a document to a number in [0, 1)."""
+    beginning = "".join(slice_text(document.blocks, 0, HASHED))
     return int.from_bytes(hashlib.sha256(beginning.encode()).digest()[:8], "big") / 2**64
 
 
-def cut(parts: Iterable[str], size: int) -> Iterator[str]:
-    """Cut a text that comes in parts into pieces of at most about `size` characters, the same however it comes.
+def cut_chunks(blocks: Iterable[str], size: int) -> Iterator[str]:
+    """Cut a text into chunks of at most about `size` characters; where the text's blocks end makes no difference.
 
-    The ids of the pieces, joined, are those of the text: see gpt/tokenizer/split_points.py. Where there is no place to cut
-    a piece is as long as it takes to find one.
+    A chunk ends at a split point (see `last_split_point`). A stretch without one is a longer chunk.
     """
-    buffer, start, enough = "", 0, size
-    for part in parts:
+    buffer, start, length = "", 0, size
+    for block in blocks:
         if start:
             buffer, start = buffer[start:], 0
-        buffer += part
-        while len(buffer) - start >= enough:
-            place = last_cut(buffer, start, start + enough)
-            if place is not None:
-                yield buffer[start:place]
-                start, enough = place, size
+        buffer += block
+        while len(buffer) - start >= length:
+            end = last_split_point(buffer, start, start + length)
+            if end is not None:
+                yield buffer[start:end]
+                start, length = end, size
             else:
-                enough *= 2
+                length *= 2
     if start < len(buffer):
         yield buffer[start:]
 
 
-def section(parts: Iterable[str], start: int, stop: int | None = None) -> Iterator[str]:
-    """Yield the characters from start to stop of a text that comes in parts.
+def slice_text(blocks: Iterable[str], start: int, stop: int | None = None) -> Iterator[str]:
+    """Yield the characters from start to stop of the text that the blocks form.
 
-    >>> list(section(["abc", "def", "ghi"], 2, 7))
+    >>> list(slice_text(["abc", "def", "ghi"], 2, 7))
     ['c', 'def', 'g']
     """
-    place = 0
-    for part in parts:
-        inside = part[max(0, start - place) : None if stop is None else max(0, stop - place)]
-        place += len(part)
+    offset = 0
+    for block in blocks:
+        inside = block[max(0, start - offset) : None if stop is None else max(0, stop - offset)]
+        offset += len(block)
         if inside:
             yield inside
-        if stop is not None and place >= stop:
+        if stop is not None and offset >= stop:
             return
 
 
-def _split_inside(document: Document, val_fraction: float, size: int) -> Iterator[Piece]:
-    """Yield a document's pieces, its last part for validation."""
+def _divide(document: Document, val_fraction: float, size: int) -> Iterator[Chunk]:
+    """Yield the chunks of a single document: its beginning for training, its end for validation."""
     n = sum(map(len, document.blocks))
-    place = round(n * (1 - val_fraction))
-    for split, start, stop in ((TRAIN, 0, place), (VAL, place, n)):
-        for text, first, last in _ends(cut(section(document.blocks, start, stop), size)):
-            yield Piece(document.name, split, text, first, last and stop == n)
+    n_train = round(n * (1 - val_fraction))
+    for split, start, stop in ((TRAIN, 0, n_train), (VAL, n_train, n)):
+        for text, first, last in _mark_ends(cut_chunks(slice_text(document.blocks, start, stop), size)):
+            yield Chunk(document.name, split, text, first, last and stop == n)
 
 
-def _limit(documents: Sequence[Document], val_fraction: float) -> float:
-    """Return the rank below which documents are for validation: their share of so few, but never none and never all."""
+def _hash_limit(documents: Sequence[Document], val_fraction: float) -> float:
+    """Return the hash below which a document is for validation, so that their number is val_fraction, not 0, not all."""
     if len(documents) < 2 or not val_fraction:
         return 0.0
     n_val = min(max(round(len(documents) * val_fraction), 1), len(documents) - 1)
-    return sorted(map(rank, documents))[n_val]
+    return sorted(map(hash_fraction, documents))[n_val]
 
 
-def _ends(texts: Iterator[str]) -> Iterator[tuple[str, bool, bool]]:
-    """Tell of each text whether it is the first, and whether it is the last."""
-    waiting, first = next(texts, None), True
-    while waiting is not None:
-        text, waiting = waiting, next(texts, None)
-        yield text, first, waiting is None
+def _mark_ends(texts: Iterator[str]) -> Iterator[tuple[str, bool, bool]]:
+    """Yield each text with whether it is the first, and whether it is the last."""
+    following, first = next(texts, None), True
+    while following is not None:
+        text, following = following, next(texts, None)
+        yield text, first, following is None
         first = False
 
 
-def _chain(head: list[Document], documents: Iterator[Document]) -> Iterator[Document]:
-    """Yield all documents, and let go of each of the first before the next is made."""
+def _release(head: list[Document], documents: Iterator[Document]) -> Iterator[Document]:
+    """Yield the documents of the list and then the others; the list lets go of each before the next is read."""
     while head:
         yield head.pop(0)
     yield from documents
+
+
+# Encoding
+
+
+def encode_chunks(
+    chunks: Iterable[Chunk], tokenizer: Tokenizer, workers: int = 1
+) -> Generator[tuple[Chunk, np.ndarray], None, None]:
+    """Yield each chunk with its ids (n,), in order; the last of a document ends with <|endoftext|>, if there is one.
+
+    With several workers, processes encode. Memory holds only as many chunks as keep them busy. Raises ValueError, with
+    the name of the document, for text that the tokenizer cannot encode.
+    """
+    if workers == 1:
+        encode = partial(_encode_batch, tokenizer)
+        batches: Iterable[tuple[list[Chunk], Any]] = ((batch, encode(batch)) for batch in _batches(chunks))
+    else:
+        batches = in_order(
+            _encode_in_worker, _batches(chunks), workers, initializer=_start_worker, initargs=(tokenizer.to_dict(),)
+        )
+    for batch, (ids, ends) in batches:
+        for chunk, start, end in zip(batch, [0, *ends], ends, strict=False):
+            yield chunk, ids[start:end]
+
+
+def _batches(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
+    """Group chunks until a group has BATCH characters."""
+    batch: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        batch.append(chunk)
+        size += len(chunk.text)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> tuple[np.ndarray, list[int]]:
+    """Return the ids (n,) of all chunks, and the index in them at which each chunk ends."""
+    ids: list[int] = []
+    ends = []
+    for chunk in batch:
+        try:
+            ids += tokenizer.encode_data(chunk.text)
+        except ValueError as error:
+            raise ValueError(f"{chunk.document}: {error}") from None
+        if chunk.last and tokenizer.eot_id is not None:
+            ids.append(tokenizer.eot_id)
+        ends.append(len(ids))
+    return np.array(ids, dtype_for(tokenizer.vocab_size)), ends
+
+
+_worker_tokenizer: Tokenizer  # of a worker process
+
+
+def _start_worker(fields: dict[str, Any]) -> None:
+    global _worker_tokenizer
+    _worker_tokenizer = tokenizer_from_dict(fields)
+
+
+def _encode_in_worker(batch: list[Chunk]) -> tuple[np.ndarray, list[int]]:
+    return _encode_batch(_worker_tokenizer, batch)

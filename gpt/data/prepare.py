@@ -1,9 +1,9 @@
-"""Turn texts into shards of tokens, in constant memory, and so that it can be stopped at any moment.
+"""Turn texts into shards of tokens, in constant memory; the work can be stopped at any moment and resumed.
 
-The work is done in parts: of as many pieces of text as give a shard's tokens. The shards of a part, one for training and
-one for validation, are each written whole or not at all; then unfinished.json notes the part, with a hash of its text.
-Whoever starts again reads the text of the parts that are noted, sees by the hash that it is still the same, and goes on
-behind them. A part that was not noted is written again, over what there may be of it. manifest.json comes last.
+The text is handled in *parts*, each of as many chunks as fill a shard. The shards of a part, one for training and one for
+validation, are each written completely or not at all; then unfinished.json lists the part, with a hash of its text. A
+resumed run reads the text of the listed parts, checks by the hash that it has not changed, and continues after them. A
+part that is not listed is written again, over whatever is left of it. manifest.json is written last.
 """
 
 import hashlib
@@ -32,40 +32,39 @@ from gpt.data.dataset import (
     open_dataset,
     shard_writer,
 )
-from gpt.data.documents import PIECE, Piece, Sources
-from gpt.data.encode import encode_pieces
-from gpt.tokenizer import EOT, BPETokenizer, Tokenizer
+from gpt.data.documents import CHUNK, Chunk, TextFiles, encode_chunks
+from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, load_tokenizer
 from gpt.tokenizer.trainer import train_on_chunks
 from nanograd.runtime.files import file_sha256, write_text
 
 SHARD_TOKENS = 1 << 25  # 67 MB of uint16
-SAMPLE = 1 << 26  # bytes that a tokenizer is trained on; more change few of its merges
+SAMPLE = 1 << 26  # bytes that a tokenizer is trained on; more text changes few of its merges
 
 
 @dataclass
 class Status:
-    """How far the work is: what `report` is handed after every piece."""
+    """The progress of the work, passed to `report` after every chunk."""
 
-    total_bytes: int  # about
-    began: float = field(default_factory=time.monotonic)
-    resumed_bytes: int = 0  # of text that was prepared before
+    total_bytes: int  # an estimate
+    start_time: float = field(default_factory=time.monotonic)
+    resumed_bytes: int = 0  # of text that was prepared before the resume
     n_bytes: int = 0
     n_tokens: int = 0
-    by_position: bool = False  # whether the split is inside of a single document
-    inside: bool = False  # of a document
+    divided: bool = False  # whether a single document is divided between training and validation
+    in_document: bool = False  # whether the last chunk was not its document's last
 
-    def take(self, piece: Piece, digest: "hashlib._Hash") -> None:
-        """Count a piece, and hash it with what tells it from other pieces of the same text."""
-        data = piece.text.encode("utf-8")
-        digest.update(repr((piece.split, piece.first, piece.last, len(data))).encode())
+    def count(self, chunk: Chunk, digest: "hashlib._Hash") -> None:
+        """Count a chunk, and hash its text together with its split, its length and its ends."""
+        data = chunk.text.encode("utf-8")
+        digest.update(repr((chunk.split, chunk.first, chunk.last, len(data))).encode())
         digest.update(data)
         self.n_bytes += len(data)
-        self.by_position |= piece.first and self.inside
-        self.inside = not piece.last
+        self.divided |= chunk.first and self.in_document
+        self.in_document = not chunk.last
 
 
 def prepare(
-    sources: Sources,
+    files: TextFiles,
     out: str | os.PathLike[str],
     tokenizer: Tokenizer,
     *,
@@ -74,13 +73,13 @@ def prepare(
     workers: int = 1,
     report: Callable[[Status], None] = lambda status: None,
 ) -> Dataset:
-    """Write the texts as tokens into the folder `out`, or go on where that was stopped; return the dataset.
+    """Write the texts as tokens into the folder `out`, or resume that work; return the dataset.
 
-    A document ends with the tokenizer's end of text, if it has one. A shard is full with the piece that brings it to
-    `shard_tokens`. The number of workers changes the time and not the result; more than one starts processes, which
+    A document ends with the tokenizer's <|endoftext|>, if it has one. A part is complete with the chunk that brings it to
+    `shard_tokens`. The number of workers changes the time but not the result; more than one starts processes, which
     import the main script again: it must guard its work with `if __name__ == "__main__":`.
 
-    Raises ValueError where there is no text, where `out` holds something else, or where what it was begun with differs.
+    Raises ValueError if there is no text, if `out` holds something else, or if it was begun with other settings.
     """
     _check(val_fraction, shard_tokens, workers)
     out = Path(out)
@@ -90,9 +89,9 @@ def prepare(
         "eot_id": tokenizer.eot_id,
         "val_fraction": val_fraction,
         "shard_tokens": shard_tokens,
-        "sources": [str(Path(path).resolve()) for path in sources.paths],
-        "encoding": sources.encoding,
-        "text_key": sources.text_key,
+        "sources": [str(Path(path).resolve()) for path in files.paths],
+        "encoding": files.encoding,
+        "text_key": files.text_key,
     }
     stored = read_state(out)
     if stored is not None:
@@ -100,50 +99,63 @@ def prepare(
     if (out / MANIFEST).is_file():
         (out / UNFINISHED).unlink(missing_ok=True)
         return open_dataset(out)
-    pieces = sources.pieces(val_fraction, min(PIECE, max(1, shard_tokens // 4)))
-    first = next(pieces, None)
+    chunks = files.chunks(val_fraction, min(CHUNK, max(1, shard_tokens // 4)))
+    first = next(chunks, None)
     if first is None:
-        raise ValueError(f"data: there is no text in {', '.join(map(str, sources.paths))}: {sources.n_skipped} skipped")
-    pieces = chain((first,), pieces)
+        raise ValueError(f"data: there is no text in {', '.join(map(str, files.paths))}: {files.n_skipped} skipped")
+    chunks = chain((first,), chunks)
 
-    parts: list[dict[str, Any]] = [] if stored is None else list(takewhile(partial(_is_whole, out), stored["parts"]))
-    status = Status(sources.n_bytes())
-    for done in parts:
-        _pass_over(pieces, done, status)
+    parts: list[dict[str, Any]] = [] if stored is None else list(takewhile(partial(_is_intact, out), stored["parts"]))
+    status = Status(files.n_bytes())
+    for part in parts:
+        _skip_part(chunks, part, status)
     out.mkdir(parents=True, exist_ok=True)
-    for unfinished in out.glob(".*.tmp"):  # of a writer that was killed
-        unfinished.unlink()
+    for leftover in out.glob(".*.tmp"):  # of a writer that was killed
+        leftover.unlink()
     _write_json(out / UNFINISHED, {"format": FORMAT, **settings, "parts": parts})
     tokenizer.save(out / TOKENIZER)
     try:
-        with closing(encode_pieces(pieces, tokenizer, workers)) as encoded:
-            while part := _write_part(out, len(parts), encoded, settings, status, report):
-                parts.append(part)
+        with closing(encode_chunks(chunks, tokenizer, workers)) as encoded:
+            while new_part := _write_part(out, len(parts), encoded, settings, status, report):
+                parts.append(new_part)
                 _write_json(out / UNFINISHED, {"format": FORMAT, **settings, "parts": parts})
-        _write_json(out / MANIFEST, {"format": FORMAT, **settings, **_summary(parts, status, sources), "parts": parts})
+        _write_json(out / MANIFEST, {"format": FORMAT, **settings, **_summary(parts, status, files), "parts": parts})
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # of a write: the disk is full
+        if error.errno is not None and error.filename is None:  # from a write: the disk is full
             error.filename = str(out)
         raise
     (out / UNFINISHED).unlink(missing_ok=True)
     return open_dataset(out)
 
 
-def train_tokenizer(sources: Sources, vocab_size: int, val_fraction: float) -> BPETokenizer:
-    """Learn byte pairs from the training texts; where they are large, from pieces that are spread evenly over them."""
-    every = -(-sources.n_bytes() // SAMPLE)
+def train_tokenizer(files: TextFiles, vocab_size: int, val_fraction: float) -> BPETokenizer:
+    """Learn byte pairs from the training texts; from every n-th chunk if they are larger than SAMPLE."""
+    step = max(1, -(-files.n_bytes() // SAMPLE))
 
     def texts() -> Iterator[str]:
-        pieces = (piece.text for piece in sources.pieces(val_fraction) if piece.split == TRAIN)
-        for text in islice(pieces, 0, None, max(1, every)):
-            yield from (text, EOT)  # nothing is merged across the end of a piece
+        chunks = (chunk.text for chunk in files.chunks(val_fraction) if chunk.split == TRAIN)
+        for text in islice(chunks, 0, None, step):
+            yield from (text, EOT)  # nothing is merged across the end of a chunk
 
     vocab, merges = train_on_chunks(texts(), vocab_size, (EOT,), name="data prepare")
     return BPETokenizer(vocab, merges, (EOT,), allowed_special=())
 
 
+def stored_tokenizer(out: Path, vocab_size: int) -> Tokenizer | None:
+    """Return the tokenizer that the folder was begun with, if it has `vocab_size` tokens and is intact, else None."""
+    state = read_state(out)
+    if state is not None and state["vocab_size"] == vocab_size and (out / TOKENIZER).is_file():
+        tokenizer = load_tokenizer(out / TOKENIZER)
+        if tokenizer.sha256 == state["tokenizer_sha256"]:
+            return tokenizer
+    return None
+
+
 def read_state(out: Path) -> dict[str, Any] | None:
-    """Return what the folder notes of itself, or None where nothing is there yet; ValueError where it is not ours."""
+    """Return the manifest of the folder, finished or not, or None if the folder is missing or empty.
+
+    Raises ValueError if the folder was not made by `data prepare`.
+    """
     if out.exists() and not out.is_dir():
         raise ValueError(f"out: {out} is a file; give a folder")
     for name in (MANIFEST, UNFINISHED):
@@ -154,7 +166,7 @@ def read_state(out: Path) -> dict[str, Any] | None:
                     return dict(state)
             except (ValueError, KeyError, TypeError):
                 pass
-            raise ValueError(f"out: {out / name} is damaged or of another program; choose another -o")
+            raise ValueError(f"out: {out / name} is damaged or from another program; choose another -o")
     if out.is_dir() and any(not path.match(".*.tmp") for path in out.iterdir()):
         raise ValueError(f"out: {out} is not empty, and was not made by data prepare; choose another -o")
     return None
@@ -163,34 +175,34 @@ def read_state(out: Path) -> dict[str, Any] | None:
 def _write_part(
     out: Path,
     number: int,
-    encoded: Iterator[tuple[Piece, np.ndarray]],
+    encoded: Iterator[tuple[Chunk, np.ndarray]],
     settings: dict[str, Any],
     status: Status,
     report: Callable[[Status], None],
 ) -> dict[str, Any] | None:
-    """Write the shards of the next part, and return what is noted of it; None where there is no more text."""
-    digest, n_pieces, before = hashlib.sha256(), 0, status.n_bytes
+    """Write the shards of the next part and return its entry in the manifest, or None if there is no more text."""
+    digest, n_chunks, before = hashlib.sha256(), 0, status.n_bytes
     writers: dict[str, ShardWriter] = {}
     with ExitStack() as shards:
-        for piece, ids in encoded:
-            if piece.split not in writers:
-                path = out / f"{piece.split}-{number:05}.tokens"
-                opened = shard_writer(path, settings["vocab_size"], settings["tokenizer_sha256"])
-                writers[piece.split] = shards.enter_context(opened)
-            writer = writers[piece.split]
-            if piece.first:
+        for chunk, ids in encoded:
+            if chunk.split not in writers:
+                path = out / f"{chunk.split}-{number:05}.tokens"
+                context = shard_writer(path, settings["vocab_size"], settings["tokenizer_sha256"])
+                writers[chunk.split] = shards.enter_context(context)
+            writer = writers[chunk.split]
+            if chunk.first:
                 writer.begin_document()
             writer.write(ids)
-            n_pieces += 1
-            status.take(piece, digest)
+            n_chunks += 1
+            status.count(chunk, digest)
             status.n_tokens += len(ids)
             report(status)
             if sum(writer.tokens for writer in writers.values()) >= settings["shard_tokens"]:
                 break
-    if not n_pieces:
+    if not n_chunks:
         return None
     part: dict[str, Any] = {
-        "pieces": n_pieces,
+        "pieces": n_chunks,
         "text_bytes": status.n_bytes - before,
         "text_sha256": digest.hexdigest(),
     }
@@ -201,37 +213,35 @@ def _write_part(
     return part
 
 
-def _is_whole(out: Path, part: dict[str, Any]) -> bool:
-    """Tell whether the shards of a part are there as they were written."""
-    files = [part[split] for split in (TRAIN, VAL) if split in part]
-    return all((out / f["file"]).is_file() and file_sha256(out / f["file"]) == f["sha256"] for f in files)
+def _is_intact(out: Path, part: dict[str, Any]) -> bool:
+    """Return whether the shards of a part are as they were written."""
+    shards = [part[split] for split in (TRAIN, VAL) if split in part]
+    return all((out / f["file"]).is_file() and file_sha256(out / f["file"]) == f["sha256"] for f in shards)
 
 
-def _pass_over(pieces: Iterator[Piece], part: dict[str, Any], status: Status) -> None:
-    """Read the text of a part that is there; ValueError where it is not the text that the part was made of."""
+def _skip_part(chunks: Iterator[Chunk], part: dict[str, Any], status: Status) -> None:
+    """Read the text of a part that is already written; ValueError if the text has changed since."""
     digest = hashlib.sha256()
-    for piece in islice(pieces, part["pieces"]):
-        status.take(piece, digest)
+    for chunk in islice(chunks, part["pieces"]):
+        status.count(chunk, digest)
     if digest.hexdigest() != part["text_sha256"]:
-        raise ValueError(
-            "data: the texts are not what they were when this was begun; put them back, or choose another -o"
-        )
+        raise ValueError("data: the texts have changed since this was begun; restore them, or choose another -o")
     status.resumed_bytes = status.n_bytes
     status.n_tokens += sum(part[split]["tokens"] for split in (TRAIN, VAL) if split in part)
 
 
-def _summary(parts: list[dict[str, Any]], status: Status, sources: Sources) -> dict[str, Any]:
-    """Return what the manifest says of all parts together."""
+def _summary(parts: list[dict[str, Any]], status: Status, files: TextFiles) -> dict[str, Any]:
+    """Return the totals over all parts."""
 
-    def total(split: str, what: str) -> int:
-        return sum(part[split][what] for part in parts if split in part)
+    def total(split: str, key: str) -> int:
+        return sum(part[split][key] for part in parts if split in part)
 
     return {
-        "split": "position" if status.by_position else "document",
+        "split": "position" if status.divided else "document",
         "text_bytes": status.n_bytes,
         "tokens": {split: total(split, "tokens") for split in (TRAIN, VAL)},
         "documents": {split: total(split, "documents") for split in (TRAIN, VAL)},
-        "skipped": {"count": sources.n_skipped, "first": sources.skipped},
+        "skipped": {"count": files.n_skipped, "first": files.skipped},
     }
 
 

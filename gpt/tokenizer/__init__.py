@@ -1,18 +1,14 @@
 """Turn text into ids and back. A ladder of small files, each adding one thing to the one before:
 
-- `base.py`          what every tokenizer can do, and how it is saved
+- `base.py`          the interface of every tokenizer, and how it is saved
 - `char.py`          one id for each character
 - `pairs.py`         byte-pair encoding in its shortest form: the specification
-- `unicode16.py`     letters and digits as they are in all tokenizers, whatever Unicode adds
-- `pretokens.py`     the words across whose edges nothing is merged, and special tokens, in text that comes in parts
-- `count.py`         counting the words of texts and of big files, in several processes if asked
-- `trainer.py`       learning the merges, fast
+- `pretokens.py`     the words of a text, across whose edges nothing is merged; special tokens; split points
+- `trainer.py`       counting words and learning merges, fast
 - `word_encoder.py`  encoding a word by its merges, fast
-- `vocabulary.py`    what must be so in a vocabulary and its merges
-- `bpe.py`           the tokenizer that joins them
+- `bpe.py`           the tokenizer made of these
 
-and what others use: `openai.py`, `tiktoken.py`, `huggingface.py`, formats among which `load.py` chooses, and `scored.py`,
-llama2.c's tokenizer.
+and `formats/`, the files of other projects.
 """
 
 from gpt.tokenizer.base import Tokenizer

@@ -1,30 +1,28 @@
-"""Join what `trainer.py`, `pretokens.py` and `word_encoder.py` do into a tokenizer: byte-pair encoding as in GPT-2.
+"""The tokenizer: byte-pair encoding as in GPT-2, made of `pretokens.py`, `trainer.py` and `word_encoder.py`.
 
-Text is split into pre-tokens, each is written in UTF-8, and pairs are merged in the order in which training found them.
-As all 256 bytes are tokens, every text can be encoded, and decoding gives it back.
+Text is split into pre-tokens, each is written in UTF-8, and pairs are merged in the order in which training learned them.
+All 256 bytes are tokens, so every text can be encoded, and decoding returns it.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from gpt.tokenizer.base import Tokenizer, check_fields, header
 from gpt.tokenizer.pairs import Pair, Word, merge_steps
-from gpt.tokenizer.pretokens import EOT, Piece, check_special_tokens, checked_texts, split_text, word_finder
-from gpt.tokenizer.trainer import build_vocab, learn_merges, room_for_merges, train_on_chunks
-from gpt.tokenizer.vocabulary import add_tokens, check_merges, turn_round
-from gpt.tokenizer.word_counts import Progress, count_files
+from gpt.tokenizer.pretokens import EOT, Segment, check_chunks, check_special_tokens, split_pretokens, word_finder
+from gpt.tokenizer.trainer import Progress, build_vocab, count_files, count_merges, learn_merges, train_on_chunks
 from gpt.tokenizer.word_encoder import WordEncoder
 
 SpecialTokens = Literal["all"] | Collection[str]
 
 
 class Explanation(NamedTuple):
-    """How one pre-token, or one special token, becomes ids."""
+    """The steps by which one pre-token, or one special token, becomes ids."""
 
     text: str
-    steps: list[tuple[int, Word]]  # the number of the merge made, and the tokens after it
+    steps: list[tuple[int, Word]]  # the rank of the merge, and the tokens after it
     ids: list[int]
 
 
@@ -37,7 +35,7 @@ class BPETokenizer(Tokenizer):
     >>> tokenizer.encode("low lower<|endoftext|>", allowed_special="all")  # 257 is low, 258 is " low"
     [257, 258, 101, 114, 259]
 
-    Without `allowed_special`, the text's <|endoftext|> raises: it would pass for the end of a document.
+    Without `allowed_special`, an <|endoftext|> in the text is an error: it would read as the end of a document.
     """
 
     kind = "bpe"
@@ -51,34 +49,34 @@ class BPETokenizer(Tokenizer):
         pattern: str = "gpt2",
         allowed_special: SpecialTokens = "all",
     ) -> None:
-        """Take any vocabulary, such as `train_bpe` returns; special tokens it lacks are numbered after its greatest id.
+        """Take any vocabulary, such as `train_bpe` returns; special tokens it lacks get the ids after its greatest.
 
-        `allowed_special` is what `encode` allows when it is not told. One built here, from its parts, sees all special
-        tokens in a text, as Stanford's CS336 asks; one that was trained or loaded sees none, as tiktoken's: `encode`
-        raises where a text from outside would forge one.
+        `allowed_special` is the default of `encode`. Constructed directly, a tokenizer reads all special tokens in a text,
+        as Stanford's CS336 asks. One that was trained or loaded allows none, like tiktoken's: a special token in a text
+        from outside could be forged, so `encode` raises.
 
         Raises ValueError for tokens that are empty or have two ids, for merges that are not in the order of training or
-        name tokens that the vocabulary lacks, for special tokens that text itself needs, and for an unknown pattern.
+        use tokens that the vocabulary lacks, for special tokens that text itself needs, and for an unknown pattern.
         """
         self.vocab = dict(vocab)
         self.merges = [(left, right) for left, right in merges]
         self.pattern = pattern
         word_finder(pattern)  # raises for an unknown name
-        ids_of = turn_round(self.vocab)
-        made = check_merges(self.merges, ids_of)
+        ids_of = invert_vocab(self.vocab)
+        merged = check_merges(self.merges, ids_of)
         self.special_tokens: dict[str, int] = {}
         for token in check_special_tokens("BPETokenizer", special_tokens or ()):
             data = token.encode("utf-8")
-            if data in made:
+            if data in merged:
                 raise ValueError(
-                    f"BPETokenizer: a special token must not be made by a merge, got {token!r}; write it like {EOT!r}"
+                    f"BPETokenizer: a special token must not be the result of a merge, got {token!r}; write it like {EOT!r}"
                 )
             if data not in ids_of:
                 ids_of[data] = max(self.vocab) + 1
                 self.vocab[ids_of[data]] = data
             self.special_tokens[token] = ids_of[data]
         self.eot_id = self.special_tokens.get(EOT)
-        self.allowed_special = self._named("allowed_special", allowed_special)
+        self.allowed_special = self._resolve("allowed_special", allowed_special)
         self._words = WordEncoder(ids_of, self.merges)
 
     @classmethod
@@ -93,7 +91,7 @@ class BPETokenizer(Tokenizer):
     ) -> "BPETokenizer":
         """Learn the merges of `text`; see `train_bpe` for the order of the ids and for the errors.
 
-        A text too small for `vocab_size` gives fewer tokens: `tokenizer.vocab_size` tells how many.
+        A text too small for `vocab_size` gives fewer tokens: see `tokenizer.vocab_size`.
         """
         special_tokens = check_special_tokens("BPETokenizer.train", special_tokens)
         vocab, merges = train_on_chunks((text,), vocab_size, special_tokens, pattern=pattern, name="BPETokenizer.train")
@@ -113,7 +111,7 @@ class BPETokenizer(Tokenizer):
         """Learn the merges of text files of any size, read as `gpt.text.read.read_text` does; see `count_files`."""
         name = "BPETokenizer.train_files"
         special_tokens = check_special_tokens(name, special_tokens)
-        n_merges = room_for_merges(vocab_size, special_tokens, name=name)
+        n_merges = count_merges(vocab_size, special_tokens, name=name)
         counts = count_files(paths, special_tokens, pattern=pattern, workers=workers, plain=True, progress=progress)
         merges = learn_merges(counts, n_merges)
         vocab = build_vocab(merges, special_tokens)
@@ -124,17 +122,17 @@ class BPETokenizer(Tokenizer):
     ) -> list[int]:
         """Return the ids of `text`.
 
-        Special tokens in the text become their ids if `allowed_special` is "all" or names them; None leaves it to the
-        constructor's `allowed_special`. Of those that begin together the longest counts. Others raise if
-        `disallowed_special` names them, where "all" means all that are not allowed; the rest are ordinary text. So
-        encode(text, disallowed_special=()) takes any text. This is how tiktoken treats them.
+        Special tokens in the text become their ids if `allowed_special` is "all" or names them; None means the
+        constructor's `allowed_special`. Of those that begin together the longest counts. The others are errors if
+        `disallowed_special` names them, where "all" means all that are not allowed; else they are ordinary text. So
+        encode(text, disallowed_special=()) accepts any text. tiktoken has the same rules.
 
-        Raises ValueError for a special token that is disallowed, for a lone surrogate, or for a name of no special
-        token of this tokenizer.
+        Raises ValueError for a special token that is disallowed, for a lone surrogate, or for a name that is not a
+        special token of this tokenizer.
         """
         ids: list[int] = []
-        for piece in self._encode((text,), allowed_special, disallowed_special, "encode"):
-            ids.extend(piece)
+        for segment in self._encode((text,), allowed_special, disallowed_special, "encode"):
+            ids.extend(segment)
         return ids
 
     def encode_iterable(
@@ -144,10 +142,9 @@ class BPETokenizer(Tokenizer):
         allowed_special: SpecialTokens | None = None,
         disallowed_special: SpecialTokens = "all",
     ) -> Iterator[int]:
-        """Yield the ids of the text that `chunks`, such as the lines of a file, are parts of, in little memory.
+        """Yield the ids of `encode("".join(chunks))` in little memory; the chunks may be the lines of a file.
 
-        They are the ids of `encode("".join(chunks))`, wherever the text is cut; each comes when nothing that follows
-        can change it.
+        An id is yielded as soon as no text that follows can change it.
         """
         return chain.from_iterable(self._encode(chunks, allowed_special, disallowed_special, "encode_iterable"))
 
@@ -164,63 +161,63 @@ class BPETokenizer(Tokenizer):
         ]
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Return the ids of `text`, in which special tokens are text like any other."""
+        """Return the ids of `text`, with special tokens as ordinary text."""
         return self.encode(text, allowed_special=(), disallowed_special=())
 
     def encode_data(self, text: str) -> list[int]:
-        """Return the ids of a text to learn or to measure, in which special tokens count as such."""
+        """Return the ids of a text for training or evaluation, with special tokens as their ids."""
         return self.encode(text, allowed_special="all")
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """Return ids of any bytes, which `decode_bytes` turns back; special tokens are bytes like any others.
+        """Return the ids of any bytes, the inverse of `decode_bytes`; special tokens are ordinary bytes.
 
-        What is UTF-8 gets the ids of `encode_ordinary`; of the rest, each byte is a character of its own.
+        Valid UTF-8 gets the ids of `encode_ordinary`; any other byte is a character of its own.
         """
-        pieces = split_text((data.decode("utf-8", "surrogateescape"),), self.pattern)
-        return [id for piece in pieces for word in piece.words for id in self._words[word]]
+        segments = split_pretokens((data.decode("utf-8", "surrogateescape"),), self.pattern)
+        return [id for segment in segments for word in segment.words for id in self._words[word]]
 
     def explain(
         self, text: str, *, allowed_special: SpecialTokens | None = None, disallowed_special: SpecialTokens = "all"
     ) -> list[Explanation]:
-        """Return how each pre-token of `text` becomes ids: every merge, in the order in which they are made.
+        """Return how each pre-token of `text` becomes ids: every merge, in order.
 
         >>> tokenizer = BPETokenizer.train("low low low lower lowest", vocab_size=260)
         >>> tokenizer.explain("lower")[0].steps
         [(0, (b'l', b'ow', b'e', b'r')), (1, (b'low', b'e', b'r'))]
         """
         ranks = {pair: rank for rank, pair in enumerate(self.merges)}
-        explained: list[Explanation] = []
+        explanations: list[Explanation] = []
         for words, special in self._split((text,), allowed_special, disallowed_special, "explain"):
             for word in words:
                 steps = [(ranks[pair], tokens) for pair, tokens in merge_steps(word.encode("utf-8"), ranks)]
-                explained.append(Explanation(word, steps, list(self._words[word])))
+                explanations.append(Explanation(word, steps, list(self._words[word])))
             if special is not None:
-                explained.append(Explanation(special, [], [self.special_tokens[special]]))
-        return explained
+                explanations.append(Explanation(special, [], [self.special_tokens[special]]))
+        return explanations
 
     def _encode(
         self, chunks: Iterable[str], allowed: SpecialTokens | None, disallowed: SpecialTokens, name: str
     ) -> Iterator[Iterable[int]]:
-        """Return the ids piece by piece; names of special tokens are checked at once."""
-        pieces = self._split(chunks, allowed, disallowed, name)
+        """Return the ids segment by segment; names of special tokens are checked at once."""
+        segments = self._split(chunks, allowed, disallowed, name)
         return (
             chain.from_iterable(map(self._words.__getitem__, words))
             if special is None
             else (self.special_tokens[special],)
-            for words, special in pieces
+            for words, special in segments
         )
 
     def _split(
         self, chunks: Iterable[str], allowed: SpecialTokens | None, disallowed: SpecialTokens, name: str
-    ) -> Iterator[Piece]:
-        may = self.allowed_special if allowed is None else self._named("allowed_special", allowed)
-        may_not = self._named("disallowed_special", disallowed)
+    ) -> Iterator[Segment]:
+        allowed = self.allowed_special if allowed is None else self._resolve("allowed_special", allowed)
+        refused = self._resolve("disallowed_special", disallowed)
         if disallowed == "all":
-            may_not = tuple(token for token in may_not if token not in may)
-        return split_text(checked_texts(chunks, name, may_not), self.pattern, may)
+            refused = tuple(token for token in refused if token not in allowed)
+        return split_pretokens(check_chunks(chunks, name, refused), self.pattern, allowed)
 
-    def _named(self, option: str, tokens: SpecialTokens) -> tuple[str, ...]:
-        """Return the special tokens that an option means; ValueError for one that this tokenizer lacks."""
+    def _resolve(self, option: str, tokens: SpecialTokens) -> tuple[str, ...]:
+        """Return the special tokens that an option names; ValueError for one that this tokenizer lacks."""
         if tokens == "all":
             return tuple(sorted(self.special_tokens))
         if isinstance(tokens, str):
@@ -231,9 +228,9 @@ class BPETokenizer(Tokenizer):
         return tuple(sorted(tokens))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object that JSON can hold.
+        """Return the whole tokenizer as an object for JSON.
 
-        A token of bytes is written as a text with one character, U+0000 to U+00FF, for each byte; a merge as two ids.
+        A token is written as text with one character, U+0000 to U+00FF, for each byte; a merge as two ids.
         """
         special_ids = set(self.special_tokens.values())
         ids_of = {token: id for id, token in self.vocab.items()}
@@ -262,8 +259,8 @@ class BPETokenizer(Tokenizer):
             if unknown := [id for id in merge if id not in vocab]:
                 raise ValueError(f"merge {len(merges)} names the id {unknown[0]}, which no token has")
             merges.append((vocab[merge[0]], vocab[merge[1]]))
-        if wrong := [token for token in fields["allowed_special"] if not isinstance(token, str)]:
-            raise ValueError(f"'allowed_special' must hold texts, got {wrong[0]!r}")
+        if invalid := [token for token in fields["allowed_special"] if not isinstance(token, str)]:
+            raise ValueError(f"'allowed_special' must hold texts, got {invalid[0]!r}")
         return cls(
             vocab,
             merges,
@@ -271,3 +268,64 @@ class BPETokenizer(Tokenizer):
             pattern=fields["pattern"],
             allowed_special=fields["allowed_special"],
         )
+
+
+# Checks of a vocabulary and its merges, whatever file they come from: errors are reported before anything is encoded.
+
+
+def add_tokens(
+    vocab: dict[int, bytes], section: str, tokens: Mapping[Any, Any], to_bytes: Callable[[str], bytes]
+) -> None:
+    """Add the tokens of a file's `section`, texts with their ids, to `vocab`; ValueError if they are invalid."""
+    for token, id in tokens.items():
+        if not isinstance(token, str) or type(id) is not int:
+            raise ValueError(f"{section!r} must give texts an integer id, got {token!r}: {id!r}")
+        if id in vocab:
+            raise ValueError(f"{section!r} gives {token!r} the id {id}, which another token has")
+        try:
+            vocab[id] = to_bytes(token)
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{section!r} has {token!r}, which is not written in {error.encoding}") from None
+        except ValueError as error:
+            raise ValueError(f"{section!r} has {token!r}: {error}") from None
+
+
+def invert_vocab(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
+    """Return the id of each token; raise unless ids are natural numbers and tokens are distinct and not empty."""
+    if not vocab:
+        raise ValueError("BPETokenizer: the vocabulary must have tokens, got none")
+    ids_of: dict[bytes, int] = {}
+    for id, token in vocab.items():
+        if not isinstance(id, int) or not isinstance(token, bytes):
+            raise TypeError(f"BPETokenizer: vocab must map ids to bytes, got {id!r}: {token!r}")
+        if id < 0:
+            raise ValueError(f"BPETokenizer: ids must be 0 or greater, got {id} for {token!r}")
+        if not token:
+            raise ValueError(f"BPETokenizer: a token must have at least one byte, got {token!r} for id {id}")
+        if token in ids_of:
+            raise ValueError(f"BPETokenizer: a token must have one id, got {ids_of[token]} and {id} for {token!r}")
+        ids_of[token] = id
+    return ids_of
+
+
+def check_merges(merges: Sequence[Pair], ids_of: Mapping[bytes, int]) -> set[bytes]:
+    """Return the merged tokens; ValueError unless each merge joins bytes or tokens of earlier merges, in training order."""
+    merged: set[bytes] = set()
+    used: set[bytes] = set()
+    seen: set[Pair] = set()
+    for rank, (left, right) in enumerate(merges):
+        problem = None
+        if missing := [token for token in (left, right, left + right) if token not in ids_of]:
+            problem = f"needs {missing[0]!r}, which the vocabulary does not have"
+        elif unmade := [token for token in (left, right) if len(token) > 1 and token not in merged]:
+            problem = f"joins {unmade[0]!r}, which no earlier merge makes; keep the order of training"
+        elif left + right in used:
+            problem = f"makes {left + right!r}, which an earlier merge joined; keep the order of training"
+        elif (left, right) in seen:
+            problem = "is there twice"
+        if problem is not None:
+            raise ValueError(f"BPETokenizer: merge {rank} of {left!r} and {right!r} {problem}")
+        seen.add((left, right))
+        merged.add(left + right)
+        used.update((left, right))
+    return merged

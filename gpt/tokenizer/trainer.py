@@ -1,26 +1,41 @@
-"""Learn the merges of a text, fast: what `pairs.train_naively` specifies.
+"""Learn the merges of a text, fast: the same merges as `pairs.train_naively`.
+
+First the words of the text are counted; training needs nothing else. A big file is cut into ranges at split points, and
+worker processes may count them: the counts add up to those of the file.
 
 The naive trainer counts all pairs again after every merge. Here
-- every distinct word is kept once, with its count: a megabyte of English has 15,000 of them;
-- a merge changes only the words that contain its pair, and in them only the pairs beside it, so an index from each pair
-  to its words says where to look, and counts are corrected instead of counted again;
-- a heap holds the most frequent pair at its top. A pair's count grows only in the step that makes its newer token, and
-  then only falls, so an entry of the heap is never too low: it is put right when it reaches the top.
-Training 4096 tokens on 1.1 MB of Shakespeare takes 0.3 s so, and 140 s the naive way.
+- every distinct word is stored once, with its count: a megabyte of English has 15,000 of them;
+- a merge changes only the words that contain its pair, and in them only the neighbouring pairs; an index from each pair
+  to its words finds them, and their counts are corrected, not counted again;
+- a heap has the most frequent pair at its top. A pair's count grows only in the step that makes its newer token, and
+  later only falls, so no entry of the heap is too low: an entry that is too high is corrected when it reaches the top.
+Training 4096 tokens on 1.1 MB of Shakespeare takes 0.3 s this way, and 140 s the naive way.
 """
 
+import codecs
 import heapq
+import io
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from numbers import Integral
+from pathlib import Path
+from typing import NamedTuple
 
+from gpt.text.read import TextFile, detect_encoding
 from gpt.tokenizer.pairs import Pair
-from gpt.tokenizer.pretokens import check_special_tokens
-from gpt.tokenizer.word_counts import Progress, count_files, count_words
+from gpt.tokenizer.pretokens import check_chunks, check_special_tokens, first_split_point, split_pretokens
+from nanograd.runtime.workers import in_order
 
 COMPLEMENT = bytes(255 - byte for byte in range(256))
+BLOCK = 1 << 20  # bytes read at a time
+RANGE = 1 << 23  # bytes a worker counts at a time: half a second of work
+WINDOW = 1 << 12  # bytes searched at once for a split point
+
+Progress = Callable[[int, int], None]
+"""A function that is called with the number of bytes counted so far and the number of bytes in all."""
 
 
 def train_bpe(
@@ -36,12 +51,12 @@ def train_bpe(
 
     Ids: the 256 bytes, then the merges in order, then the special tokens. Of equally frequent pairs the greater
     (bytes, bytes) is merged. No merge reaches across a special token. A text too small for `vocab_size` gives fewer
-    tokens. The number of `workers`, for which see `count_files`, changes the time and not the result.
+    tokens. The number of `workers` (see `count_files`) changes the time but not the result.
 
-    Raises ValueError when `vocab_size` has no room for the bytes and special tokens, or the file is not UTF-8.
+    Raises ValueError if `vocab_size` has no room for the bytes and special tokens, or the file is not UTF-8.
     """
     special_tokens = check_special_tokens("train_bpe", special_tokens)
-    n_merges = room_for_merges(vocab_size, special_tokens, name="train_bpe")
+    n_merges = count_merges(vocab_size, special_tokens, name="train_bpe")
     counts = count_files([path], special_tokens, pattern=pattern, workers=workers, progress=progress)
     merges = learn_merges(counts, n_merges)
     return build_vocab(merges, special_tokens), merges
@@ -55,15 +70,15 @@ def train_on_chunks(
     pattern: str = "gpt2",
     name: str = "train_on_chunks",
 ) -> tuple[dict[int, bytes], list[Pair]]:
-    """Do the work of `train_bpe` on text that comes in parts, cut anywhere; `name` is what errors call it."""
+    """Train as `train_bpe` does, on the text "".join(chunks), cut anywhere; errors begin with `name`."""
     special_tokens = check_special_tokens(name, special_tokens)
-    n_merges = room_for_merges(vocab_size, special_tokens, name=name)
+    n_merges = count_merges(vocab_size, special_tokens, name=name)
     merges = learn_merges(count_words(chunks, special_tokens, pattern=pattern, name=name), n_merges)
     return build_vocab(merges, special_tokens), merges
 
 
-def room_for_merges(vocab_size: int, special_tokens: Sequence[str], *, name: str) -> int:
-    """Return how many merges a vocabulary has room for; raise if it has none for the bytes and special tokens."""
+def count_merges(vocab_size: int, special_tokens: Sequence[str], *, name: str) -> int:
+    """Return how many merges fit into a vocabulary; raise if the bytes and special tokens alone do not."""
     least = 256 + len(special_tokens)
     if not isinstance(vocab_size, Integral):
         raise TypeError(f"{name}: vocab_size must be an integer, got {vocab_size!r}")
@@ -76,18 +91,146 @@ def room_for_merges(vocab_size: int, special_tokens: Sequence[str], *, name: str
 
 
 def build_vocab(merges: Iterable[Pair], special_tokens: Iterable[str]) -> dict[int, bytes]:
-    """Number the tokens: the bytes by their value, then what each merge makes, then the special tokens."""
+    """Number the tokens: the bytes by their value, then the token of each merge, then the special tokens."""
     tokens = [bytes([byte]) for byte in range(256)]
     tokens += [left + right for left, right in merges]
     tokens += [token.encode("utf-8") for token in special_tokens]
     return dict(enumerate(tokens))
 
 
+# Counting words
+
+
+class FileRange(NamedTuple):
+    """The bytes of a file from `start` up to `stop`."""
+
+    path: str
+    start: int
+    stop: int
+    encoding: str = "utf-8"
+
+
+def count_words(
+    chunks: Iterable[str], special_tokens: Sequence[str] = (), *, pattern: str = "gpt2", name: str = "count_words"
+) -> Counter[str]:
+    """Count the pre-tokens of the text "".join(chunks); special tokens end a word and are not counted."""
+    counts: Counter[str] = Counter()
+    for segment in split_pretokens(check_chunks(chunks, name), pattern, special_tokens):
+        counts.update(segment.words)
+    return counts
+
+
+def count_files(
+    paths: Iterable[str | os.PathLike[str]],
+    special_tokens: Sequence[str] = (),
+    *,
+    pattern: str = "gpt2",
+    workers: int = 1,
+    plain: bool = False,
+    progress: Progress | None = None,
+    range_size: int = RANGE,
+) -> Counter[str]:
+    """Count the pre-tokens of files, each a text of its own, in little memory.
+
+    The files are UTF-8 and are read byte for byte; `plain` reads them as `gpt.text.read.read_text` does: in their own
+    encoding, without byte-order mark, with \\n line ends. More than one worker starts processes, which import the main
+    script again: it must guard its work with `if __name__ == "__main__":`.
+
+    Raises OSError if a file cannot be read, ValueError if it is not UTF-8 (or, with `plain`, empty or binary), or for
+    fewer workers than one.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}; 1 works in this process alone")
+    ranges: list[FileRange] = []
+    for path in paths:
+        encoding = detect_encoding(Path(path)) if plain else "utf-8"
+        if encoding == "utf-8":
+            ranges += split_file(path, special_tokens, range_size)
+        else:
+            ranges.append(FileRange(os.fspath(path), 0, os.path.getsize(path), encoding))
+    total = sum(file_range.stop - file_range.start for file_range in ranges)
+    counts: Counter[str] = Counter()
+    done = 0
+    count = partial(_count_range, special_tokens=tuple(special_tokens), pattern=pattern, plain=plain)
+    workers = min(workers, len(ranges))
+    serial = zip(ranges, map(count, ranges), strict=True)
+    for file_range, range_counts in in_order(count, ranges, workers) if workers > 1 else serial:
+        counts.update(range_counts)
+        done += file_range.stop - file_range.start
+        if progress is not None:
+            progress(done, total)
+    return counts
+
+
+def split_file(
+    path: str | os.PathLike[str], special_tokens: Sequence[str] = (), range_size: int = RANGE
+) -> list[FileRange]:
+    """Cut a UTF-8 file at split points into ranges of about `range_size` bytes.
+
+    A stretch without a split point is not cut. Nor is the file if a special token contains a split point.
+    """
+    size = os.path.getsize(path)
+    edges = [0]
+    if not any(first_split_point(token) is not None for token in special_tokens):
+        with open(path, "rb") as file:
+            while (target := edges[-1] + range_size) < size:
+                edges.append(_next_split_point(file, target, size))
+    if edges[-1] < size:
+        edges.append(size)
+    return [FileRange(os.fspath(path), start, stop) for start, stop in pairwise(edges)]
+
+
+def _next_split_point(file: io.BufferedReader, offset: int, size: int) -> int:
+    """Return the offset in bytes of the first split point from `offset` on, or the size of the file."""
+    while offset < size:
+        file.seek(offset)
+        data = file.read(WINDOW)
+        text = data.decode("utf-8", "surrogateescape")  # half a character becomes neither letter, digit nor space
+        if (point := first_split_point(text)) is not None:
+            return offset + len(text[:point].encode("utf-8", "surrogateescape"))
+        offset += len(data)
+    return size
+
+
+def _count_range(file_range: FileRange, special_tokens: Sequence[str], pattern: str, plain: bool) -> Counter[str]:
+    whole = file_range.encoding != "utf-8"
+    chunks = TextFile(Path(file_range.path), file_range.encoding) if whole else _read_range(file_range, plain)
+    return count_words(chunks, special_tokens, pattern=pattern)
+
+
+def _read_range(file_range: FileRange, plain: bool) -> Iterator[str]:
+    """Yield the text of a range of a UTF-8 file, a block at a time."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    lines = io.IncrementalNewlineDecoder(decoder, translate=True) if plain else decoder
+    with open(file_range.path, "rb") as file:
+        file.seek(file_range.start)
+        offset = file_range.start
+        while offset < file_range.stop:
+            data = file.read(min(BLOCK, file_range.stop - offset))
+            if not data:
+                raise OSError(
+                    f"{file_range.path} was truncated while it was read: {file_range.stop - offset} bytes are missing"
+                )
+            try:
+                text = lines.decode(data, final=offset + len(data) == file_range.stop)
+            except UnicodeDecodeError as error:
+                byte = error.object[error.start]
+                position = offset + len(data) - len(error.object) + error.start
+                raise ValueError(
+                    f"{file_range.path} is not UTF-8: byte 0x{byte:02x} at position {position}; save it as UTF-8 first"
+                ) from None
+            yield text.removeprefix("\ufeff") if plain and offset == 0 else text
+            offset += len(data)
+
+
+# Learning merges
+
+
 def learn_merges(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
     """Merge the most frequent pair `n_merges` times, or until no pair is left.
 
-    A word is a str whose characters are token ids, and a pair is a str of two: so all occurrences of a pair in a word
-    are found and joined by `split` and `join`, which run in C and go from left to right as `merge_pair` does.
+    A word is a str whose characters are token ids, and a pair is a str of two: so `split` and `join`, which run in C and go
+    from left to right as `merge_pair` does, find and join all occurrences of a pair in a word.
     """
     words = [word.encode("utf-8").decode("latin-1") for word in word_counts]  # latin-1: byte b becomes chr(b)
     counts = list(word_counts.values())
@@ -127,35 +270,35 @@ def _merge_everywhere(
     pair_counts: dict[str, int],
     words_of: defaultdict[str, list[int]],
 ) -> dict[str, int]:
-    """Join `pair` to `new` in every word, put the counts right, and return those of the pairs that have come to be.
+    """Join `pair` to `new` in every word, correct the counts, and return the counts of the pairs that are new.
 
-    In x left right y, the pairs (x, left) and (right, y) go, and (x, new) and (new, y) come; where two occurrences
-    touch, left right left right, the pair (right, left) goes and (new, new) comes.
+    In x left right y, the pairs (x, left) and (right, y) disappear, and (x, new) and (new, y) appear. Where two occurrences
+    touch, left right left right, the pair (right, left) disappears and (new, new) appears.
     """
     left, right = pair[0], pair[1]
     new_counts: defaultdict[str, int] = defaultdict(int)
     for number in dict.fromkeys(words_of.pop(pair)):  # fromkeys: each word once, in order
-        parts = words[number].split(pair)  # what stands between the occurrences
-        if len(parts) == 1:
+        stretches = words[number].split(pair)  # the tokens between the occurrences
+        if len(stretches) == 1:
             continue  # an earlier merge took the pair out of this word
-        words[number] = new.join(parts)
+        words[number] = new.join(stretches)
         count = counts[number]
-        for i, (part, next_part) in enumerate(pairwise(parts)):  # one occurrence
-            if part:
-                pair_counts[part[-1] + left] -= count
-                come = part[-1] + new
+        for i, (before, after) in enumerate(pairwise(stretches)):  # one occurrence
+            if before:
+                pair_counts[before[-1] + left] -= count
+                new_pair = before[-1] + new
             elif i > 0:
                 pair_counts[right + left] -= count
-                come = new + new
+                new_pair = new + new
             else:
-                come = ""
-            if come:
-                new_counts[come] += count
-                words_of[come].append(number)
-            if next_part:
-                pair_counts[right + next_part[0]] -= count
-                new_counts[new + next_part[0]] += count
-                words_of[new + next_part[0]].append(number)
+                new_pair = ""
+            if new_pair:
+                new_counts[new_pair] += count
+                words_of[new_pair].append(number)
+            if after:
+                pair_counts[right + after[0]] -= count
+                new_counts[new + after[0]] += count
+                words_of[new + after[0]].append(number)
     del pair_counts[pair]
     pair_counts.update(new_counts)
     return new_counts
@@ -165,12 +308,12 @@ Entry = tuple[int, str, str, str]
 
 
 def _entry(pair: str, count: int, keys: list[str]) -> Entry:
-    """Return what sorts before the entries of rarer pairs and, of equally frequent ones, before lesser bytes."""
+    """Return a heap entry that sorts before those of rarer pairs and, among equally frequent pairs, of lesser bytes."""
     return (-count, keys[ord(pair[0])], keys[ord(pair[1])], pair)
 
 
 def _descending(token: bytes) -> str:
-    """Return a text that sorts the other way round than the bytes do, for a heap gives the least first.
+    """Return a text that sorts in the reverse order of the bytes, since a heap has the least entry first.
 
     Byte b becomes character 255 - b. The end becomes 256, greater than all: b"ab" > b"a", so its text must be lesser.
     """

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from gpt.tokenizer.bpe import BPETokenizer
+from gpt.tokenizer.bpe import BPETokenizer, add_tokens
 from gpt.tokenizer.pairs import Pair
-from gpt.tokenizer.vocabulary import add_tokens
 
 _SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)  # what special tokens look like
 

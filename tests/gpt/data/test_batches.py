@@ -1,4 +1,6 @@
-"""Batches: windows at random and in epochs, every one once, and every target once."""
+"""Tests of gpt/data/batches.py: random windows, epochs with each window once, every token a target once."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,12 +14,16 @@ from gpt.data.batches import (
     consecutive_batches,
     count_windows,
     draw_batch,
+    epoch_batch,
+    feistel_order,
+    permutation_order,
     random_batch,
-    shuffled,
     take_windows,
 )
 from gpt.data.dataset import Shards
 from nanograd.seeds import DATA, generator
+
+Order = Callable[[np.ndarray, int, int, int], np.ndarray]
 
 # Random batches
 
@@ -70,7 +76,7 @@ def test_check_length_says_what_is_missing() -> None:
 )
 def test_windows_are_counted(n: int, context_length: int, stride: int, expected: int) -> None:
     assert count_windows(np.arange(n), context_length, stride) == expected
-    starts = [s for s in range(0, n, stride) if s + context_length < n]  # each that has its last target
+    starts = [s for s in range(0, n, stride) if s + context_length < n]  # those that have their last target
     assert len(starts) == expected
 
 
@@ -98,37 +104,37 @@ def test_random_windows_are_those_of_the_generator_of_the_step() -> None:
 def test_random_windows_begin_at_the_stride() -> None:
     config = TrainConfig(batch_size=300, stride=4)
     ids, _ = draw_batch(np.arange(30), 7, config, step=0)
-    assert set(ids[:, 0].tolist()) == {0, 4, 8, 12, 16, 20}  # 22 is the last that has room for its 8
+    assert set(ids[:, 0].tolist()) == {0, 4, 8, 12, 16, 20}  # 22 is the last start with 8 tokens
 
 
 # Epochs
 
 
-def test_a_table_by_hand() -> None:
-    assert shuffled(np.array([0]), 1, seed=0, epoch=0).tolist() == [0]
-    assert sorted(shuffled(np.arange(2), 2, seed=0, epoch=0).tolist()) == [0, 1]
+def test_the_smallest_epochs() -> None:
+    assert feistel_order(np.array([0]), 1, seed=0, epoch=0).tolist() == [0]
+    assert sorted(feistel_order(np.arange(2), 2, seed=0, epoch=0).tolist()) == [0, 1]
 
 
 @settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 2**32 - 1), st.integers(0, 2**40))
 def test_an_epoch_has_every_window_once(n: int, seed: int, epoch: int) -> None:
-    assert np.bincount(shuffled(np.arange(n), n, seed, epoch), minlength=n).tolist() == [1] * n
+    assert np.bincount(feistel_order(np.arange(n), n, seed, epoch), minlength=n).tolist() == [1] * n
 
 
 @settings(deadline=None)
 @given(st.integers(1, 10**12), st.lists(st.integers(0, 10**12), min_size=1, max_size=50, unique=True))
-def test_places_of_an_epoch_that_nobody_could_write_down(n: int, places: list[int]) -> None:
-    taken = np.array(sorted({place % n for place in places}))
-    moved = shuffled(taken, n, seed=1, epoch=2)
-    assert len(set(moved.tolist())) == len(taken)
-    assert 0 <= moved.min() <= moved.max() < n
-    one_by_one = [int(shuffled(taken[i : i + 1], n, seed=1, epoch=2)[0]) for i in range(len(taken))]
-    assert moved.tolist() == one_by_one  # what stands at a place does not depend on what else is asked for
+def test_positions_of_an_epoch_that_does_not_fit_into_memory(n: int, positions: list[int]) -> None:
+    some = np.array(sorted({position % n for position in positions}))
+    indices = feistel_order(some, n, seed=1, epoch=2)
+    assert len(set(indices.tolist())) == len(some)
+    assert 0 <= indices.min() <= indices.max() < n
+    one_by_one = [int(feistel_order(some[i : i + 1], n, seed=1, epoch=2)[0]) for i in range(len(some))]
+    assert indices.tolist() == one_by_one  # an index does not depend on the other positions asked for
 
 
 @pytest.mark.parametrize("n", [5, 9, 64, 1000])
 def test_epochs_look_random(n: int) -> None:
-    orders = np.array([shuffled(np.arange(n), n, seed=0, epoch=epoch) for epoch in range(400)])
+    orders = np.array([feistel_order(np.arange(n), n, seed=0, epoch=epoch) for epoch in range(400)])
     assert len(np.unique(orders[:, :8], axis=0)) >= (80 if n == 5 else 399)  # 5 windows have 120 orders
     for column in (0, n // 2, n - 1):  # where a window goes: uniform, by a chi-square of 5 classes and 4.5 sigma
         counts = np.histogram(orders[:, column], bins=5, range=(0, n))[0]
@@ -137,6 +143,20 @@ def test_epochs_look_random(n: int) -> None:
     if n >= 64:
         correlation = np.corrcoef(orders[:, :-1].ravel(), orders[:, 1:].ravel())[0, 1]
         assert abs(correlation + 1 / (n - 1)) < 5 / np.sqrt(orders.size)  # of neighbours
+
+
+@pytest.mark.parametrize("n", [1, 5, 14])
+@pytest.mark.parametrize("order", [feistel_order, permutation_order])
+def test_batches_go_through_epoch_after_epoch(order: Order, n: int) -> None:
+    indices = np.concatenate([epoch_batch(order, n, 4, 3, number) for number in range(n)])  # four epochs
+    for epoch, drawn in enumerate(indices.reshape(4, n)):
+        np.testing.assert_array_equal(drawn, order(np.arange(n), n, 3, epoch))
+        assert sorted(drawn.tolist()) == list(range(n))
+
+
+def test_a_permutation_is_that_of_the_generator_of_the_epoch() -> None:
+    expected = generator(3, DATA, 2).permutation(20)
+    np.testing.assert_array_equal(permutation_order(np.array([19, 0, 7]), 20, seed=3, epoch=2), expected[[19, 0, 7]])
 
 
 @pytest.mark.parametrize(("batch_size", "grad_accum_steps"), [(1, 1), (4, 1), (3, 2), (50, 1)])
@@ -169,7 +189,7 @@ def test_another_seed_draws_other_windows(sampling: str) -> None:
     assert not np.array_equal(first, second)
 
 
-def test_another_way_to_draw_is_refused() -> None:
+def test_another_sampling_is_refused() -> None:
     with pytest.raises(ValueError, match="sampling must be random or epochs, got 'epoch'"):
         TrainConfig(sampling="epoch")
 
@@ -191,13 +211,13 @@ def test_windows_follow_one_another_and_the_last_is_filled_up() -> None:
 def test_every_token_but_the_first_is_a_target_once(n: int, batch_size: int, context_length: int) -> None:
     tokens = np.arange(1, n + 1, dtype=np.uint16)
     targets: list[int] = []
-    for ids, wanted in consecutive_batches(tokens, batch_size, context_length):
-        assert ids.shape == wanted.shape
+    for ids, expected in consecutive_batches(tokens, batch_size, context_length):
+        assert ids.shape == expected.shape
         assert ids.shape[0] <= batch_size
         assert ids.shape[1] == context_length
-        counts = wanted != IGNORE
-        np.testing.assert_array_equal(ids[counts] + 1, wanted[counts])
-        targets += wanted[counts].tolist()
+        counts = expected != IGNORE
+        np.testing.assert_array_equal(ids[counts] + 1, expected[counts])
+        targets += expected[counts].tolist()
     assert targets == list(range(2, n + 1))
 
 
@@ -211,8 +231,8 @@ def test_a_limit_takes_batches_from_the_whole_text() -> None:
 @settings(deadline=None)
 @given(st.integers(2, 80), st.integers(1, 4), st.integers(1, 9), st.integers(1, 6))
 def test_a_limit_takes_no_window_twice(n: int, batch_size: int, context_length: int, limit: int) -> None:
-    got = list(consecutive_batches(np.arange(n), batch_size, context_length, limit))
-    starts = [int(row[0]) for ids, _ in got for row in ids]
+    batches = list(consecutive_batches(np.arange(n), batch_size, context_length, limit))
+    starts = [int(row[0]) for ids, _ in batches for row in ids]
     windows = -(-(n - 1) // context_length)
     assert len(starts) == len(set(starts)) == min(windows, limit * batch_size)
-    assert len(got) <= limit
+    assert len(batches) <= limit

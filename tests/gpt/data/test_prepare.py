@@ -18,9 +18,10 @@ import pytest
 
 import gpt
 from gpt.__main__ import main
+from gpt.data import documents
 from gpt.data import prepare as module
 from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, UNFINISHED, VAL, open_dataset
-from gpt.data.documents import Sources, rank
+from gpt.data.documents import TextFiles, hash_fraction
 from gpt.data.prepare import prepare, train_tokenizer
 from gpt.text.documents import Document
 from gpt.tokenizer import BPETokenizer, CharTokenizer
@@ -52,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def expected_ids(split: str, val_fraction: float = 0.25) -> list[list[int]]:
     """Return the ids of each document of a split, with its end of text, in order."""
-    by_rank = sorted(TEXTS.values(), key=lambda text: rank(Document("", (text,))))
+    by_rank = sorted(TEXTS.values(), key=lambda text: hash_fraction(Document("", (text,))))
     val = by_rank[: round(len(TEXTS) * val_fraction)]
     return [BPE.encode(text) + [BPE.eot_id] for text in TEXTS.values() if (text in val) == (split == VAL)]  # type: ignore[list-item]
 
@@ -62,7 +63,7 @@ def expected_ids(split: str, val_fraction: float = 0.25) -> list[list[int]]:
 def test_shards_are_the_documents_one_after_the_other(
     texts: Path, tmp_path: Path, split: str, shard_tokens: int
 ) -> None:
-    dataset = prepare(Sources([texts]), tmp_path / "out", BPE, val_fraction=0.25, shard_tokens=shard_tokens)
+    dataset = prepare(TextFiles([texts]), tmp_path / "out", BPE, val_fraction=0.25, shard_tokens=shard_tokens)
     documents = expected_ids(split)
     assert dataset.tokens(split)[:].tolist() == [id for ids in documents for id in ids]
     starts = [sum(map(len, documents[:k])) for k in range(len(documents))]
@@ -79,7 +80,7 @@ def test_shards_are_the_documents_one_after_the_other(
 
 def test_a_single_text_is_split_by_position(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text(TEXTS["08.txt"], encoding="utf-8")
-    dataset = prepare(Sources([tmp_path / "one.txt"]), tmp_path / "out", BPE, val_fraction=0.1, shard_tokens=500)
+    dataset = prepare(TextFiles([tmp_path / "one.txt"]), tmp_path / "out", BPE, val_fraction=0.1, shard_tokens=500)
     place = round(len(TEXTS["08.txt"]) * 0.9)
     assert dataset.tokens(TRAIN)[:].tolist() == BPE.encode(TEXTS["08.txt"][:place])  # no end of text: it goes on
     assert dataset.tokens(VAL)[:].tolist() == [*BPE.encode(TEXTS["08.txt"][place:]), BPE.eot_id]
@@ -89,18 +90,18 @@ def test_a_single_text_is_split_by_position(tmp_path: Path) -> None:
 
 def test_a_tokenizer_without_end_of_text_and_four_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "abc"}\n{"text": "cba"}\n', encoding="utf-8")
-    dataset = prepare(Sources([tmp_path / "a.jsonl"]), tmp_path / "out", CharTokenizer("abc"), val_fraction=0.0)
+    dataset = prepare(TextFiles([tmp_path / "a.jsonl"]), tmp_path / "out", CharTokenizer("abc"), val_fraction=0.0)
     assert dataset.tokens(TRAIN)[:].tolist() == [0, 1, 2, 2, 1, 0]
     assert dataset.documents(TRAIN).tolist() == [0, 3]
     wide = BPETokenizer({**{i: bytes([i]) for i in range(256)}, 70000: b"ab"}, [(b"a", b"b")])
-    dataset = prepare(Sources([tmp_path / "a.jsonl"]), tmp_path / "wide", wide, val_fraction=0.0)
+    dataset = prepare(TextFiles([tmp_path / "a.jsonl"]), tmp_path / "wide", wide, val_fraction=0.0)
     assert dataset.tokens(TRAIN)[:].tolist() == [70000, 99, 99, 98, 97]
 
 
 def test_workers_change_nothing_of_the_result(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.data.encode.BATCH", 1500)  # of 16,000 characters
+    monkeypatch.setattr("gpt.data.documents.BATCH", 1500)  # of 16,000 characters
     for workers in (1, 2):
-        prepare(Sources([texts]), tmp_path / str(workers), BPE, shard_tokens=800, workers=workers)
+        prepare(TextFiles([texts]), tmp_path / str(workers), BPE, shard_tokens=800, workers=workers)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
@@ -112,11 +113,11 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("at", range(0, 24, 3))
-def test_stopped_before_any_rename_it_goes_on_to_the_same_bytes(
+def test_stopped_before_any_rename_it_resumes_to_the_same_bytes(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     options: dict[str, Any] = {"val_fraction": 0.25, "shard_tokens": 700}
-    prepare(Sources([texts]), tmp_path / "whole", BPE, **options)
+    prepare(TextFiles([texts]), tmp_path / "whole", BPE, **options)
     replace, renames = os.replace, [0]
 
     def stop(old: Path, new: Path) -> None:
@@ -128,22 +129,22 @@ def test_stopped_before_any_rename_it_goes_on_to_the_same_bytes(
 
     monkeypatch.setattr(os, "replace", stop)
     with pytest.raises(Killed):
-        prepare(Sources([texts]), tmp_path / "out", BPE, **options)
+        prepare(TextFiles([texts]), tmp_path / "out", BPE, **options)
     monkeypatch.undo()
     assert not (tmp_path / "out" / MANIFEST).exists()
     encoded: list[str] = []
     monkeypatch.setattr(BPE, "encode_ordinary", lambda text: encoded.append(text) or BPE.encode(text), raising=False)
-    prepare(Sources([texts]), tmp_path / "out", BPE, **options)
+    prepare(TextFiles([texts]), tmp_path / "out", BPE, **options)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     if at > 6:
         assert sum(map(len, encoded)) < sum(map(len, TEXTS.values()))  # what was whole is not encoded again
 
 
 def test_stopped_after_the_manifest_it_is_whole(texts: Path, tmp_path: Path) -> None:
-    whole = prepare(Sources([texts]), tmp_path / "out", BPE)
+    whole = prepare(TextFiles([texts]), tmp_path / "out", BPE)
     before = contents(tmp_path / "out")
     (tmp_path / "out" / UNFINISHED).write_text("{}", encoding="utf-8")
-    assert prepare(Sources([texts]), tmp_path / "out", BPE).sha256 == whole.sha256
+    assert prepare(TextFiles([texts]), tmp_path / "out", BPE).sha256 == whole.sha256
     assert contents(tmp_path / "out") == before
 
 
@@ -157,7 +158,7 @@ def stopped(texts: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **options: 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(Sources([texts]), out, BPE, shard_tokens=700, report=interrupt, **options)
+        prepare(TextFiles([texts]), out, BPE, shard_tokens=700, report=interrupt, **options)
     assert json.loads((out / UNFINISHED).read_bytes())["parts"]
 
 
@@ -171,7 +172,7 @@ def test_what_it_was_begun_with_cannot_change(texts: Path, tmp_path: Path, monke
         ([texts], BPE, {"val_fraction": 0.2}, "was begun with val_fraction 0.1, which cannot change to 0.2"),
     ):
         with pytest.raises(ValueError, match=message):
-            prepare(Sources(sources), out, tokenizer, **{"shard_tokens": 700, **options})  # type: ignore[arg-type]
+            prepare(TextFiles(sources), out, tokenizer, **{"shard_tokens": 700, **options})  # type: ignore[arg-type]
     assert contents(out) == before
 
 
@@ -186,8 +187,8 @@ def test_texts_that_changed_meanwhile_are_noticed(
     else:
         (texts / "00.txt").write_text("before all others", encoding="utf-8")
     before = contents(out)
-    with pytest.raises(ValueError, match="the texts are not what they were when this was begun; put them back, or"):
-        prepare(Sources([texts]), out, BPE, shard_tokens=700, val_fraction=0.0)
+    with pytest.raises(ValueError, match="the texts have changed since this was begun; restore them, or"):
+        prepare(TextFiles([texts]), out, BPE, shard_tokens=700, val_fraction=0.0)
     assert contents(out) == before
 
 
@@ -204,8 +205,8 @@ def test_a_shard_that_was_lost_meanwhile_is_written_again(
         shard.unlink()
     else:
         shard.write_bytes(shard.read_bytes()[:-1] + b"?")
-    prepare(Sources([texts]), out, BPE, shard_tokens=700)
-    prepare(Sources([texts]), tmp_path / "whole", BPE, shard_tokens=700)
+    prepare(TextFiles([texts]), out, BPE, shard_tokens=700)
+    prepare(TextFiles([texts]), tmp_path / "whole", BPE, shard_tokens=700)
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -247,7 +248,7 @@ def test_a_full_disk_says_so_and_leaves_nothing_half_written(
     assert f"is not whole: {len(state['parts'])} parts, " in capsys.readouterr().out
     monkeypatch.undo()
     assert main([*words, "-o", str(out)]) == 0
-    prepare(Sources([texts]), tmp_path / "whole", BPE, shard_tokens=700)
+    prepare(TextFiles([texts]), tmp_path / "whole", BPE, shard_tokens=700)
     assert contents(out) == contents(tmp_path / "whole")
 
 
@@ -255,9 +256,9 @@ def test_an_unreadable_file_among_many(texts: Path, tmp_path: Path) -> None:
     (texts / "03.txt").write_bytes(b"\x00\x01")
     (texts / "05.txt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"03\.txt is binary"):
-        prepare(Sources([texts]), tmp_path / "out", BPE)
-    sources = Sources([texts, texts / "gone.txt"], skip=True, warn=lambda m: None)
-    dataset = prepare(sources, tmp_path / "out", BPE, val_fraction=0.0)
+        prepare(TextFiles([texts]), tmp_path / "out", BPE)
+    files = TextFiles([texts, texts / "gone.txt"], skip=True, warn=lambda m: None)
+    dataset = prepare(files, tmp_path / "out", BPE, val_fraction=0.0)
     assert dataset.manifest["documents"] == {TRAIN: 6, VAL: 0}
     assert dataset.manifest["skipped"]["count"] == 3
     assert [("03.txt" in s, "05.txt" in s, "gone.txt" in s) for s in dataset.manifest["skipped"]["first"]] == [
@@ -266,26 +267,26 @@ def test_an_unreadable_file_among_many(texts: Path, tmp_path: Path) -> None:
 
 
 def test_a_worker_that_was_killed_is_no_traceback(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.data.encode.BATCH", 500)
+    monkeypatch.setattr("gpt.data.documents.BATCH", 500)
 
     def kill(status: module.Status) -> None:
         for child in multiprocessing.active_children():
             child.kill()
 
     with pytest.raises(ChildProcessError, match="a worker process was killed, perhaps for its memory; try fewer"):
-        prepare(Sources([texts]), tmp_path / "out", BPE, shard_tokens=400, workers=2, report=kill)
+        prepare(TextFiles([texts]), tmp_path / "out", BPE, shard_tokens=400, workers=2, report=kill)
 
 
 def test_a_character_that_the_tokenizer_lacks_is_named_with_its_text(texts: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"01\.txt: encode: characters must be among the 3 of the vocabulary"):
-        prepare(Sources([texts]), tmp_path / "out", CharTokenizer("abc"))
+        prepare(TextFiles([texts]), tmp_path / "out", CharTokenizer("abc"))
 
 
 def test_without_any_text_nothing_is_made(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_bytes(b"")
-    sources = Sources([tmp_path / "empty.txt"], skip=True, warn=lambda m: None)
+    files = TextFiles([tmp_path / "empty.txt"], skip=True, warn=lambda m: None)
     with pytest.raises(ValueError, match=r"data: there is no text in .*empty\.txt: 1 skipped"):
-        prepare(sources, tmp_path / "out", BPE)
+        prepare(files, tmp_path / "out", BPE)
     assert not (tmp_path / "out").exists()
 
 
@@ -293,8 +294,8 @@ def test_without_any_text_nothing_is_made(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("notes.txt", "mine", "is not empty, and was not made by data prepare; choose another -o"),
-        (MANIFEST, "{}", r"manifest\.json is damaged or of another program; choose another -o"),
-        (UNFINISHED, "x", r"unfinished\.json is damaged or of another program; choose another -o"),
+        (MANIFEST, "{}", r"manifest\.json is damaged or from another program; choose another -o"),
+        (UNFINISHED, "x", r"unfinished\.json is damaged or from another program; choose another -o"),
         (None, "a file", "is a file; give a folder"),
     ],
 )
@@ -308,7 +309,7 @@ def test_a_folder_of_something_else_is_left_alone(
         out.mkdir()
         (out / name).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        prepare(Sources([texts]), out, BPE)
+        prepare(TextFiles([texts]), out, BPE)
     assert (out if name is None else out / name).read_text(encoding="utf-8") == content
 
 
@@ -323,25 +324,25 @@ def test_a_folder_of_something_else_is_left_alone(
 )
 def test_options_that_cannot_be(texts: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        prepare(Sources([texts]), tmp_path / "out", BPE, **options)
+        prepare(TextFiles([texts]), tmp_path / "out", BPE, **options)
 
 
 def test_byte_pairs_are_learned_from_the_training_texts_and_from_a_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "t.txt").write_text("ab " * 900 + "zz " * 100, encoding="utf-8")
-    vocab = train_tokenizer(Sources([tmp_path / "t.txt"]), 300, 0.1).vocab.values()
+    vocab = train_tokenizer(TextFiles([tmp_path / "t.txt"]), 300, 0.1).vocab.values()
     assert b"ab" in vocab
     assert b"zz" not in vocab
-    monkeypatch.setattr(module, "SAMPLE", 600)  # of 3000 bytes: every fifth piece, and there is one
-    assert b"ab" in train_tokenizer(Sources([tmp_path / "t.txt"]), 300, 0.1).vocab.values()
+    monkeypatch.setattr(module, "SAMPLE", 600)  # of 3000 bytes: every fifth chunk, and there is one
+    assert b"ab" in train_tokenizer(TextFiles([tmp_path / "t.txt"]), 300, 0.1).vocab.values()
 
 
 # Killed for real
 
 CHILD = """
 import sys, time
-from gpt.data import encode
+from gpt.data import documents
 from gpt.data import prepare
 from gpt.__main__ import main
 
@@ -351,7 +352,7 @@ if __name__ == "__main__":
         time.sleep(0.002)
         write(self, ids)
     prepare.ShardWriter.write = slow
-    encode.BATCH = 500
+    documents.BATCH = 500
     sys.exit(main(sys.argv[1:]))
 """
 
@@ -359,7 +360,7 @@ if __name__ == "__main__":
 @posix_only
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(texts: Path, tmp_path: Path, workers: int) -> None:
-    prepare(Sources([texts]), tmp_path / "whole", BPE, shard_tokens=500)
+    prepare(TextFiles([texts]), tmp_path / "whole", BPE, shard_tokens=500)
     BPE.save(tmp_path / "bpe.json")
     (tmp_path / "child.py").write_text(CHILD, encoding="utf-8")
     out = tmp_path / "out"
@@ -386,14 +387,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(texts: Path, tmp_p
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_hashing_is_of_text_and_of_what_tells_pieces_apart() -> None:
+def test_the_hash_of_a_part_depends_on_where_documents_begin_and_end() -> None:
     digests = set()
-    for pieces in (
+    for chunks in (
         [("a b", True, True)], [("a", True, False), (" b", False, True)], [("a", True, True), (" b", True, True)],
     ):  # fmt: skip
         digest = hashlib.sha256()
         status = module.Status(0)
-        for text, first, last in pieces:
-            status.take(module.Piece("d", TRAIN, text, first, last), digest)
+        for text, first, last in chunks:
+            status.count(documents.Chunk("d", TRAIN, text, first, last), digest)
         digests.add(digest.hexdigest())
     assert len(digests) == 3

@@ -81,7 +81,7 @@ def test_special_tokens_are_ids_or_text_or_refused(tokenizer: BPETokenizer) -> N
 def test_a_special_token_that_is_not_allowed_raises(tokenizer: BPETokenizer) -> None:
     message = (
         r"encode: a special token must be allowed, got '<\|pad\|>' at index 4 of the text; "
-        r"allowed_special=\{'<\|pad\|>'\} gives its id, disallowed_special=\(\) takes it as text"
+        r"allowed_special=\{'<\|pad\|>'\} gives its id, disallowed_special=\(\) reads it as text"
     )
     with pytest.raises(ValueError, match=message):
         tokenizer.encode("low <|pad|>")
@@ -263,7 +263,7 @@ def test_wrong_special_tokens_are_refused(tokenizer: BPETokenizer) -> None:
     ):
         tokenizer.encode("a", allowed_special=EOT)
     with pytest.raises(
-        ValueError, match=r"BPETokenizer: a special token must not be made by a merge, got 'ab'; write it"
+        ValueError, match=r"BPETokenizer: a special token must not be the result of a merge, got 'ab'; write it"
     ):
         BPETokenizer({**BYTES, 256: b"ab"}, [(b"a", b"b")], ["ab"])
     with pytest.raises(ValueError, match=r"BPETokenizer.train: vocab_size must be at least 258"):

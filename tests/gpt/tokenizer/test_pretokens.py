@@ -8,7 +8,17 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.tokenizer.pretokens import BLOCK, PATTERNS, _settled_end, check_special_tokens, split_text, word_finder
+from gpt.tokenizer import BPETokenizer
+from gpt.tokenizer.pretokens import (
+    BLOCK,
+    PATTERNS,
+    _final_end,
+    check_special_tokens,
+    first_split_point,
+    last_split_point,
+    split_pretokens,
+    word_finder,
+)
 
 # Characters on which the patterns differ: contractions, capitals, caseless letters, marks, digits, line ends, slashes.
 EDGES = st.text(alphabet="'sSlLrRe aAéДж中\u0301ǅʰ12³ \t\n\r\u00a0\u3000\x1c/.!€😀<|>", max_size=40)
@@ -21,7 +31,7 @@ def split(
 ) -> list[str | tuple[str]]:
     """Return the pre-tokens as texts and the special tokens as tuples."""
     found: list[str | tuple[str]] = []
-    for words, special in split_text(chunks, pattern, specials, block=block):
+    for words, special in split_pretokens(chunks, pattern, specials, block=block):
         found.extend(words)
         if special is not None:
             found.append((special,))
@@ -82,7 +92,7 @@ def test_what_is_settled_stays_whatever_follows(alphabet: str, pattern: str) -> 
     for text in map("".join, itertools.product(alphabet, repeat=6)):
         ends = set(itertools.accumulate(map(len, find(text))))
         for part in (text[:4], text[:5]):  # what is settled in the beginning must be so in the whole
-            settled = [end for end in itertools.accumulate(map(len, find(part))) if end <= _settled_end(part)]
+            settled = [end for end in itertools.accumulate(map(len, find(part))) if end <= _final_end(part)]
             assert ends.issuperset(settled), (part, text)
 
 
@@ -138,7 +148,7 @@ def test_the_longest_special_token_counts_and_ends_the_words_around_it() -> None
 
 
 def test_text_is_handed_on_before_all_of_it_is_there() -> None:
-    pieces = split_text(itertools.repeat("word "), "gpt2", ("<|endoftext|>",))
+    pieces = split_pretokens(itertools.repeat("word "), "gpt2", ("<|endoftext|>",))
     assert next(pieces).words[:2] == ["word", " word"]
 
 
@@ -172,3 +182,32 @@ def test_an_unknown_pattern_gets_a_suggestion() -> None:
 def test_special_tokens_are_checked(special_tokens: list[str], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         check_special_tokens("f", special_tokens)
+
+
+# Split points
+
+
+NEW_LETTER = "\U00016ea0"  # since Unicode 17; no letter to the patterns
+BPE = {name: BPETokenizer.train("the cat\n the hat 12 \n", 270, pattern=name) for name in PATTERNS}
+
+
+def test_split_points_by_hand() -> None:
+    text = "a, b c. d"
+    assert (first_split_point(text), last_split_point(text, 0, len(text))) == (4, 4)
+    assert last_split_point(text, 0, 4) is None  # the white space after b is outside
+    assert (first_split_point("one. two"), first_split_point("")) == (None, None)
+
+
+def test_a_letter_of_a_later_unicode_makes_no_split_point() -> None:
+    text = f"a b{NEW_LETTER}\nx"
+    assert (first_split_point(text), last_split_point(text, 0, len(text))) == (1, 1)
+    assert last_split_point(f"{NEW_LETTER}\nx", 0, 3) is None
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@given(text=st.text(st.sampled_from(f"ab1 .'\n\té{NEW_LETTER}"), max_size=30))
+def test_the_ids_of_the_two_sides_are_those_of_the_text(pattern: str, text: str) -> None:
+    tokenizer = BPE[pattern]
+    for index in (first_split_point(text), last_split_point(text, 0, len(text))):
+        if index is not None:
+            assert tokenizer.encode(text[:index]) + tokenizer.encode(text[index:]) == tokenizer.encode(text)

@@ -1,5 +1,6 @@
-"""The fast trainer: by hand, against the naive one, and the order of ids, ties and special tokens."""
+"""Tests of gpt/tokenizer/trainer.py: merges by hand and against the naive trainer, order of ids and ties, counted files."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.tokenizer import PATTERNS, train_bpe
+from gpt.tokenizer import PATTERNS, BPETokenizer, train_bpe, trainer
 from gpt.tokenizer.pairs import train_naively
-from gpt.tokenizer.trainer import learn_merges, train_on_chunks
-from gpt.tokenizer.word_counts import count_words
+from gpt.tokenizer.trainer import FileRange, count_files, count_words, learn_merges, split_file, train_on_chunks
 
 EOT = "<|endoftext|>"
+TEXT = "The cat's 12 hats,\n\n  they'll see: été, 中文 e\u0301 x\u3000y!\r\n/ 😀😀 \t"
 
 
 def test_merges_worked_by_hand() -> None:
@@ -108,7 +109,7 @@ def test_a_vocabulary_without_room_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "latin.txt"
     path.write_bytes("café".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin\.txt must be UTF-8, got byte 0xe9 at 3; save it as UTF-8 first"):
+    with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8: byte 0xe9 at position 3; save it as UTF-8 first"):
         train_bpe(path, 300)
 
 
@@ -149,3 +150,115 @@ def test_shakespeare_is_learned_in_time(data_dir: Path) -> None:
 def test_fast_is_naive_on_a_story(data_dir: Path) -> None:
     counts = count_words([(data_dir / "the-verdict.txt").read_text(encoding="utf-8")])
     assert learn_merges(counts, 60) == train_naively(counts, 60)
+
+
+# Counting words
+
+
+def write(folder: Path, text: str, name: str = "text.txt") -> Path:
+    (folder / name).write_bytes(text.encode("utf-8"))
+    return folder / name
+
+
+def test_ranges_worked_by_hand(tmp_path: Path) -> None:
+    # bytes 0-2 one, 3 space, 4-6 two, 7-9 line ends and space, 10-14 three: cut where a letter meets white space
+    path = write(tmp_path, "one two\n\n three")
+    ranges = split_file(path, range_size=2)
+    assert [(r.start, r.stop) for r in ranges] == [(0, 3), (3, 7), (7, 15)]
+    assert split_file(path, range_size=4)[0] == FileRange(str(path), 0, 7)
+    assert [(r.start, r.stop) for r in split_file(path, range_size=15)] == [(0, 15)]
+    assert split_file(write(tmp_path, ""), range_size=4) == []
+
+
+def test_no_character_and_no_special_token_is_cut(tmp_path: Path) -> None:
+    path = write(tmp_path, "é\u3000é" * 9)  # 2 + 3 + 2 bytes: a cut after the first é of each, 2, 9, 16, …
+    assert [r.start for r in split_file(path, range_size=1)] == [0, *range(9, 63, 7)]  # from inside é, 2 is not seen
+    assert len(split_file(path, ["<|a b|>"], range_size=1)) == 1  # "a b" may be cut, so nothing is
+
+
+def test_a_stretch_without_a_split_point_is_one_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "WINDOW", 16)
+    path = write(tmp_path, "a" * 1000 + " b")
+    assert [(r.start, r.stop) for r in split_file(path, range_size=10)] == [(0, 1000), (1000, 1002)]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@settings(max_examples=200, deadline=None)
+@given(
+    text=st.lists(st.sampled_from([*"aAé1²中\u0301 \t\n\r\u3000'/!s😀", EOT, "'ll", "  "]), max_size=40).map("".join),
+    range_size=st.integers(1, 20),
+)
+def test_the_counts_of_ranges_add_up(
+    tmp_path_factory: pytest.TempPathFactory, pattern: str, text: str, range_size: int
+) -> None:
+    path = write(tmp_path_factory.getbasetemp(), text)
+    whole = count_words([text], [EOT], pattern=pattern)
+    assert count_files([path], [EOT], pattern=pattern, range_size=range_size) == whole
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.strip():  # an empty file is refused
+        plain = count_files([path], [EOT], pattern=pattern, range_size=range_size, plain=True)
+        assert plain == count_words([text], [EOT], pattern=pattern)
+
+
+def test_a_byte_order_mark_is_not_part_of_a_plain_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "\ufeffone")
+    assert count_files([path], plain=True) == Counter({"one": 1})
+    assert count_files([path]) == Counter({"\ufeff": 1, "one": 1})
+
+
+def test_files_are_texts_of_their_own(tmp_path: Path) -> None:
+    paths = [write(tmp_path, "one", "a"), write(tmp_path, "two", "b")]
+    assert count_files(paths) == Counter({"one": 1, "two": 1})
+
+
+def test_workers_change_nothing_and_progress_is_reported(tmp_path: Path) -> None:
+    path = write(tmp_path, (TEXT + EOT) * 50)
+    size = path.stat().st_size
+    calls: list[tuple[int, int]] = []
+    counts = count_files([path], [EOT], workers=2, range_size=size // 5, progress=lambda *done: calls.append(done))
+    assert counts == count_words([(TEXT + EOT) * 50], [EOT])
+    assert [total for _, total in calls] == [size] * len(calls)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert len(calls) >= 5
+    assert calls[-1] == (size, size)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes(b"one two " * 20 + b"caf\xe9 " + b"one two " * 20)
+    for workers in (1, 2):
+        with pytest.raises(
+            ValueError, match=r"latin\.txt is not UTF-8: byte 0xe9 at position 163; save it as UTF-8 first"
+        ):
+            count_files([path], workers=workers, range_size=50)
+    with pytest.raises(FileNotFoundError, match="none"):
+        count_files([tmp_path / "none.txt"])
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0; 1 works in this process alone"):
+        count_files([path], workers=0)
+
+
+def test_a_character_cut_off_at_the_end_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "half.txt"
+    path.write_bytes(b"one \xe4\xb8")
+    with pytest.raises(ValueError, match=r"half\.txt is not UTF-8: byte 0xe4 at position 4"):
+        count_files([path])
+
+
+def test_training_from_files_is_training_from_text(tmp_path: Path) -> None:
+    path = write(tmp_path, TEXT * 9)
+    trained = BPETokenizer.train_files([path], 300)
+    plain = (TEXT * 9).replace("\r\n", "\n")
+    assert trained.sha256 == BPETokenizer.train(plain, 300).sha256
+    assert train_bpe(path, 300, [EOT]) == train_bpe(path, 300, [EOT], workers=2)
+    with pytest.raises(ValueError, match=r"BPETokenizer\.train_files: vocab_size must be at least 257"):
+        BPETokenizer.train_files([path], 256)
+
+
+def test_a_plain_file_may_have_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "wide.txt"
+    path.write_bytes("été\r\n中".encode("utf-16"))
+    assert count_files([path], plain=True) == Counter({"été": 1, "\n": 1, "中": 1})
+    path.write_bytes("été ".encode("latin-1") * 9)
+    with pytest.warns(UserWarning, match="it is read as latin-1"):
+        assert count_files([path], plain=True) == count_words(["été " * 9])

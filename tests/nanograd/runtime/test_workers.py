@@ -20,6 +20,15 @@ def test_every_worker_calls_the_initializer_first(tmp_path: Path) -> None:
     assert results == [(name, os.path.join(os.path.realpath(tmp_path), name)) for name in ("a", "b")]
 
 
+def test_no_more_items_are_taken_than_keep_the_workers_busy() -> None:
+    taken: list[int] = []
+    results = in_order(math.isqrt, (taken.append(n) or n for n in range(50)), 1)  # type: ignore[func-returns-value]
+    for n_results in range(1, 10):
+        next(results)
+        assert len(taken) == n_results + 1  # 2 · workers at a time
+    results.close()
+
+
 def test_an_exception_of_the_function_is_raised() -> None:
     with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
         list(in_order(math.sqrt, [4.0, -1.0], 1))
