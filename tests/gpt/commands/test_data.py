@@ -152,7 +152,9 @@ def test_stopped_while_byte_pairs_wait_it_does_not_learn_them_again(
 
 
 def test_the_line_of_progress() -> None:
-    status = Status(total_bytes=400_000_000, start_time=100.0, resumed_bytes=50_000_000, n_bytes=100_000_000, n_tokens=9999)
+    status = Status(
+        total_bytes=400_000_000, start_time=100.0, resumed_bytes=50_000_000, n_bytes=100_000_000, n_tokens=9999
+    )
     assert line(status, 110.0) == " 25%  100 MB of text  9,999 tokens  5.0 MB/s  1:00 left"
 
 
