@@ -20,7 +20,7 @@ DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted
     python -m gpt eval runs/mine                  the run's own validation text
     python -m gpt eval runs/mine --data FILE      any text
 
-loss is in nats a token, perplexity its exponential; bits a byte compares models with different tokenizers. The windows
+loss is in nats a token, perplexity its exponential; bits per byte compares models with different tokenizers. The windows
 follow one another, as in training; python -m gpt score lets them overlap, so that each token has context.
 """
 

@@ -1,4 +1,4 @@
-"""python -m gpt score: how likely a text is to a model, token by token."""
+"""python -m gpt score: the probability that a model gives a text, token by token."""
 
 import json
 import math
@@ -11,13 +11,13 @@ from gpt.generation.score import Score, token_log_probabilities
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.text.read import read_text
 
-DESCRIPTION = """Say how likely a text is to a model: ln p of each token, given all before it that the model can see.
+DESCRIPTION = """Print the ln p that a model gives each token of a text, given the tokens before it.
 
-    python -m gpt score runs/mine "To be, or not to be"     a line for each token, then all together
-    python -m gpt score runs/mine --file FILE               all together, of a UTF-8 text
+    python -m gpt score runs/mine "To be, or not to be"     a line for each token, then the total
+    python -m gpt score runs/mine --file FILE               the total for a UTF-8 text file
 
-The first token is predicted from what a text without a prompt starts from. A text longer than the context is read in
-windows that overlap, so that each token has context; a small --stride gives it more, and takes longer.
+The first token is predicted from the token that a text without a prompt continues. A text longer than the context is
+read in overlapping windows, so that each token has context; a small --stride gives more context and takes longer.
 """
 
 
@@ -30,28 +30,30 @@ def main(arguments: Sequence[str]) -> int:
         "--stride",
         metavar="N",
         type=reader(int, least=1),
-        help="tokens from one window to the next (default: half the context)",
+        help="distance between windows in tokens (default: half the context)",
     )
-    parser.add_argument("--json", action="store_true", help="write a JSON object a line: the tokens, then all together")
-    given = parser.parse(arguments)
-    if (given.text is None) == (given.file is None):
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON lines: an object for each token, then the total"
+    )
+    args = parser.parse(arguments)
+    if (args.text is None) == (args.file is None):
         parser.error('give either a text, as in: score RUN "a text", or --file FILE')
-    checkpoint = load_checkpoint(find_checkpoint(given.run))
+    checkpoint = load_checkpoint(find_checkpoint(args.run))
     tokenizer = checkpoint.tokenizer
-    if given.file is not None:
-        text = read_text(given.file)
+    if args.file is not None:
+        text = read_text(args.file)
     else:
-        text = sys.stdin.buffer.read().decode("utf-8") if given.text == "-" else given.text
+        text = sys.stdin.buffer.read().decode("utf-8") if args.text == "-" else args.text
     try:
         ids = tokenizer.encode_data(text)
     except ValueError as error:
         raise ValueError(f"text: {error}") from None
     if not ids:
         raise ValueError("text: must not be empty; give at least one character")
-    log_p = token_log_probabilities(checkpoint.model(), start_ids(tokenizer)[-1:] + ids, stride=given.stride)
+    log_p = token_log_probabilities(checkpoint.model(), start_ids(tokenizer)[-1:] + ids, stride=args.stride)
     tokens = [tokenizer.decode_bytes([id]) for id in ids]
     score = Score(len(ids), sum(map(len, tokens)), float(log_p.sum()))
-    if given.json:
+    if args.json:
         for id, token, value in zip(ids, tokens, log_p.tolist(), strict=True):
             print(json.dumps({"id": id, "token": token.decode("utf-8", "replace"), "log_probability": value}))
         print(
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         )
         return 0
-    if given.file is None:
+    if args.file is None:
         print("    ln p         p  token")
         for token, value in zip(tokens, log_p.tolist(), strict=True):
             print(f"{value:8.3f}  {math.exp(value):8.3%}  {token.decode('utf-8', 'backslashreplace')!r}")

@@ -12,7 +12,7 @@ from gpt.commands.training_data import TrainingData, open_prepared, read_texts
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.data.batches import Tokens, check_length, count_windows, window_stride
 from gpt.data.dataset import is_prepared
-from gpt.generation.generate import start_ids, write
+from gpt.generation.generate import generate_text, start_ids
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
 from gpt.runs.estimate import check_memory, count, duration, gigabytes, step_seconds
@@ -221,8 +221,7 @@ def write_sample(run: Pretraining) -> None:
     """Write some text with the run's best model, to the terminal and to sample.txt."""
     model = load_checkpoint(find_checkpoint(run.folder)).model()
     pieces = []
-    (text,) = write(model, run.tokenizer, start_ids(run.tokenizer), SampleConfig())
-    for piece in text:
+    for (piece,) in generate_text(model, run.tokenizer, start_ids(run.tokenizer), SampleConfig()):
         print(piece, end="", flush=True)
         pieces.append(piece)
     print()

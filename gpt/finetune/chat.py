@@ -7,7 +7,7 @@ from gpt.config import SampleConfig
 from gpt.finetune.conversations import SYSTEM, Message
 from gpt.finetune.loss_mask import encode
 from gpt.finetune.templates import Template
-from gpt.generation.generate import write
+from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
 
@@ -28,8 +28,8 @@ def answer(
             "no room for an answer; ask something shorter"
         )
     config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, max_tokens))
-    (text,) = write(model, tokenizer, ids, config, stop=[template.end] if template.end else ())
-    return text
+    texts = generate_text(model, tokenizer, ids, config, stop=[template.end] if template.end else ())
+    return (text for (text,) in texts if text)
 
 
 def truncate(

@@ -1,1 +1,8 @@
-"""Writing with a trained model: a decoder with a KV cache, sampling, beam search, and scoring of texts."""
+"""Text from a trained model. In the order to read:
+
+- `sampling.py`  from logits to the next token: temperature, top-k, top-p, …
+- `decoder.py`   the model one token at a time, with a key–value cache
+- `generate.py`  several samples in lockstep, streamed as text
+- `beam.py`      the most probable continuation
+- `score.py`     the probability of a text
+"""

@@ -1,6 +1,6 @@
-"""Write text: from the model's logits a token, with it new logits, again and again; and of the tokens whole characters."""
+"""Autoregressive generation: several samples in lockstep, as tokens or streamed as complete UTF-8 characters."""
 
-from collections import deque
+import codecs
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,112 +13,110 @@ from gpt.tokenizer import Tokenizer
 from nanograd.seeds import SAMPLE, generator
 
 
-def generate(model: GPT, ids: Iterable[int], config: SampleConfig, *, stop_id: int | None = None) -> Iterator[int]:
-    """Yield up to max_new_tokens ids that continue `ids`, until stop_id comes, which is not yielded.
+def generate(
+    model: GPT, ids: Iterable[int], config: SampleConfig, n: int = 1, *, stop_id: int | None = None
+) -> Iterator[list[int | None]]:
+    """Yield one column a step: the next token of each of n samples that continue `ids`.
 
-    The n-th token is drawn from (seed, n): the same seed gives the same text. Of a prompt longer than the context the
-    model sees the end. ValueError where there is nothing to continue, or the weights are lost.
-    """
-    return generate_samples(model, ids, config, 1, stop_id=stop_id)[0]
+    A sample ends where stop_id is drawn; from there on its entry is None. Generation ends with the last sample, or after
+    max_new_tokens. If the prompt is longer than the context, the model sees its end. Sample s draws its t-th token from
+    (seed, t, s), and (seed, t, 0) equals (seed, t): the same seed gives the same tokens, and more samples do not change
+    the first, up to rounding: the logits of a batch may round differently from those of one row.
 
-
-def generate_samples(
-    model: GPT, ids: Iterable[int], config: SampleConfig, n: int, *, stop_id: int | None = None
-) -> list[Iterator[int]]:
-    """Return n iterators, each over the ids of its own continuation of `ids`; they are written side by side in a batch.
-
-    The one that is asked for a token it does not have lets all take a step, and the others find theirs waiting. One that
-    is closed, or let go, is not written on. Sample s draws its t-th token from (seed, t, s), and (seed, t, 0) is
-    (seed, t): the first is what `generate` gives, as far as a batch's logits round like those of one row.
+    Raises ValueError if `ids` is empty or a logit is not finite.
     """
     prompt = list(ids)
     if not prompt:
         raise ValueError("generate: needs at least one token to continue")
-    going = set(range(n))
-    waiting: list[deque[int]] = [deque() for _ in range(n)]
-    steps = _steps(model, prompt, config, stop_id, going, waiting)
-    return [_sample(row, steps, going, waiting) for row in range(n)]
-
-
-def _steps(
-    model: GPT, prompt: list[int], config: SampleConfig, stop_id: int | None, going: set[int], waiting: list[deque[int]]
-) -> Iterator[bool]:
-    """Draw a token for each sample that is going, and leave it where it waits; those that end leave `going`."""
-    n, T = len(waiting), model.config.context_length
-    seen = [set(prompt) for _ in range(n)]
+    ended = np.zeros(n, bool)
+    seen = [set(prompt) for _ in range(n)]  # for repetition_penalty
     tokens = np.array(prompt[-1:] * n)
     for t in range(config.max_new_tokens):
         if t == 0:
-            decoder = Decoder(model, n, min(len(prompt) + config.max_new_tokens, T))
+            decoder = Decoder(model, n, min(len(prompt) + config.max_new_tokens, model.config.context_length))
             logits = decoder.prefill(np.tile(prompt, (n, 1)))  # (n, V)
         else:
             logits = decoder.step(tokens)
-        for row in sorted(going):
+        for s in np.flatnonzero(~ended):
             p = next_token_probabilities(
-                logits[row],
+                logits[s],
                 temperature=config.temperature,
                 top_k=config.top_k,
                 top_p=config.top_p,
                 min_p=config.min_p,
                 repetition_penalty=config.repetition_penalty,
-                seen=seen[row],
+                seen=seen[s],
             )
-            tokens[row] = token = draw(p, generator(config.seed, SAMPLE, t, row).random())
-            seen[row].add(token)
-            if token == stop_id:
-                going.discard(row)
-            else:
-                waiting[row].append(token)
-        yield True
+            tokens[s] = draw(p, generator(config.seed, SAMPLE, t, int(s)).random())
+            seen[s].add(int(tokens[s]))
+            ended[s] = tokens[s] == stop_id
+        if ended.all():
+            return
+        yield [None if end else token for token, end in zip(tokens.tolist(), ended.tolist(), strict=True)]
 
 
-def _sample(row: int, steps: Iterator[bool], going: set[int], waiting: list[deque[int]]) -> Iterator[int]:
-    """Yield the ids of one sample, and let all take a step where none waits."""
-    try:
-        while True:
-            while not waiting[row]:
-                if row not in going or not next(steps, False):
-                    return
-            yield waiting[row].popleft()
-    finally:
-        going.discard(row)
+def generate_text(
+    model: GPT, tokenizer: Tokenizer, ids: Iterable[int], config: SampleConfig, n: int = 1, *, stop: Sequence[str] = ()
+) -> Iterator[list[str]]:
+    """Yield what each step adds to each of n texts that continue `ids`: complete characters, or "".
 
-
-def write(
-    model: GPT, tokenizer: Tokenizer, ids: Iterable[int], config: SampleConfig, *, n: int = 1, stop: Sequence[str] = ()
-) -> list[Iterator[str]]:
-    """Return n texts that continue `ids`, each an iterator over its pieces: whole characters, as soon as they are sure.
-
-    A text ends at an end of text, and before the first of the strings in `stop`, of which nothing is given out. A table
-    may have more rows than the vocabulary has tokens; an id from there stands for nothing and is left out.
+    A text ends at the end-of-text token, and before the first of the strings in `stop`, which is cut off. An embedding
+    may have more rows than the vocabulary has tokens; such an id stands for no text and is left out.
     """
-    samples = generate_samples(model, ids, config, n, stop_id=tokenizer.eot_id)
-    return [until_stop(tokenizer.decode_stream(id for id in new if id in tokenizer.vocab), stop) for new in samples]
+    streams = [TextStream(tokenizer, stop) for _ in range(n)]
+    for column in generate(model, ids, config, n, stop_id=tokenizer.eot_id):
+        yield [stream.add(token) for stream, token in zip(streams, column, strict=True)]
+        if all(stream.ended for stream in streams):
+            return
+    yield [stream.add(None) for stream in streams]
 
 
-def until_stop(pieces: Iterable[str], stop: Sequence[str]) -> Iterator[str]:
-    """Yield a text that comes in pieces, until the first of the strings in `stop` is complete; it is cut off.
+class TextStream:
+    """One text that arrives token by token. `add` returns the characters that are certain, as soon as they are.
 
-    What may still become one is held back, so that none shows, also where it comes spread over several pieces.
-
-    >>> list(until_stop(["one\\n", "two\\n", "\\n", "three"], ["\\n\\n"]))
-    ['one', '\\ntwo']
+    A character spread over several tokens comes with the last of them. Text that may still become one of the strings in
+    `stop` is held back, so that no part of a stop string is returned.
     """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        check_stop(stop)
+        self.tokenizer, self.stop = tokenizer, stop
+        self.utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self.pending = ""  # held back
+        self.ended = False
+
+    def add(self, token: int | None) -> str:
+        """Return the text that a token completes; None ends the text and returns what was held back."""
+        if self.ended:
+            return ""
+        data = self.tokenizer.decode_bytes([token]) if token in self.tokenizer.vocab else b""
+        self.pending += self.utf8.decode(data, final=token is None)
+        before, self.ended = cut_at_stop(self.pending, self.stop)
+        self.ended |= token is None
+        certain = len(before) if self.ended else len(before) - max((_overlap(before, s) for s in self.stop), default=0)
+        self.pending = before[certain:]
+        return before[:certain]
+
+
+def check_stop(stop: Sequence[str]) -> None:
+    """Raise ValueError for an empty stop string."""
     if not all(stop):
-        raise ValueError("stop: must not be empty, as every text begins with that; leave it out")
-    held = ""
-    for piece in pieces:
-        held += piece
-        if found := [(held.index(s) + len(s), -len(s)) for s in stop if s in held]:
-            end, minus = min(found)  # the one complete first; of those that end there, the longest
-            held = held[: end + minus]
-            break
-        sure = len(held) - max((_overlap(held, s) for s in stop), default=0)
-        if sure:
-            yield held[:sure]
-            held = held[sure:]
-    if held:
-        yield held
+        raise ValueError("stop: must not be empty, since every text begins with the empty string; leave it out")
+
+
+def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """Return the text before the stop string that is complete first, and whether there is one.
+
+    Of stop strings that are complete at the same character, the longest is cut off.
+
+    >>> cut_at_stop("one\\n\\ntwo", ["\\n\\n"])
+    ('one', True)
+    """
+    matches = [(text.index(s) + len(s), -len(s)) for s in stop if s in text]
+    if not matches:
+        return text, False
+    end, minus_length = min(matches)
+    return text[: end + minus_length], True
 
 
 def _overlap(text: str, s: str) -> int:
@@ -126,11 +124,24 @@ def _overlap(text: str, s: str) -> int:
     return next(n for n in range(min(len(text), len(s) - 1), -1, -1) if text.endswith(s[:n]))
 
 
-def start_ids(tokenizer: Tokenizer) -> list[int]:
-    """Return what a text starts from where there is no prompt.
+def decode_generated(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
+    """Return the text of generated ids; those that are no token of the vocabulary are left out."""
+    return tokenizer.decode(id for id in ids if id in tokenizer.vocab)
 
-    A new line, which a model has seen before most beginnings; an end of text, which one that learned from a single text
-    never saw, only where the tokenizer has no new line; and failing both its first token.
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Return the ids of a prompt, or `start_ids` if it is empty. Raises ValueError if it cannot be encoded."""
+    try:
+        return tokenizer.encode_data(prompt) or start_ids(tokenizer)
+    except ValueError as error:
+        raise ValueError(f"prompt: {error}") from None
+
+
+def start_ids(tokenizer: Tokenizer) -> list[int]:
+    """Return the ids that a text without a prompt continues.
+
+    They are a new line, which precedes most beginnings in a training text. If the tokenizer has none, it is the
+    end-of-text token, which a model trained on a single text has never seen; failing both, the first token.
     """
     try:
         if ids := tokenizer.encode("\n"):

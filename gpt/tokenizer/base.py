@@ -1,6 +1,5 @@
 """Say what every tokenizer can do: turn text into ids and back, and be one JSON object."""
 
-import codecs
 import hashlib
 import json
 import os
@@ -72,18 +71,6 @@ class Tokenizer(ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; bytes that are not UTF-8, such as half a character, become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
-
-    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Yield the text of `ids` as they come, never half a character: joined, it is `decode(ids)`.
-
-        A character spread over several tokens comes with the last of them.
-        """
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for id in ids:
-            if text := decoder.decode(self.decode_bytes((id,))):
-                yield text
-        if text := decoder.decode(b"", final=True):
-            yield text
 
     @property
     def sha256(self) -> str:

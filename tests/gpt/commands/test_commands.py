@@ -204,14 +204,14 @@ def test_the_loss_of_a_model_that_knows_nothing(tmp_path: Path, capsys: Output) 
         words = ["--data", str(tmp_path / "text.txt"), "--batch-size", batch_size]
         assert main(["eval", str(checkpoint), *words]) == 0
         assert capsys.readouterr().out == (
-            "text.txt: 9 tokens, 9 bytes\nloss 1.3863  perplexity 4.00  bits a byte 2.000\n"  # ln 4, and log2 4
+            "text.txt: 9 tokens, 9 bytes\nloss 1.3863  perplexity 4.00  bits per byte 2.000\n"  # ln 4, and log2 4
         )
 
 
 def test_bits_are_counted_by_the_byte(tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "text.txt").write_text("éàéàé", encoding="utf-8")  # of two bytes each
     assert main(["eval", str(silent(tmp_path, "àé")), "--data", str(tmp_path / "text.txt")]) == 0
-    assert capsys.readouterr().out == "text.txt: 4 tokens, 8 bytes\nloss 0.6931  perplexity 2.00  bits a byte 0.500\n"
+    assert capsys.readouterr().out == "text.txt: 4 tokens, 8 bytes\nloss 0.6931  perplexity 2.00  bits per byte 0.500\n"
 
 
 def test_eval_takes_the_whole_validation_text(run: Path, capsys: Output) -> None:

@@ -78,13 +78,13 @@ def test_an_empty_prompt_and_a_new_line_are_the_same(checkpoint: str, capsys: Ou
 def test_a_prompt_beyond_the_context_is_said_to_be_cut(checkpoint: str, capsys: Output) -> None:
     assert main(["sample", checkpoint, "--prompt", "abcdefghij", "--max-new-tokens", "9"]) == 0
     shown, errors = capsys.readouterr()
-    assert errors == "note: the prompt has 10 tokens, of which the model sees the last 8\n"
+    assert errors == "note: the prompt has 10 tokens; the model sees only the last 8\n"
     assert shown.startswith("abcdefghij")
     assert main(["sample", checkpoint, "--prompt", "cdefghij", "--max-new-tokens", "9"]) == 0
     assert capsys.readouterr() == (shown[2:], "")
 
 
-def test_beams_give_the_likeliest_and_say_how_likely(checkpoint: str, capsys: Output) -> None:
+def test_beams_print_the_most_probable_texts_and_their_ln_p(checkpoint: str, capsys: Output) -> None:
     words = [checkpoint, "--prompt", "ab", "--max-new-tokens", "6"]
     assert main(["sample", *words, "--beams", "1"]) == 0
     shown, errors = capsys.readouterr()
@@ -110,16 +110,19 @@ def test_beams_give_the_likeliest_and_say_how_likely(checkpoint: str, capsys: Ou
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--stop", ""], "stop: must not be empty, as every text begins with that; leave it out"),
-        (["--beams", "2", "--temperature", "1"], "--beams searches the likeliest text and draws nothing; leave --temp"),
-        (["--beams", "2", "--top-k", "1"], "--beams searches the likeliest text and draws nothing; leave --top-k away"),
-        (["--beams", "2", "-n", "3"], "--samples 3 are more than --beams 2 keep; give more beams"),
+        (["--stop", ""], "stop: must not be empty, since every text begins with the empty string; leave it out"),
         (
-            ["--beams", "2", "--interactive"],
-            "--beams and --interactive exclude each other; give the text to go on from",
+            ["--beams", "2", "--temperature", "1"],
+            "--beams searches for the most probable text and draws nothing; leave out",
         ),
-        (["--interactive", "--prompt", "a"], "--interactive asks for the prompts; leave --prompt away"),
-        (["--length-penalty", "1"], "--length-penalty compares the texts that a search finds; give --beams too"),
+        (
+            ["--beams", "2", "--top-k", "1"],
+            "--beams searches for the most probable text and draws nothing; leave out --top",
+        ),
+        (["--beams", "2", "-n", "3"], "--samples 3 is more than --beams 2; give more beams"),
+        (["--beams", "2", "--interactive"], "--beams and --interactive exclude each other; give the text to continue"),
+        (["--interactive", "--prompt", "a"], "--interactive asks for the prompts; leave out --prompt"),
+        (["--length-penalty", "1"], "--length-penalty compares the texts of a beam search; give --beams too"),
         (["-n", "0"], "argument -n/--samples: must be a whole number from 1, got '0'"),
         (["--beams", "x"], "argument --beams: must be a whole number from 1, got 'x'"),
         (["--beams", "1", "--length-penalty=-1"], "argument --length-penalty: must be a number from 0, got '-1'"),
@@ -193,7 +196,7 @@ def test_a_mistake_is_said_and_the_session_goes_on(
         "prompt: encode: characters must be among the 14 of the vocabulary, got 1 others: 'Q' (U+0051); "
         "train on a text that has them, or take them out of this one",
         "unknown command /; /help lists all",
-        "note: the prompt has 10 tokens, of which the model sees the last 8",
+        "note: the prompt has 10 tokens; the model sees only the last 8",
         "/temperature must be a number, got ''",
     ]
     assert re.fullmatch(r"abcdefghij.{5}\n", shown, re.DOTALL)

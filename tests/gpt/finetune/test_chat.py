@@ -8,7 +8,7 @@ from gpt.finetune.chat import answer, truncate
 from gpt.finetune.conversations import Message
 from gpt.finetune.loss_mask import encode
 from gpt.finetune.templates import CHAT, Template
-from gpt.generation.generate import generate
+from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer
 
@@ -26,7 +26,7 @@ def test_an_answer_ends_with_the_context() -> None:
     prompt = encode(question, CHAT, BYTES).tokens.tolist()
     assert len(prompt) == 48
     longest, one_more = (
-        BYTES.decode(generate(model, prompt, SampleConfig(max_new_tokens=n, temperature=0), stop_id=256))
+        "".join(text for (text,) in generate_text(model, BYTES, prompt, SampleConfig(max_new_tokens=n, temperature=0)))
         for n in (64 - 48 + 1, 64 - 48 + 2)  # the model reads 64 tokens, and not the last one
     )
     assert text == longest != one_more

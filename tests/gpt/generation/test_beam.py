@@ -7,7 +7,7 @@ import pytest
 
 from gpt.config import ModelConfig
 from gpt.generation.beam import Beam, beam_search
-from gpt.generation.sampling import log_softmax
+from gpt.generation.sampling import log_probabilities
 from gpt.model import GPT
 from nanograd.op import no_grad
 
@@ -26,7 +26,7 @@ def gpt() -> GPT:
 def log_probability(model: GPT, prompt: list[int], new: list[int]) -> float:
     """Return ln p of the tokens that follow the prompt, by the model's own forward."""
     with no_grad():
-        log_p = log_softmax(model(np.array([prompt + new])).data[0])
+        log_p = log_probabilities(model(np.array([prompt + new])).data[0])
     return float(sum(log_p[len(prompt) - 1 + i, id] for i, id in enumerate(new)))
 
 

@@ -64,7 +64,7 @@ def test_every_position_is_that_of_the_full_forward(kind: str, dtype: type, tole
     close(decoder.prefill(ids[:, :prompt]), due[:, prompt - 1], tolerance)
     for t in range(prompt, 12):
         close(decoder.step(ids[:, t]), due[:, t], tolerance)
-    assert decoder.length == 12
+    assert decoder.cache.length == 12
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,7 +82,7 @@ def test_rows_padded_on_the_left_are_what_they_are_alone(kind: str) -> None:
         for b, n in enumerate(lengths):
             close(logits[b], full(model, ids[b : b + 1, : n + t])[0, -1])
         logits = decoder.step(ids[np.arange(3), lengths + t])
-    assert decoder.length == 12
+    assert decoder.cache.length == 12
 
 
 @pytest.mark.parametrize("context", [1, 2, 5, 12])
@@ -144,7 +144,7 @@ def test_large_models_and_long_prompts_go_over_threads_to_the_same_result(kind: 
     model, ids = make(kind, context_length=300, d_model=256, n_heads=8, d_ff=1024), random_ids(2, 300)
     lengths = np.array([297, 200])
     decoder = Decoder(model, 2)
-    assert not decoder.small
+    assert not decoder.is_small
     due = [full(model, ids[b : b + 1, 297 - n :])[0] for b, n in enumerate(lengths)]
     logits = decoder.prefill(ids[:, :297], lengths)
     for t in range(297, 300):

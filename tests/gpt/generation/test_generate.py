@@ -1,7 +1,7 @@
-"""Writing text: the loop around the distribution, several texts at once, stop strings, whole characters."""
+"""Generation: the loop over tokens, several samples in lockstep, stop strings, complete characters."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,19 @@ from hypothesis import strategies as st
 
 from gpt.config import ModelConfig, SampleConfig
 from gpt.generation.beam import beam_search
-from gpt.generation.generate import generate, generate_samples, start_ids, until_stop
-from gpt.generation.generate import write as write_texts
+from gpt.generation.generate import (
+    TextStream,
+    cut_at_stop,
+    decode_generated,
+    encode_prompt,
+    generate,
+    generate_text,
+    start_ids,
+)
 from gpt.generation.sampling import next_token_probabilities
 from gpt.generation.score import token_log_probabilities
 from gpt.model import GPT
-from gpt.tokenizer import BPETokenizer, CharTokenizer
+from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer
 from nanograd.op import Observer, no_grad, observe
 from nanograd.seeds import SAMPLE, generator
 
@@ -24,18 +31,32 @@ CONFIG = ModelConfig(vocab_size=12, context_length=6, d_model=8, n_layers=2, n_h
 
 
 def gpt(**kind: Any) -> GPT:
-    """Return a model that is less sure of nothing than a fresh one: its logits differ."""
+    """Return a model whose logits differ more than those of a fresh one."""
     model = GPT(dataclasses.replace(CONFIG, **kind), np.random.default_rng(0))
     model.tok_emb.weight.copy_(model.tok_emb.weight.data * 50)
     return model
 
 
-def write(model: GPT, ids: Iterable[int], stop_id: int | None = None, **options: object) -> list[int]:
-    return list(generate(model, ids, SampleConfig(**options), stop_id=stop_id))  # type: ignore[arg-type]
+def samples(model: GPT, ids: Iterable[int], n: int, stop_id: int | None = None, **options: Any) -> list[list[int]]:
+    """Return the ids of n samples, after checking that a sample which has ended stays ended."""
+    texts: list[list[int]] = [[] for _ in range(n)]
+    for t, column in enumerate(generate(model, ids, SampleConfig(**options), n, stop_id=stop_id)):
+        assert len(column) == n
+        assert any(token is not None for token in column)
+        for text, token in zip(texts, column, strict=True):
+            if token is not None:
+                assert len(text) == t  # no sample skips a column
+                text.append(token)
+    return texts
+
+
+def write(model: GPT, ids: Iterable[int], stop_id: int | None = None, **options: Any) -> list[int]:
+    (text,) = samples(model, ids, 1, stop_id, **options)
+    return text
 
 
 class FullForward:
-    """A decoder without a cache: the model's own forward over all that it sees, for every token."""
+    """A decoder without a cache: the model's own forward over the whole context, for every token."""
 
     calls = 0
 
@@ -60,7 +81,7 @@ class FullForward:
 # The loop
 
 
-def test_greedy_takes_the_likeliest_each_time() -> None:
+def test_greedy_takes_the_most_probable_token_each_time() -> None:
     model, ids = gpt(), [1, 2]
     for _ in range(4):
         ids.append(int(model(np.array([ids])).data[0, -1].argmax()))
@@ -93,7 +114,7 @@ def test_each_token_has_a_draw_of_its_own() -> None:
     assert write(model, [3], max_new_tokens=120, seed=1)[1:] != drawn[:-1]
 
 
-def test_of_a_longer_prompt_the_model_sees_the_last_part() -> None:
+def test_the_model_sees_the_end_of_a_longer_prompt() -> None:
     model, long = gpt(), [7, 7, 7, 0, 1, 2, 3, 4, 5]
     assert write(model, long, max_new_tokens=8, temperature=0.0) == write(
         model, long[-6:], max_new_tokens=8, temperature=0.0
@@ -115,10 +136,9 @@ def test_with_and_without_a_cache_the_text_is_the_same(
     n: int, kind: dict[str, Any], prompt: list[int], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = gpt(**kind).astype(np.float64)
-    config = SampleConfig(max_new_tokens=20, seed=3, **options)  # three times the context
 
     def texts() -> list[list[int]]:
-        return [list(ids) for ids in generate_samples(model, prompt, config, n)]
+        return samples(model, prompt, n, max_new_tokens=20, seed=3, **options)  # three times the context
 
     cached = texts()
     assert [len(ids) for ids in cached] == [20] * n
@@ -137,7 +157,7 @@ def test_stop_id_ends_the_text_and_is_not_part_of_it() -> None:
     assert write(model, [1, 2], max_new_tokens=0) == []
 
 
-def test_ids_come_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_run_only_when_its_column_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     FullForward.calls = 0
     monkeypatch.setattr("gpt.generation.generate.Decoder", FullForward)
     stream = generate(gpt(), iter([1, 2]), SampleConfig(max_new_tokens=5))
@@ -197,65 +217,42 @@ def test_an_empty_prompt_is_refused() -> None:
 # Several at once
 
 
-def samples(model: GPT, n: int, stop_id: int | None = None, **options: object) -> list[list[int]]:
-    config = SampleConfig(**options)  # type: ignore[arg-type]
-    return [list(ids) for ids in generate_samples(model, [1, 2], config, n, stop_id=stop_id)]
-
-
-def test_the_first_of_several_is_the_one_alone() -> None:
+def test_more_samples_do_not_change_the_first() -> None:
     model = gpt()
-    many = samples(model, 4, max_new_tokens=20, temperature=2.0, seed=5)
+    many = samples(model, [1, 2], 4, max_new_tokens=20, temperature=2.0, seed=5)
     assert many[0] == write(model, [1, 2], max_new_tokens=20, temperature=2.0, seed=5)
-    assert many[:2] == samples(model, 2, max_new_tokens=20, temperature=2.0, seed=5)
+    assert many[:2] == samples(model, [1, 2], 2, max_new_tokens=20, temperature=2.0, seed=5)
     assert len({tuple(ids) for ids in many}) == 4
-    greedy = samples(model, 3, max_new_tokens=5, temperature=0.0)
+    greedy = samples(model, [1, 2], 3, max_new_tokens=5, temperature=0.0)
     assert greedy[0] == greedy[1] == greedy[2]
 
 
-def test_each_sample_draws_from_a_place_of_its_own() -> None:
+def test_sample_s_draws_its_token_t_from_seed_t_and_s() -> None:
     model = gpt()
     model.tok_emb.weight.copy_(0)  # all 12 are equally likely: the token is where the number falls
-    for row, ids in enumerate(samples(model, 3, max_new_tokens=6, seed=9)):
-        draws = [generator(9, SAMPLE, t, row).random() for t in range(6)]
+    for s, ids in enumerate(samples(model, [1, 2], 3, max_new_tokens=6, seed=9)):
+        draws = [generator(9, SAMPLE, t, s).random() for t in range(6)]
         assert ids == [int(u * 12) for u in draws]
-    assert generator(9, SAMPLE, 4, 0).random() == generator(9, SAMPLE, 4).random()  # as before there were several
+    assert generator(9, SAMPLE, 4, 0).random() == generator(9, SAMPLE, 4).random()  # as if there were only one
 
 
 def test_each_sample_ends_where_it_does_alone() -> None:
     model = gpt()
-    whole = samples(model, 5, max_new_tokens=20, temperature=2.0, seed=1)
+    full = samples(model, [1, 2], 5, max_new_tokens=20, temperature=2.0, seed=1)
     for stop in range(12):
-        expected = [ids[: ids.index(stop)] if stop in ids else ids for ids in whole]
-        assert samples(model, 5, stop_id=stop, max_new_tokens=20, temperature=2.0, seed=1) == expected
+        expected = [ids[: ids.index(stop)] if stop in ids else ids for ids in full]
+        assert samples(model, [1, 2], 5, stop, max_new_tokens=20, temperature=2.0, seed=1) == expected
 
 
-def test_samples_may_be_read_in_any_order() -> None:
-    model, config = gpt(), SampleConfig(max_new_tokens=12, temperature=2.0)
-    expected = samples(model, 3, max_new_tokens=12, temperature=2.0)
-    streams = generate_samples(model, [1, 2], config, 3)
-    taken: list[list[int]] = [[], [], []]
-    for row in [2, 2, 0, 1, 1, 1, 1, 0, 2] + [0] * 20:
-        taken[row] += [id for id in [next(streams[row], -1)] if id >= 0]
-    for row in (1, 2):
-        taken[row] += streams[row]
-    assert taken == expected
+def test_nothing_is_drawn_for_a_sample_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = iter([3, 4, 7, 5, 7])  # two samples; the first draws the stop id at its second token, then the other
+    monkeypatch.setattr("gpt.generation.generate.draw", lambda p, u: next(script))
+    columns = list(generate(gpt(), [1, 2], SampleConfig(max_new_tokens=9), 2, stop_id=7))
+    assert columns == [[3, 4], [None, 5]]
+    assert next(script, None) is None
 
 
-def test_samples_let_go_are_not_written_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    FullForward.calls = 0
-    monkeypatch.setattr("gpt.generation.generate.Decoder", FullForward)
-    drawn: list[float] = []
-    monkeypatch.setattr("gpt.generation.generate.draw", lambda p, u: drawn.append(u) or int(p.argmax()))
-    first, second = generate_samples(gpt(), [1, 2], SampleConfig(max_new_tokens=9), 2)
-    next(first)
-    next(second)
-    del second
-    assert len(list(first)) == 8
-    assert len(drawn) == 2 + 8
-    assert FullForward.calls == 9
-
-
-def test_the_penalty_counts_the_prompt_and_what_was_written() -> None:
+def test_the_penalty_counts_the_prompt_and_the_generated_tokens() -> None:
     model = gpt()
     model.tok_emb.weight.copy_(0)
     logits = np.linspace(5, 4, 12)  # of which the greatest is taken, until each has been divided by 10
@@ -266,103 +263,125 @@ def test_the_penalty_counts_the_prompt_and_what_was_written() -> None:
     assert new == [1, 3, 4, 5, 6, 7, 8, 9, 10, 11]
 
 
-# Stop strings
+# Text streams
+
+BYTES = BPETokenizer.train("", 257)  # the 256 bytes, and <|endoftext|>
+
+
+def stream(tokenizer: Tokenizer, ids: Iterable[int], stop: Sequence[str] = ()) -> list[str]:
+    """Return what each id adds to a text, then what its end adds; empty additions are left out."""
+    text = TextStream(tokenizer, stop)
+    added = [text.add(id) for id in ids if not text.ended]
+    added.append(text.add(None))
+    assert text.ended
+    assert text.add(97) == text.add(None) == ""
+    return [new for new in added if new]
+
+
+def stream_of(texts: Sequence[str], stop: Sequence[str]) -> list[str]:
+    """Return the same for tokens that stand for any texts, also equal and empty ones."""
+    tokenizer = BPETokenizer.train("", 257)
+    tokenizer.vocab = {i: text.encode() for i, text in enumerate(texts)}
+    return stream(tokenizer, range(len(texts)), stop)
 
 
 @pytest.mark.parametrize(
-    ("pieces", "stop", "expected"),
+    ("texts", "stop", "expected"),
     [
         (["a", "b"], [], ["a", "b"]),
         (["ab", "cd"], ["c"], ["ab"]),
-        (["one E", "N", "D two"], ["END"], ["one "]),  # over three tokens; of it nothing shows
-        (["one E", "N", "G two"], ["END"], ["one ", "ENG two"]),  # it was not one after all
+        (["one E", "N", "D two"], ["END"], ["one "]),  # spread over three tokens; no part of it is returned
+        (["one E", "N", "G two"], ["END"], ["one ", "ENG two"]),  # it was not a stop string after all
         (["EN", "D"], ["END"], []),
         (["aaab"], ["aab"], ["a"]),
         (["a", "a", "a", "b"], ["aab"], ["a"]),
-        (["abc"], ["bc", "abc"], []),  # both end at once: the longer
+        (["abc"], ["bc", "abc"], []),  # both end at once: the longer one counts
         (["abcd"], ["abcd", "b"], ["a"]),  # b is complete first
-        (["x", "EN"], ["END"], ["x", "EN"]),  # the text ends on its own
+        (["x", "EN"], ["END"], ["x", "EN"]),  # the text ends by itself
         (["é", "😀", "e"], ["😀"], ["é"]),
     ],
 )
-def test_a_text_stops_before_the_string(pieces: list[str], stop: list[str], expected: list[str]) -> None:
-    assert list(until_stop(pieces, stop)) == expected
+def test_a_text_ends_before_the_stop_string(texts: list[str], stop: list[str], expected: list[str]) -> None:
+    assert stream_of(texts, stop) == expected
 
 
-def test_nothing_is_read_after_a_stop() -> None:
-    def pieces() -> Iterator[str]:
-        yield "abc"
-        raise AssertionError("read ahead")
-
-    assert list(until_stop(pieces(), ["c"])) == ["ab"]
+def test_an_empty_stop_string_is_refused() -> None:
     with pytest.raises(ValueError, match="stop: must not be empty"):
-        list(until_stop(["a"], ["b", ""]))
+        TextStream(BYTES, ["b", ""])
 
 
 @settings(deadline=None)
 @given(st.text("ab", max_size=12), st.lists(st.text("ab", min_size=1, max_size=4), max_size=3), st.data())
-def test_how_a_text_is_cut_into_tokens_does_not_matter(text: str, stop: list[str], data: st.DataObject) -> None:
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
-    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+def test_how_a_text_is_split_into_tokens_does_not_matter(text: str, stop: list[str], data: st.DataObject) -> None:
+    splits = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    tokens = [text[a:b] for a, b in zip([0, *splits], [*splits, len(text)], strict=True)]
     # By hand: the first prefix that ends with a stop string, without the longest such string.
     prefixes = [text[:n] for n in range(len(text) + 1) if any(text[:n].endswith(s) for s in stop)]
     expected = text
     if prefixes:
         expected = prefixes[0].removesuffix(max((s for s in stop if prefixes[0].endswith(s)), key=len))
-    assert "".join(until_stop(pieces, stop)) == expected
+    assert "".join(stream_of(tokens, stop)) == expected
 
 
-# Text
+def test_half_a_character_waits_for_the_other_half() -> None:
+    assert stream(BYTES, "a€é😀".encode()) == ["a", "€", "é", "😀"]  # 1, 3, 2 and 4 bytes
+
+
+def test_half_a_character_at_the_end_is_marked() -> None:
+    assert stream(BYTES, "a€".encode()[:-1]) == ["a", "\ufffd"]
+    assert stream(BYTES, "😀".encode()[:3]) == ["\ufffd"]
+    assert stream(BYTES, [0xFF, 0x61]) == ["\ufffd", "a"]  # 0xFF begins no character, so nothing is held back
+    assert stream(BYTES, [0xF0, 0x61]) == ["\ufffda"]  # "a" shows that 0xF0 is not completed
+    assert stream(BYTES, []) == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.text() | st.binary(max_size=4) | st.sampled_from([EOT, "😀", "é", b"\xf0\x9f", b"\xe4"]), max_size=8)
+)
+def test_the_additions_joined_are_the_whole_text(texts: list[str | bytes]) -> None:
+    tokenizer = BPETokenizer.train("aé€😀aé€😀 the the", 262)
+    ids = [id for text in texts for id in tokenizer.encode_bytes(text.encode() if isinstance(text, str) else text)]
+    assert "".join(stream(tokenizer, ids)) == tokenizer.decode(ids)
+
+
+def test_an_id_outside_the_vocabulary_adds_nothing() -> None:
+    assert stream(BYTES, [97, 300, 98]) == ["a", "b"]
+    assert decode_generated(BYTES, [97, 300, 98]) == "ab"
+
+
+# Generated text
+
+
+def texts_of(steps: Iterable[list[str]]) -> list[str]:
+    return ["".join(added) for added in zip(*steps, strict=True)]
 
 
 def test_several_texts_each_with_its_own_end() -> None:
     tokenizer = CharTokenizer("abcdefghijkl")
     model, config = gpt(), SampleConfig(max_new_tokens=20, temperature=2.0, seed=1)
-    whole = ["".join(text) for text in write_texts(model, tokenizer, [1, 2], config, n=4)]
-    assert {len(text) for text in whole} == {20}
-    stop = [whole[0][3:5], "k"]
-    ended = ["".join(text) for text in write_texts(model, tokenizer, [1, 2], config, n=4, stop=stop)]
-    assert ended == ["".join(until_stop([text], stop)) for text in whole]
-    assert ended[0] == whole[0][:3] or "k" in whole[0][:5]
+    full = texts_of(generate_text(model, tokenizer, [1, 2], config, 4))
+    assert {len(text) for text in full} == {20}
+    stop = [full[0][3:5], "k"]
+    ended = texts_of(generate_text(model, tokenizer, [1, 2], config, 4, stop=stop))
+    assert ended == [cut_at_stop(text, stop)[0] for text in full]
+    assert ended[0] == full[0][:3] or "k" in full[0][:5]
 
 
-def test_a_text_without_a_prompt_starts_from_a_new_line() -> None:
-    assert start_ids(CharTokenizer("\t\na")) == [1]
-    bytes_only = BPETokenizer.train("", 257)
-    assert start_ids(bytes_only) == [10]
+def test_no_step_is_run_after_all_texts_have_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    FullForward.calls = 0
+    monkeypatch.setattr("gpt.generation.generate.Decoder", FullForward)
+    script = iter([0, 2, 2, 1, 3, 3])  # the first text stops at its second token, the other one a step later
+    monkeypatch.setattr("gpt.generation.generate.draw", lambda p, u: next(script))
+    steps = generate_text(gpt(), CharTokenizer("abcdefghijkl"), [1], SampleConfig(max_new_tokens=9), 2, stop=["c", "d"])
+    assert texts_of(steps) == ["a", ""]
+    assert FullForward.calls == 2
+
+
+def test_an_empty_prompt_starts_from_a_new_line() -> None:
+    assert encode_prompt(CharTokenizer("\t\na"), "") == start_ids(CharTokenizer("\t\na")) == [1]
+    assert encode_prompt(BYTES, "") == [10]
     assert start_ids(CharTokenizer("ab")) == [0]
-
-
-def test_half_a_character_waits_for_its_other_half() -> None:
-    tokenizer = BPETokenizer.train("", 257)  # bytes only, and <|endoftext|>
-    ids = list("a€é😀".encode())  # 1, 3, 2 and 4 bytes
-    assert list(tokenizer.decode_stream(ids)) == ["a", "€", "é", "😀"]
-
-
-def test_half_a_character_at_the_end_is_marked() -> None:
-    tokenizer = BPETokenizer.train("", 257)
-    assert list(tokenizer.decode_stream(list("a€".encode())[:-1])) == ["a", "\ufffd"]
-    assert list(tokenizer.decode_stream([0xFF, 0x61])) == ["\ufffd", "a"]  # what begins no character does not wait
-    assert list(tokenizer.decode_stream([])) == []
-
-
-@settings(deadline=None)
-@given(st.text(max_size=20))
-def test_the_pieces_are_the_text(text: str) -> None:
-    tokenizer = BPETokenizer.train("aé€😀aé€😀 the the", 262)
-    pieces = list(tokenizer.decode_stream(tokenizer.encode(text)))
-    assert "".join(pieces) == text
-    assert all(pieces)
-
-
-def test_text_comes_as_soon_as_its_ids_do() -> None:
-    tokenizer = CharTokenizer.train("abc")
-
-    def ids() -> Iterable[int]:
-        yield 0
-        yield 1
-        raise AssertionError("read ahead")
-
-    stream = tokenizer.decode_stream(ids())
-    assert next(stream) == "a"
-    assert next(stream) == "b"
+    assert encode_prompt(CharTokenizer("ab"), "ba") == [1, 0]
+    with pytest.raises(ValueError, match=r"^prompt: encode: characters must be among the 2 of the vocabulary"):
+        encode_prompt(CharTokenizer("ab"), "c")

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.generation.sampling import (
-    HEAD,
+    TOP_P_CANDIDATES,
     divide_by_temperature,
     draw,
     keep_min_p,
     keep_top_k,
     keep_top_p,
-    likeliest,
-    log_softmax,
+    log_probabilities,
     next_token_probabilities,
     penalise_repetition,
+    top_k_ids,
 )
 
 HALF = np.log([0.5, 0.25, 0.15, 0.1])
@@ -41,7 +41,7 @@ def test_temperature_zero_takes_the_first_largest() -> None:
     np.testing.assert_array_equal(next_token_probabilities(np.array([1.0, 3, 3]), temperature=0), [0, 1, 0])
 
 
-def test_top_k_keeps_the_k_likeliest() -> None:
+def test_top_k_keeps_the_k_most_probable() -> None:
     np.testing.assert_allclose(next_token_probabilities(HALF, top_k=2), [2 / 3, 1 / 3, 0, 0], rtol=1e-12)
     np.testing.assert_allclose(next_token_probabilities(HALF[::-1], top_k=2), [0, 0, 1 / 3, 2 / 3], rtol=1e-12)
     np.testing.assert_array_equal(next_token_probabilities(HALF, top_k=1), [1, 0, 0, 0])
@@ -74,7 +74,7 @@ def test_what_reaches_p_exactly_is_enough() -> None:
 
 
 def test_temperature_comes_first_then_top_k_then_top_p() -> None:
-    # Squared, the three likeliest are 0.25, 0.0625, 0.0225 of 0.335: 0.746, 0.187, 0.067. Two reach 0.9, one does not.
+    # Squared, the three highest are 0.25, 0.0625, 0.0225 of 0.335: 0.746, 0.187, 0.067. Two reach 0.9, one does not.
     p = next_token_probabilities(HALF, temperature=0.5, top_k=3, top_p=0.9)
     np.testing.assert_allclose(p, [0.8, 0.2, 0, 0], rtol=1e-12)
     # 0.5 of the two that top_k leaves is 2/3: enough for 0.6, though it is not enough of all four.
@@ -100,10 +100,10 @@ def test_float32_logits_are_taken_as_they_are_and_not_changed() -> None:
         (0.25, 3),  # 0.15 is 0.3 of a half
         (0.31, 2),
         (0.51, 1),
-        (1.0, 1),  # the likeliest always stays
+        (1.0, 1),  # the most probable token always remains
     ],
 )
-def test_min_p_keeps_what_is_near_the_likeliest(p: float, kept: int) -> None:
+def test_min_p_keeps_tokens_near_the_highest_probability(p: float, kept: int) -> None:
     expected = np.where(np.arange(4) < kept, [0.5, 0.25, 0.15, 0.1], 0)
     np.testing.assert_allclose(next_token_probabilities(HALF, min_p=p), expected / expected.sum(), rtol=1e-12)
 
@@ -153,10 +153,10 @@ def test_the_penalty_comes_first() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_lost_weights_are_named(lost: float, temperature: float) -> None:
     for z in ([0.0, lost], [lost, 0.0], [lost, lost]):
-        with pytest.raises(ValueError, match="logits are not finite, its weights are lost; use an earlier checkpoint"):
+        with pytest.raises(ValueError, match="logits are not finite, so its weights are damaged; use"):
             next_token_probabilities(np.array(z), temperature=temperature)
         with pytest.raises(ValueError, match="logits are not finite"):
-            log_softmax(np.array([z, [0.0, 0.0]]))
+            log_probabilities(np.array([z, [0.0, 0.0]]))
 
 
 def test_a_token_at_minus_infinity_is_never_drawn_and_one_must_be_above_it() -> None:
@@ -182,8 +182,9 @@ def test_a_rule_leaves_its_logits_as_they_are() -> None:
 
 
 def test_top_p_looks_as_far_as_it_must() -> None:
-    V = 9 * HEAD
-    for kept in (1, HEAD - 1, HEAD, HEAD + 1, 8 * HEAD, 8 * HEAD + 1, V - 1):
+    K = TOP_P_CANDIDATES
+    V = 9 * K
+    for kept in (1, K - 1, K, K + 1, 8 * K, 8 * K + 1, V - 1):
         p = next_token_probabilities(np.zeros(V), top_p=(kept - 0.5) / V)  # of equals, the first
         np.testing.assert_array_equal(np.flatnonzero(p), np.arange(kept))
     z = np.random.default_rng(0).permutation(V) / V  # without equals
@@ -191,9 +192,9 @@ def test_top_p_looks_as_far_as_it_must() -> None:
         p = np.sort(np.exp(z) / np.exp(z).sum())[::-1]
         kept = int(np.count_nonzero(p.cumsum() < top_p)) + 1
         assert np.count_nonzero(next_token_probabilities(z, top_p=top_p)) == kept
-        assert (kept < HEAD) == (top_p < 0.2)
+        assert (kept < K) == (top_p < 0.2)
     order = np.argsort(-z)
-    np.testing.assert_array_equal(likeliest(z, 10), order[:10])
+    np.testing.assert_array_equal(top_k_ids(z, 10), order[:10])
     np.testing.assert_array_equal(np.flatnonzero(next_token_probabilities(z, top_k=300)), np.sort(order[:300]))
 
 
@@ -213,8 +214,8 @@ def test_a_draw_is_that_of_choice() -> None:
 
 def test_log_probabilities_of_rows() -> None:
     z = np.log([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]).astype(np.float32) + np.float32(50)
-    np.testing.assert_allclose(np.exp(log_softmax(z)), [[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], rtol=1e-5)
-    assert log_softmax(z).dtype == np.float64
+    np.testing.assert_allclose(np.exp(log_probabilities(z)), [[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]], rtol=1e-5)
+    assert log_probabilities(z).dtype == np.float64
 
 
 # What holds for all
@@ -273,6 +274,6 @@ def test_the_kept_are_the_fewest_that_reach_p(weights: list[int], percent: int) 
 
 @settings(deadline=None)
 @given(LOGITS, st.integers(1, 14))
-def test_the_k_likeliest_are_those_that_a_sort_puts_first(z: np.ndarray, k: int) -> None:
+def test_the_top_k_are_those_that_a_sort_puts_first(z: np.ndarray, k: int) -> None:
     kept = np.flatnonzero(np.isfinite(keep_top_k(z, k)))
     assert kept.tolist() == sorted(np.argsort(-z, kind="stable")[:k].tolist())

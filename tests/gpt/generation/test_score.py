@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gpt.__main__ import main
 from gpt.config import ModelConfig, TrainConfig
 from gpt.generation import score
-from gpt.generation.sampling import log_softmax
+from gpt.generation.sampling import log_probabilities
 from gpt.generation.score import Score, token_log_probabilities
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Position, save_checkpoint
@@ -33,7 +33,7 @@ def gpt(vocab_size: int = V, **kind: Any) -> GPT:
 
 def alone(model: GPT, context: list[int], token: int) -> float:
     """Return ln p of a token after its context."""
-    return float(log_softmax(model(np.array([context])).data[0, -1])[token])
+    return float(log_probabilities(model(np.array([context])).data[0, -1])[token])
 
 
 def test_what_a_score_comes_to() -> None:
@@ -42,7 +42,7 @@ def test_what_a_score_comes_to() -> None:
     assert s.loss == pytest.approx(2 * math.log(2))
     assert s.perplexity == pytest.approx(4)
     assert s.bits_per_byte == pytest.approx(8 / 6)
-    assert str(s) == "loss 1.3863  perplexity 4.00  bits a byte 1.333"
+    assert str(s) == "loss 1.3863  perplexity 4.00  bits per byte 1.333"
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_windows_side_by_side_are_those_of_eval() -> None:
 def test_batches_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = gpt(), np.random.default_rng(0).integers(0, V, 50)
     expected = token_log_probabilities(model, ids, stride=2)
-    monkeypatch.setattr(score, "TOKENS", 3 * T)
-    monkeypatch.setattr(score, "LOGITS", 4 * V)
+    monkeypatch.setattr(score, "BATCH_TOKENS", 3 * T)
+    monkeypatch.setattr(score, "MAX_LOGITS", 4 * V)
     np.testing.assert_allclose(token_log_probabilities(model, ids, stride=2), expected, rtol=1e-12)
 
 
@@ -136,7 +136,7 @@ def test_a_table_of_the_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str
         "  -1.386   25.000%  'é'\n"
         "  -1.386   25.000%  '\\n'\n"
         "3 tokens, 4 bytes: ln p -4.159\n"
-        "loss 1.3863  perplexity 4.00  bits a byte 1.500\n"
+        "loss 1.3863  perplexity 4.00  bits per byte 1.500\n"
     )
 
 
@@ -161,7 +161,7 @@ def test_a_file_and_half_a_character(tmp_path: Path, capsys: pytest.CaptureFixtu
     for words in ([], ["--stride", "1"]):
         assert main(["score", checkpoint, "--file", str(tmp_path / "text.txt"), *words]) == 0
         assert capsys.readouterr().out == (
-            "40 tokens, 40 bytes: ln p -221.963\nloss 5.5491  perplexity 257.00  bits a byte 8.006\n"
+            "40 tokens, 40 bytes: ln p -221.963\nloss 5.5491  perplexity 257.00  bits per byte 8.006\n"
         )
     assert main(["score", checkpoint, "é"]) == 0
     assert capsys.readouterr().out.splitlines()[1:3] == [r"  -5.549    0.389%  '\\xc3'", r"  -5.549    0.389%  '\\xa9'"]

@@ -92,7 +92,8 @@ def test_logits_text_and_export_agree(transformers: Any, tmp_path: Path, kind: s
     assert expected.std() > 0.3
 
     greedy = theirs.generate(torch.from_numpy(ids[:1, :9]), max_new_tokens=64, do_sample=False, pad_token_id=0)[0, 9:]
-    assert list(generate(ours, ids[0, :9], SampleConfig(max_new_tokens=64, temperature=0))) == greedy.tolist()
+    sampled = generate(ours, ids[0, :9], SampleConfig(max_new_tokens=64, temperature=0))
+    assert [token for (token,) in sampled] == greedy.tolist()
 
     export(tmp_path / "b", ours.config, ours.state_dict(), None)
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "b").eval()
@@ -141,4 +142,5 @@ def test_the_124m_shape(transformers: Any, tmp_path: Path) -> None:
     assert expected.std() > 0.3
     np.testing.assert_allclose(ours(ids).data, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
     greedy = theirs.generate(torch.from_numpy(ids[:, :8]), max_new_tokens=64, do_sample=False, pad_token_id=0)[0, 8:]
-    assert list(generate(ours, ids[0, :8], SampleConfig(max_new_tokens=64, temperature=0))) == greedy.tolist()
+    sampled = generate(ours, ids[0, :8], SampleConfig(max_new_tokens=64, temperature=0))
+    assert [token for (token,) in sampled] == greedy.tolist()

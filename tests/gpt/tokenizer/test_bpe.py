@@ -123,26 +123,6 @@ def test_bytes_that_are_no_text_worked_by_hand() -> None:
     assert tokenizer.encode_bytes("中ab".encode()) == tokenizer.encode("中ab")
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    parts=st.lists(
-        st.text() | st.binary(max_size=4) | st.sampled_from([EOT, "😀", "é", b"\xf0\x9f", b"\xe4"]), max_size=8
-    )
-)
-def test_a_stream_is_decoded_as_the_whole(tokenizer: BPETokenizer, parts: list[str | bytes]) -> None:
-    ids = [id for part in parts for id in tokenizer.encode_bytes(part.encode() if isinstance(part, str) else part)]
-    pieces = list(tokenizer.decode_stream(iter(ids)))
-    assert "".join(pieces) == tokenizer.decode(ids)
-    assert all(pieces)
-
-
-def test_a_stream_never_gives_half_a_character() -> None:
-    tokenizer = BPETokenizer(BYTES, [])
-    assert list(tokenizer.decode_stream("aé😀".encode())) == ["a", "é", "😀"]
-    assert list(tokenizer.decode_stream("😀".encode()[:3])) == ["\ufffd"]
-    assert list(tokenizer.decode_stream(b"\xf0a")) == ["\ufffda"]  # what was begun is given up when "a" comes
-
-
 def test_merges_are_explained_in_order() -> None:
     # ranks: o w 0, l ow 1, " " low 2; lower and lowest by hand as in test_ids_worked_by_hand
     tokenizer = BPETokenizer.train("low low low lower lowest", 260)
