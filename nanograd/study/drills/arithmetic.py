@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 
 from nanograd.check.cases.case import case, exactly, normal, on_pairs, on_shapes, positive
-from nanograd.ops._unbroadcast import unbroadcast
-from nanograd.ops.arithmetic import add_forward, sub_forward
-from nanograd.ops.power import exp_backward, exp_forward, log_forward
+from nanograd.ops.arithmetic import add_forward, div_backward, sub_backward, sub_forward
+from nanograd.ops.power import exp_backward, exp_forward, log_backward, log_forward
 from nanograd.study.drills.drill import Drill, Mutant
 
 UNBROADCAST = "from nanograd.ops._unbroadcast import unbroadcast  # sums a gradient back to a shape"
@@ -91,12 +90,6 @@ ADD = Drill(
 )  # fmt: skip
 
 
-def sub_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Pass dy on to a, and -dy to b."""
-    a_shape, b_shape = saved
-    return unbroadcast(dy, a_shape), -unbroadcast(dy, b_shape)
-
-
 SUB = Drill(
     sub_forward, sub_backward,
     question="y = a - b: raising b lowers y. What are da and db if either operand was broadcast?",
@@ -112,13 +105,12 @@ SUB = Drill(
         Mutant("sign forgotten", "raising b lowers y: db needs a minus sign",
                "-unbroadcast(dy, b_shape)", "unbroadcast(dy, b_shape)"),
         Mutant("signs swapped", "the minus sign belongs to b, not to a",
-               "unbroadcast(dy, a_shape), -", "-unbroadcast(dy, a_shape), "),
+               "return da, db", "return -da, -db"),
         Mutant("b not summed", "b was broadcast: the -dy of all its copies must be summed",
                "-unbroadcast(dy, b_shape)", "-dy"),
-        Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(dy, a_shape),", "dy,"),
+        Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(dy, a_shape)", "dy"),
         Mutant("negated in place", "`np.negative(dy, out=dy)` changes the caller's dy",
-               "return unbroadcast(dy, a_shape), -unbroadcast(dy, b_shape)",
-               "da = unbroadcast(dy, a_shape) + 0\n    return da, unbroadcast(np.negative(dy, out=dy), b_shape)"),
+               "-unbroadcast(dy, b_shape)", "unbroadcast(np.negative(dy, out=dy), b_shape)"),
     ],
 )  # fmt: skip
 
@@ -127,13 +119,6 @@ def div_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     """Divide with NumPy's broadcasting: y = a / b."""
     y = a / b
     return y, (b, y, a.shape)
-
-
-def div_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray]:
-    """dy/da = 1/b and dy/db = -a/b² = -y/b."""
-    b, y, a_shape = saved
-    da = dy / b
-    return unbroadcast(da, a_shape), unbroadcast(-da * y, b.shape)
 
 
 DIV = Drill(
@@ -152,13 +137,13 @@ DIV = Drill(
         case("tiny", exactly([1e-170]), exactly([1e-170])),
     ],
     mutants=[
-        Mutant("sign forgotten", "raising b lowers the quotient: db needs a minus sign", "-da * y", "da * y"),
-        Mutant("product rule", "dy/da is 1/b, not b", "da = dy / b", "da = dy * b"),
-        Mutant("1/b missing", "dy/db is -y/b; this is -y", "-da * y", "-dy * y"),
+        Mutant("sign forgotten", "raising b lowers the quotient: db needs a minus sign", "-unbroadcast(t", "unbroadcast(t"),
+        Mutant("product rule", "dy/da is 1/b, not b", "t = dy / b", "t = dy * b"),
+        Mutant("1/b missing", "dy/db is -y/b; this is -y", "t * y", "dy * y"),
         Mutant("b not summed", "b was broadcast: the gradients of all its copies must be summed",
-               "unbroadcast(-da * y, b.shape)", "-da * y"),
-        Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(da, a_shape)", "da"),
-        Mutant("b squared", "b² underflows to 0 for a b that is not 0", "-da * y", "-dy * (y * b) / (b * b)"),
+               "unbroadcast(t * y, b.shape)", "t * y"),
+        Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(t, a_shape)", "t"),
+        Mutant("b squared", "b² underflows to 0 for a b that is not 0", "t * y", "dy * (y * b) / (b * b)"),
     ],
 )  # fmt: skip
 
@@ -186,12 +171,6 @@ EXP = Drill(
 )  # fmt: skip
 
 
-def log_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """The derivative of ln x is 1/x."""
-    x = saved
-    return (dy / x,)
-
-
 LOG = Drill(
     log_forward, log_backward,
     question="y = ln x, so x = exp(y). Differentiate x by y, and take the reciprocal.",
@@ -210,6 +189,6 @@ LOG = Drill(
         Mutant("an eps", "1/(x + eps) is wrong for small x", "dy / x", "dy / (x + 1e-10)"),
         Mutant("a minus", "ln x rises, so its derivative is positive; -1/x² is the derivative of 1/x",
                "dy / x", "-dy / (x * x)"),
-        Mutant("written into dy", "`dy /= x` changes the caller's dy", "return (dy / x,)", "dy /= x\n    return (dy,)"),
+        Mutant("written into dy", "`dy /= x` changes the caller's dy", "return (dy / x,)", "dy /= x\n        return (dy,)"),
     ],
 )  # fmt: skip

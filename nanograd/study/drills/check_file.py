@@ -29,23 +29,23 @@ from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.grade import Verdict, error_message, grade
 
 LIMIT = 20.0  # seconds for the learner's code
-START = 30.0  # and for Python to start, before the process is ended from outside
+START = 30.0  # seconds to start Python; after both the process is killed
 MEMORY = 2 << 30  # bytes of address space
 OLD_MODULES = {"nanograd.drills.attend": attention}  # that files started by an earlier version import
-YOUR_FILE = "your file"  # the stage before all others: the file can be read, and defines the function
+YOUR_FILE = "your file"  # the stage before the others: the file can be executed and defines the function
 
 
 def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
-    """Grade the file at `path`, whatever it does.
+    """Grade the file at `path` in a process of its own.
 
-    Raises OSError where there is no such file.
+    Raises OSError if the file cannot be read.
     """
     path.read_bytes()
     root = str(Path(__file__).parents[3])
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "OPENBLAS_NUM_THREADS": "1",  # each thread of it wants memory, and drills are small
+        "OPENBLAS_NUM_THREADS": "1",  # threads need memory, and drills are small
     }
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -59,7 +59,7 @@ def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
             str(limit),
         ]
         try:
-            ended = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, *command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -68,29 +68,29 @@ def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
                 timeout=limit + START,
             )
         except subprocess.TimeoutExpired:
-            return Verdict(failed=YOUR_FILE, message=f"it was not done after {limit:g} seconds")
+            return Verdict(failed=YOUR_FILE, message=f"it did not finish within {limit:g} seconds")
         if report.exists():
             return Verdict(**json.loads(report.read_text(encoding="utf-8")))
         trace = Path(f"{report}.trace")
-        traced = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
-    return Verdict(failed=YOUR_FILE, message=_lost(drill, traced, ended, limit))
+        trace_text = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
+    return Verdict(failed=YOUR_FILE, message=_describe_exit(drill, trace_text, process, limit))
 
 
-def _lost(drill: Drill, traced: str, ended: "subprocess.CompletedProcess[bytes]", limit: float) -> str:
-    """Say in one sentence what became of a process that left no report."""
-    line = re.search(rf'File "{drill.name}\.py", line (\d+)', traced)
-    at = f"line {line[1]}: " if line else ""
-    if traced.startswith("Timeout"):
-        return f"{at}it was not done after {limit:g} seconds: is there a loop that never ends?"
-    if ended.returncode < 0 or traced:
-        cause = "too much memory, or recursion too deep?"
-        return f"{at}the process was ended by the system (code {ended.returncode}): {cause}"
-    last = ended.stderr.decode("utf-8", errors="replace").strip().splitlines()[-1:]
-    return ": ".join([f"the process ended by itself (code {ended.returncode}) before the check was done", *last])
+def _describe_exit(drill: Drill, trace: str, process: "subprocess.CompletedProcess[bytes]", limit: float) -> str:
+    """Describe in one sentence why a process ended without a report."""
+    line = re.search(rf'File "{drill.name}\.py", line (\d+)', trace)
+    prefix = f"line {line[1]}: " if line else ""
+    if trace.startswith("Timeout"):
+        return f"{prefix}it did not finish within {limit:g} seconds: is there an endless loop?"
+    if process.returncode < 0 or trace:
+        cause = "too much memory, or too deep a recursion?"
+        return f"{prefix}the system ended the process (code {process.returncode}): {cause}"
+    last = process.stderr.decode("utf-8", errors="replace").strip().splitlines()[-1:]
+    return ": ".join([f"the process exited (code {process.returncode}) before the check was complete", *last])
 
 
-class Printed(io.TextIOBase):
-    """Take what a learner's code prints; keep the first line, and where it was printed."""
+class Output(io.TextIOBase):
+    """Collect the output of a learner's code: the first line, and the line of code that printed it."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -107,18 +107,18 @@ class Printed(io.TextIOBase):
 
 
 def grade_file(drill: Drill, source: bytes) -> Verdict:
-    """Run a learner's file, and grade the backward that it defines."""
-    printed = Printed(f"{drill.name}.py")
-    with contextlib.redirect_stdout(printed):
+    """Execute a learner's file, and grade the backward that it defines."""
+    output = Output(f"{drill.name}.py")
+    with contextlib.redirect_stdout(output):
         backward = _load(drill, source)
         verdict = Verdict(failed=YOUR_FILE, message=backward) if isinstance(backward, str) else grade(drill, backward)
-    if printed.line:
-        verdict.notes.append(f"line {printed.line} prints {printed.first!r}: printing is free, and is not shown here")
+    if output.line:
+        verdict.notes.append(f"line {output.line} prints {output.first!r}; output is not shown")
     return verdict
 
 
 def _load(drill: Drill, source: bytes) -> Callable[..., Any] | str:
-    """Return the backward that a file defines, or what is wrong."""
+    """Return the backward that a file defines, or a message that says why there is none."""
     name = drill.backward.__name__
     sys.modules.update(OLD_MODULES)
     scope: dict[str, Any] = {"__name__": f"drill_{drill.name}"}
@@ -130,17 +130,16 @@ def _load(drill: Drill, source: bytes) -> Callable[..., Any] | str:
         return error_message(drill, error)
     backward = scope.get(name)
     if not callable(backward):
-        return f"it defines no function {name}; that is the one to write"
+        return f"it defines no function {name}"
     try:
         inspect.signature(backward).bind(None, None)
     except TypeError:
-        given = inspect.signature(backward)
-        return f"{name} must be callable as {name}(dy, saved), but is {name}{given}"
+        return f"{name} must be callable as {name}(dy, saved), but is {name}{inspect.signature(backward)}"
     return backward
 
 
 def limit_memory() -> None:
-    """Let a larger demand raise MemoryError here, rather than take the whole machine down; where the system can."""
+    """Limit the address space, where the system allows it: a larger request then raises MemoryError."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # POSIX only
 
@@ -157,7 +156,7 @@ def main(arguments: list[str]) -> None:
         verdict = grade_file(DRILLS[name], Path(file).read_bytes())
         faulthandler.cancel_dump_traceback_later()
         Path(report).write_text(json.dumps(dataclasses.asdict(verdict)), encoding="utf-8")
-    os._exit(0)  # now: a thread that the learner's code left behind would be waited for
+    os._exit(0)  # a normal exit would wait for threads of the learner's code
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m nanograd drill: the drills from the command line."""
+"""python -m nanograd drill: list, start and check drills; the progress is a JSON file in their folder."""
 
 import argparse
 import contextlib
@@ -17,22 +17,22 @@ from nanograd.study.drills.check_file import LIMIT, check
 from nanograd.study.drills.drill import Drill, learner_file, solution
 from nanograd.study.drills.grade import Verdict
 
-DESCRIPTION = """Write a backward yourself, and be told what is wrong with it.
+DESCRIPTION = """Write a backward yourself; the grader says what is wrong with it.
 
-  list           the drills, and what you have solved
-  start NAME     make drills/NAME.py: the forward, a question, and an empty backward
-  check NAME     grade it; the first thing that is wrong is named
-  watch NAME     check it again whenever it is saved; Ctrl-C ends
+  list           the drills, and which of them you have solved
+  start NAME     create drills/NAME.py: a question, the forward, and an empty backward
+  check NAME     grade it, up to the first mistake
+  watch NAME     check it whenever it is saved, until Ctrl-C
   hint NAME      one of three hints
-  show NAME      the derivation and the reference
+  show NAME      the derivation and the reference solution
 """
-FILE = "progress.json"  # in the folder of the drills
-POLL = 0.5  # seconds between two looks at a file
+PROGRESS_FILE = "progress.json"  # in the folder of the drills
+POLL = 0.5  # seconds between two checks of the file
 
 
 @dataclass
 class Record:
-    """One drill: checks made, hints taken, and whether it was once right."""
+    """The progress in one drill: checks made, hints shown, and whether it has ever been right."""
 
     checks: int = 0
     hints: int = 0
@@ -40,14 +40,14 @@ class Record:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raise what is wrong with the command line, for the caller to print as one line."""
+    """Raise ValueError for a wrong command line; the caller prints it as one line."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ValueError(message)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; return 1 where a drill is not solved yet."""
+    """Run one command; return 1 if the drill is not solved yet."""
     parser = Parser(
         prog="python -m nanograd drill",
         description=DESCRIPTION,
@@ -56,39 +56,41 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("command", choices=["list", *COMMANDS], nargs="?", default="list")
     parser.add_argument("name", nargs="?", help="a drill, such as softmax")
-    parser.add_argument("--folder", type=Path, default=Path("drills"), help="where your files are (default: drills)")
+    parser.add_argument("--folder", type=Path, default=Path("drills"), help="folder of your files (default: drills)")
     parser.add_argument("--seconds", type=float, default=LIMIT, help=f"time limit of a check (default: {LIMIT:g})")
-    parser.add_argument("--yes", action="store_true", help="show a reference before the drill is solved")
+    parser.add_argument("--yes", action="store_true", help="show the reference even if the drill is not solved")
     try:
-        given = parser.parse_args(list(arguments))
+        args = parser.parse_args(list(arguments))
     except SystemExit:  # --help was printed
         return 0
-    if given.command == "list":
-        return list_drills(given.folder)
-    if given.name is None:
-        raise ValueError(f"which drill? {given.command} NAME, with a name from: {', '.join(DRILLS)}")
-    if given.name not in DRILLS:
-        near = difflib.get_close_matches(given.name, DRILLS, 1)
-        raise ValueError(f"there is no drill {given.name}; {f'did you mean {near[0]}?' if near else 'see drill list'}")
-    if not given.seconds > 0:
-        raise ValueError(f"--seconds must be above 0, got {given.seconds:g}")
+    if args.command == "list":
+        return list_drills(args.folder)
+    if args.name is None:
+        raise ValueError(f"drill {args.command} needs a NAME, one of: {', '.join(DRILLS)}")
+    if args.name not in DRILLS:
+        matches = difflib.get_close_matches(args.name, DRILLS, 1)
+        raise ValueError(
+            f"there is no drill {args.name}; {f'did you mean {matches[0]}?' if matches else 'see drill list'}"
+        )
+    if not args.seconds > 0:
+        raise ValueError(f"--seconds must be above 0, got {args.seconds:g}")
     try:
-        return COMMANDS[given.command](DRILLS[given.name], given)
+        return COMMANDS[args.command](DRILLS[args.name], args)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
 
 
 def list_drills(folder: Path) -> int:
-    """Print the rungs, and what was done on each."""
-    records = read(folder)
+    """Print the topics with their drills and the progress in them."""
+    records = read_progress(folder)
     solved = sum(record.solved for record in records.values())
     print(f"{solved} of {len(DRILLS)} solved\n")
     for topic, drills in TOPICS.items():
         print(topic)
         for drill in drills:
             record = records.get(drill.name, Record())
-            mark = "✓ solved" if record.solved else "· begun" if path_of(drill, folder).exists() else ""
+            mark = "✓ solved" if record.solved else "· started" if path_of(drill, folder).exists() else ""
             hints = f"{record.hints} of 3 hints" if record.hints else ""
             print(f"  {drill.name:<14} {mark:<9} {hints}".rstrip())
     unsolved = [name for name in DRILLS if not records.get(name, Record()).solved]
@@ -97,46 +99,48 @@ def list_drills(folder: Path) -> int:
     return 0
 
 
-def start(drill: Drill, given: argparse.Namespace) -> int:
-    path = path_of(drill, given.folder)
-    given.folder.mkdir(parents=True, exist_ok=True)
+def start(drill: Drill, args: argparse.Namespace) -> int:
+    path = path_of(drill, args.folder)
+    args.folder.mkdir(parents=True, exist_ok=True)
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
             file.write(learner_file(drill))
     except FileExistsError:
-        raise ValueError(f"{path} is there already, and is left as it is; to begin anew, move it away first") from None
-    print(f"{path} is made. Write {drill.backward.__name__} in it; then: python -m nanograd drill check {drill.name}")
+        raise ValueError(f"{path} exists already and is not changed; to start again, move it away first") from None
+    print(
+        f"{path} is created. Write {drill.backward.__name__} in it, then: python -m nanograd drill check {drill.name}"
+    )
     return 0
 
 
-def check_once(drill: Drill, given: argparse.Namespace) -> int:
-    verdict = check(drill, found(drill, given.folder), given.seconds)
-    records = read(given.folder)
+def check_once(drill: Drill, args: argparse.Namespace) -> int:
+    verdict = check(drill, existing_file(drill, args.folder), args.seconds)
+    records = read_progress(args.folder)
     record = records.setdefault(drill.name, Record())
     record.checks += 1
     record.solved |= verdict.ok
-    write(given.folder, records)
+    write_progress(args.folder, records)
     print(report(drill, verdict))
     if verdict.ok:
         unsolved = [name for name in DRILLS if not records.get(name, Record()).solved]
-        more = f"next: python -m nanograd drill start {unsolved[0]}" if unsolved else "that was the last."
+        more = f"next: python -m nanograd drill start {unsolved[0]}" if unsolved else "all drills are solved."
         print(f"  {len(DRILLS) - len(unsolved)} of {len(DRILLS)} solved; {more}")
     return 0 if verdict.ok else 1
 
 
-def watch(drill: Drill, given: argparse.Namespace, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Check whenever the file was saved, until Ctrl-C."""
-    path = found(drill, given.folder)
-    print(f"Watching {path}; Ctrl-C ends.")
-    seen = None
+def watch(drill: Drill, args: argparse.Namespace, sleep: Callable[[float], None] = time.sleep) -> int:
+    """Check the file whenever it is saved, until Ctrl-C."""
+    path = existing_file(drill, args.folder)
+    print(f"Watching {path}; press Ctrl-C to stop.")
+    last_saved = None
     try:
         while True:
             now = saved_at(path)
-            if now is not None and now != seen:
-                seen = now
+            if now is not None and now != last_saved:
+                last_saved = now
                 print(f"\n{time.strftime('%H:%M:%S')}")
-                with contextlib.suppress(FileNotFoundError):  # it went away after we had looked
-                    check_once(drill, given)
+                with contextlib.suppress(FileNotFoundError):  # the file was removed in between
+                    check_once(drill, args)
             sleep(POLL)
     except KeyboardInterrupt:
         print()
@@ -144,7 +148,7 @@ def watch(drill: Drill, given: argparse.Namespace, sleep: Callable[[float], None
 
 
 def saved_at(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is saved, or None while it is away, as it is in the middle of some editors' saves."""
+    """Return the time and size of a file, or None if there is none: some editors remove a file while they save it."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -152,24 +156,24 @@ def saved_at(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def hint(drill: Drill, given: argparse.Namespace) -> int:
-    records = read(given.folder)
+def hint(drill: Drill, args: argparse.Namespace) -> int:
+    records = read_progress(args.folder)
     record = records.setdefault(drill.name, Record())
     shown = range(3) if record.hints == 3 else [record.hints]
     for i in shown:
         print(textwrap.fill(f"Hint {i + 1} of 3: {drill.hints[i]}", 100, break_long_words=False))
     if record.hints == 3:
-        print(f"There are no more; the reference: python -m nanograd drill show {drill.name} --yes")
+        print(f"There are no more hints. To see the reference: python -m nanograd drill show {drill.name} --yes")
     else:
         record.hints += 1
-        given.folder.mkdir(parents=True, exist_ok=True)
-        write(given.folder, records)
+        args.folder.mkdir(parents=True, exist_ok=True)
+        write_progress(args.folder, records)
     return 0
 
 
-def show(drill: Drill, given: argparse.Namespace) -> int:
-    if not given.yes and not read(given.folder).get(drill.name, Record()).solved:
-        print(f"{drill.name} is not solved yet; to see its reference all the same, add --yes")
+def show(drill: Drill, args: argparse.Namespace) -> int:
+    if not args.yes and not read_progress(args.folder).get(drill.name, Record()).solved:
+        print(f"{drill.name} is not solved yet; to see the reference anyway, add --yes")
         return 1
     print(solution(drill), end="")
     return 0
@@ -179,16 +183,16 @@ def path_of(drill: Drill, folder: Path) -> Path:
     return folder / f"{drill.name}.py"
 
 
-def found(drill: Drill, folder: Path) -> Path:
-    """Return the learner's file; raise where there is none."""
+def existing_file(drill: Drill, folder: Path) -> Path:
+    """Return the path of the learner's file; raise FileNotFoundError if there is none."""
     path = path_of(drill, folder)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}; make it with: python -m nanograd drill start {drill.name}")
+        raise FileNotFoundError(f"there is no {path}; create it with: python -m nanograd drill start {drill.name}")
     return path
 
 
 def report(drill: Drill, verdict: Verdict) -> str:
-    """Say what a check found."""
+    """Return the lines that describe the result of a check."""
     lines = [f"  ✓ {stage}" for stage in verdict.passed]
     if verdict.ok:
         lines = [f"{drill.name}: right.", *lines]
@@ -200,27 +204,27 @@ def report(drill: Drill, verdict: Verdict) -> str:
     return "\n".join([*lines, *(f"  {note}" for note in verdict.notes)])
 
 
-def read(folder: Path) -> dict[str, Record]:
-    """Return the records by drill; none where nothing was kept.
+def read_progress(folder: Path) -> dict[str, Record]:
+    """Return the records by drill; none if nothing was stored.
 
-    Raises ValueError where the file is damaged.
+    Raises ValueError if the file is damaged.
     """
-    path = folder / FILE
+    path = folder / PROGRESS_FILE
     if not path.exists():
         return {}
     try:
-        records = {name: Record(**each) for name, each in json.loads(path.read_text(encoding="utf-8")).items()}
+        records = {name: Record(**record) for name, record in json.loads(path.read_text(encoding="utf-8")).items()}
         if all(r.hints in range(4) and r.solved in (False, True) and r.checks >= 0 for r in records.values()):
             return records
-    except (ValueError, TypeError, AttributeError):  # no JSON, or JSON of something else
+    except (ValueError, TypeError, AttributeError):  # no JSON, or JSON with other contents
         pass
-    raise ValueError(f"{path} is damaged; delete it to begin anew: your solutions stay")
+    raise ValueError(f"{path} is damaged; delete it to start again (this does not delete your solutions)")
 
 
-def write(folder: Path, records: dict[str, Record]) -> None:
-    """Keep the records: the file is replaced at once, or stays as it was."""
+def write_progress(folder: Path, records: dict[str, Record]) -> None:
+    """Store the records; the file is replaced atomically."""
     text = json.dumps({name: asdict(record) for name, record in records.items()}, indent=1)
-    write_text(folder / FILE, text + "\n")
+    write_text(folder / PROGRESS_FILE, text + "\n")
 
 
 COMMANDS = {"start": start, "check": check_once, "watch": watch, "hint": hint, "show": show}

@@ -24,10 +24,10 @@ class Mutant(NamedTuple):
 
 @dataclass(frozen=True)
 class Drill:
-    """One exercise. The forward and the reference are those of the op in nanograd/ops where these are as short."""
+    """One exercise. Forward and reference are those in nanograd/ops if these save the same arrays."""
 
     forward: Forward  # the learner sees it: its docstring states the equation and the shapes
-    backward: Backward  # the reference; the learner sees its signature and the line that unpacks `saved`
+    backward: Backward  # the reference; the learner sees its name and the line that unpacks `saved`
     question: str
     hints: tuple[str, str, str]
     cases: Sequence[Case]  # the first inputs that are tried
@@ -75,9 +75,8 @@ def plant(drill: Drill, mutant: Mutant) -> Callable[..., Any]:
 
 def learner_file(drill: Drill) -> str:
     """Return the file that a learner starts from: the question, the forward, and an empty backward."""
-    name, lines = drill.backward.__name__, code_of(drill.backward).splitlines()
-    signature = lines[: next(i for i, line in enumerate(lines) if line.endswith(":")) + 1]
-    unpacking = [line for line in lines if line.endswith("= saved")]
+    name = drill.backward.__name__
+    unpacking = [line for line in code_of(drill.backward).splitlines() if line.endswith("= saved")]
     gradients = [
         f"d{array}" if i in differentiable(drill.cases[0].arrays()) else "None" for i, array in enumerate(drill.arrays)
     ]
@@ -87,7 +86,7 @@ def learner_file(drill: Drill) -> str:
         f"\n{drill.imports}\n" * bool(drill.imports)
     )
     empty = [
-        *signature,
+        f"def {name}(dy: np.ndarray, saved: Any) -> tuple[np.ndarray | None, ...]:",
         f'    """Return ({returned}), the gradient of the loss with respect to every array of the forward.',
         "",
         "    dy is the gradient with respect to y; saved is what the forward returned as its second value.",

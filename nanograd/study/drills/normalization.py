@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 
 from nanograd.check.cases.case import case, exactly, normal
+from nanograd.ops.layernorm import layernorm_backward
+from nanograd.ops.rmsnorm import rmsnorm_backward
 from nanograd.study.drills.drill import Drill, Mutant
 
 
@@ -17,15 +19,6 @@ def layernorm_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tu
     r = 1 / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
     n = centred * r
     return n * weight + bias, (n, r, weight)
-
-
-def layernorm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩), with dn = dy weight."""
-    n, r, weight = saved
-    tokens = tuple(range(dy.ndim - 1))
-    dn = dy * weight
-    dx = r * (dn - dn.mean(axis=-1, keepdims=True) - n * (dn * n).mean(axis=-1, keepdims=True))
-    return dx, (dy * n).sum(axis=tokens), dy.sum(axis=tokens)
 
 
 LAYERNORM = Drill(
@@ -49,14 +42,14 @@ LAYERNORM = Drill(
         Mutant("mean's term missing", "the mean that is subtracted depends on x too: - ⟨dn⟩",
                " - dn.mean(axis=-1, keepdims=True)", ""),
         Mutant("scale's term missing", "r depends on x too: - n ⟨dn n⟩",
-               " - n * (dn * n).mean(axis=-1, keepdims=True)", ""),
+               "dx -= n * (dn * n).mean(axis=-1, keepdims=True)", "pass"),
         Mutant("both terms missing", "the mean and r are not constants: both depend on x",
-               "(dn - dn.mean(axis=-1, keepdims=True) - n * (dn * n).mean(axis=-1, keepdims=True))", "dn"),
-        Mutant("weight forgotten", "dn = dy weight", "dn = dy * weight", "dn = dy"),
-        Mutant("r forgotten", "all of dx has the factor r", "dx = r * ", "dx = "),
+               "dx *= r", "dx = r * dn"),
+        Mutant("weight forgotten", "dn = dy weight", "dy * weight", "dy"),
+        Mutant("r forgotten", "all of dx has the factor r", "dx *= r", "pass"),
         Mutant("n not in dweight", "weight multiplies n: its derivative is n",
-               "(dy * n).sum(axis=tokens), dy", "dy.sum(axis=tokens), dy"),
-        Mutant("n of the third term", "⟨dn n⟩ is multiplied by n again", "- n * (dn * n)", "- (dn * n)"),
+               "(dy * n).sum(axis=tokens)", "dy.sum(axis=tokens)"),
+        Mutant("n of the third term", "⟨dn n⟩ is multiplied by n again", "n * (dn * n)", "(dn * n)"),
         Mutant("dweight not summed", "all tokens share one weight: sum over them", "(dy * n).sum(axis=tokens)", "dy * n"),
         Mutant("a mean of dbias", "contributions of tokens add up", "dy.sum(axis=tokens)", "dy.mean(axis=tokens)"),
     ],
@@ -71,14 +64,6 @@ def rmsnorm_forward(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Any]
     r = 1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
     n = x * r
     return n * weight, (n, r, weight)
-
-
-def rmsnorm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray]:
-    """dx = r (dn - n ⟨dn n⟩), with dn = dy weight."""
-    n, r, weight = saved
-    dn = dy * weight
-    dx = r * (dn - n * (dn * n).mean(axis=-1, keepdims=True))
-    return dx, (dy * n).sum(axis=tuple(range(dy.ndim - 1)))
 
 
 RMSNORM = Drill(
@@ -102,11 +87,11 @@ RMSNORM = Drill(
         Mutant("r a constant", "r depends on x too: - n ⟨dn n⟩", " - n * (dn * n).mean(axis=-1, keepdims=True)", ""),
         Mutant("a sum for the mean", "r is made from a mean over C: its derivative has the factor 1/C",
                ".mean(axis=-1", ".sum(axis=-1"),
-        Mutant("weight forgotten", "dn = dy weight", "dn = dy * weight", "dn = dy"),
+        Mutant("weight forgotten", "dn = dy weight", "dy * weight", "dy"),
         Mutant("dy in the mean", "the mean is ⟨dn n⟩ with dn = dy weight, not ⟨dy n⟩", "(dn * n).mean", "(dy * n).mean"),
-        Mutant("r forgotten", "all of dx has the factor r", "dx = r * ", "dx = "),
+        Mutant("r forgotten", "all of dx has the factor r", "dx *= r", "pass"),
         Mutant("layernorm's", "rmsnorm subtracts no mean: - ⟨dn⟩ does not belong here",
-               "r * (dn - n *", "r * (dn - dn.mean(axis=-1, keepdims=True) - n *"),
+               "dx = dn - n *", "dx = dn - dn.mean(axis=-1, keepdims=True) - n *"),
         Mutant("one axis of tokens", "sum over all axes but the last, not only the first",
                "axis=tuple(range(dy.ndim - 1))", "axis=0"),
     ],

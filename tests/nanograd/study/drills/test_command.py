@@ -34,7 +34,7 @@ def solve(name: str, body: str) -> Path:
 
 def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("start tanh") == 0
-    assert "tanh.py is made. Write tanh_backward in it" in capsys.readouterr().out
+    assert "tanh.py is created. Write tanh_backward in it" in capsys.readouterr().out
     assert drill("check tanh") == 1
     assert re.search(
         r"✗ shape and dtype\n    line \d+: the backward is not written yet$", capsys.readouterr().out.strip()
@@ -65,7 +65,7 @@ def test_nothing_is_written_over(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("mine/mul.py")
     path.write_text("precious", encoding="utf-8")
     assert drill("start mul --folder mine") == 2
-    assert f"{path} is there already, and is left as it is" in capsys.readouterr().err
+    assert f"{path} exists already and is not changed" in capsys.readouterr().err
     assert path.read_text(encoding="utf-8") == "precious"
 
 
@@ -78,7 +78,7 @@ def test_hints_come_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("hint softmax") == 0
     output = capsys.readouterr().out
     assert output.count("Hint") == 3
-    assert "There are no more; the reference: python -m nanograd drill show softmax --yes" in output
+    assert "There are no more hints. To see the reference: python -m nanograd drill show softmax --yes" in output
     drill("list")
     assert re.search(r"softmax +3 of 3 hints", capsys.readouterr().out)
     assert os.listdir("drills") == ["progress.json"]  # and no temporary file
@@ -86,17 +86,17 @@ def test_hints_come_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_reference_is_not_shown_by_accident(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("show flash") == 1
-    assert "flash is not solved yet; to see its reference all the same, add --yes" in capsys.readouterr().out
+    assert "flash is not solved yet; to see the reference anyway, add --yes" in capsys.readouterr().out
     assert drill("show flash --yes") == 0
     assert "def flash_backward(" in capsys.readouterr().out
 
 
 WRONG = [
-    ("check", "which drill? check NAME, with a name from: mul, add, "),
+    ("check", "drill check needs a NAME, one of: mul, add, "),
     ("check softmx", "there is no drill softmx; did you mean softmax?"),
     ("check zzz", "there is no drill zzz; see drill list"),
-    ("check mul", "mul.py; make it with: python -m nanograd drill start mul"),
-    ("watch mul", "mul.py; make it with: python -m nanograd drill start mul"),
+    ("check mul", "mul.py; create it with: python -m nanograd drill start mul"),
+    ("watch mul", "mul.py; create it with: python -m nanograd drill start mul"),
     ("frob mul", "invalid choice: 'frob'"),
     ("check mul --seconds 0", "--seconds must be above 0, got 0"),
     ("check mul --seconds x", "invalid float value: 'x'"),
@@ -119,7 +119,10 @@ def test_damaged_progress(text: str, capsys: pytest.CaptureFixture[str]) -> None
     Path("drills").mkdir()
     Path("drills/progress.json").write_text(text, encoding="utf-8")
     assert drill("hint mul") == 2
-    assert "progress.json is damaged; delete it to begin anew: your solutions stay" in capsys.readouterr().err
+    assert (
+        "progress.json is damaged; delete it to start again (this does not delete your solutions)"
+        in capsys.readouterr().err
+    )
     assert Path("drills/progress.json").read_text(encoding="utf-8") == text
 
 
