@@ -196,7 +196,7 @@ class Op:
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Compute the op: on arrays it returns an array, on at least one Tensor a Tensor."""
         if options or len(args) != len(self.arrays):
-            args = self._bind(args, options)
+            args = self.bind(args, options)
         for arg in args:
             if hasattr(arg, "_record"):
                 return arg._record(self, args, options)
@@ -224,7 +224,7 @@ class Op:
             a is not None and a.dtype.kind == "f" and i not in self.nondifferentiable for i, a in enumerate(arrays)
         )
 
-    def _bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    def bind(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         """Move arrays from keywords into args, and check all arguments; what remains in `options` are options.
 
         Raises TypeError for a missing, unknown, repeated or excess argument.

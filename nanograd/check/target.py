@@ -40,7 +40,7 @@ class Target:
         self.pair: Pair | None = None
         if isinstance(function, Op):
             self.op, self.pair = function, pair or function.pair
-            inputs = function._bind(tuple(inputs), self.options)  # raises what a call of the op would
+            inputs = function.bind(tuple(inputs), self.options)  # raises what a call of the op would
         elif isinstance(function, tuple):
             self.op = as_op(*function)
             self.pair = self.op.pair

@@ -7,16 +7,23 @@ import pytest
 
 import nanograd
 
-COUNT = "import time; began = time.perf_counter(); import nanograd; print(time.perf_counter() - began)"
+TIME_IMPORTS = """
+import time
+start = time.perf_counter()
+import numpy
+middle = time.perf_counter()
+import nanograd
+print((time.perf_counter() - middle) / (middle - start))
+"""
 
 
-def test_import_takes_less_than_a_third_of_a_second_numpy_included() -> None:
-    seconds = []
-    for _ in range(5):  # the best of five: the machine may be busy
-        done = subprocess.run([sys.executable, "-c", COUNT], check=True, capture_output=True, text=True)
-        assert done.stderr == ""
-        seconds.append(float(done.stdout))
-    assert min(seconds) < 0.3
+def test_import_takes_at_most_one_and_a_half_times_as_long_as_that_of_numpy() -> None:
+    ratios = []
+    for _ in range(5):  # together they take 0.25 s on an idle machine
+        result = subprocess.run([sys.executable, "-c", TIME_IMPORTS], check=True, capture_output=True, text=True)
+        assert result.stderr == ""
+        ratios.append(float(result.stdout))
+    assert min(ratios) < 1.5
 
 
 def test_checking_and_inspection_are_loaded_at_first_use() -> None:
