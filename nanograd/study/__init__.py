@@ -1,1 +1,7 @@
-"""Study a backward pass by hand: its derivation checked line by line, its numbers, its mistakes, on paper or on a page."""
+"""Study the backward pass of an op: its derivation checked line by line, worked examples, mistakes, on a page or as text.
+
+Read in this order: notation/ (a printed line as a tree, and back as text, MathML and NumPy); derivation (the lines of a
+docstring); draw and reasons/ (why each line holds, and an example); line_code, helpers, evaluator, line_check (each line as
+code, evaluated and compared). Then what a page shows: worked_example, mistakes, study_data, text; provenance,
+step_size_plot, markup, sections, evidence, map, page; and command. drills/ are the exercises.
+"""

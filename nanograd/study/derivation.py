@@ -1,4 +1,4 @@
-"""The derivation of an op, as its docstrings print it: the numbered lines, and the prose around them."""
+"""The derivation of an op, read from its docstrings: the numbered lines, and the prose around them."""
 
 import difflib
 import inspect
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from nanograd.op import OPS
 from nanograd.ops._equations import EQUATION
-from nanograd.study.formula import Formula, parse, to_text
-from nanograd.study.notation.tree import Infix, List, Phrase, Words
+from nanograd.study.notation import Formula, parse, to_text
+from nanograd.study.notation import tree as t
 
 SEPARATOR = "\n\n"  # between the paragraphs of a lead
 
@@ -16,8 +16,8 @@ class Line(NamedTuple):
     """One numbered line; `text` + `tail` is what is printed.
 
     lead is the prose between the previous numbered line and this one, its paragraphs separated by a blank line; the lead
-    of (1) leaves out the first sentence of the forward, which `summary` returns. formula is `text` read into a tree, and
-    tail what follows it in words: ", by (1)". `whole` is the tree of both.
+    of (1) leaves out the first sentence of the forward, which `summary` returns. formula is the tree of `text`, and
+    tail the words after it: ", by (1)". `whole` is the tree of both.
     """
 
     number: int
@@ -29,19 +29,19 @@ class Line(NamedTuple):
 
     @property
     def whole(self) -> Formula:
-        """Return the tree of the whole printed line, its tail too."""
+        """Return the tree of the whole printed line, with its tail."""
         return parse(self.text + self.tail)
 
 
 class Prose(NamedTuple):
-    """What stands after the last numbered line of the forward, and of the backward, without its check."""
+    """The prose after the last numbered line of the forward, and of the backward, without its check."""
 
     forward: str
     backward: str
 
 
 def derivation(name: str) -> tuple[Line, ...]:
-    """Return the numbered lines of an op: the forward's, then the backward's. ValueError where there is no such op."""
+    """Return the numbered lines of an op: the forward's, then the backward's. Raises ValueError for an unknown op."""
     return (*_read(_docstring(name, False), backward=False)[0], *_read(_docstring(name, True), backward=True)[0])
 
 
@@ -51,13 +51,13 @@ def summary(name: str) -> str:
 
 
 def remarks(name: str) -> Prose:
-    """Return the prose after the numbered lines: what masks, kinks and errors do."""
+    """Return the prose after the numbered lines: about masks, kinks and errors."""
     forward, backward = (_read(_docstring(name, side), backward=side)[1] for side in (False, True))
     return Prose(forward, backward.partition("Check: ")[0].strip())
 
 
 def check_sentence(name: str) -> str:
-    """Return the sentence after “Check:” with that word: what a reader can see without a pencil."""
+    """Return the sentence that begins with “Check:”, a property that a reader can verify by eye."""
     _, check, sentence = _docstring(name, True).partition("Check: ")
     return _paragraphs((check + sentence).splitlines())
 
@@ -86,22 +86,22 @@ def _read(docstring: str, backward: bool) -> tuple[list[Line], str]:
 
 
 def _split(whole: Formula) -> tuple[str, str]:
-    """Cut a line before the first of its clauses that begins with a word."""
-    if isinstance(whole, List):
+    """Split a line before its first clause that begins with a word."""
+    if isinstance(whole, t.List):
         for i, item in enumerate(whole.items[1:]):
             if _begins_with_a_word(item):
                 text = to_text(whole)
-                tail = whole.commas[i] + to_text(List(whole.items[i + 1 :], whole.commas[i + 1 :]))
+                tail = whole.commas[i] + to_text(t.List(whole.items[i + 1 :], whole.commas[i + 1 :]))
                 return text.removesuffix(tail), tail
     return to_text(whole), ""
 
 
 def _begins_with_a_word(clause: Formula) -> bool:
-    first = clause.operands[0] if isinstance(clause, Infix) else clause
-    first = first.parts[0] if isinstance(first, Phrase) else first
-    return isinstance(first, Words)
+    first = clause.operands[0] if isinstance(clause, t.Infix) else clause
+    first = first.parts[0] if isinstance(first, t.Phrase) else first
+    return isinstance(first, t.Words)
 
 
 def _paragraphs(lines: list[str]) -> str:
-    """Join lines to paragraphs, at each blank line a new one."""
+    """Join lines to paragraphs; a blank line begins a new one."""
     return SEPARATOR.join(" ".join(part.split()) for part in "\n".join(lines).split(SEPARATOR) if part.strip())

@@ -6,37 +6,34 @@ from nanograd.check.cases.case import Make, case, exactly, none
 from nanograd.check.cost import cost
 from nanograd.check.numeric import finite_differences
 from nanograd.inspect.player.html import clean, heatmap
-from nanograd.study import curve
-from nanograd.study.code import listing
+from nanograd.study import step_size_plot
 from nanograd.study.drills import DRILLS
+from nanograd.study.markup import code, error, index, inline, listing, rows, table
 from nanograd.study.mistakes import RIGHT, Compared, Mistake, blind_spot
-from nanograd.study.prose import code, inline
-from nanograd.study.saving import Saved, saved_by
-from nanograd.study.tables import error, index, rows, table
-from nanograd.study.worked import Worked
+from nanograd.study.worked_example import Saved, WorkedExample, saved_arrays
 
 SIDE = 16  # rows and columns of a Jacobian that are shown
 TOKENS, FEATURES = 2048, 512  # of a training step, for a sense of size
 
 
-def jacobian(worked: Worked) -> str:
-    """Show the whole matrix of slopes beside what backward does without it."""
-    i = worked.wanted[0]
+def jacobian_section(worked: WorkedExample) -> str:
+    """Show the whole Jacobian, and the product with dy that backward computes without it."""
+    i = worked.differentiated[0]
     name, x, right = worked.names[i], worked.arrays[i], worked.gradients[i]
     dense = np.zeros((worked.y.size, x.size))
-    subject = worked.subject()
-    back = subject.run(subject.inputs)[1]
+    target = worked.target()
+    back = target.run(target.inputs)[1]
     for row, basis in zip(dense, np.eye(worked.y.size), strict=True):
         row[...] = np.asarray(back(basis.reshape(worked.y.shape))[i]).reshape(-1)
     product = (worked.dy.reshape(-1) @ dense).reshape(x.shape)
-    said = (
-        f"y has {worked.y.size} numbers and {name} has {x.size}, so their slopes are a matrix of {dense.size}, of which "
-        f"{np.count_nonzero(dense == 0)} are 0. Backward never makes it: it needs only dy times it, {x.size} numbers."
+    text = (
+        f"y has {worked.y.size} numbers and {name} has {x.size}, so the Jacobian has {dense.size} entries, of which "
+        f"{np.count_nonzero(dense == 0)} are 0. Backward never builds it: dy times the Jacobian is only {x.size} numbers."
     )
     if worked.y.size == x.size > 1:
         n = (TOKENS * FEATURES) ** 2
         size = f"{n:.1e} entries, {4 * n / 1e12:.1f} TB in float32"
-        said += f" For {TOKENS} tokens of {FEATURES} features it would have {size}."
+        text += f" For {TOKENS} tokens of {FEATURES} features it would have {size}."
     cut = dense[:SIDE, :SIDE]
     over = f", its first {SIDE} rows and columns" if cut.size < dense.size else ""
     heat = heatmap(
@@ -48,25 +45,25 @@ def jacobian(worked: Worked) -> str:
     off = float(np.abs(product - right).max(initial=0))
     both = table(f"dy · (dy/d{name})", product) + table(f"d{name} by backward", right)
     check = f'<p class="check"><span aria-hidden="true">✓</span> they differ by {error(off)}</p>'
-    return f'<p>{clean(said)}</p><div class="beside">{heat}<div>{both}{check}</div></div>'
+    return f'<p>{clean(text)}</p><div class="beside">{heat}<div>{both}{check}</div></div>'
 
 
-def differences(worked: Worked) -> str:
-    """Show analytic, numeric and error of each gradient, and the error over the step size for the first."""
-    subject = worked.subject()
+def differences_section(worked: WorkedExample) -> str:
+    """Show each gradient by backward and by finite differences, their difference, and the error by step size."""
+    target = worked.target()
     parts = []
-    for i in worked.wanted:
-        x, right, name = subject.inputs[i], worked.gradients[i], worked.names[i]
-        numeric = finite_differences(lambda: np.vdot(worked.dy, subject.value(subject.inputs)), x)
+    for i in worked.differentiated:
+        x, right, name = target.inputs[i], worked.gradients[i], worked.names[i]
+        numeric = finite_differences(lambda: np.vdot(worked.dy, target.value(target.inputs)), x)
         maps = [("analytic", right), ("numeric", numeric), ("error", right - numeric)]
         parts.append(f'<div class="maps">{"".join(_map(f"d{name}, {what}", a) for what, a in maps)}</div>')
-    steps = curve.step_errors(worked, worked.wanted[0])
-    name = clean(worked.names[worked.wanted[0]])
+    steps = step_size_plot.step_errors(worked, worked.differentiated[0])
+    name = clean(worked.names[worked.differentiated[0]])
     return (
-        "<p>Analytic is what backward says; numeric are slopes of ⟨dy, y⟩ by central differences at three steps, "
-        "extrapolated to step 0 (Richardson), which know nothing of the derivation.</p>"
-        f"{''.join(parts)}<h3>The V-curve of d{name}</h3><p>{clean(curve.said(steps))}</p>"
-        f'<div class="beside">{curve.svg(steps)}{curve.table(steps)}</div>'
+        "<p>Analytic is the result of backward; numeric is the gradient of ⟨dy, y⟩ by central differences at three steps, "
+        "extrapolated to step 0 (Richardson), independently of the derivation.</p>"
+        f"{''.join(parts)}<h3>The V-curve of d{name}</h3><p>{clean(step_size_plot.describe(steps))}</p>"
+        f'<div class="beside">{step_size_plot.svg(steps)}{step_size_plot.table(steps)}</div>'
     )
 
 
@@ -76,18 +73,18 @@ def _map(caption: str, a: np.ndarray) -> str:
     return heatmap(caption, flat, names, [str(j) for j in range(flat.shape[1])])
 
 
-def the_mistakes(name: str, found: list[Mistake]) -> str:
+def mistakes_section(name: str, mistakes: list[Mistake]) -> str:
     """List the mistakes of an op with their numbers, and show one that a uniform cotangent does not see."""
     body = [
         [
-            clean(each.name),
-            inline(each.wrong),
-            f'<code class="was">{clean(_flat(each.change[0]))}</code> → {code(_flat(each.change[1]) or "nothing")}',
-            _seen(each.uniform),
-            _seen(each.random),
-            clean(each.caught),
+            clean(mistake.name),
+            inline(mistake.wrong),
+            f'<code class="was">{clean(_flat(mistake.change[0]))}</code> → {code(_flat(mistake.change[1]) or "nothing")}',
+            _seen(mistake.uniform),
+            _seen(mistake.random),
+            clean(mistake.caught),
         ]
-        for each in found
+        for mistake in mistakes
     ]
     head = ["mistake", "what is wrong", "the code, right → wrong", "error, dy = 1", "error, random dy", "caught by"]
     own = ""
@@ -95,9 +92,9 @@ def the_mistakes(name: str, found: list[Mistake]) -> str:
         own = f" They are the drill's; try your own: {code(f'python -m nanograd drill start {name}')}."
     return (
         "<p>Wrong backwards of this op, planted and run when this page was made. An error is the largest difference from "
-        f"finite differences, relative to the largest slope or to 1; up to {RIGHT:g} counts as none.{own}</p>"
+        f"finite differences, relative to the largest derivative or to 1; up to {RIGHT:g} counts as none.{own}</p>"
         f"{rows('Mistakes, and what sees them', head, body, 'mistakes')}"
-        f"<h3>The blind spot: why dy must be random</h3>{_blind(blind_spot(found))}"
+        f"<h3>The blind spot: why dy must be random</h3>{_blind(blind_spot(mistakes))}"
     )
 
 
@@ -155,12 +152,12 @@ def _readable(a: np.ndarray) -> np.ndarray:
     return np.round(np.asarray(a, np.float64), 9)
 
 
-def the_cost(worked: Worked) -> str:
+def cost_section(worked: WorkedExample) -> str:
     """Tell FLOPs and bytes at the example, and what is saved for which statement."""
     makes: list[Make] = [none() if a is None else exactly(a) for a in worked.arrays]
     counted = cost(worked.op, case("the example", *makes, **worked.options))
     arrays, y = 4 * sum(np.size(a) for a in worked.arrays if a is not None), 4 * worked.y.size
-    gradients = 4 * sum(worked.arrays[i].size for i in worked.wanted)
+    gradients = 4 * sum(worked.arrays[i].size for i in worked.differentiated)
     body = [
         [which, str(flops), str(read), str(written), f"{flops / max(1, read + written):.2g}"]
         for which, flops, read, written in (
@@ -168,40 +165,40 @@ def the_cost(worked: Worked) -> str:
             ("backward", counted.backward, y + counted.saved, gradients),
         )
     ]
-    kept = saved_by(worked)
-    lines = [[code(each.name), _what(each), clean(each.source), _used(each)] for each in kept]
+    saved = saved_arrays(worked)
+    lines = [[code(item.name), _what(item), clean(item.source), _used(item)] for item in saved]
     lost = [
         code(name)
         for name, a in zip(worked.names, worked.arrays, strict=True)
-        if a is not None and not any(np.may_share_memory(a, b) for each in kept for b in each.arrays)
+        if a is not None and not any(np.may_share_memory(a, b) for item in saved for b in item.arrays)
     ]
     free = f"<p>Backward needs no {', '.join(lost)}: the op does not keep it alive.</p>" if lost else ""
     head = ["", "FLOPs", "bytes read", "bytes written", "FLOPs a byte"]
     why = ["saved", "what", "whose memory", "because backward computes"]
     price = rows("Cost at the example, in float32", head, body, "cost")
-    saves = rows("What forward saves", why, lines, "saved") if kept else "<p>Forward saves nothing.</p>"
+    saves = rows("What forward saves", why, lines, "saved") if saved else "<p>Forward saves nothing.</p>"
     return f"{price}{saves}{free}"
 
 
-def _what(each: Saved) -> str:
-    if isinstance(each.value, np.ndarray):
-        return f"{code(each.value.shape)}, {each.bytes} bytes"
-    if each.arrays:
-        return f"{len(each.arrays)} arrays, {each.bytes} bytes"
-    text = repr(each.value)
+def _what(saved: Saved) -> str:
+    if isinstance(saved.value, np.ndarray):
+        return f"{code(saved.value.shape)}, {saved.bytes} bytes"
+    if saved.arrays:
+        return f"{len(saved.arrays)} arrays, {saved.bytes} bytes"
+    text = repr(saved.value)
     return code(text if len(text) < 40 else text[:39] + "…")
 
 
-def _used(each: Saved) -> str:
-    return "<br>".join(map(code, each.used)) or "nothing at this example"
+def _used(saved: Saved) -> str:
+    return "<br>".join(map(code, saved.used)) or "nothing at this example"
 
 
-def the_code(worked: Worked) -> str:
+def code_section(worked: WorkedExample) -> str:
     """Return the readable pair, and the fast one beside it."""
     op = worked.op
     readable = "".join(map(listing, op.pair))
     if op.fast is None:
-        return f'<p>There is one pair: nothing faster earned its place.</p><div class="code">{readable}</div>'
+        return f'<p>There is one pair: no faster one is worth its code.</p><div class="code">{readable}</div>'
     fast = "".join(map(listing, op.fast))
     return (
         "<p>The readable pair is the specification; the fast pair gives the same numbers, and tests hold it to that.</p>"

@@ -1,4 +1,4 @@
-"""Named mistakes of an op: by how much each is wrong, whether a uniform cotangent sees it, and which test catches it."""
+"""Named mistakes of an op: the error of each, whether a uniform cotangent shows it, and which test catches it."""
 
 import ast
 import copy
@@ -15,21 +15,21 @@ from nanograd.check.target import Target
 from nanograd.study.drills import DRILLS
 from nanograd.study.drills.drill import Drill, plant
 from nanograd.study.drills.grade import grade
-from nanograd.study.worked import Worked
+from nanograd.study.worked_example import WorkedExample
 
-RIGHT = TOLERANCE[np.dtype(np.float64)]  # an error of at most so much is none
-DULL = ("1 % too much", "a mean for each", "all zeros", "a sign", "a changed number", "dy passed on")  # of any op
+RIGHT = TOLERANCE[np.dtype(np.float64)]  # a smaller error is rounding
+GENERIC = ("1 % too much", "a mean for each", "all zeros", "a sign", "a changed number", "dy passed on")  # of any op
 RETURNED = (
-    (" * 0", "all zeros", "nothing goes back"),
+    (" * 0", "all zeros", "the gradient is zero"),
     ("1.01", "1 % too much", "every entry is 1 % too large"),
     ("np.full_like", "a mean for each", "every entry gets the mean of the right ones"),
     ("-", "a sign", "every entry has the wrong sign"),
 )
-SHOWN = 3  # of either kind, seen and not seen by a uniform cotangent, where nobody has named the mistakes of an op
+SHOWN = 3  # mistakes of either kind, seen and not seen by a uniform cotangent, of an op without a drill
 
 
 class Compared(NamedTuple):
-    """Gradients of a backward beside finite differences, for one cotangent; a wrong shape has an infinite error."""
+    """Gradients of a backward and finite differences, for one cotangent; a wrong shape has an infinite error."""
 
     dy: np.ndarray
     got: tuple[Any, ...]
@@ -39,7 +39,7 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong backward, and what became of it."""
+    """One wrong backward, and which tests see it."""
 
     name: str
     wrong: str
@@ -55,39 +55,40 @@ class Mistake:
         return bool(self.uniform and self.random and self.uniform.error <= RIGHT < self.random.error)
 
 
-def mistakes(worked: Worked) -> list[Mistake]:
-    """List the mistakes of an op that its drill names, or else those that its code allows and that tell most."""
+def mistakes(worked: WorkedExample) -> list[Mistake]:
+    """List the mistakes that the drill of an op names, or else the most instructive mutants of its code."""
     drill = DRILLS.get(worked.op.name)
-    found = _named(drill) if drill else _planted(worked)
-    return found if any(each.hides and each.name not in DULL for each in found) else [*found, _unweighed(worked)]
+    listed = _named(drill) if drill else _planted(worked)
+    hidden = any(mistake.hides and mistake.name not in GENERIC for mistake in listed)
+    return listed if hidden else [*listed, _dy_forgotten(worked)]
 
 
-def blind_spot(found: Sequence[Mistake]) -> Mistake | None:
-    """Return, of an op's mistakes, a wrong backward that a uniform cotangent lets pass.
+def blind_spot(listed: Sequence[Mistake]) -> Mistake | None:
+    """Return a wrong backward that passes a test with a uniform cotangent.
 
-    There is none where every gradient is 0 whatever dy is, as that of the softmax of a single number.
+    There is none where every gradient is 0 for any dy, as for the softmax of a single number.
     """
-    hidden = [each for each in found if each.hides]
-    return next((each for each in hidden if each.name not in DULL), hidden[0] if hidden else None)
+    hidden = [mistake for mistake in listed if mistake.hides]
+    return next((mistake for mistake in hidden if mistake.name not in GENERIC), hidden[0] if hidden else None)
 
 
 def _named(drill: Drill) -> list[Mistake]:
-    """List the mutants of a drill, tried on the drill's first inputs."""
+    """List the mutants of a drill, run on the drill's first inputs."""
     case = drill.cases[0]
     right = _Right((drill.forward, drill.backward), case.arrays(), case.options)
-    found = []
+    listed = []
     for mutant in drill.mutants:
         backward = plant(drill, mutant)
         caught = f"drill, {grade(drill, backward).failed}"
         change = (mutant.old, mutant.new)
-        found.append(Mistake(mutant.name, mutant.wrong, change, drill.arrays, *right.both(backward), caught))
-    return found
+        listed.append(Mistake(mutant.name, mutant.wrong, change, drill.arrays, *right.both(backward), caught))
+    return listed
 
 
-def _planted(worked: Worked) -> list[Mistake]:
-    """List mutants that the code of a backward allows and that give wrong numbers, each outcome once."""
+def _planted(worked: WorkedExample) -> list[Mistake]:
+    """List the mutants of a backward that give wrong numbers; of mutants with the same numbers only the first."""
     right = _Right(worked.op.pair, worked.arrays, worked.options)
-    found: list[tuple[Mistake, Callable[..., Any]]] = []
+    planted_list: list[tuple[Mistake, Callable[..., Any]]] = []
     outcomes = set()
     for text, backward in mutants(worked.op.pair.backward):
         uniform, random = right.both(backward)
@@ -97,49 +98,50 @@ def _planted(worked: Worked) -> list[Mistake]:
         if outcome not in outcomes:
             outcomes.add(outcome)
             name, wrong, change = describe(text)
-            found.append((Mistake(name, wrong, change, worked.names, uniform, random, ""), backward))
-    found.sort(key=lambda each: each[0].name in DULL)
-    hidden = [each for each in found if each[0].hides][:SHOWN]
-    seen = [each for each in found if not each[0].hides][:SHOWN]
-    return [replace(each, caught=_case(worked, backward)) for each, backward in (*hidden, *seen)]
+            planted_list.append((Mistake(name, wrong, change, worked.names, uniform, random, ""), backward))
+    planted_list.sort(key=lambda planted: planted[0].name in GENERIC)
+    hidden = [planted for planted in planted_list if planted[0].hides][:SHOWN]
+    seen = [planted for planted in planted_list if not planted[0].hides][:SHOWN]
+    return [replace(planted, caught=_case(worked, backward)) for planted, backward in (*hidden, *seen)]
 
 
-def _case(worked: Worked, backward: Callable[..., Any]) -> str:
+def _case(worked: WorkedExample, backward: Callable[..., Any]) -> str:
     label = catching_case(worked.op, backward)
     return f"gradcheck, Case “{label}”" if label else "no Case"
 
 
-def _unweighed(worked: Worked) -> Mistake:
-    """Return the mistake that every op allows: to pull back ones, whatever dy is."""
+def _dy_forgotten(worked: WorkedExample) -> Mistake:
+    """Return the mistake that is possible in every op: a backward that ignores dy."""
     op, right = worked.op, _Right(worked.op.pair, worked.arrays, worked.options)
 
-    def alone(dy: np.ndarray, saved: Any) -> Any:
+    def without_needs(dy: np.ndarray, saved: Any) -> Any:
         return op.pair.backward(np.ones_like(dy), saved)
 
-    def told(dy: np.ndarray, saved: Any, needs: Any) -> Any:
+    def with_needs(dy: np.ndarray, saved: Any, needs: Any) -> Any:
         return op.pair.backward(np.ones_like(dy), saved, needs)
 
-    backward = told if op.backward_accepts_needs else alone
-    wrong = "slopes must be weighed by dy, what each y is worth; this adds them up as they are"
+    backward = with_needs if op.backward_accepts_needs else without_needs
+    wrong = "derivatives must be multiplied by dy, the gradient of each y; here they are added as they are"
     change = ("dy", "np.ones_like(dy)")
     return Mistake("dy forgotten", wrong, change, worked.names, *right.both(backward), _case(worked, backward))
 
 
 class _Right:
-    """Finite differences of a forward for two cotangents, to hold backwards against."""
+    """Finite differences of a forward for two cotangents, to compare backwards with."""
 
     def __init__(self, pair: tuple[Any, Any], arrays: Sequence[Any], options: dict[str, Any]) -> None:
         self.forward, self.arrays, self.options = pair[0], arrays, options
-        subject = Target((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
-        self.needs = subject.needs
-        y = subject.value(subject.inputs)
+        target = Target((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
+        self.needs = target.needs
+        y = target.value(target.inputs)
         self.cotangents = [np.ones(y.shape), np.asarray(np.random.default_rng(1).standard_normal(y.shape).round(2))]
-        slopes = [
-            finite_differences(lambda: subject.value(subject.inputs), x) if need else None
-            for x, need in zip(subject.inputs, subject.needs, strict=True)
+        derivatives = [
+            finite_differences(lambda: target.value(target.inputs), x) if need else None
+            for x, need in zip(target.inputs, target.needs, strict=True)
         ]
         self.right = [
-            tuple(None if s is None else np.tensordot(dy, s, axes=dy.ndim) for s in slopes) for dy in self.cotangents
+            tuple(None if s is None else np.tensordot(dy, s, axes=dy.ndim) for s in derivatives)
+            for dy in self.cotangents
         ]
 
     def both(self, backward: Callable[..., Any]) -> tuple[Compared | None, Compared | None]:
@@ -147,11 +149,11 @@ class _Right:
         return self._compare(backward, 0), self._compare(backward, 1)
 
     def _compare(self, backward: Callable[..., Any], which: int) -> Compared | None:
-        subject = Target((self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64))
+        target = Target((self.forward, backward), copy.deepcopy(list(self.arrays)), self.options, np.dtype(np.float64))
         dy, right = self.cotangents[which], self.right[which]
         try:
             with np.errstate(all="ignore"):
-                got = tuple(subject.run(subject.inputs)[1](dy.copy()))
+                got = tuple(target.run(target.inputs)[1](dy.copy()))
                 error = max((_error(a, b) for a, b in zip(got, right, strict=True) if b is not None), default=0.0)
         except Exception:  # whatever a mutant raises
             return None

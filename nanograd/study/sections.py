@@ -1,22 +1,20 @@
-"""The first half of an op's page: what it does, its derivation, and every number of a worked example."""
+"""The first half of an op's page: what it does, its derivation, a worked example, and the worksheet."""
 
 import numpy as np
 
 from nanograd.inspect.player.html import clean
-from nanograd.study.code import highlight
-from nanograd.study.facts import Facts, Step
-from nanograd.study.formula import to_mathml
-from nanograd.study.prose import code, inline, paragraphs
-from nanograd.study.tables import rows, table
-from nanograd.study.uses import Uses, made_of
-from nanograd.study.worked import Worked
+from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
+from nanograd.study.notation import to_mathml
+from nanograd.study.provenance import Cells, provenance_of
+from nanograd.study.study_data import Step, StudyData
+from nanograd.study.worked_example import WorkedExample
 
 LONG = 34  # letters of a formula that does not fit beside its numbers
 
 
-def forward(facts: Facts) -> str:
-    """Say what goes in and comes out, with shapes."""
-    worked = facts.worked
+def forward_section(study: StudyData) -> str:
+    """List the inputs, the result and the gradients, with shapes."""
+    worked = study.worked
     body = [
         [
             code(name),
@@ -27,85 +25,85 @@ def forward(facts: Facts) -> str:
         for i, (name, a) in enumerate(zip(worked.names, worked.arrays, strict=True))
     ]
     body.append([code("y"), code(worked.y.shape), clean(str(worked.y.dtype)), f"{code('dy')} is given"])
-    lines = [step.line for step in facts.steps if not step.line.backward]
+    lines = [step.line for step in study.steps if not step.line.backward]
     equation = f'<div class="math big">{to_mathml(lines[-1].whole)}</div>' if lines else ""
     return (
-        f"<p>{inline(facts.summary)}</p>{equation}"
-        f'<p class="call">{code(facts.call)}</p><p class="call">Here {code(_this_call(worked))}</p>'
+        f"<p>{inline(study.summary)}</p>{equation}"
+        f'<p class="call">{code(study.call)}</p><p class="call">Here {code(_this_call(worked))}</p>'
         f"{rows('Arrays of the example', ['array', 'shape', 'dtype', 'gradient'], body, 'shapes')}"
-        f"{paragraphs(facts.remarks.forward)}"
+        f"{paragraphs(study.remarks.forward)}"
     )
 
 
-def _this_call(worked: Worked) -> str:
+def _this_call(worked: WorkedExample) -> str:
     """Write the call that the example makes."""
     options = "".join(f", {key}={_short(value)}" for key, value in worked.options.items())
     names = [name for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None]
     return f"{worked.op.name}({', '.join(names)}{options}) → {worked.y.shape}"
 
 
-def the_derivation(facts: Facts) -> str:
-    """Return the numbered lines: in signs, in NumPy, why, and how far each is from its neighbour."""
-    parts = []
+def derivation_section(study: StudyData) -> str:
+    """Return the numbered lines: in symbols, in NumPy, the reason, and how each compares with its reference."""
+    html = []
     for backward, title in ((False, "Forward"), (True, "Backward")):
-        lines = [step for step in facts.steps if step.line.backward == backward]
+        lines = [step for step in study.steps if step.line.backward == backward]
         if lines:
-            parts.append(f'<h3>{title}</h3><ol class="lines">{"".join(map(_line, lines))}</ol>')
-    parts.append(paragraphs(facts.remarks.backward))
-    if facts.check:
-        parts.append(f'<p class="mind">{inline(facts.check)}</p>')
-    return "".join(parts)
+            html.append(f'<h3>{title}</h3><ol class="lines">{"".join(map(_line, lines))}</ol>')
+    html.append(paragraphs(study.remarks.backward))
+    if study.check:
+        html.append(f'<p class="mind">{inline(study.check)}</p>')
+    return "".join(html)
 
 
 def _line(step: Step) -> str:
     line = step.line
     lead = f'<div class="lead">{paragraphs(line.lead)}</div>' if line.lead else ""
     sign = "✓" if step.checked and step.right else "✗" if step.checked else "·"
-    lines = [*(f"{name} = {said}" for name, said in step.given.items()), step.twin.shown]
+    lines = [*(f"{name} = {definition}" for name, definition in step.definitions.items()), step.check.shown]
     check = f'<p class="check"><span aria-hidden="true">{sign}</span> {inline(step.verdict)}</p>'
     region = f'tabindex="0" role="region" aria-label="Line {line.number}'
     return (
         f'<li value="{line.number}">{lead}<div class="math wide" {region}">'
         f'<span class="nth">({line.number})</span>{to_mathml(line.whole)}</div>'
-        f'<p class="why">{inline(step.twin.why)}</p>'
+        f'<p class="why">{inline(step.check.why)}</p>'
         f'<pre {region} in NumPy"><code>{highlight(chr(10).join(lines))}</code></pre>'
         f"{check}</li>"
     )
 
 
-def example(facts: Facts, *, printed: bool = False) -> str:
-    """Return every number: inputs, dy, each line's value; where a script can use it, cells know what they were made of."""
-    worked, told_dy = facts.worked, False
+def example_section(study: StudyData, *, printed: bool = False) -> str:
+    """Return every number: inputs, dy, the value of each line; unless printed, with the cells it was computed from."""
+    worked, dy_shown = study.worked, False
     arrays = [(name, a) for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None]
-    parts = [_stage("Given", [table(name, a, key=name) for name, a in arrays])]
-    for step in facts.steps:
-        if step.line.backward and not told_dy:
-            told_dy = True
-            parts.append(_stage("Given: what each y is worth", [table("dy", worked.dy, key="dy")]))
+    html = [_stage("Given", [table(name, a, key=name) for name, a in arrays])]
+    for step in study.steps:
+        if step.line.backward and not dy_shown:
+            dy_shown = True
+            html.append(_stage("Given: the upstream gradient of y", [table("dy", worked.dy, key="dy")]))
         if step.checked is not None:
             title = f'<span class="nth">({step.line.number})</span> {to_mathml(step.line.formula)}'
-            parts.append(_stage(title, _values(worked, step, printed), long=len(step.line.text) > LONG))
+            html.append(_stage(title, _values(worked, step, printed), long=len(step.line.text) > LONG))
     live = (
         '<p class="live" hidden>Choose a number that was computed, with Tab and arrow keys or a click: the numbers it was '
-        "made of light up. They were found by planting NaN in one cell at a time and running the line again.</p>"
+        "computed from light up. They are those whose replacement by NaN changes it when the line is run again.</p>"
     )
     readout = '<p class="readout" role="status" aria-live="polite" hidden>No number is chosen.</p>'
     return (
-        f"<p>Every line at small numbers, seed {facts.seed}.</p>{'' if printed else live}"
-        f'<div class="worked">{"".join(parts)}{"" if printed else readout}</div>'
+        f"<p>Every line at small numbers, seed {study.seed}.</p>{'' if printed else live}"
+        f'<div class="worked">{"".join(html)}{"" if printed else readout}</div>'
     )
 
 
-def _values(worked: Worked, step: Step, printed: bool) -> list[str]:
-    made = {} if printed else made_of(worked, step)
+def _values(worked: WorkedExample, step: Step, printed: bool) -> list[str]:
+    made = {} if printed else provenance_of(worked, step)
     tables = []
     for name, value in step.values.items():
-        used = made.get(name)
+        cells = made.get(name)
 
-        def attributes(flat: int, used: list[Uses] | None = used) -> str:
-            return f' data-uses="{_uses(used[flat])}"' if used else ""
+        def attributes(flat: int, cells: list[Cells] | None = cells) -> str:
+            return f' data-uses="{_uses(cells[flat])}"' if cells else ""
 
-        tables.append(table("both sides" if name == "varied" else name, value, key=name, attributes=attributes))
+        tables.append(table("both sides" if name == "sides" else name, value, key=name, attributes=attributes))
     return tables
 
 
@@ -114,9 +112,65 @@ def _stage(title: str, tables: list[str], *, long: bool = False) -> str:
     return f'<div class="{kind}"><p class="title">{title}</p><div class="flow">{"".join(tables)}</div></div>'
 
 
-def _uses(used: Uses) -> str:
-    return ";".join(f"{clean(name)} {' '.join(map(str, cells))}" for name, cells in used.items())
+def _uses(cells: Cells) -> str:
+    return ";".join(f"{clean(name)} {' '.join(map(str, flat))}" for name, flat in cells.items())
 
 
 def _short(value: object) -> str:
     return f"array of {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+
+
+CLOSE = 0.01  # the tolerance for an answer, relative to the largest entry
+
+
+def worksheet_section(worked: WorkedExample, prefix: str, *, printed: bool = False) -> str:
+    """Return the inputs, a table of empty cells, and the solution; printed, without the controls that need a script.
+
+    prefix: makes the ids of this worksheet unique in a book.
+    """
+    i = worked.differentiated[0]
+    name, gradient = f"d{worked.names[i]}", worked.gradients[i]
+    arrays = "".join(table(name, a) for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None)
+    options = ", ".join(
+        f"{key} = {value!r}" for key, value in worked.options.items() if not isinstance(value, np.ndarray)
+    )
+    options_text = f"<p>With {clean(options)}.</p>" if options else ""
+    solution = f'<div class="flow">{table("y", worked.y)}{"".join(_gradients(worked))}</div>'
+    if printed:
+        answer = f"<h4>Solution</h4>{solution}"
+    else:
+        answer = f"<details><summary>Show the solution</summary>{solution}</details>"
+    return (
+        f"<p>Other numbers, the same op. Work out {code(name)} with a pencil, from {code('dy')} back through all lines"
+        f"{'' if printed else '; type each entry, two digits are enough'}.</p>{options_text}"
+        f'<div class="flow">{arrays}{table("dy", worked.dy)}</div>'
+        f'<div class="paper" data-tolerance="{CLOSE * _largest(gradient):.6g}">{_empty(name, gradient, printed)}'
+        + ("" if printed else _controls(prefix))
+        + f"</div>{answer}"
+    )
+
+
+def _gradients(worked: WorkedExample) -> list[str]:
+    return [table(f"d{worked.names[i]}", worked.gradients[i]) for i in worked.differentiated]
+
+
+def _largest(a: np.ndarray) -> float:
+    return float(np.abs(a).max(initial=0)) or 1.0
+
+
+def _controls(prefix: str) -> str:
+    return (
+        f'<p class="grade" hidden><button type="button" data-grade>Check</button> '
+        f'<span role="status" aria-live="polite" id="{clean(prefix)}-grade"></span></p>'
+    )
+
+
+def _empty(name: str, gradient: np.ndarray, printed: bool) -> str:
+    """Return the table of an array with cells to fill in."""
+    cells = gradient.reshape(-1).tolist()
+
+    def field(flat: int) -> str:
+        label = clean(f"{name}{index(gradient.shape, flat)}")
+        return f'<input aria-label="{label}" autocomplete="off" size="7" data-answer="{cells[flat]:.6g}"><span></span>'
+
+    return table(name, gradient, cell=(lambda flat: "") if printed else field)

@@ -8,28 +8,28 @@ import numpy as np
 
 from nanograd.op import OPS
 from nanograd.study.derivation import derivation, summary
-from nanograd.study.facts import Facts, Step
+from nanograd.study.study_data import Step, StudyData
 
 WIDTH = 80
 SHOWN = 64  # numbers of one array; of a larger one the corners
 
 
-def to_text_page(facts: Facts) -> str:
+def to_text_page(study: StudyData) -> str:
     """Write a study; no line is longer than 80 columns."""
     blocks = [
-        *_heading(facts),
+        *_heading(study),
         "FORWARD",
-        *_side(facts, backward=False),
+        *_side(study, backward=False),
         "BACKWARD",
-        *_side(facts, backward=True),
+        *_side(study, backward=True),
         "WORKED EXAMPLE",
-        *_example(facts),
+        *_example(study),
         "COST",
-        *_cost(facts),
+        *_cost(study),
         "MISTAKES",
-        *_mistakes(facts),
+        *_mistakes(study),
         "CODE",
-        "\n".join(f"  {name:<34} {place}" for name, place in facts.places.items()),
+        "\n".join(f"  {name:<34} {place}" for name, place in study.locations.items()),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -44,50 +44,50 @@ def list_of_ops() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _heading(facts: Facts) -> Iterator[str]:
-    yield fill(facts.call, hanging="    ")
-    yield fill(facts.summary)
+def _heading(study: StudyData) -> Iterator[str]:
+    yield fill(study.call, hanging="    ")
+    yield fill(study.summary)
 
 
-def _side(facts: Facts, backward: bool) -> Iterator[str]:
-    for step in facts.steps:
+def _side(study: StudyData, backward: bool) -> Iterator[str]:
+    for step in study.steps:
         if step.line.backward is backward:
-            yield from (fill(part, "  ") for part in step.line.lead.split("\n\n") if part)
+            yield from (fill(paragraph, "  ") for paragraph in step.line.lead.split("\n\n") if paragraph)
             yield _step(step)
-    yield from (fill(part, "  ") for part in facts.remarks[backward].split("\n\n") if part)
+    yield from (fill(paragraph, "  ") for paragraph in study.remarks[backward].split("\n\n") if paragraph)
     if backward:
-        yield fill(facts.check, "  ")
+        yield fill(study.check, "  ")
 
 
 def _step(step: Step) -> str:
-    """Write a numbered line, its reason, its NumPy twin, and how the two sides compare."""
+    """Write a numbered line, its reason, its NumPy, and how it compares with its reference."""
     number = f"({step.line.number})"
     mark = "✗" if not step.right else "✓" if step.checked else "·"
     return "\n".join(
         [
             fill(f"{number:<5} {step.line.text}{step.line.tail}", "  ", "          "),
-            fill(f"why   {step.twin.why}", "        ", "              "),
-            fill(f"numpy {step.twin.name} = {step.twin.code}", "        ", "              "),
-            *(fill(f"with  {name} = {code}", "        ", "              ") for name, code in step.given.items()),
+            fill(f"why   {step.check.why}", "        ", "              "),
+            fill(f"numpy {step.check.shown}", "        ", "              "),
+            *(fill(f"with  {name} = {code}", "        ", "              ") for name, code in step.definitions.items()),
             fill(f"{mark} {step.verdict}", "        ", "          "),
         ]
     )
 
 
-def _example(facts: Facts) -> Iterator[str]:
-    worked = facts.worked
+def _example(study: StudyData) -> Iterator[str]:
+    worked = study.worked
     options = "".join(f", {name}={value!r}" for name, value in worked.options.items())
-    yield fill(f"seed {facts.seed}{options}; the numbers below are those of the NumPy twins", "  ")
+    yield fill(f"seed {study.seed}{options}; the numbers below are computed by the NumPy of the lines", "  ")
     for name, array in zip(worked.names, worked.arrays, strict=True):
         if array is not None:
             yield show(name, array)
-    yield from _values(facts, backward=False)
-    yield show("dy, the slope of the loss by y: here random", worked.dy)
-    yield from _values(facts, backward=True)
+    yield from _values(study, backward=False)
+    yield show("dy, the gradient of the loss by y: here random", worked.dy)
+    yield from _values(study, backward=True)
 
 
-def _values(facts: Facts, backward: bool) -> Iterator[str]:
-    for step in facts.steps:
+def _values(study: StudyData, backward: bool) -> Iterator[str]:
+    for step in study.steps:
         if step.line.backward is backward:
             yield from (show(f"{name} ({step.line.number})", value) for name, value in step.values.items())
 
@@ -102,8 +102,8 @@ def show(name: str, value: Any) -> str:
     return f"{fill(f'{name}   {array.shape}', '  ', '    ')}\n{textwrap.indent(text, '    ')}"
 
 
-def _cost(facts: Facts) -> Iterator[str]:
-    cost = facts.cost
+def _cost(study: StudyData) -> Iterator[str]:
+    cost = study.cost
     yield fill(
         f"On {cost.shapes}, in float32: {cost.forward} FLOPs forward, {cost.backward} backward; between the two it keeps "
         f"{cost.saved} bytes.",
@@ -111,8 +111,8 @@ def _cost(facts: Facts) -> Iterator[str]:
     )
 
 
-def _mistakes(facts: Facts) -> Iterator[str]:
-    for mistake in facts.mistakes:
+def _mistakes(study: StudyData) -> Iterator[str]:
+    for mistake in study.mistakes:
         lines = [fill(f"✗ {mistake.name}: {mistake.wrong}", "  ", "    ")]
         lines.append(fill(f"{_code(mistake.change[0])} → {_code(mistake.change[1])}", "    ", "      "))
         if mistake.uniform and mistake.random:

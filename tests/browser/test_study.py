@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from nanograd.inspect.player.html import number
-from nanograd.study.book import book
 from nanograd.study.map import map_page
+from nanograd.study.page import book
 from nanograd.study.page import page as study
-from nanograd.study.worked import work
+from nanograd.study.worked_example import run_example
 
 pytestmark = pytest.mark.browser
 KINDS = ("softmax", "layernorm", "attention", "concat", "map", "book")
@@ -46,7 +46,7 @@ def lit(page: Any, of: str) -> list[str]:
 
 
 def test_a_cell_lights_up_what_it_was_made_of(opened: Any) -> None:
-    page, worked = opened("softmax"), work("softmax", (2, 4))
+    page, worked = opened("softmax"), run_example("softmax", (2, 4))
     row = [number(v) for v in worked.y[1]], [number(v) for v in worked.dy[1]]
     page.locator("[data-of=dx] tbody td").nth(6).click()
     assert (lit(page, "y"), lit(page, "dy")) == row  # the whole of its own row, as the sum in (3) runs over it
@@ -65,7 +65,7 @@ def test_the_keyboard_alone_reaches_every_cell(opened: Any) -> None:
         if key:
             page.keyboard.press(key)
         seen.append(page.evaluate("document.activeElement.textContent"))
-    assert seen == [number(v) for v in work("layernorm", (2, 4)).gradients[0].reshape(-1)]
+    assert seen == [number(v) for v in run_example("layernorm", (2, 4)).gradients[0].reshape(-1)]
     page.keyboard.press("ArrowUp")
     assert page.locator(".readout").inner_text().startswith("dx[0, 3]")
     outline = "getComputedStyle(document.activeElement)"
@@ -96,13 +96,13 @@ def test_tables_of_a_stack_are_one_array(opened: Any) -> None:
     page = opened("softmax")
     cell = page.locator("[data-of=dy_dx] tbody td").nth(16 + 4 + 2)  # dy_dx[1, 1, 2]
     cell.click()
-    worked = work("softmax", (2, 4))
+    worked = run_example("softmax", (2, 4))
     assert lit(page, "y") == [number(worked.y[1, 1]), number(worked.y[1, 2])]
     assert page.locator(".readout").inner_text().startswith("dy_dx[1, 1, 2] = ")
 
 
 def test_the_paper_drill_is_graded(opened: Any) -> None:
-    page, right = opened("softmax"), work("softmax", (2, 4), 1).gradients[0].reshape(-1)
+    page, right = opened("softmax"), run_example("softmax", (2, 4), 1).gradients[0].reshape(-1)
     fields = page.locator(".paper input")
     assert fields.count() == 8
     status = page.locator(".grade [role=status]")
@@ -128,7 +128,7 @@ def test_the_solution_can_be_shown(opened: Any) -> None:
     assert not solution.is_visible()
     page.locator("summary").click()
     assert solution.is_visible()
-    assert number(work("softmax", (2, 4), 1).gradients[0][0, 0]) in solution.inner_text()
+    assert number(run_example("softmax", (2, 4), 1).gradients[0][0, 0]) in solution.inner_text()
 
 
 def test_boxes_of_the_map_lead_to_pages(opened: Any) -> None:
@@ -173,7 +173,7 @@ def test_text_stands_out(opened: Any, poor_contrast: Any, kind: str, scheme: str
 
 
 def test_without_script_every_number_is_there(opened: Any) -> None:
-    page, worked = opened("softmax", java_script_enabled=False), work("softmax", (2, 4))
+    page, worked = opened("softmax", java_script_enabled=False), run_example("softmax", (2, 4))
     text = page.locator("#example").inner_text()
     for a in (worked.arrays[0], worked.y, worked.dy, worked.gradients[0]):
         assert all(number(v) in text for v in np.asarray(a).reshape(-1))

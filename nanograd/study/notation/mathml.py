@@ -1,37 +1,8 @@
-"""Write a formula as MathML, as browsers draw it themselves (MathML Core): no style sheet, no script."""
+"""Write a formula as MathML, which browsers draw without a style sheet or a script (MathML Core)."""
 
 from html import escape
 
-from nanograd.study.notation.tree import (
-    FENCES,
-    Apply,
-    Big,
-    Call,
-    Change,
-    Code,
-    Fence,
-    Formula,
-    Indicator,
-    Indices,
-    Infix,
-    Item,
-    List,
-    Minus,
-    Name,
-    Number,
-    Phrase,
-    Power,
-    Product,
-    Quotient,
-    Reference,
-    Root,
-    Sub,
-    Such,
-    Symbol,
-    Transpose,
-    Words,
-    bare,
-)
+from nanograd.study.notation import tree as t
 
 SIGNS = {"-": "−", "Σ": "∑", "Π": "∏"}
 TIMES = '<mo lspace="0" rspace=".17em">&#x2062;</mo>'  # an invisible “times”, which a screen reader says
@@ -39,73 +10,73 @@ OF = "<mo>&#x2061;</mo>"  # an invisible “of”, between a function and its ar
 GAP = '<mspace width=".3em"></mspace>'
 
 
-def to_mathml(formula: Formula) -> str:
+def to_mathml(formula: t.Formula) -> str:
     """Write a formula as one <math> element, large as in a line of its own."""
     return f'<math displaystyle="true">{_row(formula, False)}</math>'
 
 
-def _row(formula: Formula, inline: bool) -> str:
-    """Write a formula as exactly one element; `inline` keeps slashes that were printed without spaces."""
-    pieces = _pieces(formula, inline)
-    return pieces[0] if len(pieces) == 1 else f"<mrow>{''.join(pieces)}</mrow>"
+def _row(formula: t.Formula, inline: bool) -> str:
+    """Write a formula as exactly one element; `inline` keeps a slash that was printed without spaces."""
+    elements = _elements(formula, inline)
+    return elements[0] if len(elements) == 1 else f"<mrow>{''.join(elements)}</mrow>"
 
 
-def _pieces(formula: Formula, inline: bool) -> list[str]:
+def _elements(formula: t.Formula, inline: bool) -> list[str]:
     """Write a formula as the elements of a row."""
     match formula:
-        case Name(text) | Indices(text):
-            letters = text if isinstance(formula, Indices) and not text.isdigit() else [text]
-            return [_number(each) if each.isdigit() else f"<mi>{each}</mi>" for each in letters]
-        case Number(text):
+        case t.Name(text) | t.Indices(text):
+            letters = text if isinstance(formula, t.Indices) and not text.isdigit() else [text]
+            return [_number(letter) if letter.isdigit() else f"<mi>{letter}</mi>" for letter in letters]
+        case t.Number(text):
             return [_number(text)]
-        case Symbol(text):
+        case t.Symbol(text):
             return [f"<mi>{text}</mi>"]
-        case Words(text):
+        case t.Words(text):
             return [f"<mtext>{escape(text)}</mtext>"]
-        case Code(text):
+        case t.Code(text):
             return [f'<mtext class="code">{escape(text)}</mtext>']
-        case Reference(number):
+        case t.Reference(number):
             return [f"<mtext>({number})</mtext>"]
-        case Change(by, of):
+        case t.Change(by, of):
             return [f"<mi>{by}</mi>", _row(of, inline)]
-        case Sub(base, index):
+        case t.Sub(base, index):
             return [_two("msub", _row(base, inline), _row(index, True))]
-        case Power(base, exponent):
-            return [_two("msup", _row(base, inline), _row(bare(exponent), True))]
-        case Transpose(base):
+        case t.Power(base, exponent):
+            return [_two("msup", _row(base, inline), _row(t.bare(exponent), True))]
+        case t.Transpose(base):
             return [_two("msup", _row(base, inline), "<mi>⊤</mi>")]
-        case Item(base, place):
-            return [_row(base, inline), _fenced("[]", place, True)]
-        case Call(function, inside):
+        case t.Item(base, position):
+            return [_row(base, inline), _fenced("[]", position, True)]
+        case t.Call(function, inside):
             return [_row(function, inline), OF, _fenced("()", inside, True)]
-        case Apply(function, argument):
-            return [_row(function, inline), OF, GAP, *_pieces(argument, inline)]
-        case Fence(kind, inside):
-            return [_fenced(FENCES[kind], inside, inline)]
-        case Indicator(condition):
+        case t.Apply(function, argument):
+            return [_row(function, inline), OF, GAP, *_elements(argument, inline)]
+        case t.Fence(kind, inside):
+            return [_fenced(t.FENCES[kind], inside, inline)]
+        case t.Indicator(condition):
             return [_number("1"), _fenced("[]", condition, True)]
-        case Root(inside):
-            return [f"<msqrt>{_row(bare(inside), True)}</msqrt>"]
-        case Big(sign, below, above, body):
-            return [_big(sign, below, above), *_pieces(body, inline)]
-        case Such(name, condition):
-            return [*_pieces(name, True), "<mo>:</mo>", *_pieces(condition, True)]
-        case Minus(of):
-            return ['<mo form="prefix">−</mo>', *_pieces(of, inline)]
-        case Product(factors, tight):
+        case t.Root(inside):
+            return [f"<msqrt>{_row(t.bare(inside), True)}</msqrt>"]
+        case t.Big(sign, below, above, body):
+            return [_big(sign, below, above), *_elements(body, inline)]
+        case t.Such(name, condition):
+            return [*_elements(name, True), "<mo>:</mo>", *_elements(condition, True)]
+        case t.Minus(of):
+            return ['<mo form="prefix">−</mo>', *_elements(of, inline)]
+        case t.Product(factors, tight):
             times = "" if tight else TIMES
-            return _joined([_pieces(factor, inline) for factor in factors], [times] * (len(factors) - 1))
-        case Quotient(top, bottom, tight):
+            return _joined([_elements(factor, inline) for factor in factors], [times] * (len(factors) - 1))
+        case t.Quotient(top, bottom, tight):
             if tight and inline:
-                return [*_pieces(top, True), '<mo lspace="0" rspace="0">/</mo>', *_pieces(bottom, True)]
-            return [_two("mfrac", _row(bare(top), True), _row(bare(bottom), True))]
-        case Infix(operands, signs):
-            return _joined([_pieces(operand, inline) for operand in operands], [_operator(sign) for sign in signs])
-        case Phrase(parts):
-            return _joined([_pieces(part, inline) for part in parts], [GAP] * (len(parts) - 1))
-        case List(items, commas):
+                return [*_elements(top, True), '<mo lspace="0" rspace="0">/</mo>', *_elements(bottom, True)]
+            return [_two("mfrac", _row(t.bare(top), True), _row(t.bare(bottom), True))]
+        case t.Infix(operands, signs):
+            return _joined([_elements(operand, inline) for operand in operands], [_operator(sign) for sign in signs])
+        case t.Phrase(parts):
+            return _joined([_elements(part, inline) for part in parts], [GAP] * (len(parts) - 1))
+        case t.List(items, commas):
             gaps = ["<mo>,</mo>" + (GAP * 3 if comma == ",  " else GAP) for comma in commas]
-            return _joined([_pieces(item, inline) for item in items], gaps)
+            return _joined([_elements(item, inline) for item in items], gaps)
     raise TypeError(f"to_mathml: {formula!r} is no formula")
 
 
@@ -125,15 +96,15 @@ def _two(tag: str, first: str, second: str) -> str:
     return f"<{tag}>{first}{second}</{tag}>"
 
 
-def _fenced(fence: str, inside: Formula, inline: bool) -> str:
+def _fenced(fence: str, inside: t.Formula, inline: bool) -> str:
     left, right = (
         f'<mo form="prefix" fence="true">{fence[0]}</mo>',
         f'<mo form="postfix" fence="true">{fence[1]}</mo>',
     )
-    return f"<mrow>{left}{''.join(_pieces(inside, inline))}{right}</mrow>"
+    return f"<mrow>{left}{''.join(_elements(inside, inline))}{right}</mrow>"
 
 
-def _big(sign: str, below: Formula | None, above: Formula | None) -> str:
+def _big(sign: str, below: t.Formula | None, above: t.Formula | None) -> str:
     """Write Σ, Π or ∫ with its limits: below and above a sum or product, beside an integral."""
     operator = f"<mo>{SIGNS.get(sign, sign)}</mo>"
     if below is None:
@@ -145,7 +116,7 @@ def _big(sign: str, below: Formula | None, above: Formula | None) -> str:
 
 
 def _joined(items: list[list[str]], between: list[str]) -> list[str]:
-    said = list(items[0])
+    elements = list(items[0])
     for sign, item in zip(between, items[1:], strict=True):
-        said += [sign, *item]
-    return said
+        elements += [sign, *item]
+    return elements

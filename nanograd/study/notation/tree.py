@@ -1,10 +1,10 @@
-"""What a formula is made of: a small tree, kept as it was printed, so that it can be printed again to the letter."""
+"""The tree of a formula. It keeps how the formula was printed, so that it can be printed again to the letter."""
 
 from dataclasses import dataclass
 
 
 class Formula:
-    """A formula or a part of one."""
+    """A formula or a subtree of one."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Indices(Formula):
 
 @dataclass(frozen=True)
 class Change(Formula):
-    """A small change, or the slope of the loss: dx, d⟨x⟩, δy; `by` is d or δ."""
+    """A small change, or the gradient of the loss: dx, d⟨x⟩, δy; `by` is d or δ."""
 
     by: str
     of: Formula
@@ -89,15 +89,15 @@ class Transpose(Formula):
 
 @dataclass(frozen=True)
 class Item(Formula):
-    """An entry by its place: x[i], y[…, j, …]."""
+    """An entry at a position: x[i], y[…, j, …]."""
 
     base: Formula
-    place: Formula
+    position: Formula
 
 
 @dataclass(frozen=True)
 class Call(Formula):
-    """A function of what stands in parentheses: exp(x), U(dy), max(a, b)."""
+    """A function of arguments in parentheses: exp(x), U(dy), max(a, b)."""
 
     function: Formula
     inside: Formula
@@ -105,7 +105,7 @@ class Call(Formula):
 
 @dataclass(frozen=True)
 class Apply(Formula):
-    """A function of what follows it: ln x, cosh² x."""
+    """A function of the factor after it: ln x, cosh² x."""
 
     function: Formula
     argument: Formula
@@ -113,7 +113,7 @@ class Apply(Formula):
 
 @dataclass(frozen=True)
 class Fence(Formula):
-    """Something between two signs that belong together, which `kind` names; see FENCES."""
+    """A formula between two matching signs, which `kind` names; see FENCES."""
 
     kind: str
     inside: Formula
@@ -138,7 +138,7 @@ class Root(Formula):
 
 @dataclass(frozen=True)
 class Big(Formula):
-    """Σ, Π or ∫ over what stands below, of all factors that follow: Σ_j dy_j y_j."""
+    """Σ, Π or ∫ of all factors that follow, with its limits: Σ_j dy_j y_j."""
 
     sign: str
     below: Formula | None
@@ -148,7 +148,7 @@ class Big(Formula):
 
 @dataclass(frozen=True)
 class Such(Formula):
-    """What a sum runs over, with the condition on it: j: index_j = i."""
+    """The letter that a sum runs over, with a condition: j: index_j = i."""
 
     name: Formula
     condition: Formula
@@ -180,7 +180,7 @@ class Quotient(Formula):
 
 @dataclass(frozen=True)
 class Infix(Formula):
-    """Operands of one rank with the signs between them, one fewer: a - b + c, j ≤ i; tight: b-1, j≠i."""
+    """Operands with operators of one precedence between them: a - b + c, j ≤ i; tight: b-1, j≠i."""
 
     operands: tuple[Formula, ...]
     signs: tuple[str, ...]
@@ -189,7 +189,7 @@ class Infix(Formula):
 
 @dataclass(frozen=True)
 class Phrase(Formula):
-    """Symbols and words by turns: dy / n | of the mean that | x_i | went into."""
+    """Formulas and words in turn: dy / n | of the mean that | x_i | went into."""
 
     parts: tuple[Formula, ...]
 
@@ -203,5 +203,5 @@ class List(Formula):
 
 
 def bare(formula: Formula) -> Formula:
-    """Take off parentheses that a fraction bar, a root or a raised place makes superfluous."""
+    """Remove parentheses that a fraction bar, a root or an exponent makes superfluous."""
     return formula.inside if isinstance(formula, Fence) and formula.kind == "group" else formula

@@ -24,8 +24,8 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def study(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     code = main(["study", *arguments])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    message = capsys.readouterr()
+    return code, message.out, message.err
 
 
 # Files
@@ -45,7 +45,7 @@ def test_a_page_is_a_file(
     arguments: list[str], file: str, asked: object, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = study(capsys, *arguments)
-    assert (code, out, err) == (0, "", f"{file} is written, 0 kB\n")
+    assert (code, out, err) == (0, "", f"{file} written, 0 kB\n")
     assert (here / file).read_bytes().decode("utf-8") == f"page of {asked} ½\n"
     assert [path.name for path in here.iterdir()] == [file]
 
@@ -57,11 +57,7 @@ def test_the_map_brings_the_pages_that_it_leads_to(
     arguments: list[str], folder: str, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = study(capsys, *arguments)
-    assert (code, out, err) == (
-        0,
-        "",
-        f"{Path(folder, 'map.html')} is written, and the pages of {len(OPS)} ops beside it\n",
-    )
+    assert (code, out, err) == (0, "", f"{Path(folder, 'map.html')} and the pages of {len(OPS)} ops were written\n")
     assert {path.name for path in (here / folder).iterdir()} == {"map.html", *(f"{name}.html" for name in OPS)}
     assert (here / folder / "map.html").read_text(encoding="utf-8") == "page of (None,) {'linked': True}½\n"
     assert (here / folder / "exp.html").read_text(encoding="utf-8") == "page of ('exp',) {'linked': True}½\n"
@@ -98,16 +94,16 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 
 def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "old.json").write_text("what was there", encoding="utf-8")
-    assert study(capsys, "--format", "json", "--out", "old.json")[0] == 2
-    assert (here / "old.json").read_text(encoding="utf-8") == "what was there"
+    (here / "old.html").write_text("what was there", encoding="utf-8")
+    assert study(capsys, "rope", "--shape", "2,3", "--out", "old.html")[0] == 2
+    assert (here / "old.html").read_text(encoding="utf-8") == "what was there"
 
 
 # What is wrong with a call
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["sofmax"], "nanograd study: there is no op sofmax; did you mean softmax?"),
         (["zzz"], "nanograd study: there is no op zzz; ops are abs, add,"),
@@ -115,30 +111,29 @@ def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFi
         (["softmax", "--zzz"], "unrecognized arguments: --zzz; see study --help"),
         (["softmax", "--form", "text"], "unrecognized arguments: --form text; did you mean --format?"),
         (["softmax", "exp"], "unrecognized arguments: exp; see study --help"),
-        (["softmax", "--format", "pdf"], "argument --format: invalid choice: 'pdf'"),
-        (["softmax", "--shape", "2x4"], "a shape is sizes with commas, such as 2,4, or () for a number; got '2x4'"),
-        (["softmax", "--shape", ""], "a shape is sizes with commas, such as 2,4, or () for a number; got ''"),
-        (["softmax", "--shape=-1,4"], "a shape is sizes with commas"),
-        (["softmax", "--seed=-1"], "a seed is an integer from 0 on; got '-1'"),
-        (["softmax", "--seed", "1.5"], "a seed is an integer from 0 on; got '1.5'"),
-        (["softmax", "--book"], "--book is of all ops: leave out softmax, or leave out --book"),
-        (["--shape", "2,4"], "--shape and --seed are of one op's example: name an op"),
-        (["--book", "--seed", "3"], "--shape and --seed are of one op's example: name an op"),
-        (["--format", "latex"], "latex is of one op or of all: name an op, or add --book; there are abs, add,"),
+        (["softmax", "--format", "json"], "argument --format: invalid choice: 'json'"),
+        (["softmax", "--shape", "2x4"], "a shape is sizes separated by commas: 2,4, or () for a number; got '2x4'"),
+        (["softmax", "--shape", ""], "a shape is sizes separated by commas: 2,4, or () for a number; got ''"),
+        (["softmax", "--shape=-1,4"], "a shape is sizes separated by commas"),
+        (["softmax", "--seed=-1"], "a seed is a non-negative integer; got '-1'"),
+        (["softmax", "--seed", "1.5"], "a seed is a non-negative integer; got '1.5'"),
+        (["softmax", "--book"], "--book contains all ops: leave out softmax, or leave out --book"),
+        (["--shape", "2,4"], "--shape and --seed belong to the example of one op: name an op"),
+        (["--book", "--seed", "3"], "--shape and --seed belong to the example of one op: name an op"),
         (
             ["--out", "map.html"],
-            "the map comes with the page of every op, so --out names a folder for them; got map.html",
+            "the map is written with the page of every op, so --out must name a folder; got map.html",
         ),
         (["exp", "--out", "missing/exp.html"], "there is no folder"),
         (["exp", "--out", "."], "is a folder; give the name of a file in it"),
     ],
 )
 def test_what_is_wrong_is_said(
-    arguments: list[str], said: str, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = study(capsys, *arguments)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert not list(here.iterdir())
 

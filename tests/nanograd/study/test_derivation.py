@@ -7,7 +7,7 @@ import pytest
 
 from nanograd.op import OPS
 from nanograd.study.derivation import check_sentence, derivation, remarks, summary
-from nanograd.study.formula import to_text
+from nanograd.study.notation import to_text
 
 
 def test_softmax() -> None:
@@ -62,11 +62,11 @@ def test_nothing_of_a_docstring_is_lost(name: str) -> None:
     assert check_sentence(name).startswith("Check: ")
     assert check_sentence(name).endswith(".")
     for side in (False, True):
-        said = summary(name) if not side else ""
+        text = summary(name) if not side else ""
         for line in (line for line in lines if line.backward is side):
-            said += f" {line.lead} {line.text}{line.tail} ({line.number})"
-        said += f" {remarks(name)[side]} {check_sentence(name) if side else ''}"
-        assert said.split() == re.split(r"\s+", inspect.getdoc(OPS[name].pair[side]) or "")
+            text += f" {line.lead} {line.text}{line.tail} ({line.number})"
+        text += f" {remarks(name)[side]} {check_sentence(name) if side else ''}"
+        assert text.split() == re.split(r"\s+", inspect.getdoc(OPS[name].pair[side]) or "")
 
 
 def test_an_unknown_op_suggests_the_nearest() -> None:

@@ -1,0 +1,169 @@
+"""HTML of prose, of source code and of arrays: what the pages are built from."""
+
+import inspect
+import io
+import keyword
+import re
+import tokenize
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nanograd.inspect.player.html import clean, number
+
+INDEX = re.compile(r"\b([A-Za-z]{1,2}|d?weight|d?bias)_([a-z]{1,2}|\d)\b")  # x_i and dy_j, not n_heads
+
+
+def code(text: object) -> str:
+    """Return a few words of code."""
+    return f"<code>{clean(str(text))}</code>"
+
+
+def inline(text: str) -> str:
+    """Return a sentence as HTML: what stands in backquotes is code, x_i has its index below."""
+    parts = clean(" ".join(text.split())).split("`")
+    return "".join(
+        f"<code>{part}</code>" if i % 2 else INDEX.sub(r"<i>\1</i><sub>\2</sub>", part) for i, part in enumerate(parts)
+    )
+
+
+def paragraphs(text: str) -> str:
+    """Return prose whose paragraphs are separated by a blank line."""
+    return "".join(f"<p>{inline(part)}</p>" for part in text.split("\n\n") if part.strip())
+
+
+def listing(function: Callable[..., Any]) -> str:
+    """Return the source of a function, and where it stands."""
+    source = inspect.getsource(function)
+    module = function.__module__.replace(".", "/")
+    location = f"{module}.py:{inspect.getsourcelines(function)[1]}"
+    name = clean(function.__name__)
+    return (
+        f'<figure class="listing"><figcaption><code>{name}</code> <span class="of">{clean(location)}</span></figcaption>'
+        f'<pre tabindex="0" role="region" aria-label="Source of {name}"><code>{highlight(source)}</code></pre></figure>'
+    )
+
+
+def highlight(source: str) -> str:
+    """Return Python source with its comments, strings, keywords and definitions marked."""
+    lines = source.splitlines(keepends=True)
+    html: list[str] = []
+    row, column = 1, 0
+
+    def text_until(end: tuple[int, int]) -> str:
+        nonlocal row, column
+        text = []
+        while row < end[0]:
+            text.append(lines[row - 1][column:])
+            row, column = row + 1, 0
+        if row <= len(lines):
+            text.append(lines[row - 1][column : end[1]])
+        column = end[1]
+        return clean_code("".join(text))
+
+    before = ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        kind = _kind(token, before)
+        html.append(text_until(token.start))
+        text = text_until(token.end)
+        html.append(f'<span class="{kind}">{text}</span>' if kind and text else text)
+        before = token.string
+    return "".join(html).rstrip()
+
+
+def clean_code(text: str) -> str:
+    """Return text as HTML that shows it, with its line ends."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def _kind(token: tokenize.TokenInfo, before: str) -> str:
+    if token.type == tokenize.COMMENT:
+        return "c"
+    if token.type == tokenize.STRING:
+        return "s"
+    if token.type == tokenize.NAME and keyword.iskeyword(token.string):
+        return "k"
+    return "d" if token.type == tokenize.NAME and before == "def" else ""
+
+
+CELLS = 96  # of one array that are shown
+
+
+def table(
+    name: str,
+    a: np.ndarray,
+    *,
+    key: str = "",
+    attributes: Callable[[int], str] = lambda flat: "",
+    cell: Callable[[int], str] | None = None,
+) -> str:
+    """Return an array as tables, one for each matrix of a stack; of a large array the first rows of the first matrices.
+
+    key: a name by which the script finds the tables; their i-th cell has the flat index i. attributes(i): further HTML
+    attributes of that cell. cell(i): the content of that cell instead of the number.
+    """
+    a = np.asarray(a)
+    if not a.size:
+        return f'<div class="array"><p><b>{clean(name)}</b> <span class="of">{a.shape}</span> is empty</p></div>'
+    stack = a.reshape((-1, *(a.shape[-2:] if a.ndim > 1 else (1, a.size))))
+    columns = stack.shape[2]
+    shown, height = max(1, CELLS // stack[0].size), max(1, CELLS // columns)
+    tables = []
+    for k, matrix in enumerate(stack[:shown, :height]):
+        indices = ", ".join(map(str, np.unravel_index(k, a.shape[:-2]))) if a.ndim > 2 else ""
+        caption = f'{clean(name)}{f"[{indices}]" if indices else ""} <span class="of">{clean(str(a.shape))}</span>'
+        start = matrix.size * k
+        cells = [cell(start + i) if cell else entry(v) for i, v in enumerate(matrix.reshape(-1).tolist())]
+        tags = [f"<td{attributes(start + i)}>{text}</td>" for i, text in enumerate(cells)]
+        tables.append(_matrix(caption, tags, columns, key))
+    rest = []
+    if stack.shape[1] > height:
+        rest.append(f"{stack.shape[1] - height} more rows")
+    if len(stack) > shown:
+        rest.append(f"{len(stack) - shown} more of {clean(str(stack.shape[1:]))}")
+    more = f'<p class="range">… and {", ".join(rest)}</p>' if rest else ""
+    stacked = f'<div class="stack">{"".join(tables)}</div>' if len(tables) > 1 else tables[0]
+    return f'<div class="array">{stacked}{more}</div>'
+
+
+def entry(value: Any) -> str:
+    """Write one number as the pages do: ids whole, truth in words."""
+    return str(value) if isinstance(value, (bool, int)) else number(value + 0.0)  # no -0
+
+
+def error(value: float) -> str:
+    """Write how far something is off: two digits, and powers of ten only where it is small."""
+    if value == np.inf:
+        return "not finite"
+    return f"{value:.2g}" if value == 0 or value >= 1e-3 else f"{value:.1e}"
+
+
+def index(shape: tuple[int, ...], flat: int) -> str:
+    """Write the index of an entry: [0, 2]."""
+    return f"[{', '.join(str(int(i)) for i in np.unravel_index(flat, shape))}]" if shape else ""
+
+
+def rows(caption: str, head: list[str], body: list[list[str]], kind: str = "", *, titled: bool = True) -> str:
+    """Return a table of text, HTML as it is; the first cell of a row is its header. titled: the caption is seen."""
+    seen = "" if titled else ' class="unseen"'
+    columns = "".join(f'<th scope="col">{column}</th>' for column in head)
+    lines = "".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in body
+    )
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{clean(caption)}"><table class="words {kind}">'
+        f"<caption{seen}>{clean(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _matrix(caption: str, cells: list[str], columns: int, key: str) -> str:
+    head = "".join(f'<th scope="col">{j}</th>' for j in range(columns))
+    body = "".join(
+        f'<tr><th scope="row">{i}</th>{"".join(cells[i * columns : (i + 1) * columns])}</tr>'
+        for i in range(len(cells) // columns)
+    )
+    of = f' data-of="{clean(key)}"' if key else ""
+    return (
+        f"<table{of}><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )

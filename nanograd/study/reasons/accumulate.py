@@ -1,0 +1,66 @@
+"""Reasons of cumsum, logsumexp, norm, prod and std."""
+
+from nanograd.study import draw
+from nanograd.study.draw import Draw, Example
+from nanograd.study.reasons.reason import Reason, Reasons
+
+CHAPTER = 6
+
+
+def _std(d: Draw) -> Example:
+    d.axes(1, "an axis")
+    d.fits(d.shape[-1] > 1, "two entries a row, or there is no spread")
+    return [d.normal(*d.shape)], {"axis": -1}
+
+
+REASONS: dict[str, Reasons] = {
+    "cumsum": Reasons(
+        lines=(
+            "Each entry is the sum of all x up to and including its own.",
+            "x_s is a term of y_s and of every later sum, so dx_s is the sum of their dy.",
+        ),
+        example=draw.along_axis(),
+    ),
+    "logsumexp": Reasons(
+        lines=(
+            "The logarithm of the sum of the exponentials.",
+            "The derivative of ln is one over the sum, and that of the sum by x_i is exp(x_i).",
+            "Multiply (2) by the dy of the sum that x_i belongs to.",
+        ),
+        definitions={"dy": "spread(dy, x.shape, axis)"},
+        example=draw.along_axis(),
+    ),
+    "norm": Reasons(
+        lines=(
+            "The Euclidean length, by Pythagoras.",
+            "Square (1) to remove the root, and differentiate both sides.",
+            "Solve (2) for δy: ∂y/∂x is x / y; multiply it by dy.",
+        ),
+        definitions={"dy": "spread(dy, x.shape, axis)"},
+        example=draw.along_axis(),
+    ),
+    "prod": Reasons(
+        lines=(
+            "Every entry is a factor of exactly one product.",
+            "With the other factors constant, y is linear in x_i, and their product is its coefficient.",
+            "Multiply (2) by the dy of the product that x_i belongs to.",
+        ),
+        definitions={"dy": "np.ones(x.shape) * spread(dy, x.shape, axis)"},
+        example=draw.along_axis(),
+    ),
+    "std": Reasons(
+        lines=(
+            Reason(
+                "The deviation of every entry from its mean.",
+                reference="x - spread(x.sum(axis=axis), x.shape, axis) / n",
+            ),
+            "The root of the mean squared deviation, which has the unit of x.",
+            "Square (2) to remove the root, and differentiate both sides.",
+            "Solve (3) for δy: ∂y/∂c is c / ((n - ddof) y); multiply it by dy.",
+            "x_i changes its own c_i by 1 and, through the mean, every c by -1/n; the second part sums to the "
+            "mean of dc, which is 0 because Σ c is.",
+        ),
+        definitions={"n": "count(x, axis)", "dy": "spread(dy, x.shape, axis)"},
+        example=_std,
+    ),
+}

@@ -1,0 +1,49 @@
+"""Reasons of linear and matmul."""
+
+from nanograd.study.draw import Draw, Example
+from nanograd.study.reasons.reason import Reasons
+
+CHAPTER = 11
+
+
+def _linear(d: Draw) -> Example:
+    d.axes(1, "an axis, the features")
+    return [d.normal(*d.shape), d.normal(3, d.shape[-1]), d.normal(3)], {}
+
+
+def _matmul(d: Draw) -> Example:
+    d.axes(1, "an axis to add over")
+    return [d.normal(*d.shape), d.normal(d.shape[-1], 3)], {}
+
+
+REASONS: dict[str, Reasons] = {
+    "linear": Reasons(
+        lines=(
+            "weight_oi is the weight of feature i in output o; every token t is treated alike.",
+            "x_ti enters every output o of its token with coefficient weight_oi; sum over o.",
+            "weight_oi enters output o of every token t with coefficient x_ti; sum over the tokens.",
+            "bias_o enters output o of every token with coefficient 1; sum over the tokens.",
+        ),
+        definitions={
+            "x": "np.atleast_2d(x)",
+            "dy": "np.atleast_2d(dy)",
+            "bias": "np.zeros(len(weight)) if bias is None else bias",
+        },
+        matrices=frozenset({"x", "weight", "dy"}),
+        example=_linear,
+    ),
+    "matmul": Reasons(
+        lines=(
+            "Entry (i, m) is the inner product of row i of a and column m of b.",
+            "a_ik enters the whole row i of y, with coefficient b_km in column m; sum over m.",
+            "b_km enters the whole column m of y, with coefficient a_ik in row i; sum over i.",
+        ),
+        definitions={
+            "a": "a[None, :] if a.ndim == 1 else a",
+            "b": "b[:, None] if b.ndim == 1 else b",
+            "dy": "dy.reshape(*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])",
+        },
+        matrices=frozenset({"a", "b", "dy"}),
+        example=_matmul,
+    ),
+}

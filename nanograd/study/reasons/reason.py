@@ -1,0 +1,47 @@
+"""Why each numbered line of an op holds, and the few things about an op that its printed lines do not say in symbols."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from nanograd.study.draw import Draw, Example
+
+
+class Reason(NamedTuple):
+    """The reason of one line, and what a check needs beyond the line's symbols.
+
+    why: the reason of the step, one sentence.
+    reference: an independent computation of the same value, as code. None where the line's name implies it: y and loss are
+        compared with the op, dx with finite differences of the op and with its backward, dn with finite differences of the
+        lines after n, and a local derivative dy/dx with finite differences of y.
+    also: further expressions that must equal the line.
+    words: code of what the line says in words, with {} for the code of its symbols: `np.where(mask, {}, 0)`.
+    code, name: the whole line as code, and the variables it defines, where a line in words cannot be translated.
+    """
+
+    why: str
+    reference: str | None = None
+    also: tuple[str, ...] = ()
+    words: str = "{}"
+    code: str | None = None
+    name: str | None = None
+
+
+class Reasons(NamedTuple):
+    """What one op adds to its docstrings.
+
+    lines: the reason of each numbered line, in order; a string where no more is needed than a sentence.
+    definitions: names that the prose between the lines defines, and their code. A definition of an input or option, such as
+        `bias` where it may be None, refers to the original by the same name.
+    matrices: names whose products are matrix products.
+    example: draws the arrays and options of the worked example; None for normal numbers of one shape.
+    """
+
+    lines: tuple[str | Reason, ...]
+    definitions: Mapping[str, str] = {}
+    matrices: frozenset[str] = frozenset()
+    example: Callable[[Draw], Example] | None = None
+
+    def line(self, number: int) -> Reason:
+        """Return the reason of the line with this number, from 1 on."""
+        reason = self.lines[number - 1]
+        return Reason(reason) if isinstance(reason, str) else reason

@@ -1,0 +1,58 @@
+"""Formulas as MathML: every line is well-formed, and a sample is drawn as a person would write it."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from nanograd.op import OPS
+from nanograd.ops._equations import equations
+from nanograd.study.notation import parse, to_mathml
+
+LINES = sorted({line for name in OPS for function in OPS[name].pair for line in equations(function)})
+ARITY = {"msub": 2, "msup": 2, "mfrac": 2, "munder": 2, "msubsup": 3, "munderover": 3, "math": 1}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_is_well_formed(line: str) -> None:
+    math = ET.fromstring(to_mathml(parse(line)))
+    assert math.tag == "math"
+    for element in math.iter():
+        assert ARITY.get(element.tag) in (None, len(element)), ET.tostring(element, "unicode")
+
+
+def outline(element: ET.Element) -> str:
+    """Write a MathML tree in one line: tags with their contents, rows and operators bare, invisible signs left out."""
+    inside = " ".join(filter(None, [(element.text or "").strip("\u2061\u2062"), *map(outline, element)]))
+    return inside if element.tag in ("math", "mrow", "mi", "mo", "mn") else f"{element.tag}({inside})" * bool(inside)
+
+
+@pytest.mark.parametrize(
+    ("line", "drawn"),
+    [
+        ("dx = -dy", "d x = − d y"),
+        (
+            "y_j = exp(x_j) / Σ_k exp(x_k), over the scores that count",
+            "msub(y j) = mfrac(exp ( msub(x j) ) munder(∑ k) exp ( msub(x k) )) , mtext(over the scores that count)",
+        ),
+        ("dx_i = y_i (dy_i - Σ_j dy_j y_j)",
+         "msub(d x i) = msub(y i) ( msub(d y i) − munder(∑ j) msub(d y j) msub(y j) )"),
+        ("r = 1 / √(⟨x²⟩ + eps)", "r = mfrac(1 msqrt(⟨ msup(x 2) ⟩ + eps))"),
+        (
+            "dn_j/dx_i = r (1[i = j] - 1/C - n_j n_i / C)",
+            "mfrac(msub(d n j) msub(d x i)) = r ( 1 [ i = j ] − mfrac(1 C) − mfrac(msub(n j) msub(n i) C) )",
+        ),
+        ("dweight_oi = Σ_t dy_to x_ti,  dweight = dyᵀ x",
+         "msub(d weight o i) = munder(∑ t) msub(d y t o) msub(x t i) , d weight = msup(d y ⊤) x"),
+        ("dl/dz_k = p_k (1 + 2 λ s) - q_k",
+         "mfrac(d l msub(d z k)) = msub(p k) ( 1 + 2 λ s ) − msub(q k)"),
+        ("u = √(2/π) (x + 0.044715 x³)", "u = msqrt(2 / π) ( x + 0.044715 msup(x 3) )"),
+        ("y = 2/√π ∫_0^x exp(-t²) dt", "y = mfrac(2 msqrt(π)) msubsup(∫ 0 x) exp ( − msup(t 2) ) d t"),
+        ("y = |x|", "y = | x |"),
+        ("dx_i = dy Π_{j≠i} x_j", "msub(d x i) = d y munder(∏ j ≠ i) msub(x j)"),
+        ("y = Σ x over `axis`", "y = ∑ x mtext(over) mtext(axis)"),
+        ("da = U(dy 1[a < b])", "d a = U ( d y 1 [ a < b ] )"),
+    ],
+)  # fmt: skip
+def test_mathml_draws_it(line: str, drawn: str) -> None:
+    assert line in LINES
+    assert outline(ET.fromstring(to_mathml(parse(line)))) == drawn

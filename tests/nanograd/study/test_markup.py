@@ -1,0 +1,51 @@
+"""Tables, source code and prose as HTML."""
+
+import html
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nanograd.op import OPS
+from nanograd.study.markup import highlight, inline, rows, table
+
+HOSTILE = "</script><script>alert(1)</script> \"'🦙 שלום \u202e"
+
+
+def test_a_table_of_each_number_of_axes(text_of: Callable[[str], str]) -> None:
+    assert text_of(table("loss", np.array(1.5))) == "loss () 0 0 1.5"
+    assert text_of(table("a", np.array([1.0, -0.0]))) == "a (2,) 0 1 0 1 0"
+    assert text_of(table("a", np.arange(4).reshape(2, 1, 2))) == "a[0] (2, 1, 2) 0 1 0 0 1 a[1] (2, 1, 2) 0 1 0 2 3"
+    assert text_of(table("m", np.array([True, False]))) == "m (2,) 0 1 0 True False"
+    assert "is empty" in table("a", np.zeros((0, 3)))
+    assert "… and 52 more of (8, 8)" in table("a", np.zeros((53, 8, 8)))
+    assert "… and 30 more rows" in table("a", np.zeros((32, 40)))
+
+
+@pytest.mark.parametrize("name", ["softmax", "attention", "erf"])
+def test_code_is_shown_to_the_letter(name: str) -> None:
+    for function in (*OPS[name].pair, *(OPS[name].fast or ())):
+        source = inspect.getsource(function)
+        assert html.unescape(re.sub(r"<[^>]*>", "", highlight(source))) == source.rstrip()
+
+
+def test_indices_stand_below() -> None:
+    assert inline("x_i and dy_j of `x_i`, n_heads") == (
+        "<i>x</i><sub>i</sub> and <i>dy</i><sub>j</sub> of <code>x_i</code>, n_heads"
+    )
+
+
+def test_hostile_names_stay_text(read_html: Callable[[str], Any]) -> None:
+    source = f"def f():\n    return {HOSTILE!r}  # {HOSTILE}\n"
+    parts = [
+        table(HOSTILE, np.ones((2, 2)), key=HOSTILE),
+        rows(HOSTILE, ["a"], [["b"]]),
+        inline(HOSTILE),
+        highlight(source),
+    ]
+    assert not {tag for part in parts for tag, _ in read_html(part).tags} & {"script", "img"}
+    assert all(HOSTILE in read_html(part).text for part in parts[:3])
+    assert read_html(parts[3]).text == source.rstrip()
