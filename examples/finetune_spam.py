@@ -51,7 +51,7 @@ def trained(folder: Path) -> tuple[int, int]:
     """Return how many parameters a run trained, those that AdamW has averages of, and how many there are."""
     checkpoint = load_checkpoint(folder / LAST)
     sizes = (a.size for name, a in checkpoint.tensors.items() if name.startswith("adamw.m."))
-    return sum(sizes), sum(a.size for a in checkpoint.state(merged=False).values())
+    return sum(sizes), sum(a.size for a in checkpoint.state_dict(merged=False).values())
 
 
 def main() -> None:

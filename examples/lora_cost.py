@@ -45,10 +45,10 @@ def measure(config: FinetuneConfig) -> tuple[float, float, int, int]:
         moments.append(time.process_time())
 
     with blas.one_thread():
-        fit(model, optimizer, objective, config, log=log)
+        fit(model, optimizer, objective, config, after_step=log)
     seconds = float(np.diff(moments).min())
     tracemalloc.start()
-    fit(model, optimizer, objective, dataclasses.replace(config, max_steps=1), log=lambda record: None)
+    fit(model, optimizer, objective, dataclasses.replace(config, max_steps=1), after_step=lambda record: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     trained, total = count_trainable(model)

@@ -44,7 +44,7 @@ def seconds_a_step(shape: ModelConfig, config: TrainConfig) -> float:
     model = GPT(shape, generator(config.seed, INIT))
     records: list[Record] = []
     two = dataclasses.replace(config, max_steps=2)
-    train(model, make_optimizer(model, config), tokens, None, two, log=records.append)
+    train(model, make_optimizer(model, config), tokens, None, two, after_step=records.append)
     return records[1].elapsed_s - records[0].elapsed_s
 
 

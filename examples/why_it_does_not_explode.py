@@ -34,7 +34,7 @@ def run(name: str, warmup_steps: int, grad_clip: float | None) -> list[Record]:
     print(f"\n{name}")
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # numbers too large for float32 are what we came to see
-            train(model, optimizer, tokens, None, config, log=records.append)
+            train(model, optimizer, tokens, None, config, after_step=records.append)
     except NotFiniteError as error:
         print(f"  {error}")
     for record in records:

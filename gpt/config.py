@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import math
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Self
@@ -105,6 +106,12 @@ class Config:
             if key not in known:
                 raise ValueError(f"{cls.__name__}: unknown key {key!r}{nearest(key, known)}")
         return cls(**values)
+
+
+def known_fields(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the values that are fields of a config, such as the flags of a command line."""
+    names = {field.name for field in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -174,13 +174,13 @@ def train(
     val_tokens: Tokens | None,
     config: TrainConfig,
     *,
-    log: Callable[[Record], None],
+    after_step: Callable[[Record], bool | None],
     start: int = 0,
     elapsed: float = 0.0,
 ) -> None:
     """Pretrain: `fit` the model to the next tokens of a text."""
     objective = pretraining(model, train_tokens, val_tokens, config)
-    fit(model, optimizer, objective, config, log=log, start=start, elapsed=elapsed)
+    fit(model, optimizer, objective, config, after_step=after_step, start=start, elapsed=elapsed)
 
 
 def fit(
@@ -189,13 +189,13 @@ def fit(
     objective: Objective,
     config: LoopConfig,
     *,
-    log: Callable[[Record], None],
+    after_step: Callable[[Record], bool | None],
     start: int = 0,
     elapsed: float = 0.0,
 ) -> None:
-    """Train from step `start` to max_steps, handing one Record a step to `log`, which may save, print and raise to stop.
+    """Train from step `start` to max_steps; stop when `after_step`, which gets the Record of every step, returns True.
 
-    Raises NotFiniteError, before the parameters are touched, where the loss or the gradient's norm is not finite.
+    Raises NotFiniteError, before the parameters are changed, if the loss or the norm of the gradient is not finite.
     """
     model.train()
     began = time.perf_counter() - elapsed
@@ -219,4 +219,5 @@ def fit(
         val_loss = None
         if objective.evaluate is not None and (done % config.eval_every == 0 or done == config.max_steps):
             val_loss = objective.evaluate()
-        log(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began))
+        if after_step(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began)):
+            break

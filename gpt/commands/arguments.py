@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from gpt.config import RENAMED, Config, field_types, nearest
+from gpt.config import RENAMED, Config, field_types, known_fields, nearest
 
 C = TypeVar("C", bound=Config)
 
@@ -57,9 +57,7 @@ def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) 
 
 def take(config: type[C], namespace: argparse.Namespace, **values: Any) -> C:
     """Make the config from the flags that were given; `values` come before them."""
-    names = {field.name for field in dataclasses.fields(config)}
-    given = {name: value for name, value in vars(namespace).items() if name in names}
-    return config(**{**given, **values})
+    return config(**{**known_fields(config, vars(namespace)), **values})
 
 
 def _word(value: Any) -> str:

@@ -47,7 +47,7 @@ class Patient:
 
     @property
     def step(self) -> int:
-        return 0 if self.checkpoint is None else self.checkpoint.position.step
+        return 0 if self.checkpoint is None else self.checkpoint.state.step
 
     def batch(self, i: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Draw ids (B, T) and targets (B, T): no more than the run's own batch, and of a large model fewer and shorter."""
@@ -89,10 +89,10 @@ def admit(path: str | None) -> Patient:
         )
     config = checkpoint.model_config
     try:
-        tokens, text = run_tokens(checkpoint.path.parent, TRAIN_TOKENS, checkpoint.position), "its training text"
+        tokens, text = run_tokens(checkpoint.path.parent, TRAIN_TOKENS, checkpoint.state), "its training text"
     except (FileNotFoundError, ValueError):  # a checkpoint that was moved: most checks need no text
         tokens, text = random_tokens(config), "random tokens, as its text is not beside it"
-    print(f"patient   {checkpoint.path} at step {checkpoint.position.step}, on {text}")
+    print(f"patient   {checkpoint.path} at step {checkpoint.state.step}, on {text}")
     return Patient(config, checkpoint.train_config, tokens, checkpoint)
 
 
@@ -119,7 +119,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     ids, targets = patient.batch()
     check_memory(config, dataclasses.replace(training, batch_size=len(ids), grad_accum_steps=1, shards=1))
     fresh = patient.fresh()  # drawn once: at GPT-2's size it takes 3 s
-    model = fresh if checkpoint is None else checkpoint.model(copy.deepcopy(fresh)).eval()
+    model = fresh if checkpoint is None else checkpoint.load_into(copy.deepcopy(fresh)).eval()
     kept = {} if checkpoint is None else {k: a for k, a in checkpoint.tensors.items() if k.startswith("adamw.")}
     yield (state := doctor.finite(model, ids, targets, kept))
     yield doctor.initial_loss(fresh, ids, targets)

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         tokens = np.array(checkpoint.tokenizer.encode_data(read_text(given.data)))
     else:
         try:
-            tokens = run_tokens(checkpoint.path.parent, VAL_TOKENS, checkpoint.position)
+            tokens = run_tokens(checkpoint.path.parent, VAL_TOKENS, checkpoint.state)
         except (FileNotFoundError, ValueError) as error:
             raise ValueError(f"{error}, or give a text with --data") from None
     if len(tokens) < 2:

@@ -12,7 +12,7 @@ from gpt.finetune.dpo import PreferTask
 from gpt.finetune.loss_mask import supports_colour
 from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
 from gpt.finetune.task import FinetuneTask, begin, resume
-from gpt.runs.supervise import supervise
+from gpt.runs.run import run_training
 
 SUMMARIES = {
     "classify": "assign texts to classes, learned from labelled examples",
@@ -81,11 +81,9 @@ def main(arguments: Sequence[str]) -> int:
         check_show_mask(args)
         show_masks(take(InstructConfig, args), args.show_mask, colour=supports_colour(sys.stdout))
         return 0
-    if args.resume is not None and args.out is not None:
-        raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
     flags = vars(args)
     run, data = begin(task, args.out, flags) if args.resume is None else resume(task, args.resume, flags)
-    if not supervise(run, task.objective(run, data), f"finetune {name}"):
+    if not run_training(run, task.objective(run, data), f"finetune {name}"):
         return 130
     print(f"\nsaved in {run.folder}\n")
     task.evaluate(run, data, flags)

@@ -10,7 +10,7 @@ from gpt.config import TrainConfig
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS, fetch, instructions
 from gpt.pretrained.files import find_weights
-from gpt.runs.checkpoint import LAST, Position, save_checkpoint
+from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
 from gpt.runs.estimate import count, gigabytes
 
 DESCRIPTION = """Make a checkpoint of weights that others trained; sample, eval and info then open it.
@@ -80,7 +80,7 @@ def convert(path: Path, tokenizer: str | None, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         file = folder / LAST
-        save_checkpoint(file, model, None, TrainConfig(), pretrained.tokenizer, Position(source=pretrained.source))
+        save_checkpoint(file, model, None, TrainConfig(), pretrained.tokenizer, TrainingState(source=pretrained.source))
     except BaseException:
         if not was_there:
             shutil.rmtree(folder, ignore_errors=True)

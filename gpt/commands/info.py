@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from gpt.commands.arguments import Parser
-from gpt.runs.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from gpt.runs.checkpoint import Checkpoint, Task, find_checkpoint, load_checkpoint
 from gpt.runs.estimate import cache_memory, duration, forward_flops, gigabytes, training_memory
-from gpt.runs.task import Task
 
 DESCRIPTION = """Show what a run or a checkpoint holds: what it was trained on, its parts, and what it costs to run.
 
@@ -23,21 +22,21 @@ def main(arguments: Sequence[str]) -> int:
 
 def past(checkpoint: Checkpoint) -> Iterator[str]:
     """Yield what the file is, and where its weights come from."""
-    position, config = checkpoint.position, checkpoint.train_config
-    yield f"{checkpoint.path}: {gigabytes(checkpoint.path.stat().st_size)}, step {position.step}"
+    state, config = checkpoint.state, checkpoint.train_config
+    yield f"{checkpoint.path}: {gigabytes(checkpoint.path.stat().st_size)}, step {state.step}"
     if checkpoint.task is not None:
-        yield from purpose(checkpoint.task, duration(position.elapsed_s))
-    elif position.source:
-        yield f"imported from {position.source}"
+        yield from purpose(checkpoint.task, duration(state.elapsed_s))
+    elif state.source:
+        yield f"imported from {state.source}"
     else:
         data = config.data or "the documentation of Python"
-        windows = position.step * config.batch_size * config.grad_accum_steps
-        yield f"trained on {data} (sha256 {position.text_sha256[:16]}…) for {duration(position.elapsed_s)}"
-        if position.init:
-            yield f"begun from {position.init}"
+        windows = state.step * config.batch_size * config.grad_accum_steps
+        yield f"trained on {data} (sha256 {state.text_sha256[:16]}…) for {duration(state.elapsed_s)}"
+        if state.init:
+            yield f"begun from {state.init}"
         yield f"has seen {windows * checkpoint.model_config.context_length:,} tokens in {windows:,} windows"
-    if position.val_loss is not None:
-        yield f"validation loss {position.val_loss:.4f}"
+    if state.val_loss is not None:
+        yield f"validation loss {state.val_loss:.4f}"
     yield f"tokenizer: {checkpoint.tokenizer.kind}, {checkpoint.tokenizer.vocab_size:,} tokens"
     yield "model: " + ", ".join(f"{name} {value}" for name, value in checkpoint.model_config.to_dict().items())
 

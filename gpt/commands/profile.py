@@ -28,7 +28,7 @@ def profile_training(model: GPT, optimizer: AdamW, tokens: Tokens, config: Train
     for start, stop in ((0, WARM_UP), (WARM_UP, WARM_UP + n)):
         until = dataclasses.replace(config, max_steps=stop)
         with profile() as measured:
-            train(model, optimizer, tokens, None, until, log=lambda record: None, start=start)
+            train(model, optimizer, tokens, None, until, after_step=lambda record: None, start=start)
     speed = n * config.grad_accum_steps * config.batch_size * model.config.context_length / measured.elapsed
     shards = min(config.shards or 1, config.batch_size)
     print("\n" + report(measured, n, speed, shards, threads_for(shards)))

@@ -16,6 +16,6 @@ A new task is a subclass of FinetuneTask, with its name, summary and description
     evaluate() -> float                               a mean: mean_loss(model, batches, loss_of, shards=config.shards)
 
 A model built around a GPT has it as its attribute `gpt`; the parameters outside of it are the task's head. To open its
-checkpoint: `load_checkpoint(path, base).model(GPTClassifier(…))`; for a GPT: `.model()`. Adapters are then merged, and
+checkpoint: `load_checkpoint(path, base).load_into(GPTClassifier(…))`; for a GPT: `.model()`. Adapters are then merged, and
 `checkpoint.task` holds labels and template.
 """

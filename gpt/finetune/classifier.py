@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from gpt.config import ModelConfig, nearest, option
+from gpt.config import ModelConfig, known_fields, nearest, option
 from gpt.finetune.batching import batches_by_length, bucketed_batches, pad
 from gpt.finetune.classification_data import Row, Split, balance, count_labels, plural, read_labelled, read_rows, split
 from gpt.finetune.metrics import confusion_matrix, draw, report, scores
-from gpt.finetune.task import FinetuneTask, Start, known_fields, load_best, make_objective, open_base, resolve
+from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint
+from gpt.runs.checkpoint import Checkpoint, Task
 from gpt.runs.estimate import count
+from gpt.runs.init_from import open_base
 from gpt.runs.run import Run, run_file
-from gpt.runs.task import Task
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from gpt.training import Batch, Objective
 from nanograd import ops
@@ -174,7 +174,7 @@ def load_classifier(checkpoint: Checkpoint) -> GPTClassifier:
     """Return the classifier of a checkpoint, in evaluation mode; ValueError where it holds none."""
     if checkpoint.kind != ClassifyTask.kind:
         raise ValueError(f"{checkpoint.path} is no classifier; make one with: python -m gpt finetune classify")
-    return checkpoint.model(empty_classifier(checkpoint)).eval()
+    return checkpoint.load_into(empty_classifier(checkpoint)).eval()
 
 
 def empty_classifier(checkpoint: Checkpoint) -> GPTClassifier:
@@ -209,7 +209,7 @@ class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]
             model_config = dataclasses.replace(
                 base.model_config, dropout=shape.get("dropout", base.model_config.dropout)
             )
-            gpt = base.model(GPT(model_config, init=False))
+            gpt = base.load_into(GPT(model_config, init=False))
         print(
             f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; a training text has up to "
             f"{max(lengths):,}, the context is {model_config.context_length:,}"
@@ -232,7 +232,7 @@ class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]
         assert run.task is not None
         data, context_length = {}, run.model.gpt.config.context_length
         for name, file in FILES.items():
-            path = run_file(run.folder, file, run.position)
+            path = run_file(run.folder, file, run.state)
             rows = read_rows(path, label_column="label", text_column="text").rows
             data[name] = encode_split(name, rows, str(path), run.tokenizer, run.task.labels, context_length)
         return data
@@ -248,9 +248,9 @@ class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]
         best, labels, test = load_best(run), run.task.labels, data["test"]
         predicted = probabilities(load_classifier(best), test).argmax(axis=1)
         confusion = confusion_matrix(test.classes, predicted, len(labels))
-        print(f"test      the best checkpoint, of step {best.position.step}, on texts that nothing else has seen\n")
+        print(f"test      the best checkpoint, of step {best.state.step}, on texts that nothing else has seen\n")
         print(report(confusion, labels))
-        result = {"step": best.position.step, **scores(confusion).to_dict(labels)}
+        result = {"step": best.state.step, **scores(confusion).to_dict(labels)}
         result |= {"labels": labels, "confusion": confusion.tolist()}
         write_text(run.folder / SCORES, json.dumps(result, indent=2) + "\n")
         if flags.get("plot"):

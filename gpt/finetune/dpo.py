@@ -21,14 +21,14 @@ from gpt.data.batches import IGNORE
 from gpt.finetune.batching import batches_by_length, shuffled_batches
 from gpt.finetune.conversations import count_notes, split_conversations
 from gpt.finetune.preference_data import PairExample, encode_pairs, pad_pairs, read_pairs
-from gpt.finetune.task import FinetuneTask, Source, Start, load_best, make_objective, open_base, resolve
+from gpt.finetune.task import FinetuneTask, Source, Start, load_best, make_objective, resolve
 from gpt.finetune.templates import Template, load_template
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint
+from gpt.runs.checkpoint import Checkpoint, Task
+from gpt.runs.init_from import open_base
 from gpt.runs.run import Run, run_file
 from gpt.runs.safetensors import load_file, save_file
-from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer
 from gpt.training import Batch, Objective
 from nanograd import ops
@@ -90,9 +90,9 @@ class PreferTask(FinetuneTask[GPT, PreferConfig, list[Pairs]]):
 
     def read(self, run: Run[GPT, PreferConfig]) -> list[Pairs]:
         assert run.task is not None
-        template, path = Template.from_dict(run.task.template), run_file(run.folder, DATA, run.position)
+        template, path = Template.from_dict(run.task.template), run_file(run.folder, DATA, run.state)
         splits = read_splits(path, run.config, template, run.tokenizer, run.model.config.context_length)
-        log_probs = load_reference(run_file(run.folder, REFERENCE, run.position), sum(map(len, splits)))
+        log_probs = load_reference(run_file(run.folder, REFERENCE, run.state), sum(map(len, splits)))
         return with_reference(splits, log_probs)
 
     def objective(self, run: Run[GPT, PreferConfig], data: list[Pairs]) -> Objective:

@@ -20,13 +20,13 @@ from gpt.finetune.batching import batches_by_length, bucketed_batches, epoch_ord
 from gpt.finetune.chat import answer
 from gpt.finetune.conversations import ASSISTANT, count_notes, read_conversations, split_conversations
 from gpt.finetune.loss_mask import Example, encode_all, pad_examples, show_mask
-from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, open_base, resolve
+from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.templates import Template, load_template
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint
+from gpt.runs.checkpoint import Checkpoint, Task
+from gpt.runs.init_from import open_base
 from gpt.runs.run import Run, run_file
-from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer
 from gpt.training import Batch, Objective, mean_loss, next_token_loss
 from nanograd import ops
@@ -80,7 +80,7 @@ class InstructTask(FinetuneTask[GPT, InstructConfig, Splits]):
         return GPT(checkpoint.model_config, init=False)
 
     def read(self, run: Run[GPT, InstructConfig]) -> Splits:
-        path = run_file(run.folder, DATA, run.position)
+        path = run_file(run.folder, DATA, run.state)
         return read_splits(path, run.config, stored_template(run), run.tokenizer, run.model.config.context_length)
 
     def objective(self, run: Run[GPT, InstructConfig], data: Splits) -> Objective:

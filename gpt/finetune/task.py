@@ -7,7 +7,6 @@ tasks: freezing and adapters, the run's folder, and the training loop (gpt/train
 import dataclasses
 import math
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from gpt.config import ModelConfig
+from gpt.config import known_fields
+from gpt.data.batches import Tokens
 from gpt.finetune.trainable import FinetuneConfig, count_trainable, freeze, set_trainable
-from gpt.runs.checkpoint import LAST, Checkpoint, Position, find_checkpoint, load_checkpoint
-from gpt.runs.run import Run, run_file, truncate_metrics
-from gpt.runs.task import Task
+from gpt.runs.checkpoint import Checkpoint, Task, find_checkpoint, load_checkpoint
+from gpt.runs.run import Run
+from gpt.runs.start import begin_run, new_folder, resume_run
 from gpt.tokenizer import Tokenizer
-from gpt.training import Batch, Objective, make_optimizer, mean_loss
+from gpt.training import Batch, Objective, mean_loss
 from nanograd._tensor import Tensor
 from nanograd.nn import Module
 from nanograd.parallel.shards import choose_shards
-from nanograd.runtime import blas
 from nanograd.runtime.files import file_sha256
 from nanograd.seeds import INIT, generator
 
@@ -34,19 +33,6 @@ C = TypeVar("C", bound=FinetuneConfig)
 D = TypeVar("D")
 Source = Path | Callable[[Path], None]
 ADAPTERS = 1  # with INIT: a random base has already drawn from INIT alone
-MUTABLE_ON_RESUME = (
-    "max_steps",
-    "lr",
-    "min_lr",
-    "warmup_steps",
-    "weight_decay",
-    "beta1",
-    "beta2",
-    "grad_clip",
-    "eval_every",
-    "save_every",
-    "patience",
-)  # fmt: skip - the weights or the data depend on all other options
 
 
 @dataclass(frozen=True)
@@ -119,98 +105,28 @@ def begin(task: FinetuneTask[M, C, D], out: str | None, flags: Mapping[str, Any]
         base="" if base is None else str(base.path.resolve()),
         base_sha256="" if base is None else file_sha256(base.path),
     )
-    run = Run(
-        folder, model, make_optimizer(model, config), config, start.tokenizer, Position(), stored,
-        unit=task.unit, patience=config.patience,
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
-        files = {}
+        files: dict[str, Path | Tokens] = {}
         for name, source in start.files.items():
-            files[name] = source if isinstance(source, Path) else Path(temporary, name)
+            path = source if isinstance(source, Path) else Path(temporary, name)
             if not isinstance(source, Path):
-                source(files[name])
-        run.create_with(files)
+                source(path)
+            files[name] = path
+        run = begin_run(folder, model, config, start.tokenizer, files, task=stored, unit=task.unit)
     return run, start.data
 
 
 def resume(task: FinetuneTask[M, C, D], path: str, flags: Mapping[str, Any]) -> tuple[Run[M, C], D]:
-    """Continue a run from its last checkpoint; nothing in its folder changes before everything is checked.
+    """Restore a run from its last checkpoint, as `gpt.runs.start.resume_run` does, and read its data."""
 
-    The flag `base` names the new location of the adapters' base, if it was moved. Raises ValueError for a flag that the
-    weights or the data depend on, and where there are no steps left.
-    """
-    flags = dict(flags)
-    for name in known_fields(ModelConfig, flags):
-        raise ValueError(f"resume: --{name.replace('_', '-')} cannot change; start a new run for that")
-    checkpoint = load_checkpoint(find_checkpoint(path, LAST), flags.get("base"))
-    checkpoint.check_resumable(task.kind)
-    assert checkpoint.task is not None
-    stored, folder, position = checkpoint.task, checkpoint.path.parent, checkpoint.position
-    if stored.lora is not None and checkpoint.base is not None:
-        stored = dataclasses.replace(stored, base=str(checkpoint.base_checkpoint().path.resolve()))
-        del flags["base"]  # the same model at another path
-    config = changed_config(task.config_type.from_dict(stored.config), flags)
-    for name in position.tokens_sha256:
-        run_file(folder, name, position)
-    model = checkpoint.model(task.empty_model(checkpoint), adapters=True)
-    if stored.lora is None:
-        freeze(model, config.freeze)
-    optimizer = make_optimizer(model, config)
-    checkpoint.load_optimizer(optimizer)
-    stored = dataclasses.replace(stored, config=config.to_dict())
-    run = Run(
-        folder, model, optimizer, config, checkpoint.tokenizer, position, stored,
-        unit=task.unit, patience=config.patience,
-    )  # fmt: skip
-    if position.step >= config.max_steps:
-        raise ValueError(f"the run is at step {position.step} of {config.max_steps}; go on with a larger --max-steps")
-    if run.out_of_patience():
-        raise ValueError(f"the run stopped early, at step {position.step}; go on with a larger --patience, or none")
-    print(f"resume    {checkpoint.path} at step {position.step} of {config.max_steps}")
-    if position.machine != blas.description():
-        print(f"note      begun with {position.machine}, now {blas.description()}: not the same to the last bit")
-    for unfinished in folder.glob(".*.tmp"):  # left by a save that was killed
-        unfinished.unlink()
-    truncate_metrics(folder, position.step)
-    run.write_config()
+    def load_model(checkpoint: Checkpoint, config: C) -> M:
+        model = checkpoint.load_into(task.empty_model(checkpoint), adapters=True)
+        if config.lora_rank is None:
+            freeze(model, config.freeze)
+        return model
+
+    run = resume_run(path, task.kind, task.config_type, flags, load_model, unit=task.unit)
     return run, task.read(run)
-
-
-def changed_config(config: C, flags: Mapping[str, Any]) -> C:
-    """Return a run's config with the flags of its resumption; ValueError for one that weights or data depend on."""
-    stored = config.to_dict()
-    changes = known_fields(type(config), flags)
-    for name, value in changes.items():
-        if name not in MUTABLE_ON_RESUME and value != stored[name]:
-            raise ValueError(
-                f"resume: --{name.replace('_', '-')} was {stored[name]} and cannot change to {value}; "
-                "start a new run for that"
-            )
-    return dataclasses.replace(config, **changes)
-
-
-def known_fields(config_type: type[Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flags that are fields of a config."""
-    names = {field.name for field in dataclasses.fields(config_type)}
-    return {name: value for name, value in flags.items() if name in names}
-
-
-def new_folder(out: str | None) -> Path:
-    """Return the folder of a new run; ValueError where it is not empty."""
-    folder = Path(time.strftime("runs/%Y-%m-%d_%H-%M-%S") if out is None else out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out: {folder} is there already and not empty; go on with --resume, or choose another --out")
-    return folder
-
-
-def open_base(path: str) -> Checkpoint:
-    """Read the checkpoint that fine-tuning starts from; ValueError for a classifier."""
-    checkpoint = load_checkpoint(find_checkpoint(path))
-    if checkpoint.inside:
-        raise ValueError(
-            f"base: {checkpoint.path} was fine-tuned to {checkpoint.kind}; begin from a model that generates text"
-        )
-    return checkpoint
 
 
 def load_best(run: Run[Any, Any]) -> Checkpoint:

@@ -1,27 +1,26 @@
-"""A checkpoint is one safetensors file: the model, the optimizer, and how to go on.
+"""A checkpoint is one safetensors file: the model, the optimizer, and all that resuming needs.
 
 Tensors are named `model.*`, `adamw.m.*` and `adamw.v.*`. The metadata holds, as JSON, the configs, the tokenizer and the
-position in the run, and a SHA-256 over everything, so that a damaged file is recognised. Weights that others trained
+state of the training, and a SHA-256 over everything, which detects a damaged file. Imported weights
 (`python -m gpt import`) are a checkpoint too, at step 0 and without an optimizer.
 
-A model that was fine-tuned says for what, as `task`. With LoRA, only what was trained is in the file, and the task names
-the checkpoint that holds the rest, its base, by path and SHA-256.
+The checkpoint of a fine-tuned model also has a `task`. With LoRA the file holds only the trained parameters; the task
+names the checkpoint that has the frozen ones, its base, by path and SHA-256.
 """
 
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from gpt.config import LoopConfig, ModelConfig, TrainConfig
-from gpt.lora import add_lora, lora_layers, merge_arrays
+from gpt.lora import LoRASettings, add_lora, lora_layers, merge_arrays
 from gpt.model import GPT, find_gpt
 from gpt.runs.safetensors import load_file, save_file
-from gpt.runs.task import Task
 from gpt.tokenizer import Tokenizer, tokenizer_from_dict
 from nanograd.nn import Module
 from nanograd.optim import AdamW
@@ -30,121 +29,163 @@ from nanograd.runtime.files import file_sha256
 
 FORMAT = "gpt-checkpoint-1"
 LAST, BEST = "last.safetensors", "best.safetensors"
-AROUND = "gpt."  # before the names of a GPT that a task has built something around
+GPT_PREFIX = "gpt."  # of the parameters of a GPT that is the attribute `gpt` of another module, as in a classifier
 M = TypeVar("M", bound=Module)
 WAY_OUT = f"give another checkpoint: a run has {BEST} and {LAST}"
 
 
 @dataclass
-class Position:
-    """Where a run is: what resuming needs beside the arrays, since all randomness derives from seed and step."""
+class TrainingState:
+    """How far a run has come: all that resuming needs besides the arrays, because randomness derives from seed and step."""
 
     step: int = 0
     elapsed_s: float = 0.0
-    val_loss: float | None = None  # of this checkpoint, if it was evaluated at its step
+    val_loss: float | None = None  # at this step; None if it was not evaluated there
     best_val_loss: float | None = None
-    best_step: int = 0  # where that was
+    best_step: int = 0  # the step of best_val_loss
     text_sha256: str = ""
-    dataset: str = ""  # where the prepared folder is, if the run has no token files of its own
-    tokens_sha256: dict[str, str] = field(default_factory=dict)  # of those files, or of the folder's manifest.json
+    dataset: str = ""  # the prepared folder, if the run has no token files of its own
+    tokens_sha256: dict[str, str] = field(default_factory=dict)  # of the run's data files, or of manifest.json
     machine: dict[str, Any] = field(default_factory=blas.description)
-    source: str = ""  # where the weights come from, if others trained them
-    init: str = ""  # the checkpoint that the run began from, if not from random weights
+    source: str = ""  # where imported weights come from
+    init: str = ""  # the checkpoint that pretraining began from; "" for random weights
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model was fine-tuned for, and from what. All fields are JSON, so a new task needs no code here.
+
+    kind         "classify", "instruct" or "prefer": the subcommand of finetune
+    config       the options of the fine-tuning, from its config's `to_dict`
+    labels       the labels of a classifier, in the order of its outputs
+    template     the prompt template, if the task has one
+    lora         the settings of the adapters; None without adapters
+    base         the checkpoint that the fine-tuning began from; "" for random weights. With `lora`, the file that holds
+                 the frozen weights
+    base_sha256  the SHA-256 of that file
+    """
+
+    kind: str
+    config: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    template: Any = None
+    lora: LoRASettings | None = None
+    base: str = ""
+    base_sha256: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON's types."""
+        lora = None if self.lora is None else self.lora.to_dict()
+        return {**vars(self), "labels": list(self.labels), "lora": lora}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make one from `to_dict`; ValueError for an unknown key."""
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(values.keys() - known):
+            raise ValueError(f"task: unknown key {unknown[0]!r}")
+        lora = values.get("lora")
+        return cls(
+            **{
+                **values,
+                "labels": tuple(values.get("labels", ())),
+                "lora": None if lora is None else LoRASettings.from_dict(lora),
+            }
+        )
 
 
 @dataclass
 class Checkpoint:
-    """What a checkpoint file holds."""
+    """The content of a checkpoint file."""
 
     path: Path
     model_config: ModelConfig
     train_config: TrainConfig
     tokenizer: Tokenizer
-    position: Position
+    state: TrainingState
     tensors: dict[str, np.ndarray]
     task: Task | None = None
-    base: Path | None = None  # where the base of adapters is now, if the user says so
+    base: Path | None = None  # where the base of LoRA adapters is now, if the user says so
 
-    @overload
-    def model(self, model: None = None, *, adapters: bool = False) -> GPT: ...
-    @overload
-    def model(self, model: M, *, adapters: bool = False) -> M: ...
-    def model(self, model: Module | None = None, *, adapters: bool = False) -> Module:
-        """Return the model, with the weights of the checkpoint; one of that shape, where given, is used for it.
+    def model(self, *, adapters: bool = False) -> GPT:
+        """Return a GPT with the weights of the checkpoint; ValueError if the model is a classifier.
 
-        LoRA's adapters are merged, so that the model is an ordinary one; or kept apart, to train on, with `adapters`.
-        Raises ValueError where a task has built something else around a GPT, and no model is given that is like it, and
-        FileNotFoundError or ValueError where adapters miss their base.
+        Raises FileNotFoundError or ValueError if adapters miss their base.
         """
-        if model is None:
-            if self.inside:
-                raise ValueError(
-                    f"{self.path} is not a model that writes text: it was fine-tuned to {self.kind}; "
-                    f"use python -m gpt {self.kind}"
-                )
-            model = GPT(self.model_config, init=False)
+        if not self.is_language_model:
+            raise ValueError(
+                f"{self.path} is no language model: it was fine-tuned to {self.kind}; use python -m gpt {self.kind}"
+            )
+        return self.load_into(GPT(self.model_config, init=False), adapters=adapters)
+
+    def load_into(self, model: M, *, adapters: bool = False) -> M:
+        """Load the weights into a model of the checkpoint's shape, and return it.
+
+        LoRA adapters are merged into the weights; with `adapters` they stay separate and can be trained.
+        """
         if adapters and self.task is not None and self.task.lora is not None:
             lora = self.task.lora
             add_lora(find_gpt(model), lora.rank, lora.alpha, lora.targets, np.random.default_rng(0))
-            return model.load_state_dict(self.state(merged=False))
-        return model.load_state_dict(self.state())
+            return model.load_state_dict(self.state_dict(merged=False))
+        return model.load_state_dict(self.state_dict())
 
     @property
     def kind(self) -> str:
-        """What the model was fine-tuned for; "" if it was not."""
+        """The kind of the task; "" if the model was not fine-tuned."""
         return "" if self.task is None else self.task.kind
 
     @property
-    def inside(self) -> str:
-        """What stands before the names of the GPT: "gpt." where a task has built something around it, else nothing."""
-        return AROUND if any(name.startswith(f"model.{AROUND}") for name in self.tensors) else ""
+    def is_language_model(self) -> bool:
+        """Whether the model is a GPT itself, and not a module around one, as a classifier is."""
+        return not any(name.startswith(f"model.{GPT_PREFIX}") for name in self.tensors)
 
-    def state(self, *, merged: bool = True) -> dict[str, np.ndarray]:
-        """Return all arrays of the model by name: those of the file, and of its base where it holds adapters alone."""
-        state, task = self.part("model."), self.task
+    def state_dict(self, *, merged: bool = True) -> dict[str, np.ndarray]:
+        """Return all arrays of the model by name: those of the file, and of its base if the file has only adapters."""
+        arrays, task = self.with_prefix("model."), self.task
         if task is None or task.lora is None:
-            return state
+            return arrays
         if task.base:
-            state = {f"{self.inside}{name}": a for name, a in self.base_checkpoint().state().items()} | state
-        return merge_arrays(state, task.lora) if merged else state
+            prefix = "" if self.is_language_model else GPT_PREFIX
+            arrays = {prefix + name: array for name, array in self.base_checkpoint().state_dict().items()} | arrays
+        return merge_arrays(arrays, task.lora) if merged else arrays
 
     def base_checkpoint(self) -> "Checkpoint":
-        """Return the checkpoint that this one's adapters belong to; an error names it, where it is missing or another."""
+        """Return the checkpoint that the adapters were trained on; an error names it if it is missing or another one."""
         assert self.task is not None
-        where, way_out = self.base or Path(self.task.base), "say where it is with --base FILE"
-        if not where.exists():
+        base, way_out = self.base or Path(self.task.base), "say where it is with --base FILE"
+        if not base.exists():
             raise FileNotFoundError(
-                f"{self.path} holds LoRA adapters alone, and the model they were trained on is missing: {where}; {way_out}"
+                f"{self.path} holds LoRA adapters alone, and the model they were trained on is missing: {base}; {way_out}"
             )
-        path = find_checkpoint(where)
-        sha256, wanted = file_sha256(path), self.task.base_sha256
-        if sha256 != wanted:
+        path = find_checkpoint(base)
+        sha256, expected = file_sha256(path), self.task.base_sha256
+        if sha256 != expected:
             raise ValueError(
                 f"{path} is not the model that the adapters of {self.path} were trained on: its SHA-256 begins with "
-                f"{sha256[:12]}, not {wanted[:12]}; {way_out}"
+                f"{sha256[:12]}, not {expected[:12]}; {way_out}"
             )
         return load_checkpoint(path)
 
     def load_optimizer(self, optimizer: AdamW) -> None:
-        """Put the optimizer where it was; ValueError where the file has none, as of weights that were imported."""
+        """Restore the optimizer's state; ValueError if the file has none, as for imported weights."""
         self.check_resumable(self.kind)
-        optimizer.load_state_dict(self.part("adamw."), self.position.step)
+        optimizer.load_state_dict(self.with_prefix("adamw."), self.state.step)
 
     def check_resumable(self, kind: str = "") -> None:
-        """Raise ValueError where there is no run to go on with, or one of another kind: "" is pretraining."""
-        if self.position.source:
+        """Raise ValueError unless this is a run that can be resumed, and of this kind; "" is pretraining."""
+        if self.state.source:
             raise ValueError(
-                f"{self.path} was imported from {self.position.source}: it has no optimizer and no text to go on with; "
+                f"{self.path} was imported from {self.state.source}: it has no optimizer and no text to go on with; "
                 "`sample`, `eval --data` and `info` open it, and `python -m gpt train --init` trains it further"
             )
         if kind != self.kind:
             command = f"finetune {self.kind}" if self.kind else "train"
             raise ValueError(f"{self.path} is of another kind of run; go on with python -m gpt {command} --resume")
-        if not self.part("adamw."):
+        if not self.with_prefix("adamw."):
             raise ValueError(f"{self.path} has no optimizer to go on with: its adapters were merged into the weights")
 
-    def part(self, prefix: str) -> dict[str, np.ndarray]:
-        """Return the tensors whose names begin with `prefix`, without it: `model.`, say."""
+    def with_prefix(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return the tensors whose names begin with `prefix`, such as `model.`, under their names without it."""
         return {name.removeprefix(prefix): a for name, a in self.tensors.items() if name.startswith(prefix)}
 
 
@@ -152,69 +193,58 @@ def save_checkpoint(
     path: str | os.PathLike[str],
     model: Module,
     optimizer: AdamW | None,
-    train_config: LoopConfig,
+    config: LoopConfig,
     tokenizer: Tokenizer,
-    position: Position,
+    state: TrainingState,
     task: Task | None = None,
 ) -> None:
-    """Write everything, or leave the file that was there as it was. Imported weights have no optimizer.
+    """Write a checkpoint, the whole file or nothing. Imported weights have no optimizer.
 
-    Of a model with adapters and a base in a file, what is frozen is left out: the base has it. The settings of a
-    fine-tuning are the task's.
+    For a model with adapters and a base in a file, only the trained parameters are written: the base has the others. The
+    options of a fine-tuning are stored in its task.
     """
     if any(layer.merged for layer in lora_layers(model)):
         raise ValueError(
             "save_checkpoint: the model's adapters are merged; call unmerge_lora or merge_and_unload first"
         )
-    state = model.state_dict()
+    arrays = model.state_dict()
     if task is not None and task.lora is not None and task.base:
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        state = {name: array for name, array in state.items() if name in trained}
-    tensors = {f"model.{name}": a for name, a in state.items()}
+        arrays = {name: array for name, array in arrays.items() if name in trained}
+    tensors = {f"model.{name}": array for name, array in arrays.items()}
     if optimizer is not None:
-        tensors |= {f"adamw.{name}": a for name, a in optimizer.state_dict().items()}
-    train_config = train_config if isinstance(train_config, TrainConfig) else TrainConfig()
-    _write(path, tensors, find_gpt(model).config, train_config, tokenizer, position, task)
+        tensors |= {f"adamw.{name}": array for name, array in optimizer.state_dict().items()}
+    train_config = config if isinstance(config, TrainConfig) else TrainConfig()
+    _write(Checkpoint(Path(path), find_gpt(model).config, train_config, tokenizer, state, tensors, task))
 
 
 def merge_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-    """Write a checkpoint with its adapters merged into the weights: an ordinary one, which needs no base."""
+    """Write the checkpoint with its adapters merged into the weights; the new file needs no base."""
     task = checkpoint.task
     if task is None or task.lora is None:
         raise ValueError(f"{checkpoint.path} has no LoRA adapters to merge: it is an ordinary checkpoint already")
-    tensors = {f"model.{name}": a for name, a in checkpoint.state().items()}
-    _write(
-        path, tensors, checkpoint.model_config, checkpoint.train_config, checkpoint.tokenizer, checkpoint.position,
-        replace(task, lora=None),
-    )  # fmt: skip
+    tensors = {f"model.{name}": array for name, array in checkpoint.state_dict().items()}
+    _write(replace(checkpoint, path=Path(path), tensors=tensors, task=replace(task, lora=None)))
 
 
-def _write(
-    path: str | os.PathLike[str],
-    tensors: dict[str, np.ndarray],
-    model_config: ModelConfig,
-    train_config: TrainConfig,
-    tokenizer: Tokenizer,
-    position: Position,
-    task: Task | None,
-) -> None:
+def _write(checkpoint: Checkpoint) -> None:
     metadata = {
         "format": FORMAT,
-        "model_config": json.dumps(model_config.to_dict()),
-        "train_config": json.dumps(train_config.to_dict()),
-        "tokenizer": json.dumps(tokenizer.to_dict()),
-        "position": json.dumps(vars(position)),
+        "model_config": json.dumps(checkpoint.model_config.to_dict()),
+        "train_config": json.dumps(checkpoint.train_config.to_dict()),
+        "tokenizer": json.dumps(checkpoint.tokenizer.to_dict()),
+        "position": json.dumps(vars(checkpoint.state)),
     }
-    if task is not None:
-        metadata["task"] = json.dumps(task.to_dict())
-    metadata["sha256"] = _digest(tensors, metadata)
-    save_file(tensors, path, metadata)
+    if checkpoint.task is not None:
+        metadata["task"] = json.dumps(checkpoint.task.to_dict())
+    metadata["sha256"] = _digest(checkpoint.tensors, metadata)
+    save_file(checkpoint.tensors, checkpoint.path, metadata)
 
 
 def load_checkpoint(path: str | os.PathLike[str], base: str | os.PathLike[str] | None = None) -> Checkpoint:
-    """Read a checkpoint by copy; ValueError, naming the file, where it is damaged or something else.
+    """Read a checkpoint into memory; ValueError, naming the file, if it is damaged or no checkpoint.
 
-    base is where the base of LoRA's adapters is, if not where it was when they were trained.
+    base is the path of the base of LoRA adapters, if it has moved since they were trained.
     """
     path = Path(path)
     try:
@@ -232,7 +262,7 @@ def load_checkpoint(path: str | os.PathLike[str], base: str | os.PathLike[str] |
             ModelConfig.from_dict(json.loads(metadata["model_config"])),
             TrainConfig.from_dict(json.loads(metadata["train_config"])),
             tokenizer_from_dict(json.loads(metadata["tokenizer"])),
-            Position(**json.loads(metadata["position"])),
+            TrainingState(**json.loads(metadata["position"])),
             tensors,
             Task.from_dict(json.loads(metadata["task"])) if "task" in metadata else None,
             None if base is None else Path(base),
@@ -242,7 +272,7 @@ def load_checkpoint(path: str | os.PathLike[str], base: str | os.PathLike[str] |
 
 
 def find_checkpoint(run: str | os.PathLike[str], prefer: str = BEST) -> Path:
-    """Return the checkpoint that a path means: a file itself, and in a run's folder the preferred one or the other."""
+    """Return the checkpoint at a path: a file itself, or in the folder of a run the preferred one, else another."""
     path = Path(run)
     if path.is_file():
         return path

@@ -433,7 +433,7 @@ def test_a_spoiled_run_says_where_and_leaves_out_what_needs_numbers(run: Path, c
     optimizer = make_optimizer(model, checkpoint.train_config)
     checkpoint.load_optimizer(optimizer)
     model.blocks[1].norm2.bias.data[4] = np.nan
-    save_checkpoint(run / LAST, model, optimizer, checkpoint.train_config, checkpoint.tokenizer, checkpoint.position)
+    save_checkpoint(run / LAST, model, optimizer, checkpoint.train_config, checkpoint.tokenizer, checkpoint.state)
     assert main(["doctor", str(run)]) == 1
     text = capsys.readouterr().out
     assert "bad   finite numbers   blocks.1.norm2.bias[4] = nan" in text

@@ -22,8 +22,7 @@ from gpt.lora import (
     unmerge_lora,
 )
 from gpt.model import GPT
-from gpt.runs.checkpoint import Position, load_checkpoint, merge_checkpoint, save_checkpoint
-from gpt.runs.task import Task
+from gpt.runs.checkpoint import Task, TrainingState, load_checkpoint, merge_checkpoint, save_checkpoint
 from gpt.tokenizer import CharTokenizer
 from nanograd import gradcheck
 from nanograd._tensor import Tensor
@@ -255,13 +254,13 @@ def test_a_second_set_of_adapters_is_refused() -> None:
 
 def save_base(path: Path, config: ModelConfig = PLAIN) -> Task:
     """Write a base, and return a task that starts from it."""
-    save_checkpoint(path, fresh(config), None, TrainConfig(), TOKENIZER, Position())
+    save_checkpoint(path, fresh(config), None, TrainConfig(), TOKENIZER, TrainingState())
     return Task("instruct", lora=SETTINGS, base=str(path), base_sha256=file_sha256(path), template={"a": 1})
 
 
 def save(path: Path, model: Module, task: Task) -> None:
     optimizer = AdamW(model.named_parameters(), 0.1)
-    save_checkpoint(path, model, optimizer, TrainConfig(), TOKENIZER, Position(step=1), task)
+    save_checkpoint(path, model, optimizer, TrainConfig(), TOKENIZER, TrainingState(step=1), task)
 
 
 @FAMILIES
@@ -270,7 +269,7 @@ def test_a_checkpoint_has_the_adapters_alone_and_finds_their_base(tmp_path: Path
     save(tmp_path / "lora.safetensors", model, task)
     checkpoint = load_checkpoint(tmp_path / "lora.safetensors")
     assert checkpoint.task == task
-    assert checkpoint.part("model.").keys() == lora_state(model).keys()
+    assert checkpoint.with_prefix("model.").keys() == lora_state(model).keys()
     again = checkpoint.model(adapters=True)
     np.testing.assert_array_equal(again(IDS).data, model(IDS).data)
     assert {name for name, p in again.named_parameters() if p.requires_grad} == lora_state(model).keys()
@@ -287,13 +286,13 @@ def test_a_task_head_is_saved_with_the_adapters(tmp_path: Path) -> None:
         array += 0.1
     save(tmp_path / "lora.safetensors", model, task)
     checkpoint = load_checkpoint(tmp_path / "lora.safetensors")
-    assert checkpoint.part("model.").keys() == lora_state(model).keys() | {"head.weight", "head.bias"}
-    again = checkpoint.model(Classifier(PLAIN), adapters=True)
+    assert checkpoint.with_prefix("model.").keys() == lora_state(model).keys() | {"head.weight", "head.bias"}
+    again = checkpoint.load_into(Classifier(PLAIN), adapters=True)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(again.state_dict()[name], array)
-    ordinary = checkpoint.model(Classifier(PLAIN))
+    ordinary = checkpoint.load_into(Classifier(PLAIN))
     assert np.abs(ordinary.gpt(IDS).data - model.gpt(IDS).data).max() <= 1e-6
-    with pytest.raises(ValueError, match=r"is not a model that writes text: .*; use python -m gpt classify"):
+    with pytest.raises(ValueError, match=r"is no language model: .*; use python -m gpt classify"):
         checkpoint.model()
 
 
@@ -328,7 +327,7 @@ def test_errors_name_a_missing_or_different_base(tmp_path: Path) -> None:
     moved = load_checkpoint(tmp_path / "lora.safetensors", tmp_path / "moved.safetensors")
     assert np.abs(moved.model()(IDS).data - tuned()(IDS).data).max() <= 1e-6
     other = GPT(PLAIN, np.random.default_rng(99))
-    save_checkpoint(tmp_path / "base.safetensors", other, None, TrainConfig(), TOKENIZER, Position())
+    save_checkpoint(tmp_path / "base.safetensors", other, None, TrainConfig(), TOKENIZER, TrainingState())
     with pytest.raises(ValueError, match=r"base.safetensors is not the model that the adapters of .* --base FILE"):
         checkpoint.model()
 
@@ -339,7 +338,7 @@ def test_merged_adapters_are_not_saved(tmp_path: Path) -> None:
         merged(model),
         pytest.raises(ValueError, match="adapters are merged; call unmerge_lora or merge_and_unload first"),
     ):
-        save_checkpoint(tmp_path / "lora.safetensors", model, None, TrainConfig(), TOKENIZER, Position(), task)
+        save_checkpoint(tmp_path / "lora.safetensors", model, None, TrainConfig(), TOKENIZER, TrainingState(), task)
 
 
 @FAMILIES
@@ -355,7 +354,7 @@ def test_gpt_merge_writes_an_ordinary_checkpoint(
     whole = load_checkpoint(out)
     assert whole.task is not None
     assert (whole.task.lora, whole.task.template) == (None, {"a": 1})
-    assert list(whole.part("model.")) == sorted(fresh(config).state_dict())
+    assert list(whole.with_prefix("model.")) == sorted(fresh(config).state_dict())
     assert np.abs(whole.model()(IDS).data - tuned(config)(IDS).data).max() <= 1e-6
     with pytest.raises(ValueError, match="no optimizer to go on with: its adapters were merged"):
         whole.check_resumable("instruct")

@@ -55,7 +55,7 @@ def run(
 ) -> list[Record]:
     records: list[Record] = []
     optimizer = optimizer or make_optimizer(model, config)
-    train(model, optimizer, TOKENS, TOKENS[:50], config, log=records.append, start=start, elapsed=elapsed)
+    train(model, optimizer, TOKENS, TOKENS[:50], config, after_step=records.append, start=start, elapsed=elapsed)
     return records
 
 
@@ -195,7 +195,7 @@ def test_one_batch_is_learned_by_heart() -> None:
     config = TrainConfig(max_steps=120, batch_size=1, lr=1e-2, min_lr=1e-3, warmup_steps=5)
     records: list[Record] = []
     model = fresh()
-    train(model, make_optimizer(model, config), window, None, config, log=records.append)
+    train(model, make_optimizer(model, config), window, None, config, after_step=records.append)
     assert records[-1].loss < 0.05
     assert (model(window[None, :-1]).data.argmax(axis=-1)[0] == window[1:]).all()
 
@@ -256,7 +256,7 @@ def test_a_run_that_stops_and_goes_on_is_an_unbroken_one() -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        train(model, optimizer, TOKENS, None, TRAIN, log=log)
+        train(model, optimizer, TOKENS, None, TRAIN, after_step=log)
     resumed = GPT(config).load_state_dict(model.state_dict())
     second = make_optimizer(resumed, TRAIN)
     second.load_state_dict(optimizer.state_dict(), 3)
@@ -309,7 +309,7 @@ def test_a_whole_step_leaves_nothing_for_the_garbage_collector() -> None:
 
     gc.disable()
     try:
-        train(model, make_optimizer(model, config), TOKENS, TOKENS[:50], config, log=log)
+        train(model, make_optimizer(model, config), TOKENS, TOKENS[:50], config, after_step=log)
     finally:
         gc.enable()
     assert collected[1:] == [0, 0, 0]  # of the steps after the first, with their evaluations

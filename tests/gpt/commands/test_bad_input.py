@@ -335,7 +335,7 @@ def test_an_absurd_learning_rate_stops_the_run_and_keeps_the_checkpoint(
     assert "learning rate 1e+30" in line
     assert "Try a lower --lr" in line
     assert line.endswith(f"; run has the checkpoint of step {kept}")
-    assert load_checkpoint(folder / "run" / LAST).position.step == kept
+    assert load_checkpoint(folder / "run" / LAST).state.step == kept
     assert [record.step for record in read_metrics(folder / "run")] == list(range(1, step))
     if kept == 0:  # the way out works
         assert main(["train", "--resume", "run", "--lr", "1e-3", "--min-lr", "0"]) == 0
@@ -367,7 +367,7 @@ def test_a_disk_that_fills_in_the_middle(
         assert main(words) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "gpt train: No space left on device; free some space, the files that were there are intact"
-    assert load_checkpoint(folder / "run" / LAST).position.step == 2
+    assert load_checkpoint(folder / "run" / LAST).state.step == 2
     assert not list((folder / "run").glob(".*"))
     assert main(["train", "--resume", "run"]) == 0
     assert [record.step for record in read_metrics(folder / "run")] == [1, 2, 3, 4]

@@ -16,8 +16,7 @@ from gpt.finetune.chat import answer
 from gpt.finetune.conversations import Message
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
-from gpt.runs.checkpoint import LAST, Position, save_checkpoint
-from gpt.runs.task import Task
+from gpt.runs.checkpoint import LAST, Task, TrainingState, save_checkpoint
 from gpt.tokenizer import BPETokenizer
 from gpt.training import make_optimizer
 
@@ -37,7 +36,7 @@ def model(context_length: int = 32) -> GPT:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     path, made, config = tmp_path_factory.mktemp("chat") / LAST, model(), TrainConfig()
     task = Task("instruct", template=SHORT.to_dict())
-    save_checkpoint(path, made, make_optimizer(made, config), config, BYTES, Position(), task)
+    save_checkpoint(path, made, make_optimizer(made, config), config, BYTES, TrainingState(), task)
     return str(path)
 
 
@@ -160,7 +159,7 @@ def test_a_model_that_was_not_fine_tuned_needs_a_template(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     path, made, config = tmp_path / LAST, model(64), TrainConfig()
-    save_checkpoint(path, made, make_optimizer(made, config), config, BYTES, Position())
+    save_checkpoint(path, made, make_optimizer(made, config), config, BYTES, TrainingState())
     assert main(["chat", str(path)]) == 1
     assert "has no template, so it was not trained to answer: teach it with `python -m gpt finetune instruct`" in (
         capsys.readouterr().err

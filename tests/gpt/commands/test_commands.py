@@ -15,7 +15,7 @@ import gpt
 from gpt.__main__ import main
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import METRICS, SAMPLE, TRAIN_TOKENS, VAL_TOKENS, read_metrics
 from gpt.text.read import python_documentation, text_sha256
 from gpt.tokenizer import CharTokenizer, load_tokenizer
@@ -57,7 +57,7 @@ def test_a_run_leaves_what_was_promised(run: Path) -> None:
     assert config["model"]["vocab_size"] == len(set(TEXT))
     assert config["train"]["max_steps"] == 7
     assert len((run / SAMPLE).read_text(encoding="utf-8")) == 201  # 200 characters and a line end
-    assert load_checkpoint(run / LAST).position.step == 7
+    assert load_checkpoint(run / LAST).state.step == 7
 
 
 def test_what_is_said_before_and_after(text: Path, tmp_path: Path, capsys: Output) -> None:
@@ -94,8 +94,8 @@ def test_the_sample_is_that_of_the_best_model(run: Path, tmp_path: Path, capsys:
         (folder / path.name).write_bytes(path.read_bytes())
     words = ["--max-steps", "8", "--lr", "9", "--min-lr", "9", "--warmup-steps", "0"]  # which spoils it
     assert main(["train", "--resume", str(folder), *words]) == 0
-    assert load_checkpoint(folder / BEST).position.step == 7
-    assert load_checkpoint(folder / LAST).position.step == 8
+    assert load_checkpoint(folder / BEST).state.step == 7
+    assert load_checkpoint(folder / LAST).state.step == 8
     assert (folder / SAMPLE).read_bytes() == (run / SAMPLE).read_bytes()
     capsys.readouterr()
     assert main(["sample", str(folder)]) == 0
@@ -193,7 +193,7 @@ def silent(folder: Path, characters: str) -> Path:
     for parameter in model.parameters():
         parameter.copy_(np.zeros(parameter.shape))
     config = TrainConfig()
-    save_checkpoint(folder / LAST, model, make_optimizer(model, config), config, tokenizer, Position())
+    save_checkpoint(folder / LAST, model, make_optimizer(model, config), config, tokenizer, TrainingState())
     return folder / LAST
 
 
@@ -226,7 +226,7 @@ def test_info_accounts_for_every_parameter(run: Path, capsys: Output) -> None:
     assert main(["info", str(run)]) == 0
     shown = capsys.readouterr().out
     lines = shown.splitlines()
-    step = load_checkpoint(run / BEST).position.step
+    step = load_checkpoint(run / BEST).state.step
     assert re.fullmatch(rf".*best\.safetensors: \d+ kB, step {step}", lines[0])
     assert f"sha256 {text_sha256(TEXT)[:16]}…" in lines[1]
     assert "tokenizer: char, 23 tokens" in lines
@@ -243,7 +243,7 @@ def test_info_says_what_a_token_costs(run: Path, capsys: Output) -> None:
     """TINY: 23 tokens in the vocabulary, context 8, d_model 16, one block; batches of 2."""
     assert main(["info", str(run)]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    step = load_checkpoint(run / BEST).position.step
+    step = load_checkpoint(run / BEST).state.step
     assert f"has seen {step * 2 * 8:,} tokens in {step * 2:,} windows" in lines
     # the matrices of the block, 2 products with 4½ tokens in the mean, and the head
     forward = 2 * (12 * 16 * 16 + 2 * 4.5 * 16 + 23 * 16)

@@ -193,7 +193,7 @@ def test_a_run_on_prepared_data_copies_nothing_and_resumes_to_the_bit(
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert result(tmp_path / "run") == result(tmp_path / "whole")
     assert not list((tmp_path / "run").glob("*.tokens"))
-    position = load_checkpoint(tmp_path / "run" / LAST).position
+    position = load_checkpoint(tmp_path / "run" / LAST).state
     assert position.dataset == str(prepared.resolve())
     assert position.tokens_sha256 == {MANIFEST: open_dataset(prepared).sha256}
 
@@ -205,7 +205,7 @@ def test_the_tokens_are_those_of_the_folder_of_texts(texts: Path, prepared: Path
     dataset = open_dataset(prepared)
     checkpoint = load_checkpoint(tmp_path / "texts" / LAST)
     for name, split in ((TRAIN_TOKENS, TRAIN), ("val.tokens", VAL)):
-        tokens = run_tokens(tmp_path / "texts", name, checkpoint.position)
+        tokens = run_tokens(tmp_path / "texts", name, checkpoint.state)
         whole = dataset.tokens(split)
         np.testing.assert_array_equal(tokens[:], whole[: len(whole) - 1])  # between documents, not after the last
     assert main([*words, "--data", str(prepared), *tokenizer, "--out", str(tmp_path / "prepared")]) == 0

@@ -105,16 +105,16 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same_result(
     words += ["--base", "random", *TINY.split()] if how == "random" else ["--base", str(folder / "base")]
     words += [] if how == "random" else ["--lora-rank", "2", "--shards", "2", "--grad-accum-steps", "2"]
     assert finetune(*words, "--out", tmp_path / "whole") == 0
-    log = Run.log
+    after_step = Run.after_step
 
     def stop_at_7(run, record):  # type: ignore[no-untyped-def]
         run.stop_asked = record.step == 7
-        log(run, record)
+        return after_step(run, record)
 
-    monkeypatch.setattr(Run, "log", stop_at_7)
+    monkeypatch.setattr(Run, "after_step", stop_at_7)
     assert finetune(*words, "--out", tmp_path / "broken") == 130
     assert f"go on with: python -m gpt finetune classify --resume {tmp_path / 'broken'}" in capsys.readouterr().out
-    monkeypatch.setattr(Run, "log", log)
+    monkeypatch.setattr(Run, "after_step", after_step)
     assert finetune("--resume", tmp_path / "broken") == 0
     for name in (LAST, BEST):
         assert same(weights(tmp_path / "broken" / name), weights(tmp_path / "whole" / name))
@@ -131,7 +131,7 @@ def test_early_stopping_keeps_the_best_checkpoint(
     (line,) = (line for line in output.splitlines() if line.startswith("early stop after step "))
     stopped, best = int(line.split()[4].rstrip(":")), int(line.split()[-1])
     assert stopped == best + 8 < 400
-    assert load_checkpoint(tmp_path / "run" / BEST).position.step == best
+    assert load_checkpoint(tmp_path / "run" / BEST).state.step == best
     assert f"test      the best checkpoint, of step {best}, on texts" in output
 
 
@@ -172,7 +172,7 @@ DATA = ["--data", "FOLDER/data.tsv"]
         ([*DATA, "--base", "random", "--freeze", "al"], "freeze must be none, all_but_last_block or all_but_head"),
         ([*DATA, "--base", "random", "--lora-rank", "2", "--lora-target", "gate"], "lora_target: no layer is called"),
         (["--resume", "FOLDER/run", "--out", "TMP/x"], "--out and --resume exclude each other"),
-        (["--resume", "FOLDER/run", "--d-model", "8"], "resume: --d-model cannot change; start a new run for that"),
+        (["--resume", "FOLDER/run", "--d-model", "8"], "resume: --d-model was 16 and cannot change to 8"),
         (["--resume", "FOLDER/run", "--batch-size", "4"], "resume: --batch-size was 8 and cannot change to 4"),
         (["--resume", "FOLDER/run"], "the run is at step 12 of 12; go on with a larger --max-steps"),
         (["--resume", "FOLDER/base"], "FOLDER/base/last.safetensors is of another kind of run; go on with python -m"),

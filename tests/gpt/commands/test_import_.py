@@ -40,7 +40,7 @@ def test_an_imported_model_is_opened_by_the_other_commands(
     assert "2 layers, d_model 16, 2 heads, context 16" in said
     checkpoint = load_checkpoint(find_checkpoint("runs/theirs"))
     assert checkpoint.tokenizer.sha256 == load_pretrained(folder).tokenizer.sha256  # type: ignore[union-attr]
-    assert (checkpoint.position.step, checkpoint.model_config.vocab_size) == (0, CONFIG.vocab_size)
+    assert (checkpoint.state.step, checkpoint.model_config.vocab_size) == (0, CONFIG.vocab_size)
     assert all(name.startswith("model.") for name in checkpoint.tensors)
     for name, array in GPT(CONFIG, np.random.default_rng(0)).state_dict().items():
         np.testing.assert_array_equal(checkpoint.tensors[f"model.{name}"], array)

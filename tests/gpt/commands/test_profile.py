@@ -88,7 +88,7 @@ def test_profiled_steps_are_real_steps(capsys: Output) -> None:
     config = TrainConfig(batch_size=2, shards=1, lr=1e-2, min_lr=1e-2, warmup_steps=0, max_steps=5)
     models = [GPT(shape, np.random.default_rng(0)) for _ in range(2)]
     profile_training(models[0], make_optimizer(models[0], config), tokens, config, 2)
-    train(models[1], make_optimizer(models[1], config), tokens, None, config, log=lambda record: None)
+    train(models[1], make_optimizer(models[1], config), tokens, None, config, after_step=lambda record: None)
     for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
         np.testing.assert_array_equal(a.data, b.data)
 

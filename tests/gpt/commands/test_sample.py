@@ -17,7 +17,7 @@ from gpt.__main__ import main
 from gpt.commands.interactive import changed
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import LAST, TrainingState, load_checkpoint, save_checkpoint
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from gpt.training import make_optimizer
 
@@ -36,7 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     model.tok_emb.weight.copy_(model.tok_emb.weight.data * 40)
     config = TrainConfig()
-    save_checkpoint(path, model, make_optimizer(model, config), config, tokenizer, Position())
+    save_checkpoint(path, model, make_optimizer(model, config), config, tokenizer, TrainingState())
     return str(path)
 
 
@@ -272,7 +272,7 @@ def test_half_a_character_is_not_shown(tmp_path: Path, capsys: Output) -> None:
     model = GPT(ModelConfig(vocab_size=257, context_length=8, d_model=8, n_layers=1, n_heads=2))
     model.tok_emb.weight.copy_(np.zeros((257, 8)))
     config = TrainConfig()
-    save_checkpoint(tmp_path / LAST, model, make_optimizer(model, config), config, tokenizer, Position())
+    save_checkpoint(tmp_path / LAST, model, make_optimizer(model, config), config, tokenizer, TrainingState())
     shown = run(capsys, str(tmp_path), "--max-new-tokens", "200", "--stop", "\u20ac")
     loaded = load_checkpoint(tmp_path / LAST)
     assert loaded.tokenizer.sha256 == tokenizer.sha256

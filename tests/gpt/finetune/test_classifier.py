@@ -210,7 +210,7 @@ def test_it_learns_and_frozen_parameters_stay(settings: dict[str, Any]) -> None:
         make_optimizer(model, config),
         classification_objective(model, texts, texts, config),
         config,
-        log=records.append,
+        after_step=records.append,
     )
     right = (probabilities(model.eval(), texts).argmax(axis=1) == texts.classes).mean()
     assert right >= 0.8  # a coin of three sides: 0.33
@@ -237,6 +237,6 @@ def test_a_real_collection_in_seconds(data_dir: Path) -> None:
     model = GPTClassifier(GPT(shape, np.random.default_rng(1)), 2, np.random.default_rng(2))
     config = ClassifyConfig(max_steps=60, batch_size=16, lr=3e-3, warmup_steps=5, shards=2)
     objective = dataclasses.replace(classification_objective(model, train, test, config), evaluate=None)
-    fit(model, make_optimizer(model, config), objective, config, log=lambda record: None)
+    fit(model, make_optimizer(model, config), objective, config, after_step=lambda record: None)
     right = (probabilities(model.eval(), test).argmax(axis=1) == test.classes).mean()
     assert right >= 0.85

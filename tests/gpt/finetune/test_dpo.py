@@ -26,9 +26,8 @@ from gpt.finetune.dpo import (
 from gpt.finetune.preference_data import encode_pairs, pad_pairs, read_pairs
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
-from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import Progress, read_metrics
-from gpt.runs.task import Task
 from gpt.tokenizer import BPETokenizer
 from gpt.training import Record, accumulate_gradients
 from nanograd import ops
@@ -173,7 +172,7 @@ def test_a_reference_of_other_pairs_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("base") / LAST
-    save_checkpoint(path, GPT(SHAPE, np.random.default_rng(0)), None, TrainConfig(), BYTES, Position())
+    save_checkpoint(path, GPT(SHAPE, np.random.default_rng(0)), None, TrainConfig(), BYTES, TrainingState())
     return str(path)
 
 
@@ -226,7 +225,7 @@ def test_a_run_that_is_killed_and_resumed_is_the_same_to_the_bit(
     assert before == (tmp_path / "whole" / "reference.safetensors").read_bytes()
     for name in (LAST, BEST):
         stopped, whole = (load_checkpoint(tmp_path / run / name) for run in ("stopped", "whole"))
-        assert stopped.position.step == whole.position.step
+        assert stopped.state.step == whole.state.step
         assert {k: a.tobytes() for k, a in stopped.tensors.items()} == {
             k: a.tobytes() for k, a in whole.tensors.items()
         }
@@ -244,7 +243,7 @@ def test_the_reference_is_computed_once_and_no_other_is_accepted(
         return log_probs_of(*arguments)
 
     monkeypatch.setattr("gpt.finetune.dpo.log_probs_of", counted)
-    monkeypatch.setattr("gpt.commands.finetune.supervise", lambda *_: False)
+    monkeypatch.setattr("gpt.commands.finetune.run_training", lambda *_: False)
     assert run(base, data, tmp_path / "run") == 130
     assert main(["finetune", "prefer", "--resume", str(tmp_path / "run")]) == 130
     assert calls == {"reference": 1}
@@ -256,7 +255,7 @@ def test_the_reference_is_computed_once_and_no_other_is_accepted(
 def test_prompts_use_the_template_of_the_base(data: str, tmp_path: Path) -> None:
     task = Task("instruct", template=SHORT.to_dict())
     path = tmp_path / "answers.safetensors"
-    save_checkpoint(path, GPT(SHAPE, np.random.default_rng(0)), None, TrainConfig(), BYTES, Position(), task)
+    save_checkpoint(path, GPT(SHAPE, np.random.default_rng(0)), None, TrainConfig(), BYTES, TrainingState(), task)
     words = ["--data", data, "--base", str(path), "--max-steps", "1", "--out", str(tmp_path / "run")]
     assert main(["finetune", "prefer", *words]) == 0
     stored = load_checkpoint(tmp_path / "run" / LAST).task

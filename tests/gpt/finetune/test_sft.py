@@ -23,7 +23,7 @@ from gpt.finetune.sft import (
 )
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
-from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import METRICS, Progress
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
 from gpt.training import Record, accumulate_gradients, make_optimizer, mean_loss, next_token_loss
@@ -48,7 +48,7 @@ def make_base(path: Path, tokenizer: Tokenizer, **shape: Any) -> str:
         }
     )
     model = GPT(config, np.random.default_rng(0))
-    save_checkpoint(path, model, make_optimizer(model, TrainConfig()), TrainConfig(), tokenizer, Position())
+    save_checkpoint(path, model, make_optimizer(model, TrainConfig()), TrainConfig(), tokenizer, TrainingState())
     return str(path)
 
 
@@ -81,7 +81,7 @@ def result(folder: Path) -> dict[str, Any]:
     outcome: dict[str, Any] = {"metrics": [[line[key] for key in keys] for line in lines]}
     for name in (LAST, BEST):
         checkpoint = load_checkpoint(folder / name)
-        outcome[name] = checkpoint.position.step, {k: a.tobytes() for k, a in checkpoint.tensors.items()}
+        outcome[name] = checkpoint.state.step, {k: a.tobytes() for k, a in checkpoint.tensors.items()}
     return outcome
 
 

@@ -12,15 +12,24 @@ import pytest
 
 from gpt.config import ModelConfig, TrainConfig
 from gpt.finetune.batching import batches_by_length, shuffled_batches
-from gpt.finetune.task import MUTABLE_ON_RESUME, FinetuneTask, Start, begin, make_objective, open_base, resolve, resume
+from gpt.finetune.task import FinetuneTask, Start, begin, make_objective, resolve, resume
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import BEST, LAST, Checkpoint, Position, find_checkpoint, load_checkpoint, save_checkpoint
-from gpt.runs.run import Run, read_metrics
-from gpt.runs.supervise import supervise
-from gpt.runs.task import Task
+from gpt.runs.checkpoint import (
+    BEST,
+    LAST,
+    Checkpoint,
+    Task,
+    TrainingState,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from gpt.runs.init_from import open_base
+from gpt.runs.run import Run, read_metrics, run_training
+from gpt.runs.start import MUTABLE_ON_RESUME
 from gpt.tokenizer import CharTokenizer
-from gpt.training import Batch, NotFiniteError, Objective, accumulate_gradients, mean_loss
+from gpt.training import Batch, NotFiniteError, Objective, Record, accumulate_gradients, mean_loss
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
@@ -141,7 +150,7 @@ def test_epochs_become_steps_and_shards_are_chosen_once() -> None:
 def base(tmp_path: Path) -> Path:
     path = tmp_path / "base.safetensors"
     save_checkpoint(
-        path, GPT(MODEL, np.random.default_rng(0)), None, TrainConfig(), CharTokenizer("abcdefghijkl"), Position()
+        path, GPT(MODEL, np.random.default_rng(0)), None, TrainConfig(), CharTokenizer("abcdefghijkl"), TrainingState()
     )
     (tmp_path / "data.tsv").write_text("ham\thello\n", encoding="utf-8")
     return path
@@ -152,7 +161,7 @@ def start(base: Path, out: Path, config: FinetuneConfig) -> Toy:
 
 
 def train(run: Toy) -> bool:
-    return supervise(run, ToyTask().objective(run, None), "finetune classify")
+    return run_training(run, ToyTask().objective(run, None), "finetune classify")
 
 
 def resumed(path: Path, **flags: object) -> Toy:
@@ -161,13 +170,13 @@ def resumed(path: Path, **flags: object) -> Toy:
 
 def stop_after(run: Toy, step: int) -> None:
     """Ask for a stop after a step, as Ctrl-C does."""
-    log = run.log
+    after_step = run.after_step
 
-    def asked(record: object) -> None:
-        run.stop_asked = run.position.step + 1 == step
-        log(record)  # type: ignore[arg-type]
+    def ask(record: Record) -> bool:
+        run.stop_asked = record.step == step
+        return after_step(record)
 
-    run.log = asked  # type: ignore[method-assign]
+    run.after_step = ask  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -223,10 +232,10 @@ def test_patience_ends_a_run_and_keeps_the_best_checkpoint(
     run = start(base, tmp_path / "run", dataclasses.replace(CONFIG, max_steps=40, patience=2))
     losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])  # at steps 2, 4, 6, 8: equal is not better
     task = dataclasses.replace(ToyTask().objective(run, None), evaluate=lambda: next(losses))
-    assert supervise(run, task, "finetune classify")
+    assert run_training(run, task, "finetune classify")
     assert "early stop after step 8: nothing was better than step 4" in capsys.readouterr().out
-    assert load_checkpoint(tmp_path / "run" / BEST).position.step == 4
-    assert load_checkpoint(tmp_path / "run" / LAST).position.step == 8
+    assert load_checkpoint(tmp_path / "run" / BEST).state.step == 4
+    assert load_checkpoint(tmp_path / "run" / LAST).state.step == 8
     with pytest.raises(ValueError, match="stopped early, at step 8; go on with a larger --patience, or none"):
         resumed(tmp_path / "run")
     assert resumed(tmp_path / "run", patience=3).patience == 3
@@ -246,7 +255,7 @@ def test_options_that_cannot_change_in_a_resumed_run(base: Path, tmp_path: Path)
             resumed(out, max_steps=9, **{name: value})
     run = resumed(out, max_steps=9, lr=0.5, batch_size=4)
     assert (run.config.max_steps, run.config.lr) == (9, 0.5)
-    assert set(MUTABLE_ON_RESUME) <= {field.name for field in dataclasses.fields(FinetuneConfig)}
+    assert MUTABLE_ON_RESUME - {"eval_batches"} <= {field.name for field in dataclasses.fields(FinetuneConfig)}
     with pytest.raises(
         ValueError, match="is of another kind of run; go on with python -m gpt finetune classify --resume"
     ):
@@ -265,14 +274,12 @@ def test_a_run_with_adapters_is_resumed_with_a_moved_base(base: Path, tmp_path: 
     with pytest.raises(FileNotFoundError, match=r"missing: .*base.safetensors; say where it is with --base FILE"):
         resumed(tmp_path / "run")
     assert train(resumed(tmp_path / "run", base=str(moved)))
-    load_checkpoint(find_checkpoint(tmp_path / "run")).model(Classifier())  # the new location is stored
+    load_checkpoint(find_checkpoint(tmp_path / "run")).load_into(Classifier())  # the new location is stored
 
 
 def test_a_classifier_is_no_base(base: Path, tmp_path: Path) -> None:
     start(base, tmp_path / "run", CONFIG)
-    with pytest.raises(
-        ValueError, match=r"base: .* was fine-tuned to classify; begin from a model that generates text"
-    ):
+    with pytest.raises(ValueError, match=r"base: .* was fine-tuned to classify; begin from a language model"):
         open_base(str(tmp_path / "run"))
 
 

@@ -16,7 +16,7 @@ from gpt.generation import score
 from gpt.generation.sampling import log_probabilities
 from gpt.generation.score import Score, token_log_probabilities
 from gpt.model import GPT
-from gpt.runs.checkpoint import LAST, Position, save_checkpoint
+from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
 from gpt.training import evaluate, make_optimizer
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
 def saved(folder: Path, tokenizer: Tokenizer, model: GPT) -> str:
     config = TrainConfig()
     model = model.astype(np.float32)
-    save_checkpoint(folder / LAST, model, make_optimizer(model, config), config, tokenizer, Position())
+    save_checkpoint(folder / LAST, model, make_optimizer(model, config), config, tokenizer, TrainingState())
     return str(folder / LAST)
 
 

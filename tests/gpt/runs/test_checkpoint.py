@@ -14,7 +14,7 @@ import pytest
 import gpt
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import BEST, FORMAT, LAST, Position, find_checkpoint, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.safetensors import load_file, save_file
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from gpt.training import accumulate_gradients, make_optimizer, pretraining
@@ -38,8 +38,8 @@ def trained() -> tuple[GPT, AdamW]:
     return model, optimizer
 
 
-def save(path: Path, position: Position | None = None) -> None:
-    save_checkpoint(path, *trained(), TRAIN, TOKENIZER, position or Position(step=2))
+def save(path: Path, position: TrainingState | None = None) -> None:
+    save_checkpoint(path, *trained(), TRAIN, TOKENIZER, position or TrainingState(step=2))
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
-    position = Position(2, 1.5, 0.25, 0.125, "text", {"train.tokens": "ab"}, {"kernel": "k"})
+    position = TrainingState(2, 1.5, 0.25, 0.125, "text", {"train.tokens": "ab"}, {"kernel": "k"})
     save(tmp_path / LAST, position)
     model, optimizer = trained()
     checkpoint = load_checkpoint(tmp_path / LAST)
     assert checkpoint.model_config == MODEL
     assert checkpoint.train_config == TRAIN
     assert checkpoint.tokenizer.sha256 == TOKENIZER.sha256
-    assert checkpoint.position == position
+    assert checkpoint.state == position
     again = checkpoint.model()
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(again.state_dict()[name], array, err_msg=name)
@@ -71,7 +71,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 def test_a_bpe_tokenizer_comes_back(tmp_path: Path) -> None:
     tokenizer = BPETokenizer.train("the cat sat on the mat, é", 262)
-    save_checkpoint(tmp_path / LAST, *trained(), TRAIN, tokenizer, Position())
+    save_checkpoint(tmp_path / LAST, *trained(), TRAIN, tokenizer, TrainingState())
     again = load_checkpoint(tmp_path / LAST).tokenizer
     assert again.sha256 == tokenizer.sha256
     assert again.encode("that café") == tokenizer.encode("that café")
@@ -175,7 +175,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     save(tmp_path / LAST)
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(OSError, match="No space left"):
-        save(tmp_path / LAST, Position(step=3))
+        save(tmp_path / LAST, TrainingState(step=3))
     assert (tmp_path / LAST).read_bytes() == saved
     assert os.listdir(tmp_path) == [LAST]
 
@@ -185,7 +185,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[3])
 import test_checkpoint
 setattr(os, sys.argv[2], lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
-test_checkpoint.save(test_checkpoint.Path(sys.argv[1]), test_checkpoint.Position(step=3))
+test_checkpoint.save(test_checkpoint.Path(sys.argv[1]), test_checkpoint.TrainingState(step=3))
 """
 
 
@@ -197,7 +197,7 @@ def test_a_kill_during_a_save_leaves_the_checkpoint_before(tmp_path: Path, saved
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     assert subprocess.run(command, env=env, check=False).returncode == -9
     assert (tmp_path / LAST).read_bytes() == saved
-    assert load_checkpoint(tmp_path / LAST).position.step == 2
+    assert load_checkpoint(tmp_path / LAST).state.step == 2
     assert len(os.listdir(tmp_path)) == 2  # the half of the new one, under another name
 
 

@@ -92,7 +92,7 @@ ids = np.random.default_rng(0).integers(0, shape["vocab_size"], 5000)
 np.ones((256, 256), np.float32) @ np.ones((256, 256), np.float32)  # the buffers of BLAS
 before = peak()
 model = GPT(ModelConfig(**shape))
-train(model, make_optimizer(model, config), ids, ids[:600], config, log=lambda record: None)
+train(model, make_optimizer(model, config), ids, ids[:600], config, after_step=lambda record: None)
 print(peak() - before)
 """
 

@@ -11,10 +11,9 @@ from gpt.__main__ import main
 from gpt.config import ModelConfig, TrainConfig
 from gpt.lora import LoRASettings, add_lora
 from gpt.model import GPT
-from gpt.runs.checkpoint import LAST, Position, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import LAST, Task, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.init_from import initial_config, initial_model
 from gpt.runs.run import read_metrics
-from gpt.runs.task import Task
 from gpt.tokenizer import CharTokenizer
 from gpt.training import learning_rate
 from nanograd.runtime.files import file_sha256
@@ -40,7 +39,7 @@ def make_base(path: str = "base.safetensors", source: str = "", **changes: objec
     model = GPT(config, rng)
     for _, parameter in model.named_parameters():
         parameter.copy_(rng.standard_normal(parameter.shape) * 0.1)
-    position = Position(step=0 if source else 600, source=source)
+    position = TrainingState(step=0 if source else 600, source=source)
     save_checkpoint(path, model, None, TrainConfig(tokenizer="char"), TOKENIZER, position)
     return model
 
@@ -57,7 +56,7 @@ def begun(out: str = "out") -> GPT:
 @pytest.fixture
 def first_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop a run before its first step, when its folder is made."""
-    monkeypatch.setattr("gpt.commands.train.supervise", lambda *_: False)
+    monkeypatch.setattr("gpt.commands.train.run_training", lambda *_: False)
 
 
 @pytest.mark.usefixtures("first_only")
@@ -71,8 +70,8 @@ def test_a_run_begins_with_the_weights_shape_and_tokenizer_of_the_checkpoint(
     assert checkpoint.tokenizer.sha256 == TOKENIZER.sha256
     assert checkpoint.train_config.tokenizer == "char"
     for name, array in base.state_dict().items():
-        np.testing.assert_array_equal(checkpoint.part("model.")[name], array)
-    assert checkpoint.position.step == 0
+        np.testing.assert_array_equal(checkpoint.with_prefix("model.")[name], array)
+    assert checkpoint.state.step == 0
     assert "init      base.safetensors, step 600: its weights and its tokenizer\n" in capsys.readouterr().out
 
 
@@ -85,7 +84,7 @@ def test_the_optimizer_starts_anew_with_warmup_and_the_run_notes_where_it_came_f
     rates = [record.lr for record in read_metrics(Path("out"))]
     assert rates == [learning_rate(step, checkpoint.train_config) for step in range(6)]
     assert rates[0] == 1e-3 / 4
-    assert "step 600 (sha256 " in checkpoint.position.init
+    assert "step 600 (sha256 " in checkpoint.state.init
     capsys.readouterr()
     assert main(["info", "out"]) == 0
     assert "\nbegun from base.safetensors, step 600 (sha256 " in capsys.readouterr().out
@@ -104,7 +103,7 @@ def test_a_run_that_went_on_is_resumed_like_any_other() -> None:
     make_base()
     assert train("--max-steps", "3") == 0
     assert main(["train", "--resume", "out", "--max-steps", "6"]) == 0
-    position = load_checkpoint(Path("out", LAST)).position
+    position = load_checkpoint(Path("out", LAST)).state
     assert position.step == 6
     assert "base.safetensors, step 600" in position.init
 
@@ -147,7 +146,7 @@ def test_a_new_tokenizer_draws_the_rows_of_tokens_and_keeps_the_blocks(tie_embed
 def test_a_new_tokenizer_of_the_same_size_is_new_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     base = make_base()
     train("--new-tokenizer", "--tokenizer", "char")
-    assert "step 600: its blocks; the rows of the new tokens are drawn" in capsys.readouterr().out
+    assert "step 600: its blocks; new token rows are initialised" in capsys.readouterr().out
     assert np.abs(begun().tok_emb.weight.data - base.tok_emb.weight.data).max() > 0.01
     np.testing.assert_array_equal(begun().blocks[1].mlp.up.weight.data, base.blocks[1].mlp.up.weight.data)
 
@@ -183,7 +182,7 @@ def test_the_checkpoints_own_tokenizer_may_be_named() -> None:
         (["--vocab-size", "99"], "--vocab-size is 14 in base.safetensors and cannot be 99"),
         (["--context-length", "17"], "--context-length can be 16 at most, as many positions as base.safetensors has"),
         (["--tokenizer", "bpe"], "--tokenizer is another than that of base.safetensors, whose ids mean other tokens"),
-        (["--tokenizer", "char"], "leave it out, or draw new token rows with --new-tokenizer"),
+        (["--tokenizer", "char"], "leave it out, or initialise new token rows with --new-tokenizer"),
         (["--resume", "out"], "--init and --resume exclude each other"),
     ],
 )
@@ -220,7 +219,7 @@ def test_prepared_data_must_be_of_the_same_tokenizer(capsys: pytest.CaptureFixtu
     assert main([*into, "--data", "same", "--out", "a"]) == 0
     assert main([*into, "--data", "other", "--out", "b"]) == 1
     said = capsys.readouterr().err
-    assert "prepare the data with that of base.safetensors, or draw new token rows with --new-tokenizer" in said
+    assert "prepare the data with that of base.safetensors, or initialise new token rows with --new-tokenizer" in said
     assert main([*into, "--data", "other", "--out", "c", "--new-tokenizer"]) == 0
     assert begun("c").config.vocab_size == TOKENIZER.vocab_size + 1
 
@@ -229,7 +228,7 @@ def test_prepared_data_must_be_of_the_same_tokenizer(capsys: pytest.CaptureFixtu
 def test_imported_weights_go_on_and_say_who_trained_them() -> None:
     base = make_base(source="somebody's GPT-2")
     train()
-    position = load_checkpoint(Path("out", LAST)).position
+    position = load_checkpoint(Path("out", LAST)).state
     assert "base.safetensors, step 0, imported from somebody's GPT-2 (sha256 " in position.init
     assert position.source == ""  # the run can be resumed
     np.testing.assert_array_equal(begun().tok_emb.weight.data, base.tok_emb.weight.data)
@@ -246,7 +245,7 @@ def test_adapters_are_merged_before_all_is_trained(capsys: pytest.CaptureFixture
     task = Task("instruct", lora=lora)
     make_base("kept.safetensors")
     task = replace(task, base="gone.safetensors", base_sha256=file_sha256(Path("kept.safetensors")))
-    save_checkpoint("adapted.safetensors", base, None, TrainConfig(tokenizer="char"), TOKENIZER, Position(), task)
+    save_checkpoint("adapted.safetensors", base, None, TrainConfig(tokenizer="char"), TOKENIZER, TrainingState(), task)
     assert train(init="adapted.safetensors") == 1
     assert "missing: gone.safetensors; say where it is with --base FILE" in capsys.readouterr().err
     train("--base", "kept.safetensors", init="adapted.safetensors")
@@ -263,6 +262,6 @@ def test_a_model_of_another_kind_is_none_to_begin_from(capsys: pytest.CaptureFix
         def __init__(self) -> None:
             self.gpt, self.head = base, Linear(16, 2)
 
-    save_checkpoint("c.safetensors", Classifier(), None, TrainConfig(), TOKENIZER, Position(), Task("classify"))
+    save_checkpoint("c.safetensors", Classifier(), None, TrainConfig(), TOKENIZER, TrainingState(), Task("classify"))
     assert train(init="c.safetensors") == 1
-    assert "c.safetensors was fine-tuned to classify; begin from a model that writes text" in capsys.readouterr().err
+    assert "c.safetensors was fine-tuned to classify; begin from a language model" in capsys.readouterr().err

@@ -16,8 +16,9 @@ import pytest
 import gpt
 from gpt.__main__ import main
 from gpt.config import TrainConfig
-from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint, save_checkpoint
-from gpt.runs.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Progress, read_metrics
+from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save_checkpoint
+from gpt.runs.progress import Progress
+from gpt.runs.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, read_metrics
 from gpt.training import Record, make_optimizer
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -55,7 +56,7 @@ def result(folder: Path) -> dict[str, Any]:
     }
     for name in (LAST, BEST):
         checkpoint = load_checkpoint(folder / name)
-        position = checkpoint.position
+        position = checkpoint.state
         found[name] = (position.step, position.val_loss, position.best_val_loss)
         for part in ("model.", "adamw."):
             digest = hashlib.sha256()
@@ -122,7 +123,7 @@ def test_a_run_that_died_goes_on_to_the_same_result(
 ) -> None:
     setting, expected = unbroken
     die_in_step(step, [*flags(data, setting, 30), "--out", str(tmp_path / "run")])
-    assert load_checkpoint(tmp_path / "run" / LAST).position.step == (step - 1) // 10 * 10
+    assert load_checkpoint(tmp_path / "run" / LAST).state.step == (step - 1) // 10 * 10
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert result(tmp_path / "run") == expected
     elapsed = [record.elapsed_s for record in read_metrics(tmp_path / "run")]
@@ -161,11 +162,11 @@ from gpt import training as train
 from gpt.__main__ import main
 
 how, *arguments = sys.argv[1:]
-log, replace, gradients = run.Run.log, os.replace, train.accumulate_gradients
+after_step, replace, gradients = run.Run.after_step, os.replace, train.accumulate_gradients
 
-def slow_log(self, record):  # so that who watches metrics.jsonl can act before the run ends
-    log(self, record)
+def slow_step(self, record):  # so that the parent can act on metrics.jsonl before the run ends
     time.sleep(0.01)
+    return after_step(self, record)
 
 def kill_before_rename(old, new):
     if new.name == "last.safetensors" and run.read_metrics(new.parent)[-1].step == 160:
@@ -179,7 +180,7 @@ def endless_step(model, objective, config, step):
     return gradients(model, objective, config, step)
 
 if how == "slow":
-    run.Run.log = slow_log
+    run.Run.after_step = slow_step
 elif how == "die in a save":
     os.replace = kill_before_rename
 elif how == "endless":
@@ -221,19 +222,19 @@ def test_interrupted_and_killed_it_ends_as_if_nothing_had_been(data: Path, tmp_p
     assert broken.returncode == 130
     assert f"stopped after step {step}; go on with: python -m gpt train --resume {out}" in output
     assert errors == "\nfinishing the step, then saving; Ctrl-C again stops at once\n"
-    assert load_checkpoint(out / LAST).position.step == step
+    assert load_checkpoint(out / LAST).state.step == step
 
     broken = start("slow", "train", "--resume", str(out))
     wait_for(broken, lambda: lines(out) >= 67)
     broken.kill()
     broken.communicate(timeout=60)
-    assert 60 <= load_checkpoint(out / LAST).position.step < 160
+    assert 60 <= load_checkpoint(out / LAST).state.step < 160
 
     broken = start("die in a save", "train", "--resume", str(out))
     broken.communicate(timeout=60)
     assert broken.returncode == -signal.SIGKILL
     assert lines(out) == 160
-    assert load_checkpoint(out / LAST).position.step == 150
+    assert load_checkpoint(out / LAST).state.step == 150
 
     broken = start("", "train", "--resume", str(out))
     assert "note" not in broken.communicate(timeout=60)[0]
@@ -260,7 +261,7 @@ def test_a_second_ctrl_c_stops_at_once(data: Path, tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - began < 20
     assert (process.returncode, errors) == (130, "\ninterrupted\n")
-    assert load_checkpoint(out / LAST).position.step == 0
+    assert load_checkpoint(out / LAST).state.step == 0
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +362,7 @@ def test_another_machine_is_noted(finished: Path, tmp_path: Path, capsys: pytest
     model = checkpoint.model()
     optimizer = make_optimizer(model, checkpoint.train_config)
     checkpoint.load_optimizer(optimizer)
-    position = Position(**{**vars(checkpoint.position), "machine": {"kernel": "abacus"}})
+    position = TrainingState(**{**vars(checkpoint.state), "machine": {"kernel": "abacus"}})
     save_checkpoint(tmp_path / LAST, model, optimizer, checkpoint.train_config, checkpoint.tokenizer, position)
     assert main(["train", "--resume", str(tmp_path), "--max-steps", "13"]) == 0
     shown = capsys.readouterr().out

@@ -1,11 +1,9 @@
-"""Tests of gpt/runs/run.py: the folder of a run, what each step leaves in it, and the line that shows it."""
+"""Tests of gpt/runs/run.py: the folder of a run, and what each step leaves in it."""
 
 import errno
-import io
 import json
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,19 +11,8 @@ import pytest
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
 from gpt.runs import run as run_module
-from gpt.runs.checkpoint import BEST, LAST, Position, load_checkpoint
-from gpt.runs.run import (
-    METRICS,
-    TRAIN_TOKENS,
-    VAL_TOKENS,
-    Interrupted,
-    Progress,
-    Run,
-    file_sha256,
-    read_metrics,
-    run_tokens,
-    truncate_metrics,
-)
+from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint
+from gpt.runs.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Run, file_sha256, read_metrics, run_tokens, truncate_metrics
 from gpt.tokenizer import CharTokenizer
 from gpt.training import NotFiniteError, Record, make_optimizer
 
@@ -39,18 +26,20 @@ def record(step: int, val_loss: float | None = None, elapsed_s: float = 1.0) -> 
 def make_run(folder: Path) -> Run:
     config = TrainConfig(max_steps=9, save_every=4)
     model = GPT(ModelConfig(vocab_size=3, context_length=2, d_model=2, n_layers=1, n_heads=1))
-    return Run(folder, model, make_optimizer(model, config), config, CharTokenizer("abc"), Position(text_sha256="t"))
+    return Run(
+        folder, model, make_optimizer(model, config), config, CharTokenizer("abc"), TrainingState(text_sha256="t")
+    )
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     run = make_run(tmp_path / "run")
-    run.create([0, 1, 2, 1], [2, 1])
+    run.create({TRAIN_TOKENS: [0, 1, 2, 1], VAL_TOKENS: [2, 1]})
     return run
 
 
 def step_of(run: Run, name: str) -> int:
-    return load_checkpoint(run.folder / name).position.step
+    return load_checkpoint(run.folder / name).state.step
 
 
 def test_a_new_run_is_whole_from_its_first_moment(run: Run) -> None:
@@ -70,7 +59,7 @@ def test_a_new_run_is_whole_from_its_first_moment(run: Run) -> None:
 
 def test_without_validation_text_there_are_no_tokens_of_it(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    run.create([0, 1, 2, 1], [])
+    run.create({TRAIN_TOKENS: [0, 1, 2, 1], VAL_TOKENS: []})
     assert run.tokens()[1] is None
 
 
@@ -88,7 +77,7 @@ def test_a_run_that_cannot_be_written_leaves_no_folder(
     run = make_run(tmp_path / "runs" / "mine")
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space left"):
-        run.create([0, 1, 2, 1], [2, 1])
+        run.create({TRAIN_TOKENS: [0, 1, 2, 1], VAL_TOKENS: [2, 1]})
     assert not run.folder.exists()
 
 
@@ -99,7 +88,7 @@ def test_ctrl_c_while_a_run_is_made_leaves_no_folder(run: Run, monkeypatch: pyte
     other = make_run(tmp_path / "other")
     monkeypatch.setattr(run_module, "save_checkpoint", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        other.create([0, 1], [])
+        other.create({TRAIN_TOKENS: [0, 1], VAL_TOKENS: []})
     assert not other.folder.exists()
     assert run.folder.exists()
 
@@ -107,13 +96,13 @@ def test_ctrl_c_while_a_run_is_made_leaves_no_folder(run: Run, monkeypatch: pyte
 def test_of_two_runs_that_choose_one_folder_the_second_stops(run: Run) -> None:
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     with pytest.raises(FileExistsError):
-        make_run(run.folder).create([2, 2, 2], [])
+        make_run(run.folder).create({TRAIN_TOKENS: [2, 2, 2], VAL_TOKENS: []})
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
 def test_each_step_is_one_json_line_with_the_promised_keys(run: Run) -> None:
-    run.log(record(1))
-    run.log(record(2, val_loss=2.25))
+    run.after_step(record(1))
+    run.after_step(record(2, val_loss=2.25))
     lines = (run.folder / METRICS).read_bytes().split(b"\n")
     assert lines[2] == b""
     assert [list(json.loads(line)) for line in lines[:2]] == [KEYS, KEYS]
@@ -125,7 +114,7 @@ def test_each_step_is_one_json_line_with_the_promised_keys(run: Run) -> None:
 def test_last_is_saved_when_due_and_at_the_end(run: Run) -> None:
     saved = []
     for step in range(1, 10):
-        run.log(record(step))
+        run.after_step(record(step))
         saved.append(step_of(run, LAST))
     assert saved == [0, 0, 0, 4, 4, 4, 4, 8, 9]
     assert not (run.folder / BEST).exists()
@@ -134,31 +123,30 @@ def test_last_is_saved_when_due_and_at_the_end(run: Run) -> None:
 def test_best_is_saved_when_the_validation_loss_falls(run: Run) -> None:
     saved = []
     for step, val_loss in enumerate([3.0, None, 2.0, 2.5, 2.0, 1.0, None], start=1):
-        run.log(record(step, val_loss))
+        run.after_step(record(step, val_loss))
         saved.append(step_of(run, BEST))
     assert saved == [1, 1, 3, 3, 3, 6, 6]
-    best = load_checkpoint(run.folder / BEST).position
+    best = load_checkpoint(run.folder / BEST).state
     assert (best.val_loss, best.best_val_loss) == (1.0, 1.0)
 
 
 def test_the_best_of_before_counts_after_resuming(run: Run) -> None:
-    run.position.best_val_loss = 2.0
-    run.log(record(1, 2.5))
+    run.state.best_val_loss = 2.0
+    run.after_step(record(1, 2.5))
     assert not (run.folder / BEST).exists()
 
 
 def test_the_position_is_that_of_the_step(run: Run) -> None:
-    run.log(record(1, 2.0, elapsed_s=5.0))
-    run.log(record(4, None, elapsed_s=7.0))
-    position = load_checkpoint(run.folder / LAST).position
+    run.after_step(record(1, 2.0, elapsed_s=5.0))
+    run.after_step(record(4, None, elapsed_s=7.0))
+    position = load_checkpoint(run.folder / LAST).state
     assert (position.step, position.elapsed_s, position.val_loss, position.best_val_loss) == (4, 7.0, None, 2.0)
 
 
 def test_a_stop_that_was_asked_for_saves_first(run: Run) -> None:
-    run.log(record(1))
+    assert not run.after_step(record(1))
     run.stop_asked = True
-    with pytest.raises(Interrupted):
-        run.log(record(2))
+    assert run.after_step(record(2))
     assert step_of(run, LAST) == 2
     assert run.saved_step == 2
     assert [r.step for r in read_metrics(run.folder)] == [1, 2]
@@ -166,34 +154,33 @@ def test_a_stop_that_was_asked_for_saves_first(run: Run) -> None:
 
 def test_a_stop_in_the_last_step_is_the_end(run: Run) -> None:
     run.stop_asked = True
-    run.log(record(9))
+    assert not run.after_step(record(9))
     assert step_of(run, LAST) == 9
 
 
 def test_ctrl_c_between_the_questions_waits_for_the_next_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([False, True, True])  # it came just after the first look
     monkeypatch.setattr(Run, "stop_asked", property(lambda self: next(looks)), raising=False)
-    run.log(record(1))
-    with pytest.raises(Interrupted):
-        run.log(record(2))
+    assert not run.after_step(record(1))
+    assert run.after_step(record(2))
     assert step_of(run, LAST) == 2
 
 
 @pytest.mark.parametrize("val_loss", [math.nan, math.inf])
 def test_a_model_that_was_spoiled_is_not_saved(run: Run, val_loss: float) -> None:
-    run.log(record(3, 2.0))
+    run.after_step(record(3, 2.0))
     with pytest.raises(
         NotFiniteError,
         match=r"step 4: the validation loss is (nan|inf) after .* learning rate 0\.001 and gradient norm 0\.75\. Try",
     ):
-        run.log(record(4, val_loss))
+        run.after_step(record(4, val_loss))
     assert step_of(run, LAST) == 0
     assert step_of(run, BEST) == 3
     assert [r.step for r in read_metrics(run.folder)] == [3]
 
 
 def test_a_full_disk_in_a_save_leaves_the_one_before(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.log(record(4))
+    run.after_step(record(4))
     before = (run.folder / LAST).read_bytes()
 
     def fail(handle: int) -> None:
@@ -201,23 +188,23 @@ def test_a_full_disk_in_a_save_leaves_the_one_before(run: Run, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
-        run.log(record(8))
+        run.after_step(record(8))
     assert (run.folder / LAST).read_bytes() == before
     assert run.saved_step == 4
 
 
 def test_tokens_of_another_run_are_refused(run: Run, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other")
-    other.create([0, 0, 0, 0], [1, 1])
+    other.create({TRAIN_TOKENS: [0, 0, 0, 0], VAL_TOKENS: [1, 1]})
     (run.folder / VAL_TOKENS).write_bytes((other.folder / VAL_TOKENS).read_bytes())
-    assert run_tokens(run.folder, TRAIN_TOKENS, run.position).tolist() == [0, 1, 2, 1]
+    assert run_tokens(run.folder, TRAIN_TOKENS, run.state).tolist() == [0, 1, 2, 1]
     with pytest.raises(ValueError, match=r"val\.tokens is not the file that this checkpoint was trained with: its SHA"):
         run.tokens()
     (run.folder / VAL_TOKENS).unlink()
     with pytest.raises(FileNotFoundError, match=r"val\.tokens is missing: this checkpoint was trained with it"):
         run.tokens()
     with pytest.raises(ValueError, match="SHA-256"):
-        run_tokens(run.folder, TRAIN_TOKENS, Position())
+        run_tokens(run.folder, TRAIN_TOKENS, TrainingState())
 
 
 def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
@@ -274,85 +261,6 @@ def test_a_folder_without_metrics_is_no_run(tmp_path: Path) -> None:
         read_metrics(tmp_path)
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Return a function that moves the clock of the progress line on."""
-    now = [1000.0]
-    monkeypatch.setattr(run_module.time, "monotonic", lambda: now[0])
-
-    def advance(seconds: float) -> None:
-        now[0] += seconds
-
-    return advance
-
-
-def test_the_line_says_all_that_was_promised() -> None:
-    progress = Progress(Position(), 200, io.StringIO())
-    progress.show(Record(5, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 10.0))
-    line = progress.line(Record(50, 1.5, None, 1e-3, 0.5, 12345.6, 100.0))
-    assert line == (
-        "step  50/200  loss 1.5000  val 2.2500  lr 1.0e-03  grad 0.50  12,346 tok/s  5:00 left"  # 150 · 2 s
-    )
-
-
-def test_the_time_left_is_known_from_the_first_step_on() -> None:
-    assert Progress(Position(), 61, io.StringIO()).line(record(1, elapsed_s=2.0)).endswith("2:00 left")
-    resumed = Position(step=40, elapsed_s=1000.0)  # what it took to get there says nothing about now
-    assert Progress(resumed, 61, io.StringIO()).line(record(41, elapsed_s=1003.0)).endswith("1:00 left")
-
-
-def test_elsewhere_lines_come_at_intervals_and_plain(clock: Callable[[float], None]) -> None:
-    out = io.StringIO()
-    progress = Progress(Position(), 9, out, every_s=5.0)
-    for step in range(1, 7):
-        progress.show(record(step, val_loss=2.0 if step == 5 else None))
-        clock(2.0)
-    lines = out.getvalue().split("\n")
-    assert [line.split("/")[0] for line in lines] == ["step 1", "step 4", "step 5", ""]  # 5 was evaluated
-    assert "\r" not in out.getvalue()
-    progress.end_line()
-    assert out.getvalue().endswith("left\n")
-
-
-def test_a_terminal_shows_one_live_line(clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
-    out = Terminal()
-    progress = Progress(Position(), 9, out)
-    for step in range(1, 6):
-        progress.show(record(step, val_loss=2.0 if step == 3 else None))
-        clock(0.06)
-    progress.end_line()
-    progress.end_line()  # only once
-    shown = [line.split("\r") for line in out.getvalue().split("\n")]
-    assert [[part.split("/")[0] for part in line] for line in shown] == [
-        ["", "step 1", "step 3"],  # 2 and 4 came too soon; 3 was evaluated, and stays
-        ["", "step 5"],
-        [""],
-    ]
-    assert {len(part) for line in shown for part in line} == {0, 119}  # each covers the one before
-
-
-@pytest.mark.parametrize(("columns", "shown"), [(20, 19), (500, 499), (0, 79)])  # some terminals say 0
-def test_a_terminal_of_any_width_is_not_wrapped(monkeypatch: pytest.MonkeyPatch, columns: int, shown: int) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    monkeypatch.setattr(os, "get_terminal_size", lambda handle: os.terminal_size((columns, 0)))
-    out = Terminal()
-    Progress(Position(), 9, out).show(record(1))
-    assert len(out.getvalue()) == len("\r") + shown
-
-
-def test_a_terminal_of_80_columns_shows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    out = Terminal()
-    Progress(Position(), 600, out).show(Record(599, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 599 * 60.0))
-    assert out.getvalue() == ("\rstep 599/600 loss 2.5000 val 2.2500 lr 1.5e-03 grad 0.75 12,346 tok/s 1:00 left\n")
-
-
 def test_a_run_writes_what_it_shows_to_the_output(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    make_run(run.folder).log(record(1))  # made here, when the output is the one that is watched
+    make_run(run.folder).after_step(record(1))  # made here, when the output is the one that is watched
     assert capsys.readouterr().out.startswith("step 1/9  loss 2.5000  val -  lr 1.0e-03")

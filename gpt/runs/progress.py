@@ -1,0 +1,69 @@
+"""The line on the terminal that shows how a run proceeds."""
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+from gpt.runs.checkpoint import TrainingState
+from gpt.runs.estimate import duration
+from gpt.training import Record
+
+
+class Progress:
+    """Show one live line on a terminal, or plain lines at intervals if the output is no terminal."""
+
+    def __init__(
+        self, state: TrainingState, max_steps: int, out: TextIO | None = None, every_s: float = 5.0, unit: str = "tok"
+    ) -> None:
+        self.first_step, self.elapsed_before = state.step, state.elapsed_s
+        self.max_steps = max_steps
+        self.out = out or sys.stdout
+        self.live = self.out.isatty()
+        self.unfinished = False  # whether the cursor is still on the live line
+        self.every_s = every_s
+        self.unit = unit  # what the speed counts
+        self.last_shown_s = 0.0
+        self.val_loss: float | None = None
+
+    def show(self, record: Record) -> None:
+        """Show a step. A step with an evaluation always gets its own line."""
+        evaluated = record.val_loss is not None
+        self.val_loss = record.val_loss if evaluated else self.val_loss
+        now = time.monotonic()
+        if not evaluated and now - self.last_shown_s < (0.1 if self.live else self.every_s):
+            return
+        self.last_shown_s = now
+        line = self.line(record)
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1  # a line as wide as the terminal wraps
+            line = line if len(line) <= width else self.line(record, gap=" ")  # fits 79 columns up to 999 steps
+            self.out.write("\r" + line[:width].ljust(width))
+            self.unfinished = True
+            if evaluated:
+                self.end_line()
+        else:
+            self.out.write(line + "\n")
+        self.out.flush()
+
+    def end_line(self) -> None:
+        """End the live line, so that the next output begins below it."""
+        if self.unfinished:
+            self.out.write("\n")
+            self.unfinished = False
+
+    def line(self, record: Record, gap: str = "  ") -> str:
+        """Return the text for a step."""
+        seconds_per_step = (record.elapsed_s - self.elapsed_before) / (record.step - self.first_step)
+        val = f"{self.val_loss:.4f}" if self.val_loss is not None else "-"
+        return gap.join(
+            (
+                f"step {record.step:>{len(str(self.max_steps))}}/{self.max_steps}",
+                f"loss {record.loss:.4f}",
+                f"val {val}",
+                f"lr {record.lr:.1e}",
+                f"grad {record.grad_norm:.2f}",
+                f"{record.tokens_per_s:,.0f} {self.unit}/s",
+                f"{duration(seconds_per_step * (self.max_steps - record.step))} left",
+            )
+        )
