@@ -169,7 +169,7 @@ class Module:
 
 @contextlib.contextmanager
 def evaluating(model: Module) -> Iterator[None]:
-    """Put a module and all inside it in evaluation mode; at the end, also after an error, restore each one's own mode."""
+    """Set evaluation mode in a module and all inside it; after the block, restore the mode that each of them had."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -181,8 +181,8 @@ def evaluating(model: Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_init() -> Iterator[None]:
-    """Create modules with zero weights and without drawing any: for weights that are loaded right afterwards."""
-    with context(initialize=False):
+    """Create modules in the block with zero weights and draw no random numbers, before weights are loaded."""
+    with context(initialise=False):
         yield
 
 
@@ -193,7 +193,7 @@ def count_parameters(parameters: Iterable[Tensor]) -> int:
 
 def _normal(shape: tuple[int, int], std: float, rng: np.random.Generator | None) -> np.ndarray:
     """Draw a weight from N(0, std²); inside `no_init()` it is zero and nothing is drawn."""
-    if not CONTEXT.get().initialize:
+    if not CONTEXT.get().initialise:
         return np.zeros(shape, np.float32)
     weight = (rng or np.random.default_rng()).standard_normal(shape, dtype=np.float32)
     weight *= std

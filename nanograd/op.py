@@ -7,7 +7,7 @@
 An Op called on arrays runs its forward. An Op called on anything that has a `_record` method (a Tensor) passes itself
 and its arguments to that method. So ops never import Tensor, and Tensor lists no op.
 
-The file reads from top to bottom: the context in which ops run, those who observe them, the Op, and the promotion of
+The file reads from top to bottom: the context in which ops run, their observers, the Op itself, and the promotion of
 its operands to one dtype.
 """
 
@@ -29,11 +29,11 @@ Needs = tuple[bool, ...]  # for each array input, whether its gradient is needed
 
 
 class Context(NamedTuple):
-    """How ops run here. A new thread starts with the default, unless it runs in `copy_context()`."""
+    """How ops run. A new thread starts with the defaults, unless it runs in `copy_context()`."""
 
     grad: bool = True  # record a Node if an input requires grad
     readable: bool = False  # run the readable pair of every op, even if it has a fast one
-    initialize: bool = True  # draw the initial weights of new modules; inside `nn.no_init()` they are zeros
+    initialise: bool = True  # draw the initial weights of new modules; inside `nn.no_init()` they are zeros
     observers: "tuple[Observer, ...]" = ()  # called at every op, forward and backward
     scope: tuple[str, ...] = ()  # the names of the running modules, outermost first; empty if nobody observes
     module: Any = None  # the innermost running module; None if nobody observes
@@ -44,7 +44,7 @@ CONTEXT: ContextVar[Context] = ContextVar("nanograd.context", default=Context())
 
 @contextlib.contextmanager
 def context(**changes: Any) -> Iterator[None]:
-    """Run the block in the current Context with these fields replaced."""
+    """Run the block in the current Context with some fields replaced."""
     token = CONTEXT.set(CONTEXT.get()._replace(**changes))
     try:
         yield
@@ -76,27 +76,27 @@ class Observer:
     """
 
     def before_forward(self, op: "Op") -> None:
-        """Run before the forward of `op`. If it raises, `after_forward` is not called."""
+        """Called before the forward of `op`. If the forward raises, `after_forward` is not called."""
 
     def after_forward(
         self, op: "Op", arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Any
     ) -> None:
-        """Run after the forward; node is the recorded Node, or None if no gradient is needed."""
+        """Called after the forward; node is the recorded Node, or None if no gradient is needed."""
 
     def backward_begins(self) -> None:
-        """Run when a backward begins; not for the inner backward of `checkpoint`."""
+        """Called when a backward begins, but not for the inner backward of `checkpoint`."""
 
     def before_backward(self, node: Any, dy: np.ndarray, saved: Any) -> None:
-        """Run before the backward of `node`."""
+        """Called before the backward of `node`."""
 
     def after_backward(self, node: Any, dy: np.ndarray, saved: Any, dxs: tuple[Any, ...]) -> None:
-        """Run after the backward of `node`, which returned dxs."""
+        """Called after the backward of `node`, which returned dxs."""
 
     def before_region(self, name: str) -> None:
-        """Run before a named region: a stage of a training step that is no op, such as the optimizer's."""
+        """Called before a named region: a stage of a training step that is not an op, such as the optimizer."""
 
     def after_region(self, name: str) -> None:
-        """Run after a named region, also if it raised."""
+        """Called after a named region, even if it raised."""
 
 
 @contextlib.contextmanager
@@ -108,7 +108,7 @@ def observe(observer: Observer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def region(name: str) -> Iterator[None]:
-    """Name the block for whoever observes; without observers this does nothing."""
+    """Report the block to all observers as a region of this name."""
     observers = CONTEXT.get().observers
     for observer in observers:
         observer.before_region(name)
@@ -123,7 +123,7 @@ def region(name: str) -> Iterator[None]:
 
 
 class Pair(NamedTuple):
-    """One forward and the backward that belongs to it."""
+    """A forward and its backward."""
 
     forward: Forward
     backward: Backward
