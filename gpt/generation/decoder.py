@@ -20,7 +20,7 @@ from gpt.lora import check_merged
 from gpt.model import GPT, MLP, MultiHeadAttention
 from nanograd import ops
 from nanograd.nn import LayerNorm, Linear, RMSNorm
-from nanograd.ops.activation import CUBIC, SLOPE
+from nanograd.ops.activation import CUBIC, SCALE
 from nanograd.ops.packed_attention import split_heads
 from nanograd.ops.rope import rope_tables
 from nanograd.runtime.blas import one_thread
@@ -283,7 +283,7 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
         u = block * block
         u += 1 / CUBIC
         u *= block
-        u *= SLOPE * CUBIC
+        u *= SCALE * CUBIC
         np.tanh(u, out=u)
         u += 1
         block *= u

@@ -6,7 +6,7 @@ import numpy as np
 def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum `g` back to `shape`: over the axes that broadcasting added in front, and over those it stretched from size 1.
 
-    Broadcasting copies one value to many places; a change of that value changes all the copies, so their gradients add.
+    Broadcasting copies a value; a change of the value changes all its copies, so their gradients are summed.
 
     >>> unbroadcast(np.ones((4, 2, 3)), (2, 1))
     array([[12.],
@@ -20,7 +20,7 @@ def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Tell whether an array of this shape broadcasts to the target without stretching that.
+    """Tell whether an array of this shape broadcasts to the target without stretching the target.
 
     >>> broadcasts_to((3,), (2, 3)), broadcasts_to((2, 3), (3,))
     (True, False)

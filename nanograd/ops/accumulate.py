@@ -15,7 +15,7 @@ def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddo
     y = √(Σ c² / (n - ddof))                               (2)
     """
     c = x - x.mean(axis=axis, keepdims=True)
-    c = c - c.mean(axis=axis, keepdims=True)  # (1), and what rounding left of the mean
+    c = c - c.mean(axis=axis, keepdims=True)  # (1), with the rounding error of the mean removed
     squares = (c * c).sum(axis=axis, keepdims=keepdims)
     n = x.size // np.size(squares) if np.size(squares) else 1
     y = np.sqrt(squares / (n - ddof))  # (2)
@@ -27,14 +27,14 @@ def std_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Vary both sides of y² (n - ddof) = Σ c²:
     2 y (n - ddof) δy = 2 Σ c δc                           (3)
     dc = c dy / ((n - ddof) y)                             (4)
-    By (1) the mean passes -⟨dc⟩ on, but Σ c = 0, so nothing comes by that path:
+    Through the mean in (1) x also gets -⟨dc⟩, which is 0, since Σ c = 0:
     dx = dc                                                (5)
-    Where all entries are equal, y = 0 is a kink, and we take 0.
+    If all entries are equal, y = 0 is a kink; dx is 0 there.
     Check: dx sums to zero, since shifting x changes no spread.
     """
     c, y, axis, n = saved
-    slope = dy / np.where(y == 0, 1, y) / n  # y = 0 only where c = 0
-    return (c * spread(slope, c.shape, axis),)  # (4), (5)
+    scale = dy / np.where(y == 0, 1, y) / n  # y = 0 only where c = 0
+    return (c * spread(scale, c.shape, axis),)  # (4), (5)
 
 
 std = Op(std_forward, std_backward, promotes_to_float=True)
@@ -56,7 +56,7 @@ def norm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Vary both sides of y² = Σ x²:
     2 y δy = 2 Σ x δx                                      (2)
     dx = dy x / y                                          (3)
-    At x = 0 the length has a kink, and we take 0.
+    At x = 0 there is a kink; dx is 0 there.
     Check: for dy = 1, dx is the unit vector along x.
     """
     x, y, axis = saved
@@ -67,7 +67,7 @@ norm = Op(norm_forward, norm_backward, promotes_to_float=True)
 
 
 def prod_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
-    """Multiply up.
+    """Multiply all entries.
     y = Π x over `axis`                                    (1)
     """
     return x.prod(axis=axis, keepdims=keepdims), (x, axis)
@@ -75,11 +75,11 @@ def prod_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
 
 def prod_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
-    The slope in x_i is the product of all the others:
+    The derivative by x_i is the product of all the others:
     dy/dx_i = Π_{j≠i} x_j                                  (2)
     dx_i = dy Π_{j≠i} x_j                                  (3)
-    which is y / x_i, but not where x_i = 0: so the others are multiplied, those before i and those after it.
-    Check: with exactly one zero among the factors, that entry alone has a slope.
+    This is y / x_i, except where x_i = 0. So the code multiplies the others: those before i, and those after it.
+    Check: if exactly one factor is zero, only that entry has a gradient.
     """
     x, axis = saved
     axes = (
@@ -87,9 +87,9 @@ def prod_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
         if axis is None
         else tuple(a % x.ndim for a in ((axis,) if isinstance(axis, int) else axis))
     )
-    kept = tuple(a for a in range(x.ndim) if a not in axes)
-    order = (*kept, *axes)
-    rows = x.transpose(order).reshape(*(x.shape[a] for a in kept), math.prod(x.shape[a] for a in axes))
+    remaining = tuple(a for a in range(x.ndim) if a not in axes)
+    order = (*remaining, *axes)
+    rows = x.transpose(order).reshape(*(x.shape[a] for a in remaining), math.prod(x.shape[a] for a in axes))
     before, after = np.ones_like(rows), np.ones_like(rows)
     np.cumprod(rows[..., :-1], axis=-1, out=before[..., 1:])
     after[..., :-1] = np.cumprod(rows[..., :0:-1], axis=-1)[..., ::-1]
@@ -101,9 +101,9 @@ prod = Op(prod_forward, prod_backward)
 
 
 def logsumexp_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
-    """Add up in the world of logarithms.
+    """Take the logarithm of the sum of exponentials.
     y = ln Σ_k exp(x_k)                                    (1)
-    Where all x are -∞, so is y.
+    If all x are -∞, so is y.
     """
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isinf(top), 0, top)  # the shift cancels in (1); an infinite one would give NaN
@@ -117,7 +117,7 @@ def logsumexp_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = Fals
 
 def logsumexp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
-    The slope is softmax:
+    The derivative is softmax:
     dy/dx_i = exp(x_i) / Σ_k exp(x_k) = p_i                (2)
     dx = dy p                                              (3)
     Check: dx adds up to dy.
@@ -130,7 +130,7 @@ logsumexp = Op(logsumexp_forward, logsumexp_backward, promotes_to_float=True)
 
 
 def cumsum_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
-    """Add up as you go.
+    """Return the running sum.
     y_t = Σ_{s≤t} x_s along `axis`                         (1)
     """
     if axis is None or x.ndim == 0:
@@ -139,7 +139,7 @@ def cumsum_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
 
 
 def cumsum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1): x_s is part of y_s and of all that follow.
+    """Pull dy back through (1): x_s is a term of y_s and of all later sums.
     dx_s = Σ_{t≥s} dy_t                                    (2)
     Check: the first x gets the whole sum of dy, the last only its own.
     """

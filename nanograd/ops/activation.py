@@ -1,4 +1,4 @@
-"""relu, gelu, gelu_tanh: the bends between two linear maps."""
+"""relu, gelu, gelu_tanh: activations, the nonlinear functions between two linear maps."""
 
 import math
 from typing import Any
@@ -11,17 +11,17 @@ from nanograd.ops.erf import erf_array
 
 
 def relu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Keep what is positive.
+    """Keep positive entries, and set the others to 0.
     y = max(x, 0)                                          (1)
     """
-    return np.maximum(x, 0), ~(x <= 0)  # NaN passes dy on: it must not hide behind a clean gradient
+    return np.maximum(x, 0), ~(x <= 0)  # NaN passes dy on, so that the gradient shows it
 
 
 def relu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), whose slope is 1 above zero and 0 below.
+    """Pull dy back through (1), whose derivative is 1 above zero and 0 below.
     dx = dy 1[x > 0]                                       (2)
-    At the kink x = 0 any slope in [0, 1] would do; we take 0, as PyTorch does.
-    Check: a unit that was off gets no gradient.
+    At the kink x = 0 every derivative in [0, 1] is valid; it is 0 here, as in PyTorch.
+    Check: a unit with x < 0 gets no gradient.
     """
     positive = saved
     return (dy * positive,)  # (2)
@@ -31,7 +31,7 @@ relu = Op(relu_forward, relu_backward)
 
 
 def gelu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Weigh x by how likely a standard normal variable is below it (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+    """Multiply x by the chance that a standard normal variable is below it (Hendrycks and Gimpel 2016, arXiv:1606.08415).
     Φ = ½ (1 + erf(x/√2))                                  (1)
     y = x Φ                                                (2)
     """
@@ -43,10 +43,10 @@ def gelu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def gelu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (2), a product.
-    The slope of Φ is the bell curve itself:
+    The derivative of Φ is the normal density:
     φ = dΦ/dx = exp(-x²/2) / √(2π)                         (3)
     dx = dy (Φ + x φ)                                      (4)
-    Check: at x = 0 the slope is Φ(0) = ½.
+    Check: at x = 0 the derivative is Φ(0) = ½.
     """
     x, phi_below = saved
     phi = np.exp(x * x * -0.5)
@@ -56,9 +56,9 @@ def gelu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
 
 gelu = Op(gelu_forward, gelu_backward, promotes_to_float=True)
 
-SLOPE = math.sqrt(2 / math.pi)  # of u at x = 0
+SCALE = math.sqrt(2 / math.pi)  # the derivative of u at x = 0
 CUBIC = 0.044715
-TINY = 1e-30  # far below every h above 0, of which the least is 2⁻²⁵
+TINY = 1e-30  # far below the smallest positive h, 2⁻²⁵
 
 
 def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -70,7 +70,7 @@ def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
     u *= CUBIC
     u += 1
     u *= x
-    u *= SLOPE  # (1)
+    u *= SCALE  # (1)
     t = np.tanh(u, out=u)
     y = t + 1
     y *= x
@@ -84,66 +84,66 @@ def gelu_tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     dt/du = 1 - t²                                         (4)
     dy/dx = ½ (1 + t) + ½ x (4) (3)                        (5)
     dx = dy · (5)                                          (6)
-    Check: at x = 0, where u = t = 0, the slope is ½.
+    Check: at x = 0, where u = t = 0, the derivative is ½.
     """
     x, t = saved
-    slope = x * x
-    slope *= 3 * CUBIC
-    slope += 1
-    slope *= SLOPE  # (3)
-    slope *= 1 - t * t  # (4)
-    slope *= x
-    slope += t
-    slope += 1
-    slope *= 0.5  # (5)
-    slope *= dy
-    return (slope,)  # (6)
+    derivative = x * x
+    derivative *= 3 * CUBIC
+    derivative += 1
+    derivative *= SCALE  # (3)
+    derivative *= 1 - t * t  # (4)
+    derivative *= x
+    derivative += t
+    derivative += 1
+    derivative *= 0.5  # (5)
+    derivative *= dy
+    return (derivative,)  # (6)
 
 
 def gelu_tanh_forward_fast(x: np.ndarray, *, block: int = CACHED) -> tuple[np.ndarray, Any]:
-    """Compute (1) and (2) a block at a time, so that what lies between them never leaves the second-level cache.
+    """Compute (1) and (2) in blocks, so that intermediate results stay in the second-level cache.
 
-    Saved are h = ½ (1 + t) and y = x h, from which backward finds x again: the linear map that follows keeps y anyway,
-    so one array is held for backward instead of two.
+    Backward recovers x from the saved h = ½ (1 + t) and y = x h. The next linear map saves y anyway, so one array is held
+    for backward instead of two.
 
-    4096 × 2048 entries, two shards side by side: 33 ms forward and backward, readable 65 ms.
+    4096 × 2048 entries, two shards at once: 33 ms forward and backward, readable 65 ms.
     """
     a = x.ravel()
     h, y = np.empty_like(a), np.empty_like(a)
     for i in range(0, a.size, block):
-        part = slice(i, i + block)
-        u = np.multiply(a[part], a[part], out=h[part])
+        chunk = slice(i, i + block)
+        u = np.multiply(a[chunk], a[chunk], out=h[chunk])
         u += 1 / CUBIC
-        u *= a[part]
-        u *= SLOPE * CUBIC  # (1)
+        u *= a[chunk]
+        u *= SCALE * CUBIC  # (1)
         np.tanh(u, out=u)
         u += 1
         u *= 0.5
-        np.multiply(a[part], u, out=y[part])  # (2)
+        np.multiply(a[chunk], u, out=y[chunk])  # (2)
     return y.reshape(x.shape), (h, y, block)
 
 
 def gelu_tanh_backward_fast(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back a block at a time. With 1 - t² = 4 h (1 - h) and x = y / h, (5) becomes h + 2 y (1 - h) (3).
+    """Pull dy back in blocks. With 1 - t² = 4 h (1 - h) and x = y / h, (5) becomes h + 2 y (1 - h) (3).
 
-    Where h has rounded to 0, far to the left, y and the slope are 0 whatever x was.
+    If h has rounded to 0, far to the left, y and the derivative are 0 for every x.
     """
     h, y, block = saved
     dy_flat, dx = dy.ravel(), np.empty_like(h)
     rest = np.empty(block, h.dtype)
     for i in range(0, h.size, block):
-        part = slice(i, i + block)
-        s, r = dx[part], rest[: h[part].size]
-        np.maximum(h[part], TINY, out=r)
-        np.divide(y[part], r, out=s)  # x
+        chunk = slice(i, i + block)
+        s, r = dx[chunk], rest[: h[chunk].size]
+        np.maximum(h[chunk], TINY, out=r)
+        np.divide(y[chunk], r, out=s)  # x
         s *= s
         s += 1 / (3 * CUBIC)
-        s *= y[part]
-        np.subtract(1, h[part], out=r)
-        r *= 6 * CUBIC * SLOPE
+        s *= y[chunk]
+        np.subtract(1, h[chunk], out=r)
+        r *= 6 * CUBIC * SCALE
         s *= r
-        s += h[part]
-        s *= dy_flat[part]
+        s += h[chunk]
+        s *= dy_flat[chunk]
     return (dx.reshape(dy.shape),)
 
 

@@ -1,7 +1,7 @@
 """add, sub, mul, div, neg: arithmetic with broadcasting, and astype.
 
-In every backward here U(·) is `unbroadcast`: where an operand was stretched to the shape of the result, the gradients
-of all its copies are summed.
+U(·) is `unbroadcast`: the gradient of an operand that was stretched to the shape of the result is the sum over all its
+copies.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ def add_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
 
 
 def add_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
-    """Pass dy on to both: in (1) each operand moves y one for one.
+    """Pass dy on to both: the derivative of (1) by either operand is 1.
     da = U(dy)                                             (2)
     db = U(dy)                                             (3)
     Check: for a of shape (1,) and b of shape (n,), da is the sum of the n entries of dy.
@@ -42,7 +42,7 @@ def sub_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
 
 
 def sub_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
-    """Pass dy on to a, and its negative to b: in (1) raising b lowers y.
+    """Pass dy on to a, and its negative to b: the derivative of (1) by b is -1.
     da = U(dy)                                             (2)
     db = -U(dy)                                            (3)
     Check: for x - x, the two add to zero.
@@ -64,7 +64,7 @@ def mul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
 
 
 def mul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
-    """Weigh dy by the other factor: the slope of (1) in a is b, and in b it is a.
+    """Multiply dy by the other factor: the derivative of (1) by a is b, and by b it is a.
     da = U(dy b)                                           (2)
     db = U(dy a)                                           (3)
     Check: for x * x both are dy x, and they add to 2 x dy.
@@ -88,9 +88,9 @@ def div_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
 
 def div_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
     """Pull dy back through (1).
-    The slope in a:
+    The derivative by a:
     dy/da = 1/b                                            (2)
-    The slope in b, by (1) again:
+    The derivative by b, with (1):
     dy/db = -a/b² = -y/b                                   (3)
     so with t = dy/b for short:
     da = U(t)                                              (4)
@@ -115,7 +115,7 @@ def neg_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 
 def neg_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Change the sign of dy too: the slope of (1) is -1 everywhere.
+    """Change the sign of dy: the derivative of (1) is -1 everywhere.
     dx = -dy                                               (2)
     Check: neg applied twice gives dy back.
     """
@@ -133,7 +133,7 @@ def astype_forward(x: np.ndarray, *, dtype: Any) -> tuple[np.ndarray, Any]:
 
 
 def astype_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Bring dy to the dtype of x: rounding has slope 1 as far as calculus can see.
+    """Cast dy to the dtype of x: rounding counts as the identity, whose derivative is 1.
     dx = dy, rounded to the dtype of x                     (2)
     Check: float32 → float64 → float32 gives dy back to the bit.
     """

@@ -17,7 +17,7 @@ def pad_forward(x: np.ndarray, *, width: Any, value: float = 0.0) -> tuple[np.nd
 
 
 def pad_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Cut the border off: it is a constant of (1).
+    """Remove the border, which is constant in (1).
     dx = dy inside                                         (2)
     Check: dx has the shape of x.
     """
@@ -40,7 +40,7 @@ def repeat_forward(x: np.ndarray, *, repeats: int, axis: int) -> tuple[np.ndarra
 
 
 def repeat_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Add over the copies of (1).
+    """Sum over the copies in (1).
     dx[i] = Σ_k dy[r i + k]                                (2)
     Check: for repeats = 1, dx is dy.
     """
@@ -72,14 +72,14 @@ flip = Op(flip_forward, flip_backward)
 
 
 def roll_forward(x: np.ndarray, *, shift: Any, axis: Any = None) -> tuple[np.ndarray, Any]:
-    """Move the n entries of an axis on; what leaves at the end enters at the start, as numpy.roll.
+    """Shift the n entries of an axis; those that leave at the end enter at the start, as in numpy.roll.
     y[(i + shift) mod n] = x[i]                            (1)
     """
     return np.roll(x, shift, axis), (shift, axis)
 
 
 def roll_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Move back.
+    """Shift back.
     dx[i] = dy[(i + shift) mod n]                          (2)
     Check: a shift by n changes nothing.
     """
@@ -110,7 +110,7 @@ def take_along_axis_backward(
         return None, None
     shape, indices, axis = saved
     dx = np.zeros(shape, dy.dtype)
-    np.add.at(dx, _places(indices, axis), dy)  # (2)
+    np.add.at(dx, _full_index(indices, axis), dy)  # (2)
     return dx, None
 
 
@@ -126,17 +126,17 @@ def scatter_add_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, 
     if values.shape != indices.shape:
         raise ValueError(f"scatter_add: values {values.shape} and indices {indices.shape} must have one shape")
     y = x.copy()
-    np.add.at(y, _places(indices, axis), values)
+    np.add.at(y, _full_index(indices, axis), values)
     return y, (indices, axis)
 
 
 def scatter_add_backward(
     dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)
 ) -> tuple[np.ndarray | None, None, np.ndarray | None]:
-    """Pull dy back through (1), a sum: x gets dy, and each value the dy of the place it was added to.
+    """Pull dy back through (1), a sum: x gets dy, and each value gets the dy of the entry it was added to.
     dx = dy                                                (2)
     dvalues[…, j, …] = dy[…, indices[…, j, …], …]          (3)
-    Check: this is take_along_axis: scattering and gathering are each other's adjoint.
+    Check: (3) is take_along_axis, as scattering and gathering are adjoint.
     """
     indices, axis = saved
     dvalues = np.take_along_axis(dy, indices, axis) if needs[2] else None  # (3)
@@ -147,7 +147,7 @@ scatter_add = Op(scatter_add_forward, scatter_add_backward, nondifferentiable=("
 
 
 def scatter_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
-    """Overwrite entries of x picked by position along an axis; of values for one position the last stays.
+    """Overwrite entries of x picked by position along an axis; if several values have one position, the last is kept.
     y[…, indices[…, j, …], …] = values[…, j, …], and x elsewhere   (1)
     """
     axis = _check_along("scatter", x.shape, indices, axis)
@@ -155,7 +155,7 @@ def scatter_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, a
         raise ValueError(f"scatter: values {values.shape} and indices {indices.shape} must have one shape")
     y = x.copy()
     np.put_along_axis(y, indices, values, axis)
-    writer = np.full(x.shape, -1)  # which value was written where, and so which of several stayed
+    writer = np.full(x.shape, -1)  # the number of the value that was written last to each entry
     order = np.arange(indices.size).reshape(indices.shape)
     np.put_along_axis(writer, indices, order, axis)
     return y, (indices, writer < 0, np.take_along_axis(writer, indices, axis) == order, axis)
@@ -164,14 +164,14 @@ def scatter_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, a
 def scatter_backward(
     dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)
 ) -> tuple[np.ndarray | None, None, np.ndarray | None]:
-    """Send each dy to where its entry of (1) came from: to x where nothing was written, else to the value that stayed.
+    """Send each dy to where its entry of (1) came from: to x, or to the value that was written last.
     dx = dy, and 0 where x was overwritten                 (2)
     dvalues[…, j, …] = dy[…, indices[…, j, …], …], and 0 where a later value took the place   (3)
     Check: the entries of dx and dvalues together have the sum of dy.
     """
-    indices, untouched, stayed, axis = saved
-    dx = dy * untouched if needs[0] else None  # (2)
-    dvalues = np.take_along_axis(dy, indices, axis) * stayed if needs[2] else None  # (3)
+    indices, unwritten, is_last, axis = saved
+    dx = dy * unwritten if needs[0] else None  # (2)
+    dvalues = np.take_along_axis(dy, indices, axis) * is_last if needs[2] else None  # (3)
     return dx, None, dvalues
 
 
@@ -179,7 +179,7 @@ scatter = Op(scatter_forward, scatter_backward, nondifferentiable=("indices",))
 
 
 def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int) -> int:
-    """Return the axis counted from the front; raise where the shapes disagree or a position is outside."""
+    """Return the axis counted from the front; raise if the shapes disagree or a position is out of range."""
     axis = int(np.lib.array_utils.normalize_axis_index(axis, len(shape)))
     n = shape[axis]
     if indices.dtype.kind not in "iu":
@@ -195,7 +195,7 @@ def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int
     return axis
 
 
-def _places(indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
+def _full_index(indices: np.ndarray, axis: int) -> tuple[np.ndarray, ...]:
     """Return the full index of every entry that `indices` picks along `axis`."""
     grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
     grid[axis] = indices

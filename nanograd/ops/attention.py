@@ -77,7 +77,7 @@ def attention_forward(
     """Attend (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 
     q (…, T, D), k (…, S, D), v (…, S, E) → (…, T, E). mask is boolean, broadcast to (…, T, S), True where a query may
-    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D unless given. dropout, drawn by `seed`, multiplies P
+    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D by default. dropout, drawn by `seed`, multiplies P
     by z, which is 0 or 1/(1 - dropout).
     q may have more heads than k and v: q (…, G·H, T, D) and k (…, H, S, D) share each key head among G neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
@@ -112,12 +112,12 @@ def attention_backward(
     (3) is a matrix product:
     dv = (P z)ᵀ dy                                         (4)
     dP = (dy vᵀ) z                                         (5)
-    (2) is softmax over each row; P is 0 where a query may not look, so nothing flows there:
+    (2) is softmax over each row; P is 0 where a query may not look, and so is dS:
     dS = P (dP - Σ_keys P dP)                              (6)
     (1) is a matrix product again:
     dq = scale dS k                                        (7)
     dk = scale dSᵀ q                                       (8)
-    and a key or value head that a group of queries shares gets the sum over the group.
+    A key or value head that a group of query heads shares gets the sum over the group.
     Check: each row of dS sums to zero, since shifting all scores of a query changes nothing.
     """
     q, k, v, p, z, scale, group = saved

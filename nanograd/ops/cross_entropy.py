@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op
+from nanograd.op import Needs, Op
 
 
 def cross_entropy_forward(
@@ -16,11 +16,11 @@ def cross_entropy_forward(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
 ) -> tuple[np.ndarray, Any]:
-    """Score how little probability the logits give to the targets, in nats.
+    """Return the negative log-likelihood of the targets, in nats.
 
-    logits (…, V) are scores before softmax, targets (…) integer classes. A target equal to `ignore_index` counts for
-    nothing. reduction: "mean" over the N targets that count (0 where there is none), "sum", or "none" for one value a
-    target. label_smoothing ε takes that share of the target's probability and spreads it over all V classes (Szegedy et
+    logits (…, V) are scores before softmax, targets (…) integer classes. Targets equal to `ignore_index` are ignored.
+    reduction: "mean" over the N targets that count (0 if there are none), "sum", or "none" for one value per target.
+    label_smoothing ε takes that share of the target's probability and spreads it over all V classes (Szegedy et
     al. 2016, arXiv:1512.00567, section 7); z_loss λ keeps the log-sum near 0 (Chowdhery et al. 2022, arXiv:2204.02311,
     section 5).
 
@@ -30,7 +30,7 @@ def cross_entropy_forward(
     and over the targets that count:
     loss = Σ l / N                                         (3)
 
-    Raises ValueError where shapes disagree or a target is no class.
+    Raises ValueError if shapes disagree or a target is no class.
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"cross_entropy: reduction must be mean, sum or none, got {reduction!r}")
@@ -39,22 +39,22 @@ def cross_entropy_forward(
     t, valid = check_targets(logits.shape, targets, ignore_index)
     z = logits.reshape(t.size, -1) if t.size else logits.reshape(0, logits.shape[-1])  # (N, V)
     if not valid.all():
-        z = np.where(valid[:, None], z, 0)  # what is ignored may hold anything, NaN too
+        z = np.where(valid[:, None], z, 0)  # ignored rows may hold anything, even NaN
     top = z.max(axis=-1, keepdims=True, initial=-np.inf)
-    z = z - top  # the shift moves s and every z_k alike: it cancels in s - Σ q z, and keeps exp finite
-    hit = z[np.arange(t.size), t]
+    z = z - top  # the shift cancels in s - Σ q z, and keeps exp finite
+    target_logits = z[np.arange(t.size), t]
     if label_smoothing:
-        hit = (1 - label_smoothing) * hit + label_smoothing * z.mean(axis=-1)
+        target_logits = (1 - label_smoothing) * target_logits + label_smoothing * z.mean(axis=-1)
     p = np.exp(z, out=z)
     total = p.sum(axis=-1, keepdims=True)
     p /= total
-    s = np.log(total[:, 0])  # (1), less the shift
-    losses = s - hit
+    s = np.log(total[:, 0])  # (1), minus the shift
+    losses = s - target_logits
     s += top[:, 0]
     if z_loss:
         losses += z_loss * s * s
     losses *= valid  # (2)
-    weight = valid.astype(p.dtype)  # how much each target's loss counts in y
+    weight = valid.astype(p.dtype)  # of each target's loss in y
     if reduction == "mean":
         weight /= max(int(valid.sum()), 1)
         y = losses @ weight  # (3)
@@ -63,15 +63,15 @@ def cross_entropy_forward(
     return y, (p, t, s if z_loss else None, weight, logits.shape, label_smoothing, z_loss)
 
 
-def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -> tuple[np.ndarray | None, None]:
+def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
     """Pull dy back through (3), (2) and (1).
-    The slope of the log-sum (1) is softmax:
+    The derivative of the log-sum (1) is softmax:
     ds/dz_k = exp(z_k) / Σ_j exp(z_j) = p_k                (4)
-    so that of (2) is
+    so the derivative of (2) is
     dl/dz_k = p_k (1 + 2 λ s) - q_k                        (5)
-    Each target counts with weight w, by (3) 1/N, and 0 where it is ignored:
+    Each target has a weight w: by (3) 1/N, and 0 if it is ignored:
     dz_k = dy w (p_k (1 + 2 λ s) - q_k)                    (6)
-    Check: for λ = 0 each row of dz sums to zero; for ε = 0 the target's entry alone has the other sign.
+    Check: for λ = 0 each row of dz sums to zero; for ε = 0 only the target's entry has the opposite sign.
     """
     if not needs[0]:
         return None, None
@@ -90,11 +90,11 @@ cross_entropy = Op(
 
 
 def check_targets(logits: tuple[int, ...], targets: np.ndarray, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the targets (N,), 0 where ignored, and where they count; raise where they do not fit logits of this shape."""
+    """Return the targets (N,), 0 where ignored, and which of them count; raise if they do not fit logits of this shape."""
     if not logits or logits[:-1] != targets.shape or logits[-1] == 0:
         raise ValueError(
-            "cross_entropy: targets must have the shape of logits without its last axis, the classes, of which there "
-            f"must be one at least; got logits {logits} and targets {targets.shape}"
+            "cross_entropy: targets must have the shape of logits without its last axis, the classes, of which "
+            f"there must be at least one; got logits {logits} and targets {targets.shape}"
         )
     if targets.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: targets must be integers, got {targets.dtype}")

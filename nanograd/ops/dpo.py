@@ -18,25 +18,25 @@ def dpo_forward(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> tuple[np.ndarray, Any]:
-    """Score how little a policy prefers the chosen answers to the rejected ones, compared with a frozen reference.
+    """Compute the DPO loss of a policy: low if it prefers chosen to rejected answers more than a frozen reference does.
 
-    All four arrays have one shape, one entry a pair: ln π(answer | prompt) of the policy and of the reference, in nats. β
-    says how dear it is to leave the reference. label_smoothing ε is the share of pairs that may be labelled the wrong way
-    round (conservative DPO). reduction: "mean" over all n pairs (0 where there is none), "sum", or "none". (Rafailov et
+    All four arrays have one shape, one entry per pair: ln π(answer | prompt) of the policy and of the reference, in nats.
+    The larger β, the more it costs to leave the reference. label_smoothing ε is the share of pairs that may be labelled
+    wrongly (conservative DPO). reduction: "mean" over all n pairs (0 if there are none), "sum", or "none". (Rafailov et
     al. 2023, arXiv:2305.18290, equation 7.)
 
-    A pair's margin is the difference of two implicit rewards, β times how much likelier than to the reference an answer is:
+    A pair's margin is the difference of two implicit rewards, each β times the log-ratio of policy and reference:
     m = β ((chosen - reference_chosen) - (rejected - reference_rejected))   (1)
-    The pair costs -ln p with p = 1/(1 + exp(-m)), the probability that the chosen answer wins, and the other way round
-    with share ε:
+    The loss of a pair is -ln p, where p = 1/(1 + exp(-m)) is the probability that the chosen answer wins; the share ε of it
+    is -ln (1 - p):
     l = (1 - ε) ln(1 + exp(-m)) + ε ln(1 + exp(m))         (2)
     loss = Σ l / n                                         (3)
 
-    Raises ValueError where shapes disagree.
+    Raises ValueError if shapes disagree.
     """
     if not chosen.shape == rejected.shape == reference_chosen.shape == reference_rejected.shape:
         raise ValueError(
-            "dpo: chosen, rejected, reference_chosen and reference_rejected must have one shape, one entry a pair, got "
+            "dpo: chosen, rejected, reference_chosen and reference_rejected must have one shape, one entry per pair, got "
             f"{chosen.shape}, {rejected.shape}, {reference_chosen.shape} and {reference_rejected.shape}"
         )
     if reduction not in ("mean", "sum", "none"):
@@ -54,30 +54,30 @@ def dpo_forward(
 
 def dpo_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, True)) -> tuple[np.ndarray | None, ...]:
     """Pull dy back through (3), (2) and (1).
-    The slope of ln(1 + exp(m)), the cost of a pair that is the wrong way round, is the probability that chosen wins:
+    The derivative of ln(1 + exp(m)), the loss of a pair that is labelled wrongly, is the probability that chosen wins:
     p = exp(m) / (1 + exp(m)) = 1 / (1 + exp(-m))          (4)
-    and that of ln(1 + exp(-m)) is minus the probability that it loses:
+    The derivative of ln(1 + exp(-m)) is minus the probability that it loses:
     -exp(-m) / (1 + exp(-m)) = -(1 - p)                    (5)
-    Weigh the two as (2) does, and each pair as (3) does:
+    Combine the two as in (2), and divide by n as in (3):
     dm = dy (ε p - (1 - ε) (1 - p)) / n                    (6)
-    In (1) each answer moves m by β, up or down:
+    By (1), the derivative of m by each input is β or -β:
     dchosen = β dm                                         (7)
     drejected = -dchosen                                   (8)
     dreference_chosen = -dchosen                           (9)
     dreference_rejected = dchosen                          (10)
-    Check: for ε = 0 a pair that is won for sure, p = 1, teaches nothing, and one that is lost for sure moves chosen by β.
+    Check: for ε = 0, a pair with p = 1 has no gradient, and one with p = 0 has dchosen = -β dy / n.
     """
     m, n, beta, label_smoothing = saved
-    dm = -(1 - label_smoothing) * sigmoid_array(-m)  # not 1 - p, which has no digits left where p is almost 1
+    dm = -(1 - label_smoothing) * sigmoid_array(-m)  # not 1 - p, which loses all digits if p is almost 1
     if label_smoothing:
         dm += label_smoothing * sigmoid_array(m)
     dm *= dy / n  # (6)
     dchosen = beta * dm  # (7)
-    against = -dchosen if needs[1] or needs[2] else None  # (8), (9)
+    negative = -dchosen if needs[1] or needs[2] else None  # (8), (9)
     return (
         dchosen if needs[0] else None,
-        against if needs[1] else None,
-        against if needs[2] else None,
+        negative if needs[1] else None,
+        negative if needs[2] else None,
         dchosen if needs[3] else None,  # (10)
     )
 

@@ -1,4 +1,4 @@
-"""dropout: silence features at random while training."""
+"""dropout: set features to zero at random during training."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from nanograd.op import Op
 class KeepMasks:
     """Draw boolean masks one after another, False with probability p: together the same as one large mask drawn at once.
 
-    p is resolved to 1/65536, which 16 random bits an entry decide: a quarter of what a float each would cost.
+    p is rounded to a multiple of 1/65536, so that 16 random bits per entry suffice: a quarter of the cost of a float.
     """
 
     def __init__(self, p: float, seed: int) -> None:
@@ -19,14 +19,14 @@ class KeepMasks:
             raise ValueError(f"dropout: p is the share of entries to drop, it must lie in [0, 1), got {p}")
         self.threshold = round(p * 65536)
         self.generator = np.random.Generator(np.random.SFC64(seed))
-        self.left = np.empty(0, np.uint16)  # drawn, and not used yet: a draw gives four entries
+        self.unused = np.empty(0, np.uint16)  # bits already drawn: one draw gives four entries
 
     def __call__(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return the next mask, of this shape."""
         size = math.prod(shape)
-        words = self.generator.integers(0, 2**64, max(0, -(-(size - len(self.left)) // 4)), dtype=np.uint64)
-        bits = np.concatenate((self.left, words.view(np.uint16))) if len(self.left) else words.view(np.uint16)
-        self.left = bits[size:].copy()
+        words = self.generator.integers(0, 2**64, max(0, -(-(size - len(self.unused)) // 4)), dtype=np.uint64)
+        bits = np.concatenate((self.unused, words.view(np.uint16))) if len(self.unused) else words.view(np.uint16)
+        self.unused = bits[size:].copy()
         return (bits[:size] >= self.threshold).reshape(shape)
 
 
@@ -42,14 +42,14 @@ def dropout_forward(x: np.ndarray, *, p: float, seed: int) -> tuple[np.ndarray, 
 
     With z drawn from `seed`, 0 with probability p and else 1/(1 - p):
     y = x z                                                (1)
-    The mean of y is x, so at evaluation nothing needs to be scaled.
+    The mean of y is x, so nothing needs to be scaled at evaluation.
     """
     z = keep_mask(x.shape, p, seed, x.dtype)
     return x * z, z
 
 
 def dropout_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), where z is a constant: what was dropped had no part in the loss.
+    """Pull dy back through (1), where z is a constant: dropped entries do not affect the loss.
     dx = dy z                                              (2)
     Check: dx is zero exactly where y was dropped.
     """

@@ -1,4 +1,4 @@
-"""einsum: sums of products, by the names of their axes."""
+"""einsum: sums of products, written with a letter for each axis."""
 
 from string import ascii_letters
 from typing import Any
@@ -24,11 +24,11 @@ def einsum_forward(*xs: np.ndarray, spec: str) -> tuple[np.ndarray, Any]:
 
 def einsum_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
     """Pull dy back through (1), which is linear in each operand.
-    The slope of y_out in one entry of x_k is the product of the other operands at the same letters; weigh it by dy_out
-    and add over all letters that x_k lacks:
+    The derivative of y_out by one entry of x_k is the product of the other operands at the same letters; multiply it by
+    dy_out and sum over all letters that x_k lacks:
     dx_k = Σ_{letters not in x_k} dy_out Π_{l≠k} x_l       (2)
-    which is an einsum again, with dy in the place of x_k. A letter that x_k alone has was summed away, so all entries
-    along it get the same gradient.
+    This is an einsum again, with dy in place of x_k. A letter that only x_k has was summed away, so all entries along it
+    get the same gradient.
     Check: "ik,kj->ij" gives "ij,kj->ik", the dy bᵀ of matmul.
     """
     xs, inputs, output = saved
@@ -37,15 +37,15 @@ def einsum_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> t
         if needs is not None and not needs[k]:
             dxs.append(None)
             continue
-        others = [(letters, each) for i, (letters, each) in enumerate(zip(inputs, xs, strict=True)) if i != k]
+        others = [(letters, other) for i, (letters, other) in enumerate(zip(inputs, xs, strict=True)) if i != k]
         known = set(output).union(*(letters for letters, _ in others))
-        found = "".join(letter for letter in inputs[k] if letter in known)
-        spec = f"{','.join([output, *(letters for letters, _ in others)])}->{found}"
-        dx = np.einsum(spec, dy, *(each for _, each in others), optimize=len(xs) > 2)  # (2)
+        shared = "".join(letter for letter in inputs[k] if letter in known)
+        spec = f"{','.join([output, *(letters for letters, _ in others)])}->{shared}"
+        dx = np.einsum(spec, dy, *(other for _, other in others), optimize=len(xs) > 2)  # (2)
         alone = tuple(i for i, letter in enumerate(inputs[k]) if letter not in known)
         dx = np.expand_dims(dx, alone)
         summed = tuple(1 if n == 1 else dx.shape[i] for i, n in enumerate(x.shape))
-        dxs.append(np.broadcast_to(unbroadcast(dx, summed), x.shape))  # x may be stretched, or the one that stretches
+        dxs.append(np.broadcast_to(unbroadcast(dx, summed), x.shape))  # x was stretched, or stretches others
     return tuple(dxs)
 
 
@@ -58,7 +58,7 @@ def einsum(spec: str, *xs: Any) -> Any:
 
 
 def _parse(spec: str, xs: tuple[np.ndarray, ...]) -> tuple[list[str], str]:
-    """Return the letters of each operand and of the output; an output that is left out is NumPy's: letters seen once."""
+    """Return the letters of each operand and of the output; a missing output is NumPy's: letters that occur once."""
     left, arrow, output = spec.replace(" ", "").partition("->")
     inputs = left.split(",")
     spare = "".join(letter for letter in ascii_letters if letter not in spec)
@@ -73,7 +73,7 @@ def _parse(spec: str, xs: tuple[np.ndarray, ...]) -> tuple[list[str], str]:
         once = [letter for letter in set("".join(inputs)) - set(dots) if "".join(inputs).count(letter) == 1]
         output = dots + "".join(sorted(once))
     if any(len(set(letters)) < len(letters) for letters in [*inputs, output]):
-        raise NotImplementedError(f"einsum: a letter twice in one operand (a diagonal) is left out, got {spec!r}")
+        raise NotImplementedError(f"einsum: a letter twice in one operand (a diagonal) is not supported, got {spec!r}")
     if left.count(",") + 1 != len(xs) or any(len(letters) != x.ndim for letters, x in zip(inputs, xs, strict=False)):
         shapes = ", ".join(str(x.shape) for x in xs)
         raise ValueError(f"einsum: {spec!r} must name every axis of every operand, got shapes {shapes}")

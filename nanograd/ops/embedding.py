@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Op
+from nanograd.op import Needs, Op
 
 
 def embedding_forward(weight: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, Any]:
     """Return the row of each id: weight (V, C), ids (…) of integers in [0, V) → (…, C).
     y_t = weight[ids_t]                                    (1)
-    Raises ValueError where an id is outside the table.
+    Raises ValueError if an id is outside the table.
     """
     if weight.ndim != 2:
-        raise ValueError(f"embedding: weight must be (V, C), one row an id, got {weight.shape}")
+        raise ValueError(f"embedding: weight must be (V, C), one row per id, got {weight.shape}")
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids must be integers, got {ids.dtype}")
     if ids.size and (ids.min() < 0 or ids.max() >= len(weight)):
@@ -25,9 +25,9 @@ def embedding_forward(weight: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, 
     return weight[ids], (ids, weight.shape)
 
 
-def embedding_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -> tuple[np.ndarray | None, None]:
+def embedding_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
     """Send each dy back to the row that was looked up.
-    A row that several ids name moved several outputs of (1); all of them add:
+    A row that several ids name appears in several outputs of (1); sum over them:
     dweight[v] = Σ_{t: ids_t = v} dy_t                     (2)
     Check: the entries of dweight and of dy have the same sum; a row never looked up gets exactly 0.
     """
@@ -35,16 +35,15 @@ def embedding_backward(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -
         return None, None
     ids, shape = saved
     dweight = np.zeros(shape, dy.dtype)
-    np.add.at(
-        dweight, ids.reshape(-1), dy.reshape(ids.size, shape[1])
-    )  # (2); `dweight[ids] += dy` would keep one of each id
+    # (2); `dweight[ids] += dy` would keep only one gradient of each id
+    np.add.at(dweight, ids.reshape(-1), dy.reshape(ids.size, shape[1]))
     return dweight, None
 
 
-def embedding_backward_fast(dy: np.ndarray, saved: Any, needs: Any = (True, False)) -> tuple[np.ndarray | None, None]:
-    """Sort the ids, so that all of one id lie together, and sum each group at once.
+def embedding_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
+    """Sort the ids, so that equal ones are adjacent, and sum each group at once.
 
-    4096 ids of 8192, 512 features, two shards side by side: 24 ms, readable 35 ms, most of it the memory of dweight.
+    4096 ids of 8192, 512 features, two shards at once: 24 ms, readable 35 ms; most of it goes into the memory of dweight.
     """
     if not needs[0]:
         return None, None

@@ -7,7 +7,7 @@ import numpy as np
 
 from nanograd.op import Op
 
-# Rational approximations of fdlibm's s_erf.c (Sun Microsystems, 1993), each good to 2⁻⁵⁷ or better on its interval.
+# Rational approximations of fdlibm's s_erf.c (Sun Microsystems, 1993), each accurate to 2⁻⁵⁷ or better on its interval.
 # Coefficients from the lowest power up; t is named in the comment.
 ERX = 8.45062911510467529297e-01
 NEAR = (  # |x| < 0.84375: erf = x + x P(t)/Q(t), t = x²
@@ -68,16 +68,16 @@ def erf_array(x: np.ndarray) -> np.ndarray:
 
 
 def erf_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Integrate the bell curve: how likely a normal variable of variance ½ lies within ±x.
+    """Integrate the bell curve: the probability that a normal variable of variance ½ lies within ±x.
     y = 2/√π ∫_0^x exp(-t²) dt                             (1)
     """
     return erf_array(x), x
 
 
 def erf_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1): the slope of an integral is what is integrated.
+    """Pull dy back through (1): the derivative of an integral by its upper limit is the integrand.
     dx = dy 2/√π exp(-x²)                                  (2)
-    Check: at x = 0 the slope is 2/√π ≈ 1.128.
+    Check: at x = 0 the derivative is 2/√π ≈ 1.128.
     """
     x = saved
     return (dy * np.exp(-x * x) * (2 / math.sqrt(math.pi)),)  # (2)

@@ -19,7 +19,7 @@ def maximum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) ->
     """Send dy to the larger operand of (1).
     da = U(dy 1[a > b])                                    (2)
     db = U(dy 1[b > a])                                    (3)
-    Where a = b there is a kink, and each gets half; where one is NaN both get dy. PyTorch does the same.
+    At a tie, a = b, there is a kink, and each gets half; if one is NaN, both get dy. PyTorch does the same.
     Check: without broadcasting, da + db is dy.
     """
     (larger_a, larger_b), a_shape, b_shape = saved
@@ -42,7 +42,7 @@ def minimum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) ->
     """Send dy to the smaller operand of (1).
     da = U(dy 1[a < b])                                    (2)
     db = U(dy 1[b < a])                                    (3)
-    Where a = b there is a kink, and each gets half; where one is NaN both get dy. PyTorch does the same.
+    At a tie, a = b, there is a kink, and each gets half; if one is NaN, both get dy. PyTorch does the same.
     Check: without broadcasting, da + db is dy.
     """
     (smaller_a, smaller_b), a_shape, b_shape = saved
@@ -55,20 +55,20 @@ minimum = Op(minimum_forward, minimum_backward)
 
 
 def _shares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much each is the larger: 1 and 0, ½ each where they tie, 1 each where they cannot be compared."""
+    """Return the share of dy for each operand: 1 for the larger and 0 for the other, ½ each at a tie, 1 each with a NaN."""
     ties = a == b
     larger_a, larger_b = (np.where(ties, 0.5, ~loses).astype(a.dtype) for loses in (a < b, b < a))
     return larger_a, larger_b
 
 
 def clip_forward(x: np.ndarray, *, low: float | None = None, high: float | None = None) -> tuple[np.ndarray, Any]:
-    """Bring what lies outside [low, high] to the nearer end; None leaves a side open.
+    """Limit x to [low, high]; None leaves a side open.
     y = min(max(x, low), high)                             (1)
     """
     if low is None and high is None:
         raise ValueError("clip: give low, high or both")
     if x.dtype.kind != "f" and (isinstance(low, float) or isinstance(high, float)):
-        x = x.astype(np.float32)  # whole numbers between fractions
+        x = x.astype(np.float32)  # integers limited by fractions
     inside = np.ones(x.shape, bool)
     if low is not None:
         inside &= x >= low
@@ -78,10 +78,10 @@ def clip_forward(x: np.ndarray, *, low: float | None = None, high: float | None 
 
 
 def clip_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), whose slope is 1 inside and 0 outside.
+    """Pull dy back through (1), whose derivative is 1 inside and 0 outside.
     dx = dy 1[low ≤ x ≤ high]                              (2)
-    The ends are kinks; we count them as inside, as PyTorch does.
-    Check: what was clipped gets no gradient.
+    The ends are kinks; they count as inside, as in PyTorch.
+    Check: clipped entries get no gradient.
     """
     inside = saved
     return (dy * inside,)  # (2)
@@ -91,16 +91,16 @@ clip = Op(clip_forward, clip_backward)
 
 
 def abs_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Drop the sign.
+    """Take the absolute value.
     y = |x|                                                (1)
     """
     return np.abs(x), x
 
 
 def abs_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), whose slope is 1 to the right of zero and -1 to the left.
+    """Pull dy back through (1), whose derivative is 1 to the right of zero and -1 to the left.
     dx = dy sign(x)                                        (2)
-    At the kink x = 0 we take 0, the middle.
+    At the kink x = 0 it is 0, the mean of both sides.
     Check: |dx| is |dy| wherever x is not zero.
     """
     x = saved

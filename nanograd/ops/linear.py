@@ -22,9 +22,7 @@ def linear_forward(
         )
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, the rows of weight, got {bias.shape}")
-    flat = x.reshape(
-        math.prod(x.shape[:-1]), x.shape[-1]
-    )  # (tokens, in): one large product is faster than many small ones
+    flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # (tokens, in): one large product is faster than many
     y = flat @ weight.T
     if bias is not None:
         y += bias  # (1)
@@ -33,12 +31,12 @@ def linear_forward(
 
 def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> tuple[np.ndarray | None, ...]:
     """Pull dy back through (1).
-    x_ti reaches the outputs y_to of its own token by weight_oi; add over o:
+    x_ti enters the outputs y_to of its own token with factor weight_oi; sum over o:
     dx_ti = Σ_o dy_to weight_oi,  dx = dy weight           (2)
-    weight_oi is used by every token t; add over t:
+    weight_oi is used by every token t; sum over t:
     dweight_oi = Σ_t dy_to x_ti,  dweight = dyᵀ x          (3)
     dbias_o = Σ_t dy_to                                    (4)
-    Check: shapes alone fix (2) and (3) where in ≠ out; square weights hide a wrong transpose.
+    Check: if in ≠ out, shapes alone determine (2) and (3); with square weights a wrong transpose goes unnoticed.
     """
     x, weight, x_shape = saved
     dy = dy.reshape(math.prod(x_shape[:-1]), dy.shape[-1])  # (tokens, out)
@@ -54,7 +52,7 @@ linear = Op(linear_forward, linear_backward, promotes_to_float=True)
 def matmul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) -> tuple[np.ndarray, Any]:
     """Multiply matrices over the last two axes, as NumPy's `@`: (…, n, k) and (…, k, m) → (…, n, m).
     y_im = Σ_k a_ik b_km,  y = a b                         (1)
-    The axes before broadcast. A vector stands for one row on the left and for one column on the right.
+    The leading axes broadcast. A vector stands for one row on the left and for one column on the right.
     """
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
         raise ValueError(
@@ -65,11 +63,11 @@ def matmul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True))
 
 def matmul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
     """Pull dy back through (1).
-    a_ik reaches the outputs y_im of its own row by b_km; add over m:
+    a_ik enters the outputs y_im of its own row with factor b_km; sum over m:
     da_ik = Σ_m dy_im b_km,  da = U(dy bᵀ)                 (2)
-    b_km reaches the outputs y_im of its own column by a_ik; add over i:
+    b_km enters the outputs y_im of its own column with factor a_ik; sum over i:
     db_km = Σ_i a_ik dy_im,  db = U(aᵀ dy)                 (3)
-    ᵀ swaps the last two axes; U sums over the batch axes along which an operand was broadcast. A vector takes part as
+    ᵀ swaps the last two axes; U sums over the batch axes along which an operand was broadcast. A vector counts as
     the matrix it stands for.
     Check: for two vectors, da is dy times b.
     """

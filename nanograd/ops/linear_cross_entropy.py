@@ -1,4 +1,4 @@
-"""linear_cross_entropy: the head of a language model and its loss in one op, whose logits need never be there at once."""
+"""linear_cross_entropy: the output projection of a language model and its loss in one op, in chunks of logits."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from nanograd.ops._blocks import CACHED
 from nanograd.ops.cross_entropy import check_targets, cross_entropy_backward, cross_entropy_forward
 from nanograd.ops.linear import linear_backward, linear_forward
 
-LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32
+LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32; a chunk has at least C tokens
 
 
 def check_head(x: np.ndarray, weight: np.ndarray, reduction: str) -> None:
-    """Raise where x and weight disagree, or where the loss would not be one number."""
+    """Raise if x and weight disagree, or if the loss would not be one number."""
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear_cross_entropy: x and weight must agree on the inner size, got x {x.shape} and weight {weight.shape}; "
-            "weight is (V, C), one row a class"
+            "weight is (V, C), one row per class"
         )
     if reduction not in ("mean", "sum"):
         raise ValueError(
-            f"linear_cross_entropy: reduction must be mean or sum, got {reduction!r}; for one loss a target take "
+            f"linear_cross_entropy: reduction must be mean or sum, got {reduction!r}; for one loss per target take "
             "cross_entropy(linear(x, weight), targets, reduction='none')"
         )
 
@@ -35,12 +35,12 @@ def linear_cross_entropy_forward(
     reduction: str = "mean",
     needs: Needs = (True, True, False),
 ) -> tuple[np.ndarray, Any]:
-    """Score how little probability the head gives to the targets, in nats: x (…, C), weight (V, C), targets (…) → ().
+    """Return the negative log-likelihood of the targets, in nats: x (…, C), weight (V, C), targets (…) → ().
 
     z = x weightᵀ                                          (1)
     loss = cross_entropy(z, targets)                       (2)
 
-    Targets equal to ignore_index count for nothing. reduction: "mean" over those that count, or "sum".
+    Targets equal to ignore_index are ignored. reduction: "mean" over those that count, or "sum".
     """
     check_head(x, weight, reduction)
     z, saved_linear = linear_forward(x, weight, needs=(needs[0], needs[1], False))  # (1)
@@ -56,7 +56,7 @@ def linear_cross_entropy_backward(
     dz = dy w (p - q)                                      (3)
     dx = dz weight                                         (4)
     dweight = dzᵀ x                                        (5)
-    Check: (3) is linear in dy, which is one number: (4) and (5) can be known before it, up to that factor.
+    Check: (3) is linear in dy, which is one number, so (4) and (5) can be computed before it, up to that factor.
     """
     saved_linear, saved_loss = saved
     dz, _ = cross_entropy_backward(dy, saved_loss)  # (3)
@@ -75,12 +75,12 @@ def linear_cross_entropy_forward_fast(
     needs: Needs = (True, True, False),
     block: int | None = None,
 ) -> tuple[np.ndarray, Any]:
-    """Go through the tokens in chunks, and make (4) and (5) for dy = 1 while a chunk's logits are there.
+    """Process the tokens in chunks, and compute (4) and (5) for dy = 1 while a chunk's logits exist.
 
-    A step keeps one chunk of logits instead of logits, probabilities and their gradient. `block` is the number of tokens
+    A step holds one chunk of logits instead of logits, probabilities and their gradient. `block` is the number of tokens
     in a chunk. (Hsu et al. 2024, arXiv:2410.10989, section 3.2.)
 
-    4096 tokens, 8192 classes: no quicker (the products are the same), but 16 MB are held instead of 400 MB.
+    4096 tokens, 8192 classes: no faster (the products are the same), but it holds 16 MB instead of 400 MB.
     """
     check_head(x, weight, reduction)
     t, valid = check_targets((*x.shape[:-1], len(weight)), targets, ignore_index)
@@ -93,40 +93,41 @@ def linear_cross_entropy_forward_fast(
     if dweight is not None and t.size == 0:
         dweight[...] = 0
     losses = np.empty(t.size, x.dtype)
-    block = min(block or max(LOGITS // len(weight), x.shape[1], 1), max(t.size, 1))  # or as large as dweight is
+    # With C tokens a chunk is as large as dweight, which is read and written once per chunk.
+    block = min(block or max(LOGITS // len(weight), x.shape[1], 1), max(t.size, 1))
     logits = np.empty((block, len(weight)), x.dtype)
     for i in range(0, t.size, block):
-        part = slice(i, i + block)
-        z = np.matmul(x[part], weight.T, out=logits[: t[part].size])  # (1)
-        losses[part] = _losses_and_slopes(z, t[part], valid[part], w[part], slopes=any(needs))  # (2), (3)
+        chunk = slice(i, i + block)
+        z = np.matmul(x[chunk], weight.T, out=logits[: t[chunk].size])  # (1)
+        losses[chunk] = _losses_and_dz(z, t[chunk], valid[chunk], w[chunk], with_dz=any(needs))  # (2), (3)
         if dx is not None:
-            np.matmul(z, weight, out=dx[part])  # (4)
+            np.matmul(z, weight, out=dx[chunk])  # (4)
         if dweight is not None and i == 0:
-            np.matmul(z.T, x[part], out=dweight)  # (5)
+            np.matmul(z.T, x[chunk], out=dweight)  # (5)
         elif dweight is not None:
-            dweight += z.T @ x[part]
+            dweight += z.T @ x[chunk]
     return losses @ w, (None if dx is None else dx.reshape(x_shape), dweight)
 
 
-def _losses_and_slopes(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.ndarray, *, slopes: bool) -> np.ndarray:
-    """Return each target's loss, and turn the logits z (n, V) in place into (3) for dy = 1, a few rows at a time."""
+def _losses_and_dz(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.ndarray, *, with_dz: bool) -> np.ndarray:
+    """Return each target's loss, and replace the logits z (n, V) by (3) for dy = 1, a few rows at a time."""
     losses = np.empty(len(z), z.dtype)
     rows = max(1, CACHED // z.shape[1])
     for i in range(0, len(z), rows):
-        part = slice(i, i + rows)
-        p, target = z[part], t[part]
-        if not valid[part].all():
-            p[~valid[part]] = 0  # what is ignored may hold anything, NaN too
-        each = np.arange(len(p))
+        chunk = slice(i, i + rows)
+        p, target = z[chunk], t[chunk]
+        if not valid[chunk].all():
+            p[~valid[chunk]] = 0  # ignored rows may hold anything, even NaN
+        row = np.arange(len(p))
         top = p.max(axis=1, keepdims=True)
         p -= top
-        hit = p[each, target]
+        target_logits = p[row, target]
         np.exp(p, out=p)
         total = p.sum(axis=1)
-        losses[part] = np.log(total) - hit
-        if slopes:
-            p *= (w[part] / total)[:, None]
-            p[each, target] -= w[part]
+        losses[chunk] = np.log(total) - target_logits
+        if with_dz:
+            p *= (w[chunk] / total)[:, None]
+            p[row, target] -= w[chunk]
     losses[~valid] = 0
     return losses
 
@@ -134,7 +135,7 @@ def _losses_and_slopes(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.nd
 def linear_cross_entropy_backward_fast(
     dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)
 ) -> tuple[np.ndarray | None, ...]:
-    """Weigh what the forward made for dy = 1 with dy."""
+    """Multiply the gradients that forward computed for dy = 1 by dy."""
     dx, dweight = saved
     return dx * dy if needs[0] else None, dweight * dy if needs[1] else None, None
 

@@ -26,7 +26,7 @@ def mse_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tup
     """Pull dy back through (2) and (1).
     dx = 2 e dy / n                                        (3)
     dtarget = -dx                                          (4)
-    Check: zero where x hits the target.
+    Check: zero where x equals the target.
     """
     e, n = saved
     dx = e * (dy * 2 / n)  # (3)

@@ -75,7 +75,7 @@ def packed_attention_forward(
 def packed_attention_backward(
     dy: np.ndarray, saved: Any, needs: Needs = (True, False)
 ) -> tuple[np.ndarray | None, None]:
-    """Pull dy back through (2) and (1), which both only say where a number lies.
+    """Pull dy back through (2) and (1), which only rearrange numbers.
     dq, dk, dv = what attention pulls back from its heads in dy   (3)
     dqkv = dq | dk | dv                                    (4)
     Check: with one token P = 1, so that dv = dy, and dq = dk = 0.

@@ -18,21 +18,21 @@ def pow_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
 
 def pow_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
     """Pull dy back through (1).
-    In a it is a power function:
+    As a function of a, (1) is a power:
     dy/da = b a^(b-1), and 0 where b = 0                   (2)
-    In b it is an exponential, a^b = exp(b ln a):
+    As a function of b, it is an exponential, a^b = exp(b ln a):
     dy/db = y ln a, for a > 0                              (3)
     da = U(dy b a^(b-1))                                   (4)
     db = U(dy y ln a)                                      (5)
-    At a = 0 ≤ b nothing moves with b, so (5) is 0 there; for a < 0 there is no real slope, and (5) is NaN.
+    At a = 0 ≤ b, y does not change with b, and (5) is 0. For a < 0 there is no real derivative, and (5) is NaN.
     Check: for b = 1, (4) is dy.
     """
     a, b, y = saved
     da = db = None
     if needs[0]:
-        with np.errstate(divide="ignore", invalid="ignore"):  # at a = 0 < b < 1 the slope is infinite
-            slope = np.where(b == 0, 0, b * np.power(a, b - 1))  # (2)
-        da = unbroadcast(dy * slope, a.shape)  # (4)
+        with np.errstate(divide="ignore", invalid="ignore"):  # at a = 0 < b < 1 it is infinite
+            derivative = np.where(b == 0, 0, b * np.power(a, b - 1))  # (2)
+        da = unbroadcast(dy * derivative, a.shape)  # (4)
     if needs[1]:
         with np.errstate(divide="ignore", invalid="ignore"):  # ln of a negative number: NaN, as promised
             log = np.log(np.where((a == 0) & (b >= 0), 1, a))
@@ -63,7 +63,7 @@ square = Op(square_forward, square_backward)
 
 
 def reciprocal_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Invert.
+    """Take the reciprocal.
     y = 1/x                                                (1)
     """
     y = 1 / x
@@ -76,7 +76,7 @@ def reciprocal_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     y δx + x δy = 0                                        (2)
     so δy/δx = -y/x = -y², and
     dx = -dy y²                                            (3)
-    Check: never of the other sign than -dy, since 1/x falls everywhere.
+    Check: dx and dy have opposite signs, since 1/x decreases everywhere.
     """
     y = saved
     return (-dy * y * y,)  # (3)
@@ -98,8 +98,8 @@ def sqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Vary both sides of y² = x:
     2 y δy = δx                                            (2)
     dx = dy / (2 y)                                        (3)
-    At x = 0 the root is vertical and (3) is infinite: add an epsilon under the root if x may be 0.
-    Check: at x = 4 the slope is 1/4.
+    At x = 0 the derivative is infinite, and so is (3): add an epsilon under the root if x may be 0.
+    Check: at x = 4 the derivative is 1/4.
     """
     y = saved
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -110,7 +110,7 @@ sqrt = Op(sqrt_forward, sqrt_backward, promotes_to_float=True)
 
 
 def rsqrt_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Take the reciprocal of the square root, as normalisation does.
+    """Take the reciprocal of the square root, as normalisation layers do.
     y = 1/√x                                               (1)
     """
     y = 1 / np.sqrt(x)
@@ -121,7 +121,7 @@ def rsqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1), the power -1/2.
     dy/dx = -½ x^(-3/2) = -½ y³                            (2)
     dx = -½ dy y³                                          (3)
-    Check: at x = 1 the slope is -1/2.
+    Check: at x = 1 the derivative is -1/2.
     """
     y = saved
     return (-0.5 * dy * (y * y * y),)  # (3)
@@ -139,9 +139,9 @@ def exp_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 
 def exp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), the one function that is its own slope.
+    """Pull dy back through (1), which is its own derivative.
     dx = dy y                                              (2)
-    Check: at x = 0 the slope is 1.
+    Check: at x = 0 the derivative is 1.
     """
     y = saved
     return (dy * y,)  # (2)
@@ -163,7 +163,7 @@ def log_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     exp(y) δy = δx                                         (2)
     and exp(y) is x:
     dx = dy / x                                            (3)
-    Check: at x = 1 the slope is 1.
+    Check: at x = 1 the derivative is 1.
     """
     x = saved
     with np.errstate(divide="ignore", invalid="ignore"):

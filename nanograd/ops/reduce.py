@@ -11,7 +11,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def spread(a: np.ndarray, shape: tuple[int, ...], axis: Axis) -> np.ndarray:
-    """Give a reduced array its reduced axes back with size 1, so that it broadcasts against the `shape` it came from.
+    """Restore the reduced axes with size 1, so that the array broadcasts against the original `shape`.
 
     >>> spread(np.zeros(2), (2, 5), axis=1).shape
     (2, 1)
@@ -26,16 +26,16 @@ def _count(x: np.ndarray, y: Any) -> int:
 
 
 def sum_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
-    """Add up.
+    """Sum the entries.
     y = Σ x over `axis`                                    (1)
     """
     return x.sum(axis=axis, keepdims=keepdims), (x.shape, axis)
 
 
 def sum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), in which each x moves its sum one for one.
+    """Pull dy back through (1): the derivative of a sum by each of its terms is 1.
     dx_i = dy of the sum that x_i went into                (2)
-    Check: the slope of x.sum() is an array of ones.
+    Check: the gradient of x.sum() is an array of ones.
     """
     shape, axis = saved
     return (np.broadcast_to(spread(dy, shape, axis), shape),)  # (2)
@@ -53,7 +53,7 @@ def mean_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
 
 
 def mean_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), in which each x moves its mean by one n-th.
+    """Pull dy back through (1): the derivative of a mean by each of its entries is 1/n.
     dx_i = dy / n of the mean that x_i went into           (2)
     Check: dx adds up to dy.
     """
@@ -65,7 +65,7 @@ mean = Op(mean_forward, mean_backward, promotes_to_float=True)
 
 
 def var_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
-    """Measure the spread around the mean ⟨x⟩ of the n entries that `axis` reduces; ddof=1 divides by n - 1 (Bessel).
+    """Return the variance around the mean ⟨x⟩ of the n entries that `axis` reduces; ddof=1 divides by n - 1 (Bessel).
     c = x - ⟨x⟩                                            (1)
     y = Σ c² / (n - ddof)                                  (2)
     """
@@ -78,9 +78,9 @@ def var_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (2) and (1).
     By (2):
     dc = 2 c dy / (n - ddof)                               (3)
-    By (1) the mean passes -⟨dc⟩ on, but Σ c = 0, so nothing comes by that path:
+    Through the mean in (1) x also gets -⟨dc⟩, which is 0, since Σ c = 0:
     dx = dc                                                (4)
-    Check: dx sums to zero, since shifting x changes no spread.
+    Check: dx sums to zero, since shifting x does not change the variance.
     """
     c, axis, n = saved
     return (c * spread(dy * 2 / n, c.shape, axis),)  # (3), (4)
@@ -100,11 +100,10 @@ def max_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> 
 def max_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Send dy to the entry that was largest; m entries that tie share it equally.
     dx_i = dy 1[x_i = y] / m                               (2)
-    Where entries tie there is a kink, and the equal share is our choice (PyTorch's amax does the same).
+    Ties are a kink; equal shares are a choice, the same as in PyTorch's amax.
     Check: dx adds up to dy.
     """
-    at, m, axis = saved
-    return (at * (spread(dy, at.shape, axis) / m.astype(dy.dtype)),)  # (2)
+    return (_share_among_ties(dy, *saved),)  # (2)
 
 
 max = Op(max_forward, max_backward)
@@ -121,17 +120,21 @@ def min_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> 
 def min_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Send dy to the entry that was smallest; m entries that tie share it equally.
     dx_i = dy 1[x_i = y] / m                               (2)
-    Where entries tie there is a kink, and the equal share is our choice (PyTorch's amin does the same).
+    Ties are a kink; equal shares are a choice, the same as in PyTorch's amin.
     Check: dx adds up to dy.
     """
-    at, m, axis = saved
-    return (at * (spread(dy, at.shape, axis) / m.astype(dy.dtype)),)  # (2)
+    return (_share_among_ties(dy, *saved),)  # (2)
 
 
 min = Op(min_forward, min_backward)
 
 
 def _ties(x: np.ndarray, y: np.ndarray, axis: Axis) -> tuple[np.ndarray, np.ndarray, Axis]:
-    """Return where x equals its extremum y, and how many entries m share it."""
-    at = x == spread(np.asarray(y), x.shape, axis)
-    return at, at.sum(axis=axis, keepdims=True), axis
+    """Return where x equals its extremum y, and how many entries m do."""
+    is_extremum = x == spread(np.asarray(y), x.shape, axis)
+    return is_extremum, is_extremum.sum(axis=axis, keepdims=True), axis
+
+
+def _share_among_ties(dy: np.ndarray, is_extremum: np.ndarray, m: np.ndarray, axis: Axis) -> np.ndarray:
+    """Send dy in equal shares to the m entries that are the extremum."""
+    return is_extremum * (spread(dy, is_extremum.shape, axis) / m.astype(dy.dtype))

@@ -22,8 +22,8 @@ def where_backward(
     """Send each dy to the operand it was taken from.
     da = U(dy if condition else 0)                         (2)
     db = U(0 if condition else dy)                         (3)
-    What was not taken gets 0 here, but its own backward may still turn that into NaN (0 · ∞): where(x > 0, log x, 0) is
-    safe only as where(x > 0, log(where(x > 0, x, 1)), 0).
+    An operand that was not taken gets 0 here, but its own backward may turn that into NaN (0 · ∞). So
+    where(x > 0, log x, 0) is safe only as where(x > 0, log(where(x > 0, x, 1)), 0).
     Check: without broadcasting, da + db is dy.
     """
     condition, a_shape, b_shape = saved
@@ -49,7 +49,7 @@ def masked_fill_forward(x: np.ndarray, mask: np.ndarray, *, value: float) -> tup
 
 
 def masked_fill_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
-    """Stop dy where x was overwritten: there y no longer depends on it.
+    """Stop dy where x was overwritten, as y does not depend on x there.
     dx = 0 if mask else dy                                 (2)
     Check: with nothing masked, dx is dy.
     """
@@ -61,7 +61,7 @@ masked_fill = Op(masked_fill_forward, masked_fill_backward, nondifferentiable=("
 
 
 def _check_matrix(name: str, x: np.ndarray) -> None:
-    """Raise unless x has two axes: of one, NumPy makes a matrix, and its gradient would have another shape than x."""
+    """Raise unless x has two axes: NumPy makes a matrix of a vector, and the gradient would have another shape than x."""
     if x.ndim < 2:
         raise ValueError(f"{name}: x must have at least two axes, got shape {x.shape}")
 
@@ -75,7 +75,7 @@ def tril_forward(x: np.ndarray, *, k: int = 0) -> tuple[np.ndarray, Any]:
 
 
 def tril_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1): what was cleared had no part in the loss.
+    """Pull dy back through (1): cleared entries do not affect the loss.
     dx_ij = dy_ij 1[j ≤ i + k]                             (2)
     Check: tril of dx changes nothing.
     """
@@ -95,7 +95,7 @@ def triu_forward(x: np.ndarray, *, k: int = 0) -> tuple[np.ndarray, Any]:
 
 
 def triu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1): what was cleared had no part in the loss.
+    """Pull dy back through (1): cleared entries do not affect the loss.
     dx_ij = dy_ij 1[j ≥ i + k]                             (2)
     Check: triu of dx changes nothing.
     """

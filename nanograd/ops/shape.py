@@ -17,14 +17,14 @@ __all__ = [
 
 
 def reshape_forward(x: np.ndarray, *, shape: int | tuple[int, ...]) -> tuple[np.ndarray, Any]:
-    """Read the entries, in row order, into another shape; one size may be -1.
+    """Arrange the entries, in row-major order, in another shape; one size may be -1.
     y[i-th] = x[i-th]                                      (1)
     """
     return x.reshape(shape), x.shape
 
 
 def reshape_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Read dy back into the old shape: the i-th entry of (1) stays the i-th.
+    """Reshape dy to the old shape: in (1) the i-th entry stays the i-th.
     dx[i-th] = dy[i-th]                                    (2)
     Check: reshaping there and back changes nothing.
     """
@@ -63,7 +63,7 @@ def expand_dims_forward(x: np.ndarray, *, axis: int | tuple[int, ...]) -> tuple[
 
 
 def expand_dims_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Take the axes out again.
+    """Remove the axes again.
     dx[i-th] = dy[i-th]                                    (2)
     Check: dx has the entries of dy.
     """
@@ -101,7 +101,7 @@ def broadcast_to_forward(x: np.ndarray, *, shape: tuple[int, ...]) -> tuple[np.n
 
 
 def broadcast_to_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Add over the copies of (1), all of which move with the one x.
+    """Sum over the copies in (1), which are all the same x.
     dx = U(dy)                                             (2)
     Check: for a number stretched to n entries, dx is their sum.
     """
@@ -122,7 +122,7 @@ def getitem_forward(x: np.ndarray, *, index: Any) -> tuple[np.ndarray, Any]:
 def getitem_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Send each dy to the entry it was taken from; an entry taken several times gets the sum.
     dx[j] = Σ_{i: index_i = j} dy_i                        (2)
-    Check: what was not taken gets exactly 0.
+    Check: entries that were not taken get exactly 0.
     """
     shape, index = saved
     dx = np.zeros(shape, dy.dtype)
@@ -137,10 +137,10 @@ getitem = Op(getitem_forward, getitem_backward)
 
 
 def _takes_once(index: Any) -> bool:
-    """Tell whether an index cannot take one entry twice: slices, integers, masks do not, integer arrays may."""
-    parts = index if isinstance(index, tuple) else (index,)
+    """Tell whether an index takes no entry twice: slices, integers and masks do not, integer arrays may."""
+    items = index if isinstance(index, tuple) else (index,)
     simple = (slice, int, np.integer, type(None), type(Ellipsis))
-    return all(isinstance(p, simple) or (isinstance(p, np.ndarray) and p.dtype == np.bool_) for p in parts)
+    return all(isinstance(item, simple) or (isinstance(item, np.ndarray) and item.dtype == np.bool_) for item in items)
 
 
 def concat_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:
@@ -151,7 +151,7 @@ def concat_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:
 
 
 def concat_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
-    """Cut dy where (1) joined.
+    """Split dy where (1) joined.
     dx_1 followed by dx_2 … = dy                           (2)
     Check: each dx_k has the shape of x_k.
     """
@@ -179,7 +179,7 @@ def stack_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:
 
 
 def stack_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
-    """Take dy apart along the new axis.
+    """Split dy along the new axis.
     dx_k = dy[k]                                           (2)
     Check: each dx_k has the shape of x_k.
     """
@@ -205,12 +205,12 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
 
 
 def flatten(x: Any) -> Any:
-    """Lay all entries out along one axis."""
+    """Return all entries along one axis."""
     return reshape(x, shape=-1)
 
 
 def chunk(x: Any, chunks: int, axis: int = 0) -> list[Any]:
-    """Cut into at most `chunks` pieces of one size, the last one possibly smaller, as torch.chunk."""
+    """Split into at most `chunks` chunks of one size, the last possibly smaller, as torch.chunk does."""
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be at least 1, got {chunks}")
     size = max(-(-x.shape[axis] // chunks), 1)
@@ -218,7 +218,7 @@ def chunk(x: Any, chunks: int, axis: int = 0) -> list[Any]:
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """Cut into equal sections, or at the given positions, as `numpy.split`: one getitem a piece."""
+    """Split into equal sections, or at the given positions, as `numpy.split` does: one getitem per section."""
     n = x.shape[axis]
     if isinstance(sections, (int, np.integer)):
         if sections < 1 or n % sections:
@@ -228,7 +228,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     return [getitem(x, index=_along(x.ndim, axis, slice(a, b))) for a, b in pairwise(cuts)]
 
 
-def _along(ndim: int, axis: int, part: slice) -> tuple[slice, ...]:
+def _along(ndim: int, axis: int, section: slice) -> tuple[slice, ...]:
     index = [slice(None)] * ndim
-    index[axis] = part
+    index[axis] = section
     return tuple(index)

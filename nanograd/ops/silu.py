@@ -1,4 +1,4 @@
-"""silu and swiglu: x weighed by its own sigmoid, and the gate made of it."""
+"""silu and swiglu: x times its own sigmoid, and the gate that uses it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from nanograd.ops.trig import sigmoid_array
 
 
 def silu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Weigh x by its sigmoid (Elfwing et al. 2017, arXiv:1702.03118); also called swish.
+    """Multiply x by its sigmoid (Elfwing et al. 2017, arXiv:1702.03118); also called swish.
     σ = 1 / (1 + exp(-x))                                  (1)
     y = x σ                                                (2)
     """
@@ -23,7 +23,7 @@ def silu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     dσ/dx = σ (1 - σ)                                      (3)
     dy/dx = σ + x σ (1 - σ)                                (4)
     dx = dy σ (1 + x (1 - σ))                              (5)
-    Check: at x = 0 the slope is σ(0) = ½.
+    Check: at x = 0 the derivative is σ(0) = ½.
     """
     x, s = saved
     return (dy * s * (1 + x * (1 - s)),)  # (5)
@@ -33,13 +33,13 @@ silu = Op(silu_forward, silu_backward, promotes_to_float=True)
 
 
 def check_gate(a: np.ndarray, b: np.ndarray) -> None:
-    """Raise where gate and value differ in shape."""
+    """Raise if gate and value differ in shape."""
     if a.shape != b.shape:
         raise ValueError(f"swiglu: gate and value must have one shape, got {a.shape} and {b.shape}")
 
 
 def swiglu_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Let a gate, bent by silu, decide how much of b passes (Shazeer 2020, arXiv:2002.05202, eq. 5).
+    """Multiply b by the gate silu(a) (Shazeer 2020, arXiv:2002.05202, eq. 5).
     σ = 1 / (1 + exp(-a))                                  (1)
     y = a σ b                                              (2)
     """
@@ -50,7 +50,7 @@ def swiglu_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def swiglu_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
     """Pull dy back through (2), a product of silu(a) = a σ and b.
-    The slope of silu is that of silu_backward:
+    The derivative of silu(a) is that of silu_backward:
     da = dy b σ (1 + a (1 - σ))                            (3)
     db = dy a σ                                            (4)
     Check: a closed gate, a → -∞, passes neither b nor a gradient.
@@ -62,41 +62,41 @@ def swiglu_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> 
 
 
 def swiglu_forward_fast(a: np.ndarray, b: np.ndarray, *, block: int = CACHED) -> tuple[np.ndarray, Any]:
-    """Compute (1), as ½ (1 + tanh(a/2)), and (2) a block at a time, which stays in the second-level cache.
+    """Compute (1), as ½ (1 + tanh(a/2)), and (2) in blocks that stay in the second-level cache.
 
-    4096 × 2048 entries, two shards side by side: 29 ms forward and backward, readable 107 ms.
+    4096 × 2048 entries, two shards at once: 29 ms forward and backward, readable 107 ms.
     """
     check_gate(a, b)
     gate, value = a.ravel(), b.ravel()
     s, y = np.empty_like(gate), np.empty_like(gate)
     for i in range(0, gate.size, block):
-        part = slice(i, i + block)
-        u = np.multiply(gate[part], 0.5, out=s[part])
+        chunk = slice(i, i + block)
+        u = np.multiply(gate[chunk], 0.5, out=s[chunk])
         np.tanh(u, out=u)
         u += 1
         u *= 0.5  # (1)
-        out = np.multiply(gate[part], u, out=y[part])
-        out *= value[part]  # (2)
+        out = np.multiply(gate[chunk], u, out=y[chunk])
+        out *= value[chunk]  # (2)
     return y.reshape(a.shape), (gate, value, s, block)
 
 
 def swiglu_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
-    """Pull dy back a block at a time."""
+    """Pull dy back in blocks."""
     gate, value, s, block = saved
     shape, dy = dy.shape, dy.ravel()
     da = np.empty_like(s) if needs[0] else None
     db = np.empty_like(s) if needs[1] else None
     for i in range(0, s.size, block):
-        part = slice(i, i + block)
-        dy_s = dy[part] * s[part]
+        chunk = slice(i, i + block)
+        dy_s = dy[chunk] * s[chunk]
         if db is not None:
-            np.multiply(dy_s, gate[part], out=db[part])  # (4)
+            np.multiply(dy_s, gate[chunk], out=db[chunk])  # (4)
         if da is not None:
-            slope = np.subtract(1, s[part], out=da[part])
-            slope *= gate[part]
-            slope += 1
-            slope *= value[part]
-            slope *= dy_s  # (3)
+            derivative = np.subtract(1, s[chunk], out=da[chunk])
+            derivative *= gate[chunk]
+            derivative += 1
+            derivative *= value[chunk]
+            derivative *= dy_s  # (3)
     return None if da is None else da.reshape(shape), None if db is None else db.reshape(shape)
 
 

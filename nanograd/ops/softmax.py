@@ -9,7 +9,7 @@ from nanograd.ops._unbroadcast import broadcasts_to
 
 
 def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Return softmax along `axis`; a row whose scores are all -∞ (it may look at nothing) gives zeros, not NaN."""
+    """Return softmax along `axis`; a row whose scores are all -∞ gives zeros, not NaN."""
     top = x.max(axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isneginf(top), 0, top)  # -∞ - (-∞) would be NaN
     y = np.exp(x - top)  # the shift cancels in the quotient and keeps exp finite
@@ -21,7 +21,7 @@ def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
 def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int = -1) -> tuple[np.ndarray, Any]:
     """Turn scores into probabilities; mask is boolean, broadcasts to x, and is True where a score counts.
     y_j = exp(x_j) / Σ_k exp(x_k), over the scores that count   (1)
-    What does not count gets 0, and so does a whole row in which nothing does, or all scores are -∞.
+    A score that does not count gets 0. So does a whole row in which no score counts, or all are -∞.
     """
     if mask is not None:
         if mask.dtype != np.bool_ or not broadcasts_to(mask.shape, x.shape):
@@ -38,15 +38,15 @@ def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -
     """Pull dy back through (1).
     Raising x_i raises y_i and lowers every other y_j through the shared sum:
     dy_j/dx_i = y_j (1[i = j] - y_i)                       (2)
-    Weigh (2) by the upstream dy_j and add over j:
+    By the chain rule, multiply (2) by the upstream dy_j and sum over j:
     dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (3)
-    Where y is 0 so is dx: what the mask took out needs no special case.
+    Where y is 0, so is dx: masked scores need no special case.
     Check: dx sums to zero along `axis`, since shifting x changes nothing.
     """
     if not needs[0]:
         return None, None
     y, axis = saved
-    row = (dy * y).sum(axis=axis, keepdims=True)  # the sum in (3), one number a row
+    row = (dy * y).sum(axis=axis, keepdims=True)  # the sum in (3), one number per row
     return y * (dy - row), None  # (3)
 
 
@@ -70,7 +70,7 @@ def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
     Raising x_i raises y_i itself, and lowers every y_j through the shared sum:
     dy_j/dx_i = 1[i = j] - p_i,  p = exp(y)                (2)
-    Weigh (2) by the upstream dy_j and add over j:
+    By the chain rule, multiply (2) by the upstream dy_j and sum over j:
     dx_i = dy_i - p_i Σ_j dy_j                             (3)
     Check: dx sums to zero along `axis`, since the p_i sum to one.
     """

@@ -15,9 +15,9 @@ def sin_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 
 def sin_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1): the slope of a wave is the same wave a quarter turn ahead.
+    """Pull dy back through (1): the derivative of a sine is the cosine, a quarter period ahead.
     dx = dy cos x                                          (2)
-    Check: at x = 0 the slope is 1.
+    Check: at x = 0 the derivative is 1.
     """
     x = saved
     return (dy * np.cos(x),)  # (2)
@@ -34,9 +34,9 @@ def cos_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 
 def cos_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (1), a quarter turn ahead of which is -sin.
+    """Pull dy back through (1): the derivative of a cosine is -sin, a quarter period ahead.
     dx = -dy sin x                                         (2)
-    Check: at x = 0 the cosine is at its top and the slope is 0.
+    Check: at x = 0 the cosine has its maximum, and the derivative is 0.
     """
     x = saved
     return (-dy * np.sin(x),)  # (2)
@@ -58,7 +58,7 @@ def tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     By the quotient rule, with sinh' = cosh and cosh' = sinh:
     dy/dx = (cosh² x - sinh² x) / cosh² x = 1 - y²         (2)
     dx = dy (1 - y²)                                       (3)
-    Check: at x = 0 the slope is 1, and where y is near ±1 it is near 0.
+    Check: at x = 0 the derivative is 1; if y is near ±1, it is near 0.
     """
     y = saved
     return (dy * (1 - y * y),)  # (3)
@@ -68,7 +68,7 @@ tanh = Op(tanh_forward, tanh_backward, promotes_to_float=True)
 
 
 def sigmoid_array(x: np.ndarray) -> np.ndarray:
-    """Return 1/(1 + exp(-x)) without overflow: exp is only taken of -|x|.
+    """Return 1/(1 + exp(-x)) without overflow: only exp(-|x|) is computed.
 
     >>> sigmoid_array(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
@@ -90,7 +90,7 @@ def sigmoid_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     By the chain rule, with e = exp(-x):
     dy/dx = e / (1 + e)² = 1/(1 + e) · e/(1 + e) = y (1 - y)   (2)
     dx = dy y (1 - y)                                      (3)
-    Check: at x = 0, where y = ½, the slope is ¼, its largest.
+    Check: at x = 0, where y = ½, the derivative is ¼, its maximum.
     """
     y = saved
     return (dy * y * (1 - y),)  # (3)

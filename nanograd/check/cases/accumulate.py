@@ -50,7 +50,7 @@ _ZERO = "where y = 0 every x - ⟨x⟩, or x, is 0 too: 0 divided by 2 is 0 divi
 
 EQUIVALENT = {
     ("norm", "1 → 2 in return (x * spread(dy / np.where(y == 0, 1, y), x.shape, axis),)"): _ZERO,
-    ("std", "1 → 2 in slope = dy / np.where(y == 0, 1, y) / n"): _ZERO,
+    ("std", "1 → 2 in scale = dy / np.where(y == 0, 1, y) / n"): _ZERO,
     (
         "prod",
         "tuple(range(x.ndim)) → range(x.ndim) in axes = tuple(range(x.ndim)) if axis is None else tuple((a % x.ndim for "

@@ -98,7 +98,7 @@ def test_a_frozen_reference_gets_no_gradient() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(
-        ValueError, match=r"must have one shape, one entry a pair, got \(2,\), \(1,\), \(2,\) and \(2,\)"
+        ValueError, match=r"must have one shape, one entry per pair, got \(2,\), \(1,\), \(2,\) and \(2,\)"
     ):
         ng.dpo(CHOSEN, REJECTED[:1], CHOSEN, CHOSEN)
     with pytest.raises(ValueError, match="dpo: reduction must be mean, sum or none, got 'avg'"):

@@ -49,8 +49,8 @@ def test_a_tied_table_gets_both_gradients() -> None:
         (TABLE, [-1], ValueError, r"ids must lie in \[0, 3\), .* got -1 to -1"),
         (TABLE, [0.0], TypeError, "ids must be integers, got float32"),
         (TABLE, [True], TypeError, "ids must be integers, got bool"),
-        (TABLE[0], [0], ValueError, r"weight must be \(V, C\), one row an id, got \(2,\)"),
-        (TABLE[None], [0], ValueError, r"weight must be \(V, C\), one row an id, got \(1, 3, 2\)"),
+        (TABLE[0], [0], ValueError, r"weight must be \(V, C\), one row per id, got \(2,\)"),
+        (TABLE[None], [0], ValueError, r"weight must be \(V, C\), one row per id, got \(1, 3, 2\)"),
     ],
 )
 def test_refusals(weight: np.ndarray, ids: Any, error: Any, message: str) -> None:
