@@ -108,7 +108,8 @@ def add_lora(model: Module, rank: int, alpha: float, targets: Sequence[str], rng
     names in the state dict stay; `lora_a` and `lora_b` are added beside `weight`. Raises ValueError, and changes nothing,
     for a target that no layer has (`gate` where no MLP is gated).
     """
-    check_rank(rank, alpha)
+    if rank < 1 or not (math.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"add_lora: rank must be at least 1 and alpha above 0, got {rank} and {alpha}")
     if has_lora(model):
         raise ValueError("add_lora: the model has adapters already; merge them permanently with merge_and_unload first")
     candidates = [
@@ -128,12 +129,6 @@ def add_lora(model: Module, rank: int, alpha: float, targets: Sequence[str], rng
         if name in targets:
             setattr(parent, name, LoRALinear(child, rank, alpha, rng))
     return [name.removesuffix(f".{A}") for name, _ in model.named_parameters() if name.endswith(f".{A}")]
-
-
-def check_rank(rank: int, alpha: float) -> None:
-    """Raise ValueError unless rank ≥ 1 and alpha is finite and above 0."""
-    if rank < 1 or not (math.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"add_lora: rank must be at least 1 and alpha above 0, got {rank} and {alpha}")
 
 
 def lora_layers(model: Module) -> Iterator[LoRALinear]:

@@ -80,7 +80,8 @@ class Chat:
         messages, n_dropped = truncate([*self.messages, Message(USER, text)], self.template, self.tokenizer, max_tokens)
         stream = answer(self.model, self.tokenizer, self.template, messages, config)
         if n_dropped:
-            print(f"note: dropped the oldest {turns(n_dropped)}: the context of {T:,} tokens is full", file=sys.stderr)
+            turns = f"{n_dropped} turn{'s' if n_dropped > 1 else ''}"
+            print(f"note: dropped the oldest {turns}: the context of {T:,} tokens is full", file=sys.stderr)
         reply = ""
         try:
             for characters in stream:
@@ -90,12 +91,3 @@ class Chat:
         finally:
             if reply:
                 self.messages = [*messages, Message(ASSISTANT, reply)]
-
-
-def turns(n: int) -> str:
-    """Return a number of turns in words.
-
-    >>> turns(1), turns(2)
-    ('turn', '2 turns')
-    """
-    return "turn" if n == 1 else f"{n} turns"

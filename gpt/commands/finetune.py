@@ -43,17 +43,17 @@ are left out and counted. 70 % of each class are for training; 10 % decide which
     python -m gpt finetune instruct --data instructions.json --base runs/mine
     python -m gpt finetune instruct --data instructions.json --base runs/mine --show-mask 2
 
-FILE is a JSON list, or has one JSON object a line, of these:
+The data is a JSON list of such objects, or has one a line:
     {"instruction": "Add the numbers.", "input": "2 and 3", "output": "5"}
     {"messages": [{"role": "user", "content": "2 and 3?"}, {"role": "assistant", "content": "5"}]}
-The loss counts the responses alone. Some conversations are kept for the test: responses.jsonl has the model's answer to
+The loss counts the responses alone. Some conversations are for the test alone: responses.jsonl has the model's answer to
 each. Then: python -m gpt chat RUN
 """,
     "prefer": """Teach a model which of two answers is preferred, by DPO: without a reward model, and without sampling.
 
     python -m gpt finetune prefer --data pairs.jsonl --base runs/answers
 
-FILE is a JSON list, or has one JSON object a line, of these:
+The data is a JSON list of such objects, or has one a line:
     {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "A trout."}
     {"instruction": "Add the numbers.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
 The base should have learned to answer (finetune instruct). It is also the reference: its log-probabilities of all answers
@@ -78,11 +78,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     task, args = TASKS[name], parse(name, rest)
     if getattr(args, "show_mask", None) is not None:
-        check_show_mask(args)
+        for flag in ("resume", "out"):
+            if getattr(args, flag) is not None:
+                raise ValueError(f"--show-mask starts from the flags and writes no folder; leave --{flag} out")
         show_masks(take(InstructConfig, args), args.show_mask, colour=supports_colour(sys.stdout))
         return 0
     flags = vars(args)
-    run, data = begin(task, args.out, flags) if args.resume is None else resume(task, args.resume, flags)
+    run, data = begin(task, flags) if args.resume is None else resume(task, args.resume, flags)
     if not run_training(run, task.objective(run, data), f"finetune {name}"):
         return 130
     print(f"\nsaved in {run.folder}\n")
@@ -107,10 +109,3 @@ def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
         )  # fmt: skip
     add_flags(parser, TASKS[name].config_type)
     return parser.parse(arguments)
-
-
-def check_show_mask(args: argparse.Namespace) -> None:
-    """Raise ValueError for the flags that --show-mask excludes."""
-    for flag in ("resume", "out"):
-        if getattr(args, flag) is not None:
-            raise ValueError(f"--show-mask starts from the flags and writes no folder; leave --{flag} out")

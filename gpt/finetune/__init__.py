@@ -7,7 +7,7 @@ task.py                 a task reads data, builds its model, names its objective
 classify                classification_data.py (labelled texts) → classifier.py (model and task) → metrics.py
 instruct                conversations.py → templates.py → loss_mask.py (which tokens are trained) → sft.py (task)
                         chat.py generates answers with the same template
-prefer                  preference_data.py (two answers to a prompt) → dpo.py (loss, reference and task)
+prefer                  dpo.py (pairs of answers, loss, reference and task)
 
 A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. Its Objective:
 
@@ -16,6 +16,6 @@ A new task is a subclass of FinetuneTask, with its name, summary and description
     evaluate() -> float                               a mean: mean_loss(model, batches, loss_of, shards=config.shards)
 
 A model built around a GPT has it as its attribute `gpt`; the parameters outside of it are the task's head. To open its
-checkpoint: `load_checkpoint(path, base).load_into(GPTClassifier(…))`; for a GPT: `.model()`. Adapters are then merged, and
-`checkpoint.task` holds labels and template.
+checkpoint: `load_checkpoint(path, base).load_into(GPTClassifier(…))`; for a GPT: `.model()`. Adapters are then
+merged, and `checkpoint.task` holds labels and template.
 """

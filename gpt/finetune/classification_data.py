@@ -94,8 +94,9 @@ def read_rows(
         names, cells = _name_cells(table, has_header, path)
     if not cells:
         raise ValueError(f"data: {path} has no rows")
-    find = _find_columns if has_header else _number_columns
-    columns = find(names, requested, need_label, path)
+    if not has_header and label_column is None and text_column is None and len(names) <= 2:
+        requested = {"label": "1", "text": "2"} if len(names) == 2 else {"label": None, "text": "1"}
+    columns = _find_columns(names, requested, need_label, path)
     return Rows([_make_row(line, fields, columns, f"{path}, line {line}") for line, fields in cells], notes)
 
 
@@ -124,27 +125,6 @@ def _name_cells(
                 f"data: {path}, line {line} has {plural(len(cells), 'cell')}, and the first row {len(names)}"
             )
     return names, [(line, dict(zip(names, cells, strict=True))) for line, cells in rows]
-
-
-def _number_columns(numbers: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path) -> Columns:
-    """Choose the columns of a file without a header."""
-    label, text, n_cells = requested["label"], requested["text"], plural(len(numbers), "cell")
-    if label is None and text is None:
-        if len(numbers) == 2:
-            return Columns("2", "1")
-        if len(numbers) == 1 and not need_label:
-            return Columns("1", None)
-        raise ValueError(
-            f"data: {path}: its first row names no label and no text, and has {n_cells}; name the columns with "
-            "--label-column and --text-column, by name or by number from 1"
-        )
-    if text is None or (label is None and need_label):
-        missing = "text" if text is None else "label"
-        raise ValueError(f"data: {path} has no header: give --{missing}-column too, a number from 1")
-    for name in (label, text):
-        if name is not None and name not in numbers:
-            raise ValueError(f"data: {path} has no column {name!r}: its first row has {n_cells}")
-    return Columns(text, label)
 
 
 def _find_columns(names: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path) -> Columns:

@@ -17,11 +17,11 @@ from gpt.finetune.metrics import confusion_matrix, draw, report, scores
 from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint, Task
+from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.estimate import count
-from gpt.runs.init_from import open_base
 from gpt.runs.run import Run, run_file
-from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gpt.runs.training_data import make_tokenizer
+from gpt.tokenizer import CharTokenizer, Tokenizer
 from gpt.training import Batch, Objective
 from nanograd import ops
 from nanograd._tensor import Tensor
@@ -174,33 +174,32 @@ def load_classifier(checkpoint: Checkpoint) -> GPTClassifier:
     """Return the classifier of a checkpoint, in evaluation mode; ValueError where it holds none."""
     if checkpoint.kind != ClassifyTask.kind:
         raise ValueError(f"{checkpoint.path} is no classifier; make one with: python -m gpt finetune classify")
-    return checkpoint.load_into(empty_classifier(checkpoint)).eval()
+    return checkpoint.load_into(ClassifyTask().empty_model(checkpoint)).eval()
 
 
-def empty_classifier(checkpoint: Checkpoint) -> GPTClassifier:
-    """Return a classifier of a checkpoint's shape, whose weights are to be loaded."""
-    assert checkpoint.task is not None
-    return GPTClassifier(GPT(checkpoint.model_config, init=False), len(checkpoint.task.labels))
+Classifying = Run[GPTClassifier, ClassifyConfig]
 
 
 class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]):
     """Learn to classify texts. The data is the encoded texts of "train", "val" and "test"."""
 
-    kind, config_type, unit = "classify", ClassifyConfig, "texts"
+    kind, config_type, data_noun = "classify", ClassifyConfig, "the labelled texts"
+    allow_random, unit = True, "texts"
 
     def start(
-        self, config: ClassifyConfig, flags: Mapping[str, Any]
+        self, config: ClassifyConfig, base: Checkpoint | None, flags: Mapping[str, Any]
     ) -> Start[GPTClassifier, ClassifyConfig, dict[str, Texts]]:
         shape = known_fields(ModelConfig, flags)
         ModelConfig(**shape)  # reports invalid flags before any work is done
-        if config.base is None:
-            raise ValueError("base: give a model to begin from, --base RUN, or --base random")
-        base = None if config.base == "random" else open_base(config.base)
         if base is not None:
             check_flags(flags)
         splits, labels = read_splits(config)
-        tokenizer = make_tokenizer(config.tokenizer, flags, splits.train) if base is None else base.tokenizer
-        lengths = [len(tokenizer.encode_ordinary(row.text)) for row in splits.train]
+        texts = [row.text for row in splits.train]
+        if base is None:
+            tokenizer = make_tokenizer(config.tokenizer, flags.get("vocab_size", VOCABULARY), "".join(texts), texts)
+        else:
+            tokenizer = base.tokenizer
+        lengths = [len(tokenizer.encode_ordinary(text)) for text in texts]
         if base is None:
             shape = {"context_length": choose_context(lengths), **shape, "vocab_size": tokenizer.vocab_size}
             model_config = ModelConfig(**shape)
@@ -223,12 +222,13 @@ class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]
             name: encode_split(name, rows[name], str(config.data), tokenizer, labels, model_config.context_length)
             for name in FILES
         }
-        return Start(model, config, tokenizer, Task(self.kind, labels=labels), files, base, data)
+        return Start(model, config, tokenizer, data, files, labels=labels)
 
     def empty_model(self, checkpoint: Checkpoint) -> GPTClassifier:
-        return empty_classifier(checkpoint)
+        assert checkpoint.task is not None
+        return GPTClassifier(GPT(checkpoint.model_config, init=False), len(checkpoint.task.labels))
 
-    def read(self, run: Run[GPTClassifier, ClassifyConfig]) -> dict[str, Texts]:
+    def read(self, run: Classifying) -> dict[str, Texts]:
         assert run.task is not None
         data, context_length = {}, run.model.gpt.config.context_length
         for name, file in FILES.items():
@@ -237,12 +237,10 @@ class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]
             data[name] = encode_split(name, rows, str(path), run.tokenizer, run.task.labels, context_length)
         return data
 
-    def objective(self, run: Run[GPTClassifier, ClassifyConfig], data: dict[str, Texts]) -> Objective:
+    def objective(self, run: Classifying, data: dict[str, Texts]) -> Objective:
         return classification_objective(run.model, data["train"], data["val"], run.config)
 
-    def evaluate(
-        self, run: Run[GPTClassifier, ClassifyConfig], data: dict[str, Texts], flags: Mapping[str, Any]
-    ) -> None:
+    def evaluate(self, run: Classifying, data: dict[str, Texts], flags: Mapping[str, Any]) -> None:
         """Print and write the scores of the best checkpoint on the test texts; draw the confusion matrix for --plot."""
         assert run.task is not None
         best, labels, test = load_best(run), run.task.labels, data["test"]
@@ -268,12 +266,10 @@ def check_flags(flags: Mapping[str, Any]) -> None:
 
 def read_splits(config: ClassifyConfig) -> tuple[Split, tuple[str, ...]]:
     """Read, clean, balance and split the texts, and print what that did; return the splits and the labels."""
-    if config.data is None:
-        raise ValueError("data: give the labelled texts, --data FILE")
     data = read_labelled(
-        config.data, label_column=config.label_column, text_column=config.text_column, encoding=config.encoding
+        str(config.data), label_column=config.label_column, text_column=config.text_column, encoding=config.encoding
     )
-    print("; ".join([f"data      {Path(config.data).name}: {count_labels(data.rows)}", *data.notes]))
+    print("; ".join([f"data      {Path(str(config.data)).name}: {count_labels(data.rows)}", *data.notes]))
     seed, rows = config.seed if config.split_seed is None else config.split_seed, data.rows
     if config.balance:
         rows = balance(rows, seed)
@@ -281,15 +277,6 @@ def read_splits(config: ClassifyConfig) -> tuple[Split, tuple[str, ...]]:
     splits = split(rows, seed)
     print(f"split     {len(splits.train):,} to train on, {len(splits.val):,} to validate, {len(splits.test):,} to test")
     return splits, data.labels
-
-
-def make_tokenizer(kind: str, flags: Mapping[str, Any], train: Sequence[Row]) -> Tokenizer:
-    """Train a tokenizer on the training texts alone, or load one."""
-    if kind == "char":
-        return CharTokenizer.train("".join(row.text for row in train))
-    if kind == "bpe":
-        return BPETokenizer.train(EOT.join(row.text for row in train), flags.get("vocab_size", VOCABULARY))
-    return load_tokenizer(kind)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

@@ -3,6 +3,11 @@
 An answer's implicit reward is β (ln π(answer) - ln π_ref(answer)): how much more probable the policy makes it than the
 reference, the model that training started from. DPO is logistic regression on the difference of two such rewards
 (arXiv:2305.18290). The reference never changes, so its log-probabilities are computed once, before the first step.
+
+Pairs are read from a JSON list, or from JSONL:
+
+    {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "A trout."}
+    {"instruction": "Add the numbers.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
 """
 
 import os
@@ -18,17 +23,27 @@ import numpy as np
 
 from gpt.config import option
 from gpt.data.batches import IGNORE
-from gpt.finetune.batching import batches_by_length, shuffled_batches
-from gpt.finetune.conversations import count_notes, split_conversations
-from gpt.finetune.preference_data import PairExample, encode_pairs, pad_pairs, read_pairs
-from gpt.finetune.task import FinetuneTask, Source, Start, load_best, make_objective, resolve
+from gpt.finetune.batching import batches_by_length, pad, shuffled_batches
+from gpt.finetune.conversations import (
+    ASSISTANT,
+    DUPLICATE,
+    USER,
+    Conversation,
+    Message,
+    check_not_empty,
+    count_notes,
+    missing_fields,
+    split_conversations,
+)
+from gpt.finetune.loss_mask import Example, encode
+from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.templates import Template, load_template
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint, Task
-from gpt.runs.init_from import open_base
+from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file
 from gpt.runs.safetensors import load_file, save_file
+from gpt.text.records import Record, check_text_field, read_json
 from gpt.tokenizer import Tokenizer
 from gpt.training import Batch, Objective
 from nanograd import ops
@@ -36,6 +51,10 @@ from nanograd._tensor import Tensor
 from nanograd.nn import evaluating
 from nanograd.op import no_grad
 
+FIELDS = ("prompt", "instruction", "input", "chosen", "rejected")
+EQUAL = "equal chosen and rejected answers: left out"
+SWAPPED = "the same answers as an earlier one, with chosen and rejected swapped: left out"
+TOO_LONG = "more tokens than the context, in prompt and one of the answers: left out"
 LOG_PROBS = "log_probs"
 DATA, REFERENCE = "data.json", "reference.safetensors"
 SPLITS = ("train", "val", "held-out")
@@ -58,6 +77,115 @@ class PreferConfig(FinetuneConfig):
 
 
 @dataclass(frozen=True)
+class Pair(Conversation):
+    """A conversation that ends with the chosen answer, and has the rejected one besides."""
+
+    rejected: str = ""
+
+    @property
+    def chosen(self) -> str:
+        return self.messages[-1].content
+
+    @property
+    def rejected_messages(self) -> tuple[Message, ...]:
+        """The messages with the rejected answer."""
+        return (*self.messages[:-1], Message(ASSISTANT, self.rejected))
+
+
+@dataclass(frozen=True)
+class PairExample:
+    """The tokens of both answers, each after the prompt."""
+
+    chosen: Example
+    rejected: Example
+
+    def __len__(self) -> int:
+        """Return how many tokens the model reads of the longer one."""
+        return max(len(self.chosen.ids), len(self.rejected.ids))
+
+
+def read_pairs(path: str | Path) -> tuple[list[Pair], list[str]]:
+    """Read a file of pairs: a JSON list, or an object a line. Return them, and notes on what was left out.
+
+    Left out and counted: pairs whose prompt or answer is empty; pairs with equal answers, ignoring white space around
+    them; duplicates, also with chosen and rejected swapped; unused fields. Raises ValueError, with the line, for anything
+    else: invalid JSON, a field missing or of another type.
+    """
+    notes: list[str] = []
+    counts: Counter[str] = Counter()
+    seen: set[tuple[Message, str, str]] = set()
+    pairs: list[Pair] = []
+    for record in read_json(path, warn=notes.append):
+        pair = _parse(record, counts)
+        texts = {"prompt": pair.question.content, "chosen answer": pair.chosen, "rejected answer": pair.rejected}
+        key = (pair.question, pair.chosen, pair.rejected)
+        if empty := next((name for name, text in texts.items() if not text.strip()), ""):
+            counts[f"an empty {empty}: left out"] += 1
+        elif pair.chosen.strip() == pair.rejected.strip():
+            counts[EQUAL] += 1
+        elif key in seen:
+            counts[DUPLICATE] += 1
+        elif (pair.question, pair.rejected, pair.chosen) in seen:
+            counts[SWAPPED] += 1
+        else:
+            seen.add(key)
+            pairs.append(pair)
+    return check_not_empty(pairs, "pair", path, counts), [*notes, *count_notes(counts)]
+
+
+def _parse(record: Record, counts: Counter[str]) -> Pair:
+    """Return the pair of an entry, and count its unused fields."""
+    entry, location = record.fields, record.location
+    prompt = "prompt" if "prompt" in entry else "instruction"
+    if not {prompt, "chosen", "rejected"} <= entry.keys():
+        raise missing_fields(record, "'prompt' or 'instruction', 'chosen' and 'rejected'", FIELDS)
+    if prompt == "prompt" and "instruction" in entry:
+        raise ValueError(f"data: {location}: has both 'prompt' and 'instruction'; take one out")
+    used = ("id", prompt, "chosen", "rejected", *(("input",) if prompt == "instruction" else ()))
+    question, chosen, rejected = (
+        check_text_field(entry[name], name, location) for name in (prompt, "chosen", "rejected")
+    )
+    about = check_text_field(entry.get("input", ""), "input", location) if "input" in used else ""
+    counts.update(f"the field {name!r}: not used" for name in entry if name not in used)
+    messages = (Message(USER, question, about if about.strip() else ""), Message(ASSISTANT, chosen))
+    return Pair(messages, location, rejected)
+
+
+def encode_pairs(
+    pairs: Sequence[Pair], template: Template, tokenizer: Tokenizer, context_length: int
+) -> tuple[list[PairExample], Counter[str]]:
+    """Return the examples of pairs, and how many were left out because the longer answer ends beyond the context.
+
+    A truncated answer would teach that its end does not matter. Raises ValueError, with the location, for a pair that
+    cannot be encoded.
+    """
+    examples, counts = [], Counter[str]()
+    for pair in pairs:
+        try:
+            chosen, rejected = (
+                encode(messages, template, tokenizer) for messages in (pair.messages, pair.rejected_messages)
+            )
+        except ValueError as error:
+            raise ValueError(f"data: {pair.location}: {error}") from None
+        example = PairExample(chosen, rejected)
+        if len(example) > context_length:
+            counts[TOO_LONG] += 1
+        else:
+            examples.append(example)
+    return examples, counts
+
+
+def pad_pairs(examples: Sequence[PairExample]) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and targets (B, 2, T) of pairs, chosen before rejected, T being the longest.
+
+    A target is -100 in the prompt and in the padding.
+    """
+    answers = [answer for example in examples for answer in (example.chosen, example.rejected)]
+    ids, targets = pad([answer.ids for answer in answers]), pad([answer.targets for answer in answers], IGNORE)
+    return ids.reshape(len(examples), 2, -1), targets.reshape(len(examples), 2, -1)
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Pairs (n) and the reference's log-probabilities (n, 2) of their answers, chosen before rejected."""
 
@@ -70,35 +198,40 @@ class Pairs:
         return Batch((ids, targets, self.reference[np.asarray(indices)]), len(ids))
 
 
+Preferring = Run[GPT, PreferConfig]
+
+
 class PreferTask(FinetuneTask[GPT, PreferConfig, list[Pairs]]):
     """Learn which of two answers is preferred. The data is three splits: train, validation and test."""
 
-    kind, config_type, unit = "prefer", PreferConfig, "pairs"
+    kind, config_type, data_noun, unit = "prefer", PreferConfig, "a file of pairs", "pairs"
 
-    def start(self, config: PreferConfig, flags: Mapping[str, Any]) -> Start[GPT, PreferConfig, list[Pairs]]:
-        base, template = open_base_and_template(config)
-        path = Path(str(config.data))
+    def start(
+        self, config: PreferConfig, base: Checkpoint | None, flags: Mapping[str, Any]
+    ) -> Start[GPT, PreferConfig, list[Pairs]]:
+        assert base is not None
+        template, path, model = template_of(config, base), Path(str(config.data)), base.model()
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
         config = resolve(config, len(splits[0]), 2 * round(float(np.mean([len(example) for example in splits[0]]))))
-        model, task = base.model(), Task(self.kind, template=template.to_dict())
         log_probs = log_probs_of(model, [*chain(*splits)], config.batch_size)
-        files: dict[str, Source] = {DATA: path, REFERENCE: partial(save_reference, log_probs=log_probs)}
-        return Start(model, config, base.tokenizer, task, files, base, with_reference(splits, log_probs))
+        files: dict[str, Content] = {DATA: path, REFERENCE: partial(save_reference, log_probs=log_probs)}
+        data = with_reference(splits, log_probs)
+        return Start(model, config, base.tokenizer, data, files, template=template.to_dict())
 
     def empty_model(self, checkpoint: Checkpoint) -> GPT:
         return GPT(checkpoint.model_config, init=False)
 
-    def read(self, run: Run[GPT, PreferConfig]) -> list[Pairs]:
+    def read(self, run: Preferring) -> list[Pairs]:
         assert run.task is not None
         template, path = Template.from_dict(run.task.template), run_file(run.folder, DATA, run.state)
         splits = read_splits(path, run.config, template, run.tokenizer, run.model.config.context_length)
         log_probs = load_reference(run_file(run.folder, REFERENCE, run.state), sum(map(len, splits)))
         return with_reference(splits, log_probs)
 
-    def objective(self, run: Run[GPT, PreferConfig], data: list[Pairs]) -> Objective:
+    def objective(self, run: Preferring, data: list[Pairs]) -> Objective:
         return preference_objective(run.model, data[0], data[1], run.config)
 
-    def evaluate(self, run: Run[GPT, PreferConfig], data: list[Pairs], flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Preferring, data: list[Pairs], flags: Mapping[str, Any]) -> None:
         """Print the metrics of each split, before training and with the best checkpoint."""
         model, config = load_best(run).model(), run.config
         before = [pairs.reference for pairs in data]
@@ -109,19 +242,12 @@ class PreferTask(FinetuneTask[GPT, PreferConfig, list[Pairs]]):
                     print(f"{when:<9} {name:<8}  {preference_metrics(policy, pairs.reference, config.beta)}")
 
 
-def open_base_and_template(config: PreferConfig) -> tuple[Checkpoint, Template]:
-    """Return the base and the template that a config names; ValueError where it names none."""
-    if config.data is None:
-        raise ValueError("data: give a file of pairs: --data FILE")
-    if config.base is None or config.base == "random":
-        raise ValueError(
-            "base: give the run or checkpoint to start from: --base RUN; it is also the reference, and has the tokenizer"
-        )
-    base = open_base(config.base)
-    stored = base.task.template if base.task is not None else None
+def template_of(config: PreferConfig, base: Checkpoint) -> Template:
+    """Return the template that a config names, else that of the base, else Alpaca's."""
+    stored = None if base.task is None else base.task.template
     if config.template is None and config.end is None and stored:
-        return base, Template.from_dict(stored)
-    return base, load_template(config.template or "alpaca", end=config.end)
+        return Template.from_dict(stored)
+    return load_template(config.template or "alpaca", end=config.end)
 
 
 def read_splits(
@@ -221,9 +347,9 @@ def load_reference(path: str | os.PathLike[str], n: int) -> np.ndarray:
 class PreferenceMetrics:
     """How a policy compares the two answers of n pairs.
 
-    loss      DPO's, without label smoothing, in nats a pair; ln 2 before training
-    margin    mean difference of the implicit rewards of chosen and rejected
-    accuracy  share of pairs whose chosen answer has the larger implicit reward; a tie counts half
+    loss           DPO's, without label smoothing, in nats a pair; ln 2 before training
+    margin         mean difference of the implicit rewards of chosen and rejected
+    accuracy       share of pairs whose chosen answer has the larger implicit reward; a tie counts half
     more_probable  share of pairs whose chosen answer is more probable than the rejected one, whatever the reference says
     """
 

@@ -1,7 +1,7 @@
 """Which tokens of a conversation a model learns to predict: those of the responses, each with its end, and no others.
 
-A text of n + 1 tokens has n inputs and n targets, the inputs one step later. Where the next token belongs to a prompt, the
-target is -100 and ignored: it adds nothing to the loss or to any gradient.
+A text of n + 1 tokens has n inputs and n targets, the inputs one step later. A target that belongs to a prompt is -100 and
+ignored: it adds nothing to the loss or to any gradient.
 
     tokens      User:  hi  ⏎  Assistant:  ⏎   Hello  !     <end>
     targets     -100 -100  -100        -100   Hello  !     <end>      (from the second token on)

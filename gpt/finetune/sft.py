@@ -20,12 +20,11 @@ from gpt.finetune.batching import batches_by_length, bucketed_batches, epoch_ord
 from gpt.finetune.chat import answer
 from gpt.finetune.conversations import ASSISTANT, count_notes, read_conversations, split_conversations
 from gpt.finetune.loss_mask import Example, encode_all, pad_examples, show_mask
-from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, resolve
+from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, open_data_and_base, resolve
 from gpt.finetune.templates import Template, load_template
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint, Task
-from gpt.runs.init_from import open_base
+from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file
 from gpt.tokenizer import Tokenizer
 from gpt.training import Batch, Objective, mean_loss, next_token_loss
@@ -60,33 +59,38 @@ class Splits(NamedTuple):
     test: list[Example]
 
 
+Instructing = Run[GPT, InstructConfig]
+
+
 class InstructTask(FinetuneTask[GPT, InstructConfig, Splits]):
     """Learn to answer, from instructions and conversations."""
 
-    kind, config_type = "instruct", InstructConfig
+    kind, config_type, data_noun = "instruct", InstructConfig, "a file of instructions or conversations"
 
-    def start(self, config: InstructConfig, flags: Mapping[str, Any]) -> Start[GPT, InstructConfig, Splits]:
-        base, template = open_base_and_template(config)
-        context_length = base.model_config.context_length
-        splits = read_splits(str(config.data), config, template, base.tokenizer, context_length)
+    def start(
+        self, config: InstructConfig, base: Checkpoint | None, flags: Mapping[str, Any]
+    ) -> Start[GPT, InstructConfig, Splits]:
+        assert base is not None
+        template, path = template_of(config), Path(str(config.data))
+        splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
         lengths = [len(example.ids) for example in splits.train]
         config = resolve(config, len(lengths), round(float(np.mean(lengths))))
         print(f"epoch     {-(-len(lengths) // config.batch_size):,} batches; {config.max_steps:,} steps")
-        model, task = base.model(), Task(self.kind, template=template.to_dict())
+        model = base.model()
         print_scores("before", model, splits.test, config)
-        return Start(model, config, base.tokenizer, task, {DATA: Path(str(config.data))}, base, splits)
+        return Start(model, config, base.tokenizer, splits, {DATA: path}, template=template.to_dict())
 
     def empty_model(self, checkpoint: Checkpoint) -> GPT:
         return GPT(checkpoint.model_config, init=False)
 
-    def read(self, run: Run[GPT, InstructConfig]) -> Splits:
+    def read(self, run: Instructing) -> Splits:
         path = run_file(run.folder, DATA, run.state)
         return read_splits(path, run.config, stored_template(run), run.tokenizer, run.model.config.context_length)
 
-    def objective(self, run: Run[GPT, InstructConfig], data: Splits) -> Objective:
+    def objective(self, run: Instructing, data: Splits) -> Objective:
         return instruction_objective(run.model, data.train, data.val, run.config)
 
-    def evaluate(self, run: Run[GPT, InstructConfig], data: Splits, flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Instructing, data: Splits, flags: Mapping[str, Any]) -> None:
         """Print how the best checkpoint answers the test questions, and write its answers for another judge."""
         if not data.test:
             return
@@ -94,8 +98,10 @@ class InstructTask(FinetuneTask[GPT, InstructConfig, Splits]):
         print_scores("after", model, data.test, run.config)
         responses = list(respond(model, run.tokenizer, stored_template(run), data.test))
         n_exact = sum(response.is_exact for response in responses)
-        write_text(run.folder / RESPONSES, responses_jsonl(responses))
-        print(f"exact     {n_exact} of {len(responses)} answers are the expected ones: {exact_match(responses):.1%}")
+        lines = [json.dumps(response.to_dict(), ensure_ascii=False) + "\n" for response in responses]
+        write_text(run.folder / RESPONSES, "".join(lines))
+        share = n_exact / len(responses)
+        print(f"exact     {n_exact} of {len(responses)} answers are the expected ones: {share:.1%}")
         print(f"answers   {run.folder / RESPONSES}")
         for response in responses[:N_PRINTED]:
             question = response.example.messages[-2]
@@ -105,24 +111,19 @@ class InstructTask(FinetuneTask[GPT, InstructConfig, Splits]):
 
 def show_masks(config: InstructConfig, n: int, *, colour: bool) -> None:
     """Print the first n training conversations with their trainable tokens marked."""
-    base, template = open_base_and_template(config)
-    splits = read_splits(str(config.data), config, template, base.tokenizer, base.model_config.context_length)
+    base = open_data_and_base(InstructTask(), config)
+    assert base is not None
+    splits = read_splits(
+        str(config.data), config, template_of(config), base.tokenizer, base.model_config.context_length
+    )
     for number, example in enumerate(splits.train[:n], start=1):
         print(f"\n=== {number}: {int(example.loss_mask.sum())} of {len(example.tokens)} tokens are learned ===")
         print(show_mask(example, base.tokenizer, colour=colour))
 
 
-def open_base_and_template(config: InstructConfig) -> tuple[Checkpoint, Template]:
-    """Return the base and the template that a config names; ValueError where it names none."""
-    if config.data is None:
-        raise ValueError("data: give a file of instructions or conversations: --data FILE")
-    if config.base is None or config.base == "random":
-        raise ValueError(
-            "base: give the run or checkpoint to start from: --base RUN; random weights have no tokenizer; "
-            "`python -m gpt train --max-steps 1` makes both"
-        )
-    end = None if config.end is None else config.end.replace(r"\n", "\n")  # a line end is hard to type in a shell
-    return open_base(config.base), load_template(config.template, end=end)
+def template_of(config: InstructConfig) -> Template:
+    """Return the template that a config names, with its end; "\\n" is hard to type in a shell."""
+    return load_template(config.template, end=None if config.end is None else config.end.replace(r"\n", "\n"))
 
 
 def read_splits(
@@ -230,16 +231,6 @@ def respond(
     for example in examples:
         assert example.messages[-1].role == ASSISTANT
         yield Response(example, "".join(answer(model, tokenizer, template, example.messages[:-1], config)))
-
-
-def exact_match(responses: Sequence[Response]) -> float:
-    """Return the share of answers that are the expected ones."""
-    return float(np.mean([response.is_exact for response in responses]))
-
-
-def responses_jsonl(responses: Sequence[Response]) -> str:
-    """Return the answers as JSONL."""
-    return "".join(json.dumps(response.to_dict(), ensure_ascii=False) + "\n" for response in responses)
 
 
 def stored_template(run: Run[Any, Any]) -> Template:

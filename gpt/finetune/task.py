@@ -1,12 +1,11 @@
-"""What a fine-tuning task is, and how a run of one is started and resumed.
+"""The interface of a fine-tuning task, and how its runs are started and resumed.
 
 A task reads its data, builds its model, names its objective, and evaluates the result. Everything else is the same for all
-tasks: freezing and adapters, the run's folder, and the training loop (gpt/training.py).
+tasks: the base, freezing and adapters here; the run's folder in gpt/runs; and the training loop in gpt/training.py.
 """
 
 import dataclasses
 import math
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gpt.config import known_fields
-from gpt.data.batches import Tokens
 from gpt.finetune.trainable import FinetuneConfig, count_trainable, freeze, set_trainable
 from gpt.runs.checkpoint import Checkpoint, Task, find_checkpoint, load_checkpoint
+from gpt.runs.init_from import open_base
 from gpt.runs.run import Run
 from gpt.runs.start import begin_run, new_folder, resume_run
 from gpt.tokenizer import Tokenizer
@@ -31,7 +30,7 @@ from nanograd.seeds import INIT, generator
 M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=FinetuneConfig)
 D = TypeVar("D")
-Source = Path | Callable[[Path], None]
+Content = Path | Callable[[Path], None]  # a file to copy, or a function that writes to a path
 ADAPTERS = 1  # with INIT: a random base has already drawn from INIT alone
 
 
@@ -39,35 +38,39 @@ ADAPTERS = 1  # with INIT: a random base has already drawn from INIT alone
 class Start(Generic[M, C, D]):
     """What a new run starts from.
 
-    config  with max_steps and shards resolved
-    task    kind, labels and template; `begin` fills in the rest
-    files   the run's own copy of its data: by file name, a file to copy or a function that writes to a path
-    base    None for random weights
+    config    with max_steps and shards resolved
+    files     the run's own copy of its data, by file name
+    labels    of a classifier
+    template  how a prompt is written, where the task has one
     """
 
     model: M
     config: C
     tokenizer: Tokenizer
-    task: Task
-    files: Mapping[str, Source]
-    base: Checkpoint | None
     data: D
+    files: Mapping[str, Content]
+    labels: tuple[str, ...] = ()
+    template: Any = None
 
 
 class FinetuneTask(ABC, Generic[M, C, D]):
     """One thing that a model is fine-tuned for. D is its data, ready to form batches.
 
-    kind         its name on the command line and in checkpoints
-    config_type  its options
-    unit         what `tokens_per_s` counts: the targets that the loss is a mean over
+    kind          its name on the command line and in checkpoints
+    config_type   its options
+    data_noun     what --data is
+    allow_random  whether it can start from random weights
+    unit          what the loss is a mean over, for the speed that is shown
     """
 
     kind: str
     config_type: type[C]
+    data_noun: str
+    allow_random = False
     unit = "tok"
 
     @abstractmethod
-    def start(self, config: C, flags: Mapping[str, Any]) -> Start[M, C, D]:
+    def start(self, config: C, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start[M, C, D]:
         """Read the data that the config names, and build the model; print what there is, and what is left out."""
 
     @abstractmethod
@@ -87,37 +90,38 @@ class FinetuneTask(ABC, Generic[M, C, D]):
         """Evaluate the best checkpoint on the test data; print the result and write it to the run's folder."""
 
 
-def begin(task: FinetuneTask[M, C, D], out: str | None, flags: Mapping[str, Any]) -> tuple[Run[M, C], D]:
+def begin(task: FinetuneTask[M, C, D], flags: Mapping[str, Any]) -> tuple[Run[M, C], D]:
     """Start a run and its folder: freeze, add adapters, make the optimizer, and store the data."""
     config = task.config_type(**known_fields(task.config_type, flags))
     if "max_steps" in flags and "epochs" not in flags:
         config = dataclasses.replace(config, epochs=None)
-    start = task.start(config, flags)
-    config, model, base = start.config, start.model, start.base
-    folder = new_folder(out)
+    base = open_data_and_base(task, config)
+    start = task.start(config, base, flags)
+    config, model = start.config, start.model
+    folder = new_folder(flags.get("out"))
     lora = set_trainable(model, config, generator(config.seed, INIT, ADAPTERS))
     trainable, total = count_trainable(model)
     print(f"trained   {trainable:,} of {total:,} parameters: {trainable / total:.1%}")
-    stored = dataclasses.replace(
-        start.task,
-        config=config.to_dict(),
-        lora=lora,
-        base="" if base is None else str(base.path.resolve()),
-        base_sha256="" if base is None else file_sha256(base.path),
-    )
-    with tempfile.TemporaryDirectory() as temporary:
-        files: dict[str, Path | Tokens] = {}
-        for name, source in start.files.items():
-            path = source if isinstance(source, Path) else Path(temporary, name)
-            if not isinstance(source, Path):
-                source(path)
-            files[name] = path
-        run = begin_run(folder, model, config, start.tokenizer, files, task=stored, unit=task.unit)
+    path, sha256 = ("", "") if base is None else (str(base.path.resolve()), file_sha256(base.path))
+    stored = Task(task.kind, config.to_dict(), start.labels, start.template, lora, path, sha256)
+    run = begin_run(folder, model, config, start.tokenizer, start.files, task=stored, unit=task.unit)
     return run, start.data
 
 
+def open_data_and_base(task: FinetuneTask[M, C, D], config: C) -> Checkpoint | None:
+    """Return the base that a config names, or None for random weights; ValueError where it names no data or no base."""
+    if config.data is None:
+        raise ValueError(f"data: give {task.data_noun}: --data FILE")
+    if config.base == "random" and task.allow_random:
+        return None
+    if config.base is None or config.base == "random":
+        hint = ", or --base random" if task.allow_random else "; random weights have no tokenizer"
+        raise ValueError(f"base: give the run or checkpoint to start from: --base RUN{hint}")
+    return open_base(config.base)
+
+
 def resume(task: FinetuneTask[M, C, D], path: str, flags: Mapping[str, Any]) -> tuple[Run[M, C], D]:
-    """Restore a run from its last checkpoint, as `gpt.runs.start.resume_run` does, and read its data."""
+    """Continue a run from its last checkpoint, as `gpt.runs.start.resume_run` does, with its data."""
 
     def load_model(checkpoint: Checkpoint, config: C) -> M:
         model = checkpoint.load_into(task.empty_model(checkpoint), adapters=True)
@@ -153,7 +157,7 @@ def make_objective(
     model: Module,
     batch: Callable[[int], Batch],
     loss_of: Callable[..., Tensor],
-    validation: Sequence[Batch] | None,
+    validation: Sequence[Batch],
     config: FinetuneConfig,
 ) -> Objective:
     """Return the objective of a task: `batch` maps the number of a micro-batch to it, from 0 on through all epochs."""

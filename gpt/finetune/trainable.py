@@ -43,7 +43,7 @@ class FinetuneConfig(LoopConfig):
 def set_trainable(model: Module, config: FinetuneConfig, rng: np.random.Generator) -> LoRASettings | None:
     """Freeze parameters and add adapters as the config says, before the optimizer is made; return the adapters' settings.
 
-    With LoRA the whole GPT is frozen except for the adapters; a task head outside of the GPT always trains.
+    LoRA freezes the whole GPT except for its adapters; a task head outside of the GPT always trains.
     """
     if config.lora_rank is None:
         freeze(model, config.freeze)
@@ -52,18 +52,10 @@ def set_trainable(model: Module, config: FinetuneConfig, rng: np.random.Generato
         raise ValueError(
             f"freeze={config.freeze} and lora_rank exclude each other: with LoRA all of the base is frozen"
         )
-    settings = LoRASettings(config.lora_rank, config.lora_alpha, split_names(config.lora_target))
+    targets = tuple(name.strip() for name in config.lora_target.split(",") if name.strip())
+    settings = LoRASettings(config.lora_rank, config.lora_alpha, targets)
     add_lora(find_gpt(model), settings.rank, settings.alpha, settings.targets, rng)
     return settings
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """Split names at commas.
-
-    >>> split_names("w_qkv, out_proj")
-    ('w_qkv', 'out_proj')
-    """
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def freeze(model: Module, policy: str) -> None:

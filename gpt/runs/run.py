@@ -5,7 +5,7 @@ import math
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -57,10 +57,10 @@ class Run(Generic[M, C]):
         self.stop_asked = False  # by Ctrl-C
         self.stopped_early = False  # at the end of its patience
 
-    def create(self, data: Mapping[str, Path | Tokens]) -> None:
+    def create(self, data: Mapping[str, Path | Tokens | Callable[[Path], None]]) -> None:
         """Make the folder, with the data, config.json and a first checkpoint; after an error nothing of it remains.
 
-        data maps the names of files in the folder to tokens, or to a file that is copied.
+        data maps the names of files in the folder to tokens, a file that is copied, or a function that writes to a path.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / METRICS).touch(exist_ok=False)  # if two runs chose this folder at once, one of them stops here
@@ -69,6 +69,8 @@ class Run(Generic[M, C]):
                 path = self.folder / name
                 if isinstance(content, Path):
                     shutil.copyfile(content, path)
+                elif callable(content):
+                    content(path)
                 else:
                     write_tokens(path, content[:], self.tokenizer.vocab_size, self.tokenizer.sha256)
                 self.state.tokens_sha256[name] = file_sha256(path)

@@ -46,7 +46,7 @@ def begin_run(
     model: M,
     config: C,
     tokenizer: Tokenizer,
-    data: Mapping[str, Path | Tokens],
+    data: Mapping[str, Path | Tokens | Callable[[Path], None]],
     *,
     state: TrainingState | None = None,
     task: Task | None = None,

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt.__main__ import main
 from gpt.config import ModelConfig, TrainConfig
 from gpt.generation.decoder import Decoder
 from gpt.lora import (
@@ -22,7 +21,7 @@ from gpt.lora import (
     unmerge_lora,
 )
 from gpt.model import GPT
-from gpt.runs.checkpoint import Task, TrainingState, load_checkpoint, merge_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import Task, TrainingState, load_checkpoint, save_checkpoint
 from gpt.tokenizer import CharTokenizer
 from nanograd import gradcheck
 from nanograd._tensor import Tensor
@@ -339,53 +338,6 @@ def test_merged_adapters_are_not_saved(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="adapters are merged; call unmerge_lora or merge_and_unload first"),
     ):
         save_checkpoint(tmp_path / "lora.safetensors", model, None, TrainConfig(), TOKENIZER, TrainingState(), task)
-
-
-@FAMILIES
-def test_gpt_merge_writes_an_ordinary_checkpoint(
-    tmp_path: Path, config: ModelConfig, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lora, out = tmp_path / "lora.safetensors", tmp_path / "merged.safetensors"
-    save(lora, tuned(config), save_base(tmp_path / "base.safetensors", config))
-    assert main(["merge", str(lora), "--out", str(out)]) == 0
-    assert main(["merge", str(lora), "--out", str(out)]) == 1
-    assert "is there already" in capsys.readouterr().err
-    (tmp_path / "base.safetensors").unlink()
-    whole = load_checkpoint(out)
-    assert whole.task is not None
-    assert (whole.task.lora, whole.task.template) == (None, {"a": 1})
-    assert list(whole.with_prefix("model.")) == sorted(fresh(config).state_dict())
-    assert np.abs(whole.model()(IDS).data - tuned(config)(IDS).data).max() <= 1e-6
-    with pytest.raises(ValueError, match="no optimizer to go on with: its adapters were merged"):
-        whole.check_resumable("instruct")
-    assert main(["merge", str(out), "--out", str(tmp_path / "again")]) == 1
-    assert "has no LoRA adapters to merge" in capsys.readouterr().err
-    assert main(["sample", str(out), "--prompt", "abc", "--max-new-tokens", "5"]) == 0
-
-
-def test_sample_info_and_export_open_adapters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lora = str(tmp_path / "lora.safetensors")
-    save(Path(lora), tuned(), save_base(tmp_path / "base.safetensors"))
-    words = ["--prompt", "abc", "--max-new-tokens", "20", "--temperature", "0"]
-    assert main(["sample", lora, *words]) == 0
-    text = capsys.readouterr().out
-    merge_checkpoint(load_checkpoint(lora), tmp_path / "merged.safetensors")
-    assert main(["sample", str(tmp_path / "merged.safetensors"), *words]) == 0
-    assert capsys.readouterr().out == text
-    assert main(["sample", str(tmp_path / "base.safetensors"), *words]) == 0
-    assert capsys.readouterr().out != text
-    assert main(["info", lora]) == 0
-    assert "LoRA adapters of rank 2, alpha 6, at w_qkv, out_proj" in capsys.readouterr().out
-    assert main(["export", lora, "--out", str(tmp_path / "exported")]) == 0
-    shutil.move(tmp_path / "base.safetensors", tmp_path / "moved.safetensors")
-    assert main(["sample", lora, *words, "--base", str(tmp_path / "moved.safetensors")]) == 0
-    capsys.readouterr()
-    assert main(["sample", lora, *words]) == 1
-    assert "--base FILE" in capsys.readouterr().err
-    assert main(["doctor", lora]) == 1
-    assert "examine what it began from" in capsys.readouterr().err
-    assert main(["train", "--resume", lora]) == 1
-    assert "go on with python -m gpt finetune instruct --resume" in capsys.readouterr().err
 
 
 def test_a_task_with_an_unknown_key_is_an_error() -> None:

@@ -1,4 +1,4 @@
-"""python -m gpt chat: answers from a pipe, and which turns are kept."""
+"""python -m gpt chat: answers from a pipe, and which turns stay."""
 
 import io
 import sys
@@ -81,7 +81,7 @@ def test_earlier_messages_are_read_again(
 def test_the_oldest_turns_are_dropped_with_a_note(
     checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    """Of 32 tokens a quarter is kept for the answer: 24. <aaaaa>:1⏹ and what comes before the next are 11 tokens."""
+    """A quarter of 32 tokens is reserved for the answer: 24 remain. <aaaaa>:1⏹/ has 11 tokens, with the separator."""
     lines = "aaaaa\nbbbbb\nccccc\nddddddddddddddddd\n"
     shown, errors = talk(monkeypatch, capsys, lines, checkpoint)
     assert shown == "1\n2\n3\n4\n"
@@ -92,7 +92,7 @@ def test_the_oldest_turns_are_dropped_with_a_note(
         ["ddddddddddddddddd"],  # 20
     ]
     full = "the context of 32 tokens is full"
-    assert errors == f"note: dropped the oldest turn: {full}\nnote: dropped the oldest 2 turns: {full}\n"
+    assert errors == f"note: dropped the oldest 1 turn: {full}\nnote: dropped the oldest 2 turns: {full}\n"
 
 
 def test_the_system_message_stays(checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:

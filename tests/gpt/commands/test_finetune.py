@@ -162,8 +162,8 @@ DATA = ["--data", "FOLDER/data.tsv"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--base", "random"], "data: give the labelled texts, --data FILE"),
-        (DATA, "base: give a model to begin from, --base RUN, or --base random"),
+        (["--base", "random"], "data: give the labelled texts: --data FILE"),
+        (DATA, "base: give the run or checkpoint to start from: --base RUN, or --base random"),
         ([*DATA, "--base", "nowhere"], "there is no run or checkpoint at nowhere"),
         ([*DATA, "--base", "FOLDER/run"], "base: FOLDER/run/best.safetensors was fine-tuned to classify; begin from"),
         ([*DATA, "--base", "FOLDER/base", "--d-model", "32"], "d_model: the base decides it; leave --d-model out"),

@@ -65,7 +65,7 @@ def test_shuffled_batches_have_one_size_and_each_example_once_an_epoch() -> None
 
 @pytest.mark.parametrize("make", [bucketed_batches, shuffled_batches])
 def test_a_batch_follows_from_its_number_alone(make: object) -> None:
-    """In any order, as in a run that is resumed."""
+    """The order of the calls does not matter, as in a run that is resumed."""
     source = LENGTHS[:20] if make is bucketed_batches else 20
     batches = [make(source, 3, 1)(number).tolist() for number in range(15)]  # type: ignore[operator]
     again = make(source, 3, 1)  # type: ignore[operator]

@@ -120,7 +120,7 @@ def test_nothing_is_dropped_silently(rows: list[Row]) -> None:
         ("a.txt", "x", "must end in .csv, .tsv or .jsonl: this names its format"),
         ("a.tsv", "", "is empty"),
         ("a.tsv", "label\ttext\n", "has no rows"),
-        ("a.tsv", "a\tb\tc\n", "its first row names no label and no text, and has 3 cells; name the columns"),
+        ("a.tsv", "a\tb\tc\n", "has no column called label; its columns are 1, 2, 3; choose one: --label-column NAME"),
         (
             "a.csv",
             "label,body\nx,y\n",
@@ -168,9 +168,9 @@ def test_missing_columns(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no column 'txt'; did you mean text"):
         read_labelled(path, text_column="txt")
     path = write(tmp_path, "a.tsv", TSV)
-    with pytest.raises(ValueError, match="has no column '3': its first row has 2 cells"):
+    with pytest.raises(ValueError, match="has no column '3'; its columns are 1, 2"):
         read_labelled(path, label_column="1", text_column="3")
-    with pytest.raises(ValueError, match="has no header: give --text-column too, a number from 1"):
+    with pytest.raises(ValueError, match="has no column called text; its columns are 1, 2; choose one: --text-column"):
         read_labelled(path, label_column="1")
     with pytest.raises(FileNotFoundError, match="data: there is no file"):
         read_labelled(tmp_path / "c.tsv")

@@ -197,7 +197,7 @@ def test_the_tokens_of_a_prompt_as_targets_change_no_gradient() -> None:
 
 
 def test_the_gradient_at_every_token_of_a_prompt_is_exactly_zero() -> None:
-    """Of the hidden states outside the loss mask; and a token that is a target in prompts alone gets no gradient as one."""
+    """Hidden states outside the loss mask get none, and the gradient of the lm_head comes from the others alone."""
     model = GPT(
         ModelConfig(vocab_size=VOCAB, context_length=8, d_model=8, n_layers=1, n_heads=2, tie_embeddings=False),
         np.random.default_rng(0),

@@ -15,16 +15,7 @@ from gpt.finetune.batching import batches_by_length, shuffled_batches
 from gpt.finetune.task import FinetuneTask, Start, begin, make_objective, resolve, resume
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
-from gpt.runs.checkpoint import (
-    BEST,
-    LAST,
-    Checkpoint,
-    Task,
-    TrainingState,
-    find_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from gpt.runs.checkpoint import BEST, LAST, Checkpoint, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.init_from import open_base
 from gpt.runs.run import Run, read_metrics, run_training
 from gpt.runs.start import MUTABLE_ON_RESUME
@@ -65,14 +56,16 @@ def make_batch(indices: np.ndarray) -> Batch:
 class ToyTask(FinetuneTask[Classifier, FinetuneConfig, None]):
     """Classify ten rows of tokens into three classes."""
 
-    kind, config_type, unit = "classify", FinetuneConfig, "texts"
+    kind, config_type, data_noun, unit = "classify", FinetuneConfig, "rows", "texts"
 
-    def start(self, config: FinetuneConfig, flags: Mapping[str, Any]) -> Start[Classifier, FinetuneConfig, None]:
-        base, model = open_base(str(config.base)), Classifier()
+    def start(
+        self, config: FinetuneConfig, base: Checkpoint | None, flags: Mapping[str, Any]
+    ) -> Start[Classifier, FinetuneConfig, None]:
+        assert base is not None
+        model = Classifier()
         model.gpt.load_state_dict(base.model().state_dict())
-        task = Task("classify", labels=("a", "b", "c"))
         files = {"data.tsv": base.path.parent / "data.tsv", "labels": lambda path: path.write_bytes(LABELS.tobytes())}
-        return Start(model, config, base.tokenizer, task, files, base, None)
+        return Start(model, config, base.tokenizer, None, files, labels=("a", "b", "c"))
 
     def empty_model(self, checkpoint: Checkpoint) -> Classifier:
         return Classifier(checkpoint.model_config)
@@ -157,7 +150,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def start(base: Path, out: Path, config: FinetuneConfig) -> Toy:
-    return begin(ToyTask(), str(out), {**config.to_dict(), "base": str(base)})[0]
+    return begin(ToyTask(), {**config.to_dict(), "data": "rows", "base": str(base), "out": str(out)})[0]
 
 
 def train(run: Toy) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig
-from gpt.finetune.trainable import FinetuneConfig, count_trainable, freeze, set_trainable, split_names
+from gpt.finetune.trainable import FinetuneConfig, count_trainable, freeze, set_trainable
 from gpt.lora import LoRASettings, lora_state
 from gpt.model import GPT, find_gpt
 from nanograd import ops, profile
@@ -80,7 +80,7 @@ def test_an_unknown_policy_is_refused() -> None:
 
 def test_adapters_and_the_head_of_a_task_train() -> None:
     model = Classifier()
-    settings = set_trainable(model, FinetuneConfig(lora_rank=2, lora_target="up, w_qkv"), np.random.default_rng(0))
+    settings = set_trainable(model, FinetuneConfig(lora_rank=2, lora_target=" up,, w_qkv "), np.random.default_rng(0))
     assert settings == LoRASettings(2, 16.0, ("up", "w_qkv"))
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == lora_state(model).keys() | {"head.weight", "head.bias"}
@@ -91,11 +91,6 @@ def test_adapters_and_the_head_of_a_task_train() -> None:
 def test_freezing_and_adapters_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="freeze=all_but_head and lora_rank exclude each other"):
         set_trainable(Classifier(), FinetuneConfig(lora_rank=2, freeze="all_but_head"), np.random.default_rng(0))
-
-
-def test_names_are_split_at_commas() -> None:
-    assert split_names(" w_qkv,,up ") == ("w_qkv", "up")
-    assert split_names("") == ()
 
 
 def test_a_model_without_a_gpt_has_no_backbone() -> None:
