@@ -1,4 +1,4 @@
-"""The command line, generated from the config classes, and how it says no: one line, with a way out."""
+"""The command line: flags generated from the config classes, and errors of one line that name a way out."""
 
 import argparse
 import dataclasses
@@ -12,7 +12,7 @@ C = TypeVar("C", bound=Config)
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and which suggests the nearest flag for a misspelt one."""
+    """An ArgumentParser whose errors are one line and suggest the nearest flag for a misspelt one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options}
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) -> None:
-    """Add a flag for each field: `d_model` becomes --d-model. Only flags that were given end up in the namespace."""
+    """Add a flag for each field: `d_model` becomes --d-model. Flags that are left out are not in the namespace."""
     for config in configs:
         group = parser.add_argument_group((config.__doc__ or config.__name__).rstrip("."))
         types = field_types(config)
@@ -45,22 +45,22 @@ def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) 
             flag = "--" + field.name.replace("_", "-")
             help_text = field.metadata["help"].replace("%", "%%")
             if field.default is not None:
-                help_text += f" (default {_word(field.default)})"
+                help_text += f" (default {_format(field.default)})"
             options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
             if kind is not bool:
                 options = {"type": reader(kind, optional), "metavar": _unit(kind)}
             group.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
-            for old in (old for old, new in RENAMED.items() if new == field.name):  # works, and is not shown
+            for old in (old for old, new in RENAMED.items() if new == field.name):  # works, but is not shown
                 flag = "--" + old.replace("_", "-")
                 group.add_argument(flag, dest=field.name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
 
 
 def take(config: type[C], namespace: argparse.Namespace, **values: Any) -> C:
-    """Make the config from the flags that were given; `values` come before them."""
+    """Make the config from the flags in the namespace; `values` override them."""
     return config(**{**known_fields(config, vars(namespace)), **values})
 
 
-def _word(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -69,9 +69,9 @@ def _unit(kind: type) -> str:
 
 
 def reader(kind: type, optional: bool = False, least: int | None = None) -> Any:
-    """Return the function that reads a flag's value; "none" is None where that is allowed.
+    """Return the function that parses a flag's value; if the flag is optional, "none" is None.
 
-    Given `least`, a value must be finite, and at least that.
+    With `least`, a value must be finite and at least that.
     """
 
     def read(text: str) -> Any:
@@ -83,8 +83,8 @@ def reader(kind: type, optional: bool = False, least: int | None = None) -> Any:
                 return value
         except ValueError:
             pass
-        wanted = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
-        wanted += f" from {least}" if least is not None else ""
-        raise argparse.ArgumentTypeError(f"must be {wanted}{' or none' if optional else ''}, got {text!r}")
+        rule = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+        rule += f" from {least}" if least is not None else ""
+        raise argparse.ArgumentTypeError(f"must be {rule}{' or none' if optional else ''}, got {text!r}")
 
     return read

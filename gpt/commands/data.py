@@ -15,7 +15,7 @@ from gpt.data.prepare import SHARD_TOKENS, Status, prepare, read_state, stored_t
 from gpt.runs.estimate import duration, gigabytes
 from gpt.tokenizer import Tokenizer, load_tokenizer
 
-DESCRIPTION = """Turn texts into tokens once, so that training starts at once, whatever their size.
+DESCRIPTION = """Turn texts of any size into tokens once, so that training starts at once.
 
     python -m gpt data prepare FILE… --tokenizer tokenizer.json -o DIR
     python -m gpt data prepare FOLDER --tokenizer bpe --vocab-size 4096 -o DIR
@@ -24,7 +24,7 @@ DESCRIPTION = """Turn texts into tokens once, so that training starts at once, w
 """
 PREPARE = """Turn texts (.txt, .md, .html, .jsonl, folders of them) into shards of tokens.
 
-Stopped at any moment, the same command goes on where it was. HTML is taken as it stands: python -m gpt clean strips it.
+It can be stopped at any moment; the same command resumes it. HTML is read as it is: python -m gpt clean strips its tags.
 """
 ACTIONS = ("prepare", "info")
 
@@ -44,80 +44,94 @@ def main(arguments: Sequence[str]) -> int:
 def prepare_texts(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt data prepare", description=PREPARE)
     parser.add_argument("paths", metavar="FILE", nargs="+", help="a text, or a folder of texts")
-    parser.add_argument("--tokenizer", metavar="T", required=True, help="a saved tokenizer, or bpe to learn one here")
+    parser.add_argument("--tokenizer", metavar="T", required=True, help="a saved tokenizer, or bpe to train one")
     parser.add_argument("-o", "--out", metavar="DIR", required=True, help="the folder to write")
     parser.add_argument(
-        "--vocab-size", metavar="N", type=int, help=f"tokens to learn, for bpe (default {ModelConfig().vocab_size})"
+        "--vocab-size",
+        metavar="N",
+        type=int,
+        help=f"size of the vocabulary, for bpe (default {ModelConfig().vocab_size})",
     )
     parser.add_argument(
         "--val-fraction", metavar="X", type=float, default=0.1,
-        help="share of the documents for validation; of a single one, its last part (default 0.1)",
+        help="share of the documents for validation; a single document is divided (default 0.1)",
     )  # fmt: skip
     parser.add_argument(
         "--shard-tokens", metavar="N", type=int, default=SHARD_TOKENS,
-        help=f"about how many tokens a file has (default {SHARD_TOKENS:,})",
+        help=f"approximate number of tokens in a file (default {SHARD_TOKENS:,})",
     )  # fmt: skip
-    parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes that encode (default 1)")
     parser.add_argument(
-        "--on-error", choices=("stop", "skip"), default="stop", help="what to do where a text cannot be read"
+        "--workers", metavar="N", type=int, default=1, help="number of processes that encode (default 1)"
     )
-    parser.add_argument("--encoding", metavar="NAME", help="of the texts; found out if not given")
-    parser.add_argument("--text-key", metavar="KEY", default="text", help="where a .jsonl has its text (default text)")
-    given = parser.parse(arguments)
-    out = Path(given.out)
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what to do with texts that cannot be read (default stop)",
+    )
+    parser.add_argument("--encoding", metavar="NAME", help="encoding of the texts (default: detected)")
+    parser.add_argument(
+        "--text-key", metavar="KEY", default="text", help="the key of the text in .jsonl (default text)"
+    )
+    options = parser.parse(arguments)
+    out = Path(options.out)
     bar = Bar()
-    files = TextFiles(given.paths, given.encoding, given.text_key, given.on_error == "skip", bar.note)
+    files = TextFiles(options.paths, options.encoding, options.text_key, options.on_error == "skip", bar.note)
     whole = (out / MANIFEST).is_file()
     try:
         dataset = prepare(
-            files, out, choose_tokenizer(given.tokenizer, given.vocab_size, files, given.val_fraction, out),
-            val_fraction=given.val_fraction, shard_tokens=given.shard_tokens, workers=given.workers, report=bar.show,
+            files, out, choose_tokenizer(options.tokenizer, options.vocab_size, files, options.val_fraction, out),
+            val_fraction=options.val_fraction, shard_tokens=options.shard_tokens, workers=options.workers, report=bar.show,
         )  # fmt: skip
     except KeyboardInterrupt:
         bar.end()
-        print("\nstopped; the same command goes on after the last shard that is whole", file=sys.stderr)
+        print("\nstopped; the same command resumes after the last complete shard", file=sys.stderr)
         return 130
     finally:
         bar.end()
     if whole:
-        print(f"note      {out} is whole already: nothing was written")
+        print(f"note      {out} is complete already: nothing was written")
     describe(dataset)
     return 0
 
 
 def choose_tokenizer(kind: str, vocab_size: int | None, files: TextFiles, val_fraction: float, out: Path) -> Tokenizer:
-    """Load the tokenizer, or learn byte pairs, unless the folder was begun with as many."""
+    """Load the tokenizer, or train one, unless the folder already has one of this size."""
     if kind != "bpe":
         if vocab_size is not None:
             raise ValueError("--vocab-size is for --tokenizer bpe: a saved tokenizer has its own; leave it out")
         if not os.path.exists(kind):
-            raise ValueError(f"tokenizer must be bpe or the path of a saved tokenizer, got {kind!r}, which is no file")
+            raise ValueError(
+                f"tokenizer must be bpe or the path of a saved tokenizer, got {kind!r}, which is not a file"
+            )
         return load_tokenizer(kind)
     vocab_size = vocab_size or ModelConfig().vocab_size
     if (stored := stored_tokenizer(out, vocab_size)) is not None:
         return stored
     print(f"tokenizer learning {vocab_size:,} tokens from the training texts", flush=True)
-    began = time.monotonic()
+    start = time.monotonic()
     tokenizer = train_tokenizer(files, vocab_size, val_fraction)
-    print(f"tokenizer {tokenizer.vocab_size:,} tokens learned in {time.monotonic() - began:.1f} s", flush=True)
+    print(f"tokenizer {tokenizer.vocab_size:,} tokens learned in {time.monotonic() - start:.1f} s", flush=True)
     return tokenizer
 
 
 def info(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="python -m gpt data info", description="Show what a prepared folder holds.")
+    parser = Parser(prog="python -m gpt data info", description="Show the contents of a prepared folder.")
     parser.add_argument("dir", metavar="DIR", help="a folder of data prepare")
-    parser.add_argument("--check", action="store_true", help="read every byte, and compare it with what was written")
-    given = parser.parse(arguments)
-    folder = Path(given.dir)
+    parser.add_argument("--check", action="store_true", help="read every byte and compare its hash with the manifest")
+    options = parser.parse(arguments)
+    folder = Path(options.dir)
     if (folder / UNFINISHED).is_file() and not (folder / MANIFEST).is_file():
         state = read_state(folder)
         parts = [] if state is None else state["parts"]
         size = sum(part["text_bytes"] for part in parts)
-        print(f"{folder} is not whole: {len(parts)} parts, {gigabytes(size)} of text, are done; prepare it again")
+        print(
+            f"{folder} is not complete: {len(parts)} parts, {gigabytes(size)} of text, are done; run data prepare again"
+        )
         return 1
     dataset = open_dataset(folder)
     describe(dataset)
-    if given.check:
+    if options.check:
         if damaged := dataset.damaged():
             raise ValueError(f"{folder} is damaged: {', '.join(damaged)}; prepare it again in another folder")
         print("checked   every byte is as it was written")
@@ -125,7 +139,7 @@ def info(arguments: Sequence[str]) -> int:
 
 
 def describe(dataset: Dataset) -> None:
-    """Print what a dataset is made of."""
+    """Print the size, splits and tokenizer of a dataset."""
     manifest = dataset.manifest
     size = sum(path.stat().st_size for path in dataset.files())
     print(f"data      {dataset.path}: {gigabytes(manifest['text_bytes'])} of text in {gigabytes(size)} of tokens")
@@ -134,21 +148,21 @@ def describe(dataset: Dataset) -> None:
         shards = len(dataset.shards(split))
         print(f"{split:<9} {plural(n, 'token')}, {plural(documents, 'document')}, {plural(shards, 'shard')}")
     if manifest["split"] == "position":
-        print("note      there is one document: its last part is for validation")
+        print("note      there is one document: its end is for validation")
     elif manifest["val_fraction"] and not manifest["tokens"][VAL]:
-        print("note      no document is for validation: their beginnings are all the same")
+        print("note      no document is for validation: all documents begin alike")
     if count := manifest["skipped"]["count"]:
-        print(f"skipped   {count:,} texts that could not be read; {MANIFEST} names the first of them")
+        print(f"skipped   {count:,} texts that could not be read; {MANIFEST} lists the first")
     print(f"tokenizer {manifest['vocab_size']:,} tokens, sha256 {manifest['tokenizer_sha256'][:16]}…")
 
 
-def plural(n: int, thing: str) -> str:
-    """Write a number of things: 1 token, 2 tokens."""
-    return f"{n:,} {thing}" + "s" * (n != 1)
+def plural(n: int, noun: str) -> str:
+    """Write a number with its noun: 1 token, 2 tokens."""
+    return f"{n:,} {noun}" + "s" * (n != 1)
 
 
 class Bar:
-    """Show how far the work is: one live line on a terminal, or plain lines at intervals."""
+    """Show the progress: one live line on a terminal, or plain lines at intervals."""
 
     def __init__(self) -> None:
         self.live = sys.stdout.isatty()
@@ -173,14 +187,14 @@ class Bar:
         print(f"note      {message}", file=sys.stderr)
 
     def end(self) -> None:
-        """Leave the live line as it is: what comes next begins below it."""
+        """End the live line, so that the next output begins below it."""
         if self.unfinished:
             print()
             self.unfinished = False
 
 
 def line(status: Status, now: float) -> str:
-    """Say how far the work is, how fast, and how long it will still take."""
+    """Format the progress, the speed and the remaining time."""
     speed = (status.n_bytes - status.resumed_bytes) / max(now - status.start_time, 1e-9)
     share = min(1.0, status.n_bytes / max(status.total_bytes, 1))
     left = max(0.0, status.total_bytes - status.n_bytes) / max(speed, 1e-9)

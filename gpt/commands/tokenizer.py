@@ -1,4 +1,4 @@
-"""python -m gpt tokenizer: train a tokenizer, turn text into ids and back, show how, change its format."""
+"""python -m gpt tokenizer: train a tokenizer, encode, decode, explain, and convert between formats."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from gpt.commands.arguments import Parser
 from gpt.config import nearest
-from gpt.text.read import read_text
+from gpt.text.read import detect_encoding, read_text
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
 from gpt.tokenizer.bpe import Explanation
 from nanograd.runtime.files import write_text
 
-DESCRIPTION = """Train a tokenizer, turn text into ids and back, show how, change its format.
+DESCRIPTION = """Train a tokenizer, encode text, decode ids, show the merges, convert between formats.
 
     python -m gpt tokenizer train FILE … -o tokenizer.json --vocab-size 4096
     python -m gpt tokenizer encode tokenizer.json "some text"
@@ -25,7 +25,7 @@ DESCRIPTION = """Train a tokenizer, turn text into ids and back, show how, chang
 A TOKENIZER is a file or folder: one that `train` wrote, Hugging Face's tokenizer.json, OpenAI's encoder.json with
 vocab.bpe, or tiktoken's .tiktoken.
 """
-BIG = 1 << 25  # bytes from which the work is shared among processes: a smaller text takes less than their start
+LARGE = 1 << 25  # bytes: from this size on several processes count words; they take longer to start than a smaller text
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,40 +43,48 @@ def main(arguments: Sequence[str]) -> int:
 
 def train(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer train", description="Learn a vocabulary from texts.")
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a UTF-8 text, of any size for bpe")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a text; for bpe of any size")
     parser.add_argument("-o", "--out", required=True, help="the JSON file to write")
     parser.add_argument("--kind", choices=("bpe", "char"), default="bpe", help="byte pairs (default) or characters")
     parser.add_argument("--vocab-size", metavar="N", type=int, default=4096, help="tokens, for bpe (default 4096)")
-    parser.add_argument("--pattern", choices=tuple(PATTERNS), default="gpt2", help="how bpe splits (default gpt2)")
     parser.add_argument(
-        "--special-token", metavar="TEXT", action="append", help=f"a token of its own; repeat it (default {EOT})"
+        "--pattern", choices=tuple(PATTERNS), default="gpt2", help="how bpe splits text into words (default gpt2)"
     )
-    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: one a core for 32 MB or more)")
-    given = parser.parse(arguments)
-    _check_out(given.out)
-    for path in given.files:
-        _check_text(path)
-    n_bytes = sum(map(os.path.getsize, given.files))
-    began = time.perf_counter()
-    if given.kind == "char":
-        tokenizer: Tokenizer = CharTokenizer.train("".join(map(read_text, given.files)))
+    parser.add_argument(
+        "--special-token", metavar="TEXT", action="append", help=f"a special token; may be repeated (default {EOT})"
+    )
+    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: one per core for 32 MB or more)")
+    options = parser.parse(arguments)
+    _check_out(options.out)
+    for path in map(Path, options.files):
+        if path.is_dir():
+            raise ValueError(f"data: {path} is a folder; give a text file")
+        detect_encoding(path, warn=lambda message: None)  # refuse a file that is not text before any work
+    n_bytes = sum(map(os.path.getsize, options.files))
+    start = time.perf_counter()
+    if options.kind == "char":
+        tokenizer: Tokenizer = CharTokenizer.train("".join(map(read_text, options.files)))
     else:
         tokenizer = BPETokenizer.train_files(
-            given.files,
-            given.vocab_size,
-            pattern=given.pattern,
-            special_tokens=given.special_token or (EOT,),
-            workers=given.workers if given.workers is not None else (os.cpu_count() or 1) if n_bytes >= BIG else 1,
-            progress=_Progress() if n_bytes >= BIG else None,
+            options.files,
+            options.vocab_size,
+            pattern=options.pattern,
+            special_tokens=options.special_token or (EOT,),
+            workers=options.workers
+            if options.workers is not None
+            else (os.cpu_count() or 1)
+            if n_bytes >= LARGE
+            else 1,
+            progress=_Progress() if n_bytes >= LARGE else None,
         )
-    seconds = time.perf_counter() - began
-    tokenizer.save(given.out)
+    seconds = time.perf_counter() - start
+    tokenizer.save(options.out)
     length = f"{n_bytes:,} bytes"
-    if n_bytes < BIG:
-        texts = [read_text(path) for path in given.files]
+    if n_bytes < LARGE:
+        texts = [read_text(path) for path in options.files]
         n, size = sum(len(tokenizer.encode_ordinary(text)) for text in texts), sum(len(text.encode()) for text in texts)
         length = f"{n:,} of them, {size / n:.2f} bytes a token"
-    print(f"{tokenizer.vocab_size:,} tokens learned in {seconds:.1f} s; the text is {length}; saved in {given.out}")
+    print(f"{tokenizer.vocab_size:,} tokens learned in {seconds:.1f} s; the text is {length}; saved in {options.out}")
     return 0
 
 
@@ -91,26 +99,28 @@ def encode(arguments: Sequence[str]) -> int:
 
 
 def explain(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="python -m gpt tokenizer explain", description="Show each merge by which text becomes ids.")
+    parser = Parser(
+        prog="python -m gpt tokenizer explain", description="Show the merges that turn text into ids, one by one."
+    )
     tokenizer, text, options = _tokenizer_and_text(parser, arguments)
     if not isinstance(tokenizer, BPETokenizer):
-        raise ValueError("explain: the tokenizer must be bpe, got char, whose ids are the characters themselves")
-    for each in tokenizer.explain(text, **options):
-        print(_explained(each))
+        raise ValueError("explain: the tokenizer must be bpe, got char, which has one id per character and no merges")
+    for explanation in tokenizer.explain(text, **options):
+        print(_format(explanation))
     return 0
 
 
 def decode(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer decode", description="Turn ids into text.")
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
-    parser.add_argument("ids", metavar="ID", nargs="*", help="the ids; standard input if left out")
-    given = parser.parse(arguments)
-    words = given.ids or sys.stdin.read().split()
+    parser.add_argument("ids", metavar="ID", nargs="*", help="the ids (default: from standard input)")
+    options = parser.parse(arguments)
+    words = options.ids or sys.stdin.read().split()
     try:
         ids = [int(word) for word in words]
     except ValueError as error:
-        raise ValueError(f"decode: ids are whole numbers; {error}") from None
-    print(load_tokenizer(given.tokenizer).decode(ids))
+        raise ValueError(f"decode: ids must be whole numbers; {error}") from None
+    print(load_tokenizer(options.tokenizer).decode(ids))
     return 0
 
 
@@ -119,43 +129,47 @@ def convert(arguments: Sequence[str]) -> int:
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
     parser.add_argument("-o", "--out", required=True, help="the JSON file to write")
     parser.add_argument("--to", choices=("gpt", "huggingface"), default="gpt", help="this program's format (default)")
-    parser.add_argument("--pattern", choices=tuple(PATTERNS), help="how it splits, for a file that does not say")
-    parser.add_argument("--special-token", metavar="TEXT", action="append", help="for a file that does not say them")
-    given = parser.parse(arguments)
-    _check_out(given.out)
-    tokenizer = load_tokenizer(given.tokenizer, pattern=given.pattern, special_tokens=given.special_token)
-    if given.to == "gpt":
-        tokenizer.save(given.out)
+    parser.add_argument(
+        "--pattern", choices=tuple(PATTERNS), help="how it splits text into words, for a file without a pattern"
+    )
+    parser.add_argument(
+        "--special-token", metavar="TEXT", action="append", help="for a file without special tokens; may be repeated"
+    )
+    options = parser.parse(arguments)
+    _check_out(options.out)
+    tokenizer = load_tokenizer(options.tokenizer, pattern=options.pattern, special_tokens=options.special_token)
+    if options.to == "gpt":
+        tokenizer.save(options.out)
     elif isinstance(tokenizer, BPETokenizer):
-        write_text(given.out, json.dumps(to_huggingface(tokenizer), ensure_ascii=False, indent=2) + "\n")
+        write_text(options.out, json.dumps(to_huggingface(tokenizer), ensure_ascii=False, indent=2) + "\n")
     else:
-        raise ValueError("convert: the tokenizer must be bpe, got char, which Hugging Face's format has no place for")
-    print(f"{tokenizer.vocab_size:,} tokens; saved in {given.out}")
+        raise ValueError("convert: the tokenizer must be bpe, got char, which Hugging Face's format cannot store")
+    print(f"{tokenizer.vocab_size:,} tokens; saved in {options.out}")
     return 0
 
 
 def _tokenizer_and_text(parser: Parser, arguments: Sequence[str]) -> tuple[Tokenizer, str, dict[str, str]]:
-    """Return what `encode` and `explain` work on, and their options for special tokens."""
+    """Parse the arguments of `encode` and `explain`: the tokenizer, the text, and the options for special tokens."""
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
-    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; standard input if left out")
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text (default: from standard input)")
     parser.add_argument("--special", action="store_true", help="special tokens in the text become their ids")
-    given = parser.parse(arguments)
-    text = given.text
+    options = parser.parse(arguments)
+    text = options.text
     if text is None:
         try:
             text = sys.stdin.buffer.read().decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"encode: standard input must be UTF-8; {error}") from None
-    return load_tokenizer(given.tokenizer), text, {"allowed_special": "all"} if given.special else {}
+    return load_tokenizer(options.tokenizer), text, {"allowed_special": "all"} if options.special else {}
 
 
-def _explained(each: Explanation) -> str:
-    """Write a pre-token, its merges in order and its ids as lines."""
-    lines = [repr(each.text)]
-    if each.steps:  # else the ids are those of the bytes, or of a special token
-        lines.append(f"{'bytes':>10}  {_tokens([bytes([byte]) for byte in each.text.encode('utf-8')])}")
-    lines += [f"{f'merge {rank}':>10}  {_tokens(tokens)}" for rank, tokens in each.steps]
-    lines.append(f"{'ids':>10}  {' '.join(map(str, each.ids))}")
+def _format(explanation: Explanation) -> str:
+    """Format a pre-token, its merges in order and its ids as lines."""
+    lines = [repr(explanation.text)]
+    if explanation.steps:  # otherwise the ids are those of the bytes, or of a special token
+        lines.append(f"{'bytes':>10}  {_tokens([bytes([byte]) for byte in explanation.text.encode('utf-8')])}")
+    lines += [f"{f'merge {rank}':>10}  {_tokens(tokens)}" for rank, tokens in explanation.steps]
+    lines.append(f"{'ids':>10}  {' '.join(map(str, explanation.ids))}")
     return "\n".join(lines)
 
 
@@ -164,29 +178,17 @@ def _tokens(tokens: Sequence[bytes]) -> str:
 
 
 def _check_out(out: str) -> None:
-    """Raise where nothing can be written: now, not after the work."""
+    """Raise ValueError if the file cannot be written: before the work, not after it."""
     path = Path(out)
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ValueError(f"out: must be a file in a folder that is there, got {path}")
-
-
-def _check_text(path: str) -> None:
-    """Raise for what is no text, as its first megabyte shows."""
-    if os.path.isdir(path):
-        raise ValueError(f"data: {path} is a folder; give a text file")
-    with open(path, "rb") as file:
-        head = file.read(1 << 20)
-    if b"\0" in head:
-        raise ValueError(f"data: {path} is binary or UTF-16 (it has zero bytes); give plain text in UTF-8")
-    if not head.strip():
-        raise ValueError(f"data: {path} is empty")
+        raise ValueError(f"out: must be a file in an existing folder, got {path}")
 
 
 class _Progress:
-    """Print how much is counted, how fast, and how long it will take: one line, or, into a file, one each 10 %."""
+    """Print the progress, speed and remaining time: one live line on a terminal, else a line every 10 %."""
 
     def __init__(self) -> None:
-        self.began = time.perf_counter()
+        self.start = time.perf_counter()
         self.shown = 0
 
     def __call__(self, done: int, total: int) -> None:
@@ -194,7 +196,7 @@ class _Progress:
         if not sys.stderr.isatty() and tenths == self.shown:
             return
         self.shown = tenths
-        seconds = time.perf_counter() - self.began
+        seconds = time.perf_counter() - self.start
         line = f"counted {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {done / seconds / 1e6:.1f} MB/s"
         line += f", {seconds * (total - done) / done:.0f} s left"
         if sys.stderr.isatty():

@@ -1,19 +1,19 @@
-"""Tokens on disk: shards, and the folder that `data prepare` makes of them.
+"""Tokens on disk: shards, and the folder that `data prepare` writes them into.
 
 A shard is one file, little-endian:
     8 bytes   magic "GPTTOKEN"
     uint32    version, 2
-    uint32    bytes an id: 2 (uint16) or 4 (uint32)
+    uint32    bytes per id: 2 (uint16) or 4 (uint32)
     uint64    number of ids
     uint64    vocab_size: every id is below it
     uint64    number of documents that begin in it
-    32 bytes  SHA-256 of the tokenizer; zeros where it was not told
+    32 bytes  SHA-256 of the tokenizer; zeros if unknown
     the ids, and zeros up to a multiple of 8 bytes
-    uint64    of each of these documents, the place of its first id
-Version 1, of earlier runs, has the first five fields and the ids. Everything is mapped: only what is used is read.
+    uint64    for each of these documents, the index of its first id
+Version 1, of earlier runs, has the first five fields and the ids. Shards are memory-mapped: only the pages in use are read.
 
 A prepared folder has tokenizer.json, shards, and manifest.json, which lists them and is written last: without it the
-folder is not whole.
+folder is not complete.
 """
 
 import contextlib
@@ -37,14 +37,14 @@ MAGIC = b"GPTTOKEN"
 VERSION = 2
 HEADERS = {1: struct.Struct("<8sIIQQ"), 2: struct.Struct("<8sIIQQQ32s")}
 DTYPES: dict[int, np.dtype] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
-PLACE = np.dtype("<u8")
+INDEX = np.dtype("<u8")
 MANIFEST, UNFINISHED, TOKENIZER = "manifest.json", "unfinished.json", "tokenizer.json"
 FORMAT = "gpt-dataset-1"
 TRAIN, VAL = "train", "val"
 
 
 class Shard(NamedTuple):
-    """What a shard holds: ids (n,) and the places (d,) at which documents begin, both mapped."""
+    """The contents of a shard: ids (n,), and the indices (d,) at which documents begin; both are memory-mapped."""
 
     tokens: np.ndarray
     documents: np.ndarray
@@ -53,7 +53,7 @@ class Shard(NamedTuple):
 
 
 class ShardWriter:
-    """Take in ids as they come; the counts in the header are written at the end, when they are known."""
+    """Writes ids one batch after another, and the header at the end, when the counts are known."""
 
     def __init__(self, file: BinaryIO, vocab_size: int, tokenizer_sha256: str) -> None:
         self.file = file
@@ -62,10 +62,10 @@ class ShardWriter:
         self.dtype = dtype_for(vocab_size)
         self.tokens = 0
         self.starts = array("Q")
-        file.write(bytes(HEADERS[VERSION].size))  # no magic yet: what is cut off here is no shard
+        file.write(bytes(HEADERS[VERSION].size))  # no magic yet: an interrupted file is not a shard
 
     def begin_document(self) -> None:
-        """Note that the next id is the first of a document."""
+        """Record that the next id is the first of a document."""
         self.starts.append(self.tokens)
 
     def write(self, ids: Sequence[int] | np.ndarray) -> None:
@@ -77,22 +77,22 @@ class ShardWriter:
         self.tokens += ids.size
 
     def finish(self) -> None:
-        """Append the documents and write the header."""
+        """Append the indices of the documents and write the header."""
         self.file.write(bytes(_padding(self.tokens * self.dtype.itemsize)))
-        self.file.write(np.array(self.starts, PLACE).data)
+        self.file.write(np.array(self.starts, INDEX).data)
         self.file.seek(0)
         counts = self.dtype.itemsize, self.tokens, self.vocab_size, len(self.starts)
         self.file.write(HEADERS[VERSION].pack(MAGIC, VERSION, *counts, bytes.fromhex(self.tokenizer_sha256)))
 
 
 def dtype_for(vocab_size: int) -> np.dtype:
-    """Return the narrowest type of a shard that holds ids below vocab_size."""
+    """Return the narrowest integer type for ids below vocab_size."""
     return DTYPES[2 if vocab_size <= 65536 else 4]
 
 
 @contextlib.contextmanager
 def shard_writer(path: str | os.PathLike[str], vocab_size: int, tokenizer_sha256: str = "") -> Iterator[ShardWriter]:
-    """Open a shard for writing; it takes the place of `path` when it is complete."""
+    """Open a shard for writing; the file appears at `path` when it is complete."""
     with atomic_write(path) as file:
         writer = ShardWriter(file, vocab_size, tokenizer_sha256)
         yield writer
@@ -102,7 +102,7 @@ def shard_writer(path: str | os.PathLike[str], vocab_size: int, tokenizer_sha256
 def write_tokens(
     path: str | os.PathLike[str], ids: Sequence[int] | np.ndarray, vocab_size: int, tokenizer_sha256: str = ""
 ) -> None:
-    """Write ids (n,), one document, in the narrowest type that holds vocab_size."""
+    """Write ids (n,) as a shard of one document."""
     with shard_writer(path, vocab_size, tokenizer_sha256) as writer:
         if len(ids):
             writer.begin_document()
@@ -110,28 +110,28 @@ def write_tokens(
 
 
 def read_shard(path: str | os.PathLike[str]) -> Shard:
-    """Map a shard, read-only. ValueError where it is damaged or something else."""
+    """Map a shard, read-only. Raises ValueError if it is damaged or not a shard."""
     path = Path(path)
     with open(path, "rb") as file:
         head = file.read(HEADERS[VERSION].size)
     if len(head) < HEADERS[1].size or head[: len(MAGIC)] != MAGIC:
-        raise ValueError(f"{path} is no token file: it does not begin with {MAGIC.decode()}")
+        raise ValueError(f"{path} is not a token file: it does not begin with {MAGIC.decode()}")
     _, version, width, count, vocab_size = HEADERS[1].unpack_from(head)
     if version not in HEADERS or width not in DTYPES:
-        raise ValueError(f"{path}: version {version} with {width} bytes an id; this program reads versions 1 and 2")
+        raise ValueError(f"{path}: version {version} with {width} bytes per id; this program reads versions 1 and 2")
     begin, size = HEADERS[version].size, path.stat().st_size
     if len(head) < begin:
         raise ValueError(f"{path} is damaged: its header needs {begin} bytes, it has {size}")
     n_documents, sha256 = HEADERS[2].unpack(head)[5:] if version == 2 else (0, bytes(32))
     end = begin + count * width + (_padding(count * width) if version == 2 else 0)
-    if size != end + n_documents * PLACE.itemsize:
+    if size != end + n_documents * INDEX.itemsize:
         raise ValueError(
-            f"{path} is damaged: {count} ids and {n_documents} documents need {end + n_documents * PLACE.itemsize} "
+            f"{path} is damaged: {count} ids and {n_documents} documents need {end + n_documents * INDEX.itemsize} "
             f"bytes, it has {size}"
         )
     return Shard(
         _map(path, DTYPES[width], begin, count),
-        _map(path, PLACE, end, n_documents),
+        _map(path, INDEX, end, n_documents),
         vocab_size,
         sha256.hex() if any(sha256) else "",
     )
@@ -143,16 +143,16 @@ def read_tokens(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 class Shards:
-    """Several arrays (n,), read as one that is never made: a slice copies what it takes, and only where it spans two.
+    """Several arrays (n,), read as one, without copying them: a slice is a view, or a copy if it spans two arrays.
 
     >>> tokens = Shards([np.arange(3), np.arange(3, 8)])
     >>> len(tokens), tokens[1:5].tolist()
     (8, [1, 2, 3, 4])
     """
 
-    def __init__(self, parts: Sequence[np.ndarray]) -> None:
-        self.parts = [part for part in parts if len(part)]
-        self.ends = list(accumulate(map(len, self.parts)))
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.arrays = [array for array in arrays if len(array)]
+        self.ends = list(accumulate(map(len, self.arrays)))
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
@@ -161,87 +161,88 @@ class Shards:
         start, stop, step = window.indices(len(self))
         if step != 1:
             raise ValueError(f"shards: a slice must have step 1, got {step}; take every {step}th of tokens[a:b]")
-        taken = []
-        for k in range(bisect_right(self.ends, start), len(self.parts)):
-            begin = self.ends[k] - len(self.parts[k])
+        slices = []
+        for k in range(bisect_right(self.ends, start), len(self.arrays)):
+            begin = self.ends[k] - len(self.arrays[k])
             if begin >= stop:
                 break
-            taken.append(self.parts[k][max(start - begin, 0) : stop - begin])
-        return taken[0] if len(taken) == 1 else np.concatenate([np.empty(0, np.uint16), *taken])
+            slices.append(self.arrays[k][max(start - begin, 0) : stop - begin])
+        return slices[0] if len(slices) == 1 else np.concatenate([np.empty(0, np.uint16), *slices])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared folder that is whole: its manifest, and the SHA-256 of that file."""
+    """A complete prepared folder: its manifest, and the SHA-256 of that file."""
 
     path: Path
     manifest: dict[str, Any]
     sha256: str
 
     def tokens(self, split: str) -> Shards:
-        """Map the ids of "train" or "val", all shards as one."""
+        """Return the ids of "train" or "val", all shards as one array."""
         return Shards([shard.tokens for shard in self.shards(split)])
 
     def documents(self, split: str) -> np.ndarray:
-        """Return the places (d,) in `tokens(split)` at which documents begin."""
+        """Return the indices (d,) in `tokens(split)` at which documents begin."""
         shards = self.shards(split)
-        before = accumulate((len(shard.tokens) for shard in shards), initial=0)
+        offsets = accumulate((len(shard.tokens) for shard in shards), initial=0)
         return np.concatenate(
-            [np.empty(0, np.int64), *(s.documents.astype(np.int64) + n for s, n in zip(shards, before, strict=False))]
+            [np.empty(0, np.int64), *(s.documents.astype(np.int64) + n for s, n in zip(shards, offsets, strict=False))]
         )
 
     def shards(self, split: str) -> list[Shard]:
-        """Map the shards of a split, each checked against the manifest."""
+        """Map the shards of a split and check each against the manifest."""
         return [self._shard(part[split]) for part in self.manifest["parts"] if split in part]
 
     def tokenizer(self) -> Tokenizer:
-        """Return the tokenizer that made the ids."""
+        """Return the tokenizer of the ids."""
         tokenizer = load_tokenizer(self.path / TOKENIZER)
-        self.check_tokenizer(tokenizer, f"{self.path / TOKENIZER} was changed: put it back")
+        self.check_tokenizer(tokenizer, f"{self.path / TOKENIZER} has changed: restore it")
         return tokenizer
 
     def check_tokenizer(self, tokenizer: Tokenizer, way_out: str) -> None:
-        """Raise ValueError unless it is the tokenizer that made the ids."""
-        made, given = self.manifest["tokenizer_sha256"], tokenizer.sha256
-        if given != made:
+        """Raise ValueError unless this is the tokenizer of the ids."""
+        expected = self.manifest["tokenizer_sha256"]
+        if tokenizer.sha256 != expected:
             raise ValueError(
-                f"tokenizer: {self.path} was prepared with the one of SHA-256 {made[:16]}…, got {given[:16]}…; {way_out}"
+                f"tokenizer: {self.path} was prepared with the one of SHA-256 {expected[:16]}…, got "
+                f"{tokenizer.sha256[:16]}…; {way_out}"
             )
 
     def files(self) -> list[Path]:
         """Return the paths of all shards."""
-        return [self.path / each["file"] for each in self._listed()]
+        return [self.path / entry["file"] for entry in self._entries()]
 
     def damaged(self) -> list[str]:
-        """Return the names of the shards whose bytes are not those that were written; reads everything."""
-        return [each["file"] for each in self._listed() if file_sha256(self.path / each["file"]) != each["sha256"]]
+        """Return the names of the shards whose bytes have changed since they were written; reads all of them."""
+        return [entry["file"] for entry in self._entries() if file_sha256(self.path / entry["file"]) != entry["sha256"]]
 
-    def _listed(self) -> list[dict[str, Any]]:
+    def _entries(self) -> list[dict[str, Any]]:
         return [part[split] for part in self.manifest["parts"] for split in (TRAIN, VAL) if split in part]
 
-    def _shard(self, expected: dict[str, Any]) -> Shard:
-        path = self.path / expected["file"]
+    def _shard(self, entry: dict[str, Any]) -> Shard:
+        path = self.path / entry["file"]
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: {MANIFEST} lists it; put it back, or prepare the data again")
+            raise FileNotFoundError(f"{path} is missing: {MANIFEST} lists it; restore it, or prepare the data again")
         shard = read_shard(path)
-        found = len(shard.tokens), shard.vocab_size, shard.tokenizer_sha256
-        if found != (expected["tokens"], self.manifest["vocab_size"], self.manifest["tokenizer_sha256"]):
-            raise ValueError(f"{path} is not the shard that {MANIFEST} lists; put it back, or prepare the data again")
+        contents = len(shard.tokens), shard.vocab_size, shard.tokenizer_sha256
+        if contents != (entry["tokens"], self.manifest["vocab_size"], self.manifest["tokenizer_sha256"]):
+            raise ValueError(f"{path} is not the shard that {MANIFEST} lists; restore it, or prepare the data again")
         return shard
 
 
 def is_prepared(path: str | os.PathLike[str] | None) -> bool:
-    """Tell whether a path is a folder that `data prepare` made, whole or not."""
+    """Return whether a path is a folder made by `data prepare`, complete or not."""
     return bool(path) and any(Path(path or "", name).is_file() for name in (MANIFEST, UNFINISHED))
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Dataset:
-    """Open a prepared folder. FileNotFoundError where it is none, ValueError where it is not whole or damaged."""
+    """Open a prepared folder. Raises FileNotFoundError if it is not one, ValueError if it is incomplete or damaged."""
     path = Path(path)
     file = path / MANIFEST
     if not file.is_file():
         if (path / UNFINISHED).is_file():
-            raise ValueError(f"{path} is not whole: data prepare was stopped; give it the same command again")
+            raise ValueError(f"{path} is not complete: data prepare was stopped; run the same command again")
         raise FileNotFoundError(f"{path} holds no prepared data ({MANIFEST}); make it with: python -m gpt data prepare")
     try:
         manifest = json.loads(file.read_bytes())
@@ -258,7 +259,7 @@ def open_dataset(path: str | os.PathLike[str]) -> Dataset:
 
 
 def _padding(size: int) -> int:
-    return -size % PLACE.itemsize
+    return -size % INDEX.itemsize
 
 
 def _map(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:

@@ -1,25 +1,30 @@
-"""Clean text, step by step: each step is a function of a string, and most can work on a text that comes in pieces.
+"""Clean text in steps, each a function of a string, and write the clean documents.
 
-A piece is about 1 MB and ends at a blank line; where a paragraph is longer, at a line end. So memory holds one piece and
-not the text, except that a line must fit, and that HTML is parsed whole. For any cut the result is that of the whole text.
-A paragraph of more than 1 MB is compared with others piece by piece.
+A long text is cleaned in chunks of about 1 MB. A chunk ends at a blank line, or at a line end if its paragraph is longer.
+So memory holds one chunk and not the text, except that a line must fit, and that HTML is parsed whole. The result is the
+same as for the whole text at once, but for paragraphs of more than 1 MB, which are compared chunk by chunk.
 """
 
 import functools
 import hashlib
+import itertools
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
 
 import regex  # type: ignore[import-untyped]
 
 from gpt.config import nearest
+from gpt.text.documents import SUFFIXES
 from gpt.text.html import strip_html
 
-PIECE = 1 << 20  # characters
-HEADER = 1 << 16  # characters in which a Project Gutenberg header ends; the longest, of the 1990s, have a third of that
-MOST_PARAGRAPHS = 4_000_000  # remembered, at about 100 bytes each
+CHUNK = 1 << 20  # characters
+HEADER = 1 << 16  # characters: a Project Gutenberg header ends within them; the longest, of the 1990s, have a third
+MAX_PARAGRAPHS = 4_000_000  # that are remembered, at about 100 bytes each
 
 LINE_ENDS = re.compile("[\r\v\f\x85\u2028\u2029]")
 CONTROL = regex.compile(r"[\p{Cc}\uFFF9-\uFFFB[\p{Cf}&&\p{Default_Ignorable_Code_Point}]--[\n\t]]", regex.V1)
@@ -30,16 +35,18 @@ MARKER = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 BLANK_LINES = re.compile(r"(\n(?:[^\S\n]*\n)+)")
-STRANGE_SPACES = re.compile(r"[^\S\n\t ]")
-SPACES_BETWEEN = re.compile(r"[ \t](?<=\S[ \t])[ \t]+(?=\S)")  # looking back second is twice as fast as first
+OTHER_SPACES = re.compile(r"[^\S\n\t ]")
+SPACES_BETWEEN = re.compile(
+    r"[ \t](?<=\S[ \t])[ \t]+(?=\S)"
+)  # the lookbehind is twice as fast here as at the beginning
 SPACES_AT_END = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 def remove_control(text: str) -> str:
-    r"""Remove control characters but \n and \t, and what has no width: joiners, direction marks, soft hyphens.
+    r"""Remove control characters except \n and \t, and zero-width characters: joiners, direction marks, soft hyphens.
 
-    Every other kind of line end, a page's too, becomes \n. Joiners also hold some emoji and Persian words together: to keep
-    these, leave the step out.
+    Every other line end, and a form feed, becomes \n. Joiners also hold some emoji and Persian words together: skip the
+    step to keep these.
 
     >>> remove_control("a\x00b\u200bc\r\nd")
     'abc\nd'
@@ -52,7 +59,7 @@ def lowercase(text: str) -> str:
 
 
 def remove_non_ascii(text: str) -> str:
-    """Remove what is not ASCII, an accented letter as a whole, however it is written.
+    """Remove characters that are not ASCII; an accented letter goes as a whole, even if written as letter and accent.
 
     >>> remove_non_ascii("na\u00efve nai\u0308ve")
     'nave nave'
@@ -61,15 +68,15 @@ def remove_non_ascii(text: str) -> str:
 
 
 def strip_gutenberg(text: str) -> str:
-    """Remove the header and the licence of Project Gutenberg: what stands outside its START and END lines.
+    """Remove the header and the licence of Project Gutenberg: the text outside its START and END lines.
 
-    Several books in one text are several such pairs; a text without these lines stays as it is.
+    A text may hold several books, each with such lines; a text without them is not changed.
     """
     return "".join(_strip_gutenberg([text]))
 
 
 def remove_punctuation(text: str) -> str:
-    """Remove Unicode's categories P: quotes, dashes, brackets, stops; not signs such as $ + <, which are S.
+    """Remove the Unicode categories P: quotes, dashes, brackets, stops; not symbols such as $ + <, which are S.
 
     >>> remove_punctuation("«Don't!» — 3 < 4")
     'Dont  3 < 4'
@@ -78,12 +85,12 @@ def remove_punctuation(text: str) -> str:
 
 
 def normalise_unicode(text: str) -> str:
-    """Write each character in one way, NFC: e and a combining accent become é."""
+    """Normalise to NFC, one form of each character: e and a combining accent become é."""
     return unicodedata.normalize("NFC", text)
 
 
 def drop_duplicates(text: str) -> str:
-    r"""Remove each paragraph that is there before, whatever its spaces and line ends.
+    r"""Remove each paragraph that repeats an earlier one, apart from spaces and line ends.
 
     >>> drop_duplicates("one\n\ntwo\n\none\n\nthree")
     'one\n\ntwo\n\nthree'
@@ -92,9 +99,9 @@ def drop_duplicates(text: str) -> str:
 
 
 def tidy_whitespace(text: str) -> str:
-    r"""Make runs of spaces one space and runs of blank lines one, and remove what ends a line or surrounds the text.
+    r"""Reduce runs of spaces to one space and runs of blank lines to one; strip line ends and the text.
 
-    Spaces that begin a line stay, since verse and code need them; a single tab stays.
+    Spaces at the beginning of a line stay, since verse and code need them; a single tab stays.
 
     >>> tidy_whitespace("\n\n  a   b \n\n\nc\t1\n")
     '  a b\n\nc\t1'
@@ -104,21 +111,21 @@ def tidy_whitespace(text: str) -> str:
 
 @dataclass
 class Duplicates:
-    """The paragraphs that were seen, as 128-bit hashes: the first MOST_PARAGRAPHS, which take 0.4 GB."""
+    """The paragraphs seen so far, as 128-bit hashes: the first MAX_PARAGRAPHS, which take 0.4 GB."""
 
     dropped: int = 0
     seen: set[bytes] = field(default_factory=set)
 
     def drop(self, text: str) -> str:
         """Remove the paragraphs that were seen before, each with the blank lines after it."""
-        parts = BLANK_LINES.split(text)  # paragraph, blank lines, paragraph, …
-        kept = []
-        for paragraph, blank in zip(parts[::2], [*parts[1::2], ""], strict=True):
+        fields = BLANK_LINES.split(text)  # paragraph, blank lines, paragraph, …
+        output = []
+        for paragraph, blank in zip(fields[::2], [*fields[1::2], ""], strict=True):
             if self._is_new(paragraph):
-                kept += [paragraph, blank]
+                output += [paragraph, blank]
             else:
                 self.dropped += 1
-        return "".join(kept)
+        return "".join(output)
 
     def _is_new(self, paragraph: str) -> bool:
         words = paragraph.split()
@@ -127,14 +134,14 @@ class Duplicates:
         key = hashlib.blake2b(" ".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         if key in self.seen:
             return False
-        if len(self.seen) < MOST_PARAGRAPHS:
+        if len(self.seen) < MAX_PARAGRAPHS:
             self.seen.add(key)
         return True
 
 
-# In the order in which they are done, which makes cleaning twice the same as cleaning once. Characters are removed before
-# the lines of Project Gutenberg are looked for, but for punctuation, which these lines are known by; NFC comes after all
-# that is removed, since a removed character may have kept a letter and its accent apart.
+# This order makes cleaning twice the same as cleaning once. Characters are removed before the search for the lines of
+# Project Gutenberg, except punctuation, which marks these lines. NFC comes after every removal, since a removed character
+# may have stood between a letter and its accent.
 STEPS: dict[str, Callable[[str], str]] = {
     step.__name__: step
     for step in (
@@ -147,7 +154,7 @@ DEFAULT = tuple(name for name in STEPS if name not in DESTRUCTIVE)
 
 
 def clean(text: str, steps: Collection[str] = DEFAULT) -> str:
-    r"""Clean a text by the steps named, in the order of STEPS.
+    r"""Clean a text with the named steps, in the order of STEPS.
 
     >>> clean("A\u200b line.  \n\n\n\nA line.\n")
     'A line.'
@@ -156,33 +163,35 @@ def clean(text: str, steps: Collection[str] = DEFAULT) -> str:
 
 
 class Cleaner:
-    """Cleans many texts, forgets no paragraph between them, and counts the characters that each step removed."""
+    """Cleans many texts, remembers paragraphs across them, and counts the characters that each step removed."""
 
     def __init__(self, steps: Collection[str] = DEFAULT) -> None:
         for name in steps:
             if name not in STEPS:
                 known = ", ".join(STEPS)
-                raise ValueError(f"clean: there is no step {name!r}{nearest(name, list(STEPS))}; the steps are {known}")
+                raise ValueError(
+                    f"clean: no step is called {name!r}{nearest(name, list(STEPS))}; the steps are {known}"
+                )
         self.steps = [name for name in STEPS if name in steps]
         self.duplicates = Duplicates()
         self.removed = dict.fromkeys(["strip_html", *self.steps], 0)
         self.read = self.written = 0  # characters
 
-    def clean(self, parts: Iterable[str], *, html: bool = False) -> Iterator[str]:
-        """Clean one text, which comes in parts and leaves in pieces that are not empty. HTML is stripped of tags first."""
-        pieces: Iterable[str] = self._counted(parts)
+    def clean(self, blocks: Iterable[str], *, html: bool = False) -> Iterator[str]:
+        """Clean the text "".join(blocks) and yield it in chunks that are not empty. HTML is stripped of tags first."""
+        chunks: Iterable[str] = self._count_read(blocks)
         if html:
-            pieces = self._measured("strip_html", lambda parts: [strip_html("".join(parts))], pieces)
-        pieces = cut_pieces(pieces)
+            chunks = self._measure("strip_html", lambda blocks: [strip_html("".join(blocks))], chunks)
+        chunks = to_chunks(chunks)
         for name in self.steps:
-            pieces = self._measured(name, self._stage(name), pieces)
-        for piece in pieces:
-            if piece:
-                self.written += len(piece)
-                yield piece
+            chunks = self._measure(name, self._stage(name), chunks)
+        for chunk in chunks:
+            if chunk:
+                self.written += len(chunk)
+                yield chunk
 
     def table(self) -> str:
-        """Return what each step removed, as lines."""
+        """Return a table, as lines, of the characters that each step removed."""
         lines = [f"{'step':<18} {'characters':>15}"]
         for name, count in {"read": self.read, **self.removed, "written": self.written}.items():
             if name != "strip_html" or count:
@@ -190,93 +199,92 @@ class Cleaner:
                 lines.append(f"{name:<18} {count:>15,}{note}")
         return "\n".join(lines)
 
-    def _counted(self, parts: Iterable[str]) -> Iterator[str]:
-        for part in parts:
-            self.read += len(part)
-            yield part
+    def _count_read(self, blocks: Iterable[str]) -> Iterator[str]:
+        for block in blocks:
+            self.read += len(block)
+            yield block
 
     def _stage(self, name: str) -> Callable[[Iterable[str]], Iterable[str]]:
-        """Return the step as a function of pieces: that of each piece, but for three steps that remember something."""
+        """Return the step as a function of chunks. Three steps carry a state from chunk to chunk."""
         if name == "strip_gutenberg":
             return _strip_gutenberg
         if name == "tidy_whitespace":
             return _tidy
         return functools.partial(map, self.duplicates.drop if name == "drop_duplicates" else STEPS[name])
 
-    def _measured(
-        self, name: str, stage: Callable[[Iterable[str]], Iterable[str]], pieces: Iterable[str]
+    def _measure(
+        self, name: str, stage: Callable[[Iterable[str]], Iterable[str]], chunks: Iterable[str]
     ) -> Iterator[str]:
-        """Count what goes into a stage and what comes out."""
+        """Run a stage and count the characters that it removes."""
 
-        def before() -> Iterator[str]:
-            for piece in pieces:
-                self.removed[name] += len(piece)
-                yield piece
+        def stage_input() -> Iterator[str]:
+            for chunk in chunks:
+                self.removed[name] += len(chunk)
+                yield chunk
 
-        for piece in stage(before()):
-            self.removed[name] -= len(piece)
-            yield piece
+        for chunk in stage(stage_input()):
+            self.removed[name] -= len(chunk)
+            yield chunk
 
 
-def cut_pieces(parts: Iterable[str], size: int | None = None) -> Iterator[str]:
-    """Cut a text anew, where blank lines end, or else lines, as soon as `size` characters (PIECE) are there."""
-    size = PIECE if size is None else size
-    held: list[str] = []
+def to_chunks(blocks: Iterable[str], size: int | None = None) -> Iterator[str]:
+    """Cut a text at blank lines, or else at line ends, into chunks of about `size` characters (CHUNK by default)."""
+    size = CHUNK if size is None else size
+    buffer: list[str] = []
     length = 0
-    for part in parts:
-        held.append(part)
-        length += len(part)
-        if length < size or "\n" not in part:
+    for block in blocks:
+        buffer.append(block)
+        length += len(block)
+        if length < size or "\n" not in block:
             continue
-        text = "".join(held)
+        text = "".join(buffer)
         ends = [blank.end() for blank in BLANK_LINES.finditer(text)]
-        at = ends[-1] if ends else text.rindex("\n") + 1
-        yield text[:at]
-        held, length = [text[at:]], len(text) - at
-    yield "".join(held)
+        end = ends[-1] if ends else text.rindex("\n") + 1
+        yield text[:end]
+        buffer, length = [text[end:]], len(text) - end
+    yield "".join(buffer)
 
 
-def _strip_gutenberg(pieces: Iterable[str]) -> Iterator[str]:
+def _strip_gutenberg(chunks: Iterable[str]) -> Iterator[str]:
     head = ""
-    inside: bool | None = None  # not known before a marker, or where a header would have ended
-    for piece in pieces:
+    inside: bool | None = None  # unknown until a marker, or the length of the longest header
+    for chunk in chunks:
         if inside is None:
-            head += piece
+            head += chunk
             if len(head) < HEADER and not MARKER.search(head):
                 continue
-            piece, inside = head[_header_end(head) :], True
-        text, inside = _between_markers(piece, inside)
+            chunk, inside = head[_header_end(head) :], True
+        text, inside = _between_markers(chunk, inside)
         yield text
     if inside is None:
         yield head
 
 
 def _header_end(text: str) -> int:
-    """Return where the header ends: after the first marker, if that is a START and near the beginning."""
+    """Return the index after the header: after the first marker, if that is a START near the beginning."""
     marker = MARKER.search(text)
-    found = marker and not marker["end"] and marker.start() < HEADER
-    return marker.end() if marker and found else 0
+    return marker.end() if marker and not marker["end"] and marker.start() < HEADER else 0
 
 
 def _between_markers(text: str, inside: bool) -> tuple[str, bool]:
-    """Return what stands inside, a blank line in the place of each START, and whether the end is inside."""
-    kept, at = [], 0
+    """Return the text inside the markers, with a line end for each START, and whether its end is inside."""
+    output, start = [], 0
     for marker in MARKER.finditer(text):
         if inside:
-            kept.append(text[at : marker.start()])
-        inside, at = not marker["end"], marker.end()
+            output.append(text[start : marker.start()])
+        inside, start = not marker["end"], marker.end()
         if inside:
-            kept.append("\n")
+            output.append("\n")
     if inside:
-        kept.append(text[at:])
-    return "".join(kept), inside
+        output.append(text[start:])
+    return "".join(output), inside
 
 
-def _tidy(pieces: Iterable[str]) -> Iterator[str]:
-    breaks = 0  # line ends since the last word; what stands before the first word is dropped
+def _tidy(chunks: Iterable[str]) -> Iterator[str]:
+    breaks = 0  # line ends since the last word; those before the first word are dropped
     begun = False
-    for piece in pieces:
-        text = SPACES_AT_END.sub("", SPACES_BETWEEN.sub(" ", STRANGE_SPACES.sub(" ", piece)))
+    for chunk in chunks:
+        text = SPACES_AT_END.sub("", SPACES_BETWEEN.sub(" ", OTHER_SPACES.sub(" ", chunk)))
         lines = text.strip("\n")
         if not lines:
             breaks += len(text)
@@ -286,3 +294,50 @@ def _tidy(pieces: Iterable[str]) -> Iterator[str]:
             yield "\n" * min(breaks, 2)
         yield re.sub("\n{3,}", "\n\n", lines)
         begun, breaks = True, len(text) - len(text.rstrip("\n"))
+
+
+# Writing
+
+
+def select_steps(add: Collection[str], skip: Collection[str]) -> list[str]:
+    """Return the DEFAULT steps and those to add, without those to skip; ValueError if one to skip is not among them."""
+    steps = [*DEFAULT, *add]
+    for step in skip:
+        if step not in steps:
+            hint = nearest(step, steps) or f"; the steps are {', '.join(steps)}"
+            raise ValueError(f"skip: {step!r} is not a step of this cleaning{hint}")
+    return [step for step in steps if step not in skip]
+
+
+def check_out(out: Path, paths: Collection[str]) -> None:
+    """Raise ValueError if OUT cannot be a new file, or is among the files that are read, now or the next time."""
+    if out.is_dir() or not out.absolute().parent.is_dir() or (out.exists() and not out.is_file()):
+        raise ValueError(f"out: must be a file in an existing folder, got {out}")
+    target = out.resolve()
+    for path in map(Path, paths):
+        if path.resolve() == target or (out.exists() and path.exists() and path.samefile(out)):
+            raise ValueError(f"out: {out} is also an input; choose another name")
+        if path.is_dir() and path.resolve() in target.parents and target.suffix.lower() in SUFFIXES:
+            raise ValueError(
+                f"out: {out} is inside the input folder {path}, so it would be cleaned again; choose another folder"
+            )
+
+
+def write_texts(file: BinaryIO, texts: Iterable[Iterator[str]], *, as_lines: bool) -> tuple[int, int]:
+    """Write texts, each an iterator over chunks, a blank line apart or as JSON lines.
+
+    Returns how many texts were written, and how many were blank and left out.
+    """
+    written = blank = 0
+    for chunks in texts:
+        first = next((chunk for chunk in chunks if not chunk.isspace()), None)
+        if first is None:
+            blank += 1
+            continue
+        last = ""
+        file.write(b'{"text": "' if as_lines else b"\n" if written else b"")
+        for last in itertools.chain([first], chunks):
+            file.write((json.dumps(last, ensure_ascii=False)[1:-1] if as_lines else last).encode("utf-8"))
+        file.write(b'"}\n' if as_lines else b"" if last.endswith("\n") else b"\n")
+        written += 1
+    return written, blank

@@ -10,9 +10,9 @@ PARAGRAPHS = {
     "article", "aside", "blockquote", "body", "center", "details", "dialog", "dl", "fieldset", "figure", "footer", "form",
     "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "main", "nav", "ol", "p", "pre", "section", "table", "title", "ul",
 }  # fmt: skip
-NOTHING, SPACE, CELL, LINE, PARAGRAPH = range(5)  # what stands between two words: the strongest that was asked for
+NOTHING, SPACE, CELL, LINE, PARAGRAPH = range(5)  # the gap between two words: the strongest that the tags ask for
 GAPS = ("", " ", "\t", "\n", "\n\n")
-SPACES = re.compile(r"[ \t\n\f\r]+")  # HTML's own; a no-break space is none of them
+SPACES = re.compile(r"[ \t\n\f\r]+")  # as HTML defines it, without the no-break space
 COMMENT = re.compile("<!--(?:-?>|.*?--!?>)", re.DOTALL)
 MARKUP = re.compile("<[a-zA-Z/!?]")
 
@@ -21,15 +21,15 @@ def strip_html(text: str) -> str:
     """Return the text of a page: no tags, comments, scripts or styles, entities decoded.
 
     Block tags become line breaks (paragraphs a blank line), table cells tabs; inline tags leave no trace. Outside <pre>
-    a run of white space is one space. Any string is accepted: what is no tag ("a < b") stays, and a tag, a comment or a
-    script that never ends is dropped to the end of the text, as browsers do.
+    a run of white space is one space. Any string is accepted: text that is not a tag ("a < b") stays. A tag, a comment or
+    a script that never ends is dropped to the end of the text, as in browsers.
 
     >>> strip_html("<h1>Fish &amp; chips</h1><p>An <b>in</b>line tag<script>f()</script>.<br>Bye")
     'Fish & chips\\n\\nAn inline tag.\\nBye'
     """
     page = _Page()
-    page.feed(text.replace("\0", ""))  # which browsers pass over; within a tag it would make text of it
-    if not MARKUP.match(page.rawdata):  # else it ends inside a tag or a comment
+    page.feed(text.replace("\0", ""))  # browsers ignore it; inside a tag it would turn the tag into text
+    if not MARKUP.match(page.rawdata):  # otherwise the page ends inside a tag or a comment
         page.close()
     return "".join(page.words)
 
@@ -41,7 +41,7 @@ class _Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.words: list[str] = []
         self.gap = NOTHING
-        self.hidden: list[str] = []  # open elements whose text nobody sees
+        self.hidden: list[str] = []  # open elements whose text is not shown
         self.pre = 0  # open <pre>
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -73,12 +73,12 @@ class _Page(HTMLParser):
             self.gap = max(self.gap, SPACE)
 
     def parse_comment(self, i: int, report: bool = True) -> int:
-        """Return where the comment at i ends, -1 if it does not: "<!-->" and "--!>" are ends too, in any Python."""
+        """Return the end of the comment at i, or -1 if it has none; in every Python, "<!-->" and "--!>" end it too."""
         comment = COMMENT.match(self.rawdata, i)
         return comment.end() if comment else -1
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
-        """Read "<![…" as the comment it is in HTML; the inherited method raises where it is no SGML."""
+        """Read "<![…" as a comment, as HTML does; the inherited method raises unless it is SGML."""
         return self.parse_bogus_comment(i, report)
 
     def _edge(self, tag: str) -> None:

@@ -219,8 +219,8 @@ def test_an_empty_folder_may_be_the_out(folder: Path) -> None:
         (["info", "other.safetensors"], "other.safetensors is no checkpoint of this program"),
         (["tokenizer", "encode", "missing.json", "a"], "missing.json: No such file or directory"),
         (["tokenizer", "decode", "text.txt", "1"], "load_tokenizer: text.txt: it is not JSON"),
-        (["tokenizer", "train", "text.txt", "-o", "empty"], "out: must be a file in a folder that is there, got empty"),
-        (["tokenizer", "train", "text.txt", "-o", str(Path("no", "t"))], "out: must be a file in a folder that is there"),
+        (["tokenizer", "train", "text.txt", "-o", "empty"], "out: must be a file in an existing folder, got empty"),
+        (["tokenizer", "train", "text.txt", "-o", str(Path("no", "t"))], "out: must be a file in an existing folder"),
     ],
 )  # fmt: skip
 def test_files_that_are_something_else(
@@ -311,7 +311,7 @@ def test_without_matplotlib_plot_says_how_to_get_it(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["1", "x"], "decode: ids are whole numbers"),
+        (["1", "x"], "decode: ids must be whole numbers"),
         (["999"], "decode: every id must be a token of this vocabulary, from 0 to"),
         (["-1"], "decode: every id must be a token of this vocabulary, from 0 to"),
     ],

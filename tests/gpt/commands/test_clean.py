@@ -166,22 +166,22 @@ def test_nothing_left_is_an_error(tmp_path: Path, capsys: Output) -> None:
 def test_an_input_is_never_the_output(folder: Path, tmp_path: Path, capsys: Output) -> None:
     source = folder / "a.txt"
     before = source.read_bytes()
-    assert "is read, too; choose another name" in refused(capsys, source, "-o", folder / "sub" / ".." / "a.txt")
+    assert "is also an input; choose another name" in refused(capsys, source, "-o", folder / "sub" / ".." / "a.txt")
     link = tmp_path / "link.txt"
     os.link(source, link)
-    assert "is read, too" in refused(capsys, source, "-o", link)
-    assert "lies in" in refused(capsys, folder, "-o", folder / "sub" / "clean.txt")
+    assert "is also an input" in refused(capsys, source, "-o", link)
+    assert "is inside the input folder" in refused(capsys, folder, "-o", folder / "sub" / "clean.txt")
     assert source.read_bytes() == before
-    run(folder / "clean.text", source)  # no suffix that is read of a folder
+    run(folder / "clean.text", source)  # .text files are not read from a folder
 
 
 def test_flags_that_cannot_be_are_refused_before_the_work(folder: Path, tmp_path: Path, capsys: Output) -> None:
     out = tmp_path / "out.txt"
-    assert "skip: 'tidy' is no step that would be done; those done are " in refused(
+    assert "skip: 'tidy' is not a step of this cleaning; the steps are " in refused(
         capsys, folder, "-o", out, "--skip", "tidy"
     )
     assert "did you mean tidy_whitespace?" in refused(capsys, folder, "-o", out, "--skip", "tidy_whitespaces")
-    assert "out: must be a file in a folder that is there" in refused(capsys, folder, "-o", tmp_path / "no" / "o.txt")
+    assert "out: must be a file in an existing folder" in refused(capsys, folder, "-o", tmp_path / "no" / "o.txt")
     assert "out: must be a file" in refused(capsys, folder, "-o", tmp_path)
     with pytest.raises(SystemExit):
         main(["clean", str(folder)])
@@ -204,13 +204,13 @@ def test_a_stop_in_the_midst_leaves_the_old_file(
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out.txt"}
 
 
-def test_a_long_document_is_written_in_pieces_as_it_would_be_whole(
+def test_a_long_document_is_written_in_chunks_as_it_would_be_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "in.txt"
     source.write_text("".join(f'"{i}"  é\n{i}\n \n\n' for i in range(200)), encoding="utf-8")
     expected = "\n\n".join(f'"{i}" é\n{i}' for i in range(200))
-    monkeypatch.setattr("gpt.text.clean.PIECE", 100)
+    monkeypatch.setattr("gpt.text.clean.CHUNK", 100)
     monkeypatch.setattr("gpt.text.read.BLOCK", 70)
     assert run(tmp_path / "out.txt", source) == expected + "\n"
     assert json.loads(run(tmp_path / "out.jsonl", source)) == {"text": expected}

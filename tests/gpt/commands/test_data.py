@@ -73,7 +73,7 @@ def test_what_is_said_of_a_prepared_folder(texts: Path, prepared: Path, capsys: 
         assert re.fullmatch(pattern, shown)
     words = ["--tokenizer", "bpe", "--vocab-size", "280", "--shard-tokens", "400", "-o", str(prepared)]
     assert main(["data", "prepare", str(texts), *words]) == 0  # again
-    assert f"note      {prepared} is whole already: nothing was written" in capsys.readouterr().out
+    assert f"note      {prepared} is complete already: nothing was written" in capsys.readouterr().out
 
 
 def test_texts_come_back(prepared: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_is_skipped_is_said(texts: Path, tmp_path: Path, capsys: Output) ->
     words += ["--tokenizer", "bpe", "--vocab-size", "260", "-o", str(tmp_path / "out"), "--on-error", "skip"]
     assert main(["data", "prepare", *words]) == 0
     shown, errors = capsys.readouterr()
-    assert "skipped   2 texts that could not be read; manifest.json names the first of them" in shown
+    assert "skipped   2 texts that could not be read; manifest.json lists the first" in shown
     assert "bad.txt is binary" in errors
     assert f"there is no file {tmp_path / 'none.txt'}" in errors
 
@@ -142,7 +142,7 @@ def test_stopped_while_byte_pairs_wait_it_does_not_learn_them_again(
     assert main([*words, "-o", str(tmp_path / "out")]) == 130
     shown, errors = capsys.readouterr()
     assert "learned in" in shown
-    assert "stopped; the same command goes on after the last shard that is whole" in errors
+    assert "stopped; the same command resumes after the last complete shard" in errors
     monkeypatch.undo()
     assert main([*words, "-o", str(tmp_path / "out")]) == 0
     assert "learned in" not in capsys.readouterr().out
@@ -302,6 +302,6 @@ def test_prepared_data_that_changed_or_went_away_is_noticed(
 
 def test_prepared_data_that_is_not_whole_is_refused(tmp_path: Path, said: Callable[..., str]) -> None:
     (tmp_path / UNFINISHED).write_text("{}", encoding="utf-8")
-    assert "is not whole: data prepare was stopped; give it the same command again" in said(
+    assert "is not complete: data prepare was stopped; run the same command again" in said(
         "train", "--data", str(tmp_path), "--out", str(tmp_path / "run")
     )

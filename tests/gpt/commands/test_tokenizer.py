@@ -38,7 +38,7 @@ def test_training_takes_several_files_and_options(tmp_path: Path, capsys: Output
 def test_progress_is_shown_for_big_files(
     tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, saved: str
 ) -> None:
-    monkeypatch.setattr(command, "BIG", 10)
+    monkeypatch.setattr(command, "LARGE", 10)
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     assert main(["tokenizer", "train", str(tmp_path / "text.txt"), "-o", saved, "--vocab-size", "260"]) == 0
     shown = capsys.readouterr()

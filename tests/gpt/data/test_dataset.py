@@ -43,7 +43,7 @@ def test_a_shard_byte_by_byte(tmp_path: Path) -> None:
     expected = (
         b"GPTTOKEN"  # magic
         b"\x02\0\0\0"  # version 2
-        b"\x02\0\0\0"  # two bytes an id
+        b"\x02\0\0\0"  # two bytes per id
         b"\x03\0\0\0\0\0\0\0"  # three ids
         b"\x2c\x01\0\0\0\0\0\0"  # below 300 = 256 + 44
         b"\x02\0\0\0\0\0\0\0"  # two documents
@@ -115,7 +115,7 @@ def test_ids_outside_the_vocabulary_are_not_written(tmp_path: Path, ids: list[in
 @pytest.mark.parametrize("content", [b"", b"GPTTOKEN", b"once upon a time there was a king who", b"\0" * 40])
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t").write_bytes(content)
-    with pytest.raises(ValueError, match="t is no token file: it does not begin with GPTTOKEN"):
+    with pytest.raises(ValueError, match="t is not a token file: it does not begin with GPTTOKEN"):
         read_tokens(tmp_path / "t")
 
 
@@ -133,7 +133,7 @@ def test_a_file_of_another_length_is_damaged(tmp_path: Path, change: int) -> Non
 def test_another_version_is_refused(tmp_path: Path, version: int, width: int) -> None:
     (tmp_path / "t").write_bytes(struct.pack("<8sIIQQ", b"GPTTOKEN", version, width, 0, 4))
     with pytest.raises(
-        ValueError, match=f"t: version {version} with {width} bytes an id; this program reads versions 1 and 2"
+        ValueError, match=f"t: version {version} with {width} bytes per id; this program reads versions 1 and 2"
     ):
         read_tokens(tmp_path / "t")
 
@@ -209,7 +209,7 @@ def test_another_tokenizer_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=f"was prepared with the one of SHA-256 {made}…, got {other}…; leave it out"):
         dataset.check_tokenizer(CharTokenizer("abd"), "leave it out")
     CharTokenizer("abd").save(folder / TOKENIZER)
-    with pytest.raises(ValueError, match=r"tokenizer\.json was changed: put it back"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json has changed: restore it"):
         dataset.tokenizer()
 
 
@@ -224,7 +224,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_whole(folder: Path) -> None:
     (folder / MANIFEST).rename(folder / UNFINISHED)
     assert is_prepared(folder)
-    with pytest.raises(ValueError, match="is not whole: data prepare was stopped; give it the same command again"):
+    with pytest.raises(ValueError, match="is not complete: data prepare was stopped; run the same command again"):
         open_dataset(folder)
 
 
@@ -232,7 +232,7 @@ def test_a_shard_that_is_missing_or_another(folder: Path) -> None:
     shard = folder / "train-00001.tokens"
     whole = shard.read_bytes()
     write_tokens(shard, [1, 1, 1], 3, CharTokenizer("abc").sha256)
-    with pytest.raises(ValueError, match=r"train-00001\.tokens is not the shard that manifest\.json lists; put it"):
+    with pytest.raises(ValueError, match=r"train-00001\.tokens is not the shard that manifest\.json lists; restore it"):
         open_dataset(folder)
     write_tokens(shard, [2, 0], 3, CharTokenizer("abd").sha256)
     with pytest.raises(ValueError, match="is not the shard"):
@@ -241,9 +241,7 @@ def test_a_shard_that_is_missing_or_another(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"train-00001\.tokens is damaged"):
         open_dataset(folder)
     shard.unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"train-00001\.tokens is missing: manifest\.json lists it; put it back"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"train-00001\.tokens is missing: manifest\.json lists it; restore it"):
         open_dataset(folder)
 
 

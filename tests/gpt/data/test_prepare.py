@@ -140,7 +140,7 @@ def test_stopped_before_any_rename_it_resumes_to_the_same_bytes(
         assert sum(map(len, encoded)) < sum(map(len, TEXTS.values()))  # what was whole is not encoded again
 
 
-def test_stopped_after_the_manifest_it_is_whole(texts: Path, tmp_path: Path) -> None:
+def test_stopped_after_the_manifest_it_is_complete(texts: Path, tmp_path: Path) -> None:
     whole = prepare(TextFiles([texts]), tmp_path / "out", BPE)
     before = contents(tmp_path / "out")
     (tmp_path / "out" / UNFINISHED).write_text("{}", encoding="utf-8")
@@ -149,7 +149,7 @@ def test_stopped_after_the_manifest_it_is_whole(texts: Path, tmp_path: Path) -> 
 
 
 def stopped(texts: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
-    """Leave a folder that is not whole, with a part or more."""
+    """Leave an incomplete folder with at least one part."""
     seen = [0]
 
     def interrupt(status: module.Status) -> None:
@@ -162,7 +162,7 @@ def stopped(texts: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **options: 
     assert json.loads((out / UNFINISHED).read_bytes())["parts"]
 
 
-def test_what_it_was_begun_with_cannot_change(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_cannot_change(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     stopped(texts, out, monkeypatch)
     before = contents(out)
@@ -177,7 +177,7 @@ def test_what_it_was_begun_with_cannot_change(texts: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("change", ["edit", "insert"])
-def test_texts_that_changed_meanwhile_are_noticed(
+def test_texts_that_changed_in_the_meantime_are_an_error(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     out = tmp_path / "out"
@@ -193,7 +193,7 @@ def test_texts_that_changed_meanwhile_are_noticed(
 
 
 @pytest.mark.parametrize("damage", ["remove", "change"])
-def test_a_shard_that_was_lost_meanwhile_is_written_again(
+def test_a_shard_that_was_lost_is_written_again(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     out = tmp_path / "out"
@@ -230,7 +230,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_says_so_and_leaves_nothing_half_written(
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     BPE.save(tmp_path / "bpe.json")
@@ -245,7 +245,7 @@ def test_a_full_disk_says_so_and_leaves_nothing_half_written(
     assert listed
     assert {path.name for path in out.iterdir()} == {UNFINISHED, TOKENIZER, *listed}
     assert main(["data", "info", str(out)]) == 1
-    assert f"is not whole: {len(state['parts'])} parts, " in capsys.readouterr().out
+    assert f"is not complete: {len(state['parts'])} parts, " in capsys.readouterr().out
     monkeypatch.undo()
     assert main([*words, "-o", str(out)]) == 0
     prepare(TextFiles([texts]), tmp_path / "whole", BPE, shard_tokens=700)
@@ -266,7 +266,7 @@ def test_an_unreadable_file_among_many(texts: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_worker_that_was_killed_is_no_traceback(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_is_an_error(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpt.data.documents.BATCH", 500)
 
     def kill(status: module.Status) -> None:
@@ -282,7 +282,7 @@ def test_a_character_that_the_tokenizer_lacks_is_named_with_its_text(texts: Path
         prepare(TextFiles([texts]), tmp_path / "out", CharTokenizer("abc"))
 
 
-def test_without_any_text_nothing_is_made(tmp_path: Path) -> None:
+def test_without_text_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_bytes(b"")
     files = TextFiles([tmp_path / "empty.txt"], skip=True, warn=lambda m: None)
     with pytest.raises(ValueError, match=r"data: there is no text in .*empty\.txt: 1 skipped"):

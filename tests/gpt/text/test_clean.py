@@ -17,7 +17,6 @@ from gpt.text.clean import (
     Cleaner,
     Duplicates,
     clean,
-    cut_pieces,
     drop_duplicates,
     lowercase,
     normalise_unicode,
@@ -26,6 +25,7 @@ from gpt.text.clean import (
     remove_punctuation,
     strip_gutenberg,
     tidy_whitespace,
+    to_chunks,
 )
 
 START = "*** START OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***\n"
@@ -128,7 +128,7 @@ def test_paragraphs_are_remembered_across_texts_up_to_a_bound(monkeypatch: pytes
     cleaner = Cleaner()
     assert ["".join(cleaner.clean([text])) for text in ("a\n\nb", "b\n\nc", "c", "d")] == ["a\n\nb", "c", "", "d"]
     assert cleaner.duplicates.dropped == 2
-    monkeypatch.setattr(gpt.text.clean, "MOST_PARAGRAPHS", 2)
+    monkeypatch.setattr(gpt.text.clean, "MAX_PARAGRAPHS", 2)
     assert drop_duplicates("a\n\nb\n\nc\n\nc\n\nb\n\na\n\nc") == "a\n\nb\n\nc\n\nc\n\nc"
 
 
@@ -143,7 +143,7 @@ def test_a_remembered_paragraph_takes_the_memory_that_was_said() -> None:
 
 
 def test_an_unknown_step_is_named() -> None:
-    with pytest.raises(ValueError, match=r"clean: there is no step 'lowercas'; did you mean lowercase\?"):
+    with pytest.raises(ValueError, match=r"clean: no step is called 'lowercas'; did you mean lowercase\?"):
         clean("a", ["lowercas"])
 
 
@@ -224,9 +224,9 @@ def parts_of(text: str, size: int) -> Iterator[str]:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join), st.integers(1, 9), st.integers(1, 40))
 def test_a_text_in_parts_is_cleaned_as_the_whole(text: str, part: int, piece: int) -> None:
-    assert "".join(cut_pieces(parts_of(text, part), piece)) == text
+    assert "".join(to_chunks(parts_of(text, part), piece)) == text
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpt.text.clean, "PIECE", piece)
+        patch.setattr(gpt.text.clean, "CHUNK", piece)
         steps = [name for name in STEPS if name != "drop_duplicates"]  # a long paragraph is compared in pieces
         assert "".join(Cleaner(steps).clean(parts_of(text, part))) == clean_whole(text, steps)
 
@@ -242,15 +242,15 @@ def clean_whole(text: str, steps: list[str]) -> str:
 def test_duplicates_are_found_across_pieces(paragraphs: list[str], piece: int, part: int) -> None:
     text = "\n \n\n".join(paragraphs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpt.text.clean, "PIECE", piece)
+        patch.setattr(gpt.text.clean, "CHUNK", piece)
         cleaned = "".join(Cleaner().clean(parts_of(text, part)))
     assert cleaned == "\n\n".join(dict.fromkeys(paragraphs))
 
 
 def test_pieces_are_cut_where_blank_lines_end_or_else_lines() -> None:
-    assert list(cut_pieces(["a\n\nb\nc", "\nd"], 6)) == ["a\n\n", "b\nc\nd"]
-    assert list(cut_pieces(["abcdefg", "h\nij", "k"], 4)) == ["abcdefgh\n", "ijk"]
-    assert list(cut_pieces([], 4)) == [""]
+    assert list(to_chunks(["a\n\nb\nc", "\nd"], 6)) == ["a\n\n", "b\nc\nd"]
+    assert list(to_chunks(["abcdefg", "h\nij", "k"], 4)) == ["abcdefgh\n", "ijk"]
+    assert list(to_chunks([], 4)) == [""]
 
 
 def test_a_long_text_takes_the_memory_of_a_few_pieces() -> None:
@@ -259,7 +259,7 @@ def test_a_long_text_takes_the_memory_of_a_few_pieces() -> None:
             yield f"Paragraph {i} of a text without an end.\n\n" * 500  # 20 kB
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpt.text.clean, "PIECE", 1 << 14)
+        patch.setattr(gpt.text.clean, "CHUNK", 1 << 14)
         tracemalloc.start()
         length = sum(map(len, Cleaner(["remove_control", "tidy_whitespace"]).clean(parts())))
         _, most = tracemalloc.get_traced_memory()
