@@ -90,9 +90,9 @@ def test_state_dict_gives_the_arrays_and_load_state_dict_copies_them() -> None:
     pair = Pair()
     arrays = {name: p.data for name, p in pair.named_parameters()}
     assert all(pair.state_dict()[name] is array for name, array in arrays.items())
-    given = {name: array.astype(np.float64) + 1 for name, array in arrays.items()}
-    pair.load_state_dict(given)
-    given["scale"][:] = 99
+    loaded = {name: array.astype(np.float64) + 1 for name, array in arrays.items()}
+    pair.load_state_dict(loaded)
+    loaded["scale"][:] = 99
     assert pair.state_dict()["scale"] is arrays["scale"]  # an optimizer may own it
     assert arrays["scale"].tolist() == [3, 4]
     assert arrays["scale"].dtype == np.float32
