@@ -1,0 +1,95 @@
+"""The numbered lines of every op as code."""
+
+import pytest
+
+from nanograd.op import OPS
+from nanograd.study.derivation import derivation
+from nanograd.study.line_code import op_code
+from nanograd.study.notation import to_text
+from nanograd.study.notation.code import NotInSymbols
+from nanograd.study.reasons import REASONS
+
+IN_WORDS = {  # people read these lines: if one changes, its code must be read beside it again
+    ("broadcast_to", 1): "y = copies of x",
+    ("concat", 1): "y = x_1 followed by x_2 …",
+    ("concat", 2): "dx_1 followed by dx_2 … = dy",
+    ("einsum", 1): "y_out = Σ_{letters not in out} x1_… x2_… ⋯",
+    ("einsum", 2): "dx_k = Σ_{letters not in x_k} dy_out Π_{l≠k} x_l",
+    ("packed_attention", 1): "q | k | v = qkv",
+    ("packed_attention", 2): "y = attention(q, k, v) of each head, side by side",
+    ("packed_attention", 3): "dq, dk, dv = what attention pulls back from its heads in dy",
+    ("packed_attention", 4): "dqkv = dq | dk | dv",
+    ("pad", 1): "y = x inside, value on the border",
+    ("pad", 2): "dx = dy inside",
+    ("transpose", 1): "axis i of y = axis axes[i] of x",
+    ("transpose", 2): "axis axes[i] of dx = axis i of dy",
+}
+TAILS = {
+    ("astype", 1): ", rounded to dtype",
+    ("astype", 2): ", rounded to the dtype of x",
+    ("attention", 1): ", and -∞ where a query may not look",
+    ("attention", 2): ", and 0 in rows that see nothing",
+    ("layernorm", 8): ", by (1)",
+    ("pow", 2): ", and 0 where b = 0",
+    ("pow", 3): ", for a > 0",
+    ("rmsnorm", 6): ", by (1)",
+    ("scatter", 1): ", and x elsewhere",
+    ("scatter", 2): ", and 0 where x was overwritten",
+    ("scatter", 3): ", and 0 where a later value took the place",
+    ("softmax", 1): ", over the scores that count",
+}
+LINES = {(name, line.number): line for name in sorted(OPS) for line in derivation(name)}
+
+
+def test_lines_in_words_are_known() -> None:
+    """All others are evaluated as they are printed; `words` is the code of a tail in words."""
+    by_hand = {key for key in LINES if REASONS[key[0]].line(key[1]).code is not None}
+    assert {key: to_text(LINES[key].whole) for key in by_hand} == IN_WORDS
+    assert {key: line.tail for key, line in LINES.items() if line.tail and key not in IN_WORDS} == TAILS
+
+
+@pytest.mark.parametrize(("name", "number"), sorted(IN_WORDS))
+def test_a_line_in_words_has_no_code(name: str, number: int) -> None:
+    reasons = REASONS[name]
+    lines = list(reasons.lines)
+    lines[number - 1] = reasons.line(number)._replace(code=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REASONS, name, reasons._replace(lines=tuple(lines)))
+        with pytest.raises(NotInSymbols):
+            op_code.__wrapped__(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "shown"),
+    [
+        ("sqrt", 1, "y = np.sqrt(x)"),
+        ("sqrt", 2, "2 * y * δy == δx"),
+        ("rsqrt", 2, "dy_dx = -0.5 * x ** (-3 / 2)"),
+        ("erf", 1, "y = 2 / np.sqrt(np.pi) * integral(lambda t: np.exp(-t**2), x)"),
+        ("clip", 2, "dx = dy * ((low <= x) & (x <= high))"),
+        ("where", 2, "da = U(np.where(condition, dy, 0), a.shape)"),
+        ("sum", 1, "y = x.sum(axis=axis, keepdims=True)"),
+        ("softmax", 3, "dx = y * (dy - (dy * y).sum(axis=axis, keepdims=True))"),
+        (
+            "layernorm",
+            9,
+            "dn_dx = r[..., None] * (np.eye(n.shape[-1]) - 1 / C - n[..., :, None] * n[..., None, :] / C)",
+        ),
+        ("linear", 1, "y = x @ weight.mT + bias"),
+        ("attention", 3, "y = (P * z) @ v"),
+        ("attention", 5, "dP = (dy @ v.mT) * z"),
+        ("tril", 1, "y = x * (np.arange(x.shape[-1]) <= np.arange(x.shape[-2])[:, None] + k)"),
+        ("embedding", 2, "dweight = (ids == v) @ dy"),
+        ("stack", 2, "dxs = tuple(dy[k] for k in range(len(xs)))"),
+        ("gelu_tanh", 5, "dy_dx = 0.5 * (1 + t) + 0.5 * x * dt_du * du_dx"),
+    ],
+)
+def test_code_is_what_a_person_would_write(name: str, number: int, shown: str) -> None:
+    assert op_code(name).lines[number].shown == shown
+
+
+def test_all_sides_of_a_line_have_code() -> None:
+    line = op_code("linear").lines[2]
+    assert (line.code, line.also) == ("dy @ weight", ("np.einsum('...to,...oi->...ti', dy, weight)",))
+    line = op_code("softmax").lines[2]
+    assert line.reference == "jacobian('y', 'x', axis)"
