@@ -7,6 +7,7 @@ letter counts along that axis, and `rows(x, axis)` moves it to the end where two
 """
 
 from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from nanograd.study.notation import tree as t
@@ -76,17 +77,19 @@ def is_derivative(side: t.Formula) -> bool:
 
 
 def write_code(side: t.Formula, equation: t.Infix, scope: Scope) -> str:
-    """Write one side of an equation as a NumPy expression. Raises NotInSymbols where it is in words."""
+    """Write one side of an equation as a NumPy expression. Raises NotInSymbols if it is in words."""
     return _Writer(equation, scope).side(side)
 
 
 class _Writer:
+    """Writes the sides of one equation; `letters` are those that have an axis of their own where it is."""
+
     def __init__(self, equation: t.Infix, scope: Scope) -> None:
         self.equation, self.scope = equation, scope
         self.target = equation.operands[0]
         self.free = self._free_letters()
-        self.letters = self.free  # the letters that have an axis of their own here
-        self.used_rows: list[str] = []  # the arrays written as rows(x, axis)
+        self.letters = self.free
+        self.row_arrays: list[str] = []  # the arrays written as rows(x, axis)
         self.in_rows = (
             scope.axis
             and not scope.variadic
@@ -105,11 +108,13 @@ class _Writer:
         return letters
 
     def _needs_rows(self, node: t.Formula) -> bool:
+        """Tell whether a node indexes or compares entries along the axis: x[n - 1 - i], or a sum over s ≤ t."""
         if isinstance(node, t.Item):
             return not isinstance(node.position, t.List) and node.position != t.Name("i-th")
         return isinstance(node, t.Big) and isinstance(node.below, t.Infix)
 
     def side(self, side: t.Formula) -> str:
+        """Write a whole side, so that it has the value of the left-hand side."""
         if isinstance(self.target, t.Item) and not isinstance(self.target.position, (t.Name, t.List)):
             position = self.code(self.target.position)
             value = f"put({self.code(side)}, {position})"
@@ -118,11 +123,18 @@ class _Writer:
         else:
             value = self.code(side)
         if self.in_rows and len(self.free) < 2:
-            value = f"unrows({value}, {self.used_rows[0]}.shape, axis)"
+            value = f"unrows({value}, {self.row_arrays[0]}.shape, axis)"
         return value
 
+    @contextmanager
+    def letters_are(self, letters: str) -> Iterator[None]:
+        """Give other letters an axis of their own for a while."""
+        outer, self.letters = self.letters, letters
+        yield
+        self.letters = outer
+
     def code(self, node: t.Formula, least: int = CONDITION) -> str:
-        """Write a node, in parentheses where it binds less tightly than asked for."""
+        """Write a node, in parentheses if it binds less tightly than `least`."""
         text, binding = self.write(node)
         return f"({text})" if binding < least else text
 
@@ -194,7 +206,7 @@ class _Writer:
         if name not in self.scope.arrays | self.scope.definitions:
             raise NotInSymbols(f"{name} has no value")
         if self.in_rows and name in self.scope.arrays:
-            self.used_rows.append(name)
+            self.row_arrays.append(name)
             return f"rows({name}, axis)"
         if len(self.free) == 2 and name in self.scope.arrays and not self.scope.matrices:
             return f"{name}[..., None]"  # one number a row: constant in both letters
@@ -207,7 +219,7 @@ class _Writer:
         return name if name in self.scope.definitions | self.scope.arrays else ""
 
     def indexed(self, base: t.Formula, letters: str) -> str:
-        """Write x_i or x_ij, with the axes that the letters in scope ask for."""
+        """Write x_i or x_ij, with an axis for each letter in scope."""
         if self.scope.variadic:
             return self.array(base)
         name = name_of(base) or ""
@@ -228,7 +240,7 @@ class _Writer:
         return f"np.arange({self.size(letter)}){column}"
 
     def size(self, letter: str) -> str:
-        """Write how far a letter runs: the length of an axis that it indexes, else of the array that is summed over."""
+        """Write the number of values of a letter: the length of an axis that it indexes, else of the array in the sum."""
         for node in subtrees(self.equation):
             match node:
                 case t.Sub(t.Change("d", t.Name(name)) | t.Name(name), t.Indices(letters)) if (
@@ -335,43 +347,36 @@ class _Writer:
                 return f"{self.code(node.body, ATOM)}.{method}(axis={self.axis}, keepdims=True)", ATOM
             case t.Name(text) if text in self.scope.definitions:
                 return f"{self.code(node.body, ATOM)}.{method}(axis={text}, keepdims=True)", ATOM
-            case t.Indices(letters) if node.sign == "∫":
-                return self.integral(node, letters)
+            case t.Indices("0") if node.sign == "∫":
+                return self.integral(node)
             case t.Indices(letters) if self.scope.matrices:
                 return self.einsum(node.body, letters)
-            case t.Indices(letter) if letter in self.scope.definitions:
-                return (
-                    f"{self.code(node.body, ATOM)}.{method}(axis=-1)",
-                    ATOM,
-                )  # the letter's values lie on the last axis
+            case t.Indices(letter) if letter in self.scope.definitions:  # the letter's values lie on the last axis
+                return f"{self.code(node.body, ATOM)}.{method}(axis=-1)", ATOM
             case t.Indices(letter):
-                outer, self.letters = self.letters, letter
-                body = self.code(node.body, ATOM)
-                self.letters = outer
+                with self.letters_are(letter):
+                    body = self.code(node.body, ATOM)
                 return f"{body}.{method}(axis={self.axis}, keepdims=True)", ATOM
             case t.Such(t.Name(letter), t.Infix((t.Item(index, t.List()), t.Name(_)), ("=",))) if len(letter) == 1:
                 values = node.body.base if isinstance(node.body, t.Item) else node.body
                 return f"collect({self.array(values)}, {self.array(index)}, n, axis)", ATOM
             case t.Such(t.Name(letter), condition):
-                outer, self.letters = self.letters, letter
-                body = self.code(node.body, SIGN)
-                self.letters = self.free + letter
-                hits = self.where(condition)
-                self.letters = outer
-                return f"{hits} @ {body}", PRODUCT
+                with self.letters_are(letter):
+                    body = self.code(node.body, SIGN)
+                with self.letters_are(self.free + letter):
+                    return f"{self.matches(condition)} @ {body}", PRODUCT
             case t.Infix((t.Name(letter), _)):
-                outer, self.letters = self.letters, self.free + letter
-                body, hits = self.code(node.body), self.condition(node.below)[0]
-                self.letters = outer
-                return f"np.where({hits}, {body}, {1 if node.sign == 'Π' else 0}).{method}(axis=-1)", ATOM
+                with self.letters_are(self.free + letter):
+                    body, condition = self.code(node.body), self.condition(node.below)[0]
+                return f"np.where({condition}, {body}, {1 if node.sign == 'Π' else 0}).{method}(axis=-1)", ATOM
         raise NotInSymbols(f"{node.below} names no axis")
 
-    def where(self, condition: t.Formula) -> str:
-        """Write a condition between an array indexed by the summed letter and the free letter, as a matrix of truth."""
+    def matches(self, condition: t.Formula) -> str:
+        """Write a condition such as index_i = j as a matrix of booleans, with a row for each j and a column for each i."""
         if not isinstance(condition, t.Infix):
             raise NotInSymbols(f"{condition} is no condition")
-        operands = [name_of(o.base) if isinstance(o, t.Sub) else self.code(o, SUM) for o in condition.operands]
-        return f"({operands[0]} {COMPARISONS[condition.signs[0]]} {operands[1]})"
+        left, right = (name_of(o.base) if isinstance(o, t.Sub) else self.code(o, SUM) for o in condition.operands)
+        return f"({left} {COMPARISONS[condition.signs[0]]} {right})"
 
     def einsum(self, body: t.Formula, letters: str) -> Code:
         """Write a sum of products of matrices, with `...` for the axes before theirs."""
@@ -382,14 +387,14 @@ class _Writer:
                 raise NotInSymbols(f"{factor} has no letters")
             names.append(self.array(factor.base))
             indices.append(f"...{factor.index.text}")
+        if set("".join(indices)) - {"."} - set(self.free) != set(letters):
+            raise NotInSymbols(f"{body} has other letters than are summed over")
         return f"np.einsum('{','.join(indices)}->...{self.free}', {', '.join(names)})", ATOM
 
-    def integral(self, node: t.Big, start: str) -> Code:
+    def integral(self, node: t.Big) -> Code:
         """Integrate from 0 to an array."""
-        match node:
-            case t.Big(body=t.Product((*factors, t.Change("d", t.Name(variable)))), above=t.Indices(end)) if (
-                start == "0"
-            ):
+        match node.body, node.above:
+            case t.Product((*factors, t.Change("d", t.Name(variable)))), t.Indices(end):
                 inner = _Writer(self.equation, Scope({variable}, set(), {}))
                 return f"integral(lambda {variable}: {inner.product(tuple(factors))[0]}, {end})", ATOM
         raise NotInSymbols(f"{node} is no integral from 0")
