@@ -1,13 +1,13 @@
-"""Measure a training step of ours against the same step in PyTorch, on the same cores.
+"""Compare the speed of a training step with the same step in PyTorch, on the same cores.
 
     python examples/bench.py [SHAPE …] [--steps N] [--json FILE] [--no-torch]
-    python examples/bench.py --ops                           every fast pair against its readable one
-    python examples/bench.py tokenizer [--data FOLDER]       the tokenizer against tiktoken and Hugging Face's
-    python examples/bench.py generate                        writing text, against Hugging Face's transformers
-    python examples/bench.py --scaling [--plot FILE.png]     how the cost grows with context, width and vocabulary
+    python examples/bench.py --ops                           fast pairs compared with readable ones
+    python examples/bench.py tokenizer [--data FOLDER]       the tokenizer, compared with tiktoken and Hugging Face
+    python examples/bench.py generate                        generation, compared with Hugging Face transformers
+    python examples/bench.py --scaling [--plot FILE.png]     cost by context, width and vocabulary size
 
-A full step is forward, backward, clip and AdamW, in float32. The two sides have the same weights and batches and take
-turns, a step each in one run; their losses must agree. Needs PyTorch: pip install 'nanograd-gpt[bench]'
+A full step is forward, backward, clip and AdamW, in float32. Both sides have the same weights and batches, and
+take turns, one step at a time; their losses must agree. Needs PyTorch: pip install 'nanograd-gpt[bench]'
 """
 
 import argparse
@@ -35,19 +35,21 @@ SHAPES = {
 }
 STEPS = {"S": 60, "M": 10, "L": 8, "X": 6, "seed": 4, "long": 4}
 WARM_UP = 5
-PAUSE = 0.03  # seconds between turns: the other side's threads stop spinning; after 0.1 a step of S is 1.2 times slower
-AGREE = 1e-3  # most that two losses of one step may differ: it is the same mathematics
+PAUSE = 0.03  # seconds between turns, in which idle threads stop spinning; after 0.1 a step of S is 1.2 times slower
+AGREE = 1e-3  # largest difference of two losses of one step
 
 
 def compare(shape: Shape, steps: int, with_torch: bool) -> dict[str, Any]:
-    """Let both sides take `steps` steps in turn; return what was measured."""
+    """Let both sides take `steps` steps in turn; return the measurements."""
     seconds: dict[str, list[float]] = {}
     losses: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         weights = Path(folder) / "weights.safetensors"
         workers = []
         for side in ("ours", "torch") if with_torch else ("ours",):
-            workers.append(stack.enter_context(Worker(side, shape, weights)))  # ours first: it saves the weights
+            workers.append(
+                stack.enter_context(Worker(side, shape, weights))
+            )  # ours is first, since it saves the weights
         for n in range(WARM_UP + steps):
             for worker in workers:
                 time.sleep(PAUSE)
@@ -80,7 +82,7 @@ def compare(shape: Shape, steps: int, with_torch: bool) -> dict[str, Any]:
 
 
 def describe(name: str, result: dict[str, Any]) -> str:
-    """Return the lines that a shape is printed as."""
+    """Format the results of a shape."""
     shape = Shape(**result["shape"])
     lines = [
         f"{name}: d_model {shape.d_model}, {shape.n_layers} layers, {shape.n_heads} heads, context {shape.context}, batch "
@@ -107,19 +109,19 @@ def describe(name: str, result: dict[str, Any]) -> str:
 
 
 def header(result: dict[str, Any]) -> dict[str, Any]:
-    """Return what the figures depend on, besides the program."""
-    ours, twin = result["ours"], result.get("torch", {})
+    """Return the properties of the machine that the figures depend on."""
+    ours, torch = result["ours"], result.get("torch", {})
     return {
         "cpu": cpu_model(),
         "cores": cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": ours["numpy"],
-        "torch": twin.get("torch"),
+        "torch": torch.get("torch"),
         "blas_kernel": ours["kernel"],
         "blas_threads": ours["blas_threads"],
         "threads": ours["threads"],
-        "torch_threads": twin.get("threads"),
+        "torch_threads": torch.get("threads"),
     }
 
 
@@ -133,14 +135,14 @@ def cpu_model() -> str:
 
 
 def warn_if_busy() -> None:
-    """Say so where other programs run: their time is measured too."""
+    """Warn if other programs are running, since they slow the measured steps down."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5:
-        print(f"warning: the load average is {load:.1f}; something else is running, and the figures will be too high")
+        print(f"warning: the load average is {load:.1f}; other programs are running, so the times will be too long")
 
 
 def compare_shapes(names: list[str], steps: int | None, with_torch: bool, out: Path | None) -> None:
-    """Compare the shapes one after the other, printing each as soon as it is measured."""
+    """Compare the shapes one after the other; print every result immediately."""
     about: dict[str, Any] = {}
     results: dict[str, Any] = {}
     for name in names:
@@ -152,18 +154,20 @@ def compare_shapes(names: list[str], steps: int | None, with_torch: bool, out: P
         print(f"\n{describe(name, result)}", flush=True)
         if out is not None:
             out.write_text(json.dumps({"machine": about, "shapes": results}, indent=2) + "\n", encoding="utf-8")
-        if not result.get("loss_difference", 0.0) <= AGREE:  # also where one is no number
-            sys.exit(f"bench: the losses of {name} must agree to {AGREE:g}; the two sides do not compute the same")
+        if not result.get("loss_difference", 0.0) <= AGREE:  # also if it is NaN
+            sys.exit(f"bench: the losses of {name} must agree to {AGREE:g}; the two sides compute different things")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"of {' '.join(SHAPES)} (default: all)")
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"any of {' '.join(SHAPES)} (default: all)")
     parser.add_argument("--steps", type=int, metavar="N", help="timed steps of each side (default: by shape)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
-    parser.add_argument("--no-torch", action="store_true", help="measure ours alone")
-    parser.add_argument("--ops", action="store_true", help="measure the fast pairs against the readable ones instead")
-    parser.add_argument("--scaling", action="store_true", help="measure how the cost grows instead")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
+    parser.add_argument("--ops", action="store_true", help="compare the fast pairs with the readable ones instead")
+    parser.add_argument(
+        "--scaling", action="store_true", help="measure the cost by context, width and vocabulary instead"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="with --scaling: draw a picture; needs matplotlib")
     if sys.argv[1:2] == ["tokenizer"]:
         from bench_tokenizer import main as tokenizer
@@ -173,24 +177,24 @@ def main() -> None:
         from bench_generate import main as generate
 
         sys.exit(generate(sys.argv[2:]))
-    given = parser.parse_args()
-    for name in given.shapes:
+    args = parser.parse_args()
+    for name in args.shapes:
         if name not in SHAPES:
-            parser.error(f"unknown shape {name!r}; there are {' '.join(SHAPES)}")
-    if given.steps is not None and given.steps < 1:
-        parser.error(f"--steps must be at least 1, got {given.steps}")
-    if given.plot is not None and not given.scaling:
-        parser.error("--plot draws what --scaling measures; give both")
+            parser.error(f"unknown shape {name!r}; choose from {' '.join(SHAPES)}")
+    if args.steps is not None and args.steps < 1:
+        parser.error(f"--steps must be at least 1, got {args.steps}")
+    if args.plot is not None and not args.scaling:
+        parser.error("--plot needs --scaling")
     warn_if_busy()
-    if given.ops:
+    if args.ops:
         script = Path(__file__).with_name("bench_ops.py")
         sys.exit(subprocess.run([sys.executable, script], env=plain_environment(), check=False).returncode)
-    elif given.scaling:
+    elif args.scaling:
         from bench_scaling import scaling
 
-        scaling(given.plot)
+        scaling(args.plot)
     else:
-        compare_shapes(given.shapes or list(SHAPES), given.steps, not given.no_torch, given.json)
+        compare_shapes(args.shapes or list(SHAPES), args.steps, not args.no_torch, args.json)
 
 
 if __name__ == "__main__":

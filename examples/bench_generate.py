@@ -1,10 +1,10 @@
-"""Time writing text: GPT-2's smallest shape beside Hugging Face's transformers, taking turns in one run; and a small model.
+"""Measure generation: GPT-2 (124M) compared with Hugging Face transformers, and a small model.
 
     python examples/bench.py generate [--rounds N] [--no-transformers] [--json FILE]
 
-Both sides have the same random weights, a cache of keys and values, and a process of their own; their logits must agree.
-A token needs every matrix once (the token table as the head), so that reading 1 GB on all cores says how fast it can be at
-best; a prompt is bound by matrix products. Needs, for the comparison: pip install 'nanograd-gpt[hf]'
+Both sides have the same random weights, a KV cache and a process of their own, and take turns; their logits must agree.
+A token reads every matrix once, so memory bandwidth bounds decoding: it is measured by reading 1 GB on all cores. Matrix
+products bound the prompt. The comparison needs: pip install 'nanograd-gpt[hf]'
 """
 
 import argparse
@@ -35,39 +35,39 @@ from nanograd.runtime import blas, threads
 
 GPT2 = ModelConfig(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12)
 SMALL = ModelConfig(vocab_size=65, context_length=64, d_model=128, n_layers=4, n_heads=4)
-PROMPT, NEW, LONG = 32, 32, 512  # tokens before those that are timed, timed in a turn, and of the prompt that is timed
-PAUSE = 0.05  # seconds between turns: the other side's threads stop spinning
-AGREE = 1e-3  # most that two logits may differ: it is the same mathematics
-ASKED = {"beside transformers": 1.5, "share of bandwidth": 0.7, "share of peak": 0.6, "small, tokens/s": 2000.0}
+PROMPT, NEW, LONG = 32, 32, 512  # tokens: prompt of the timed tokens, timed tokens, timed prompt
+PAUSE = 0.05  # seconds between turns, in which idle threads stop spinning
+AGREE = 1e-3  # largest difference of two logits
+TARGETS = {"speed over transformers": 1.5, "share of bandwidth": 0.7, "share of peak": 0.6, "small, tokens/s": 2000.0}
 
 Side = tuple[Callable[[np.ndarray], np.ndarray], Callable[[int], np.ndarray]]  # prompt (T,) and step, to logits (V,)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures; return 1 if one misses what was asked of it."""
+    """Print the figures; return 1 if one misses its target."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
-    parser.add_argument("--no-transformers", action="store_true", help="measure ours alone")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
-    given = parser.parse_args(argv)
-    compared = not given.no_transformers
+    parser.add_argument("--no-transformers", action="store_true", help="do not compare with transformers")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    args = parser.parse_args(argv)
+    compared = not args.no_transformers
     if compared and not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
         print("no comparison: pip install 'nanograd-gpt[hf]'")
         compared = False
-    figures = measure(given.rounds, compared)
+    figures = measure(args.rounds, compared)
     print(
         "\n".join(f"{name:<24}{value if isinstance(value, str) else f'{value:.4g}'}" for name, value in figures.items())
     )
-    if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    missed = [name for name, least in ASKED.items() if name in figures and not figures[name] >= least]
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    missed = [name for name, target in TARGETS.items() if name in figures and not figures[name] >= target]
     for name in missed:
-        print(f"MISSED: {name}, asked: {ASKED[name]:g}")
+        print(f"MISSED: {name}, target: {TARGETS[name]:g}")
     return int(bool(missed))
 
 
 def measure(rounds: int, compared: bool) -> dict[str, Any]:
-    """Let the sides take turns; return what was measured."""
+    """Let the sides take turns; return the measurements."""
     turns: dict[str, list[dict[str, Any]]] = {}
     bounds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -82,16 +82,16 @@ def measure(rounds: int, compared: bool) -> dict[str, Any]:
                 turns.setdefault(name, []).append(ask(process, "turn"))
         small = ask(sides["ours"], "small")
         for process in sides.values():
-            process.communicate()  # closes its input, at which it ends
-    bandwidth, peak = (median(each[name] for each in bounds) for name in ("bandwidth", "peak"))
+            process.communicate()  # closing its input ends it
+    bandwidth, peak = (median(bound[name] for bound in bounds) for name in ("bandwidth", "peak"))
     figures: dict[str, Any] = {
         "cores": cores(), "numpy": np.__version__, "kernel": blas.kernel(), "bandwidth, GB/s": bandwidth / 1e9,
         "matmul peak, GFLOP/s": peak / 1e9,
     }  # fmt: skip
     speeds = {}
-    for name, each in turns.items():
-        speeds[name] = 1 / median(turn["seconds"] for turn in each)
-        prompt = median(turn["prompt"] for turn in each)
+    for name, results in turns.items():
+        speeds[name] = 1 / median(turn["seconds"] for turn in results)
+        prompt = median(turn["prompt"] for turn in results)
         figures[f"{name}, tokens/s"] = speeds[name]
         figures[f"{name}, prompt tokens/s"] = LONG / prompt
         if name == "ours":
@@ -99,7 +99,7 @@ def measure(rounds: int, compared: bool) -> dict[str, Any]:
             figures["share of peak"] = prompt_flops(GPT2, LONG) / prompt / peak
     if compared:
         pairs = zip(turns["ours"], turns["transformers"], strict=True)
-        figures["beside transformers"] = median(b["seconds"] / a["seconds"] for a, b in pairs)
+        figures["speed over transformers"] = median(b["seconds"] / a["seconds"] for a, b in pairs)
         logits = [np.array(turns[name][0]["logits"]) for name in turns]
         if not (difference := float(np.abs(logits[0] - logits[1]).max())) <= AGREE:
             raise SystemExit(f"bench: logits must agree to {AGREE:g}, they differ by {difference:.2g}")
@@ -108,18 +108,18 @@ def measure(rounds: int, compared: bool) -> dict[str, Any]:
 
 
 def matrix_bytes(config: ModelConfig) -> int:
-    """Return the bytes, in float32, of the matrices that a token must read."""
+    """Return the bytes, in float32, of the matrices that every token reads."""
     d = config.d_model
     return 4 * (config.n_layers * (4 * d * d + 2 * d * config.d_ff) + config.vocab_size * d)
 
 
 def prompt_flops(config: ModelConfig, tokens: int) -> int:
-    """Return the operations of a prompt in matrix products; the head is needed of its last token only."""
+    """Return the operations of a prompt in matrix products; only its last token needs logits."""
     head = 2 * config.vocab_size * config.d_model
     return tokens * (forward_flops(config, tokens) - head) + head
 
 
-# The two sides, each in a process of its own
+# The two sides, in separate processes
 
 
 def start(side: str, weights: str) -> subprocess.Popen[str]:
@@ -147,7 +147,7 @@ def ask(process: subprocess.Popen[str], question: str) -> dict[str, Any]:
 
 
 def make_ours(weights: str) -> Side:
-    """Make our side, and save its weights for the other."""
+    """Create our model, and save its weights for the other side."""
     model = GPT(GPT2, np.random.default_rng(0))
     save_file(model.state_dict(), weights)
     decoder = Decoder(model)
@@ -155,7 +155,7 @@ def make_ours(weights: str) -> Side:
 
 
 def make_transformers(weights: str) -> Side:
-    """Make the peer's side with our weights; its layers are the other way round: (in, out)."""
+    """Create the model of transformers with our weights; its matrices are transposed: (in, out)."""
     import torch
     import transformers
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -171,26 +171,26 @@ def make_transformers(weights: str) -> Side:
     state = {}
     for name, array in ours.items():
         words = [names.get(word, word) for word in name.split(".")]
-        turned = array.T if words[-2].startswith("c_") and array.ndim == 2 else array
-        state[".".join(["transformer", *words])] = torch.from_numpy(turned.copy())
+        oriented = array.T if words[-2].startswith("c_") and array.ndim == 2 else array
+        state[".".join(["transformer", *words])] = torch.from_numpy(oriented.copy())
     state["lm_head.weight"] = state["transformer.wte.weight"]
     model.load_state_dict(state)
-    kept: list[Any] = [None]
+    cache: list[Any] = [None]
 
     def read(ids: list[int]) -> np.ndarray:
-        out = model(torch.tensor([ids]), past_key_values=kept[0], use_cache=True, logits_to_keep=1)
-        kept[0] = out.past_key_values
+        out = model(torch.tensor([ids]), past_key_values=cache[0], use_cache=True, logits_to_keep=1)
+        cache[0] = out.past_key_values
         return np.asarray(out.logits[0, -1])
 
     def prompt(ids: np.ndarray) -> np.ndarray:
-        kept[0] = None
+        cache[0] = None
         return read(ids.tolist())
 
     return prompt, lambda id: read([id])
 
 
 def turn(side: Side) -> dict[str, Any]:
-    """Time a long prompt, and the tokens that follow a short one, the likeliest each time."""
+    """Time a long prompt, and greedy decoding after a short one."""
     prompt, step = side
     ids = np.random.default_rng(0).integers(0, GPT2.vocab_size, LONG)
     prompt(ids[:PROMPT])
@@ -205,11 +205,11 @@ def turn(side: Side) -> dict[str, Any]:
 
 
 def bounds() -> dict[str, float]:
-    """Measure what bounds the two: bytes a second that all cores read of 1 GB, and operations of a square product."""
-    parts = np.array_split(np.ones(250_000_000, np.float32), cores())
+    """Measure the bounds: bytes per second of reading 1 GB on all cores, and FLOP/s of a square matrix product."""
+    chunks = np.array_split(np.ones(250_000_000, np.float32), cores())
     tasks = [
-        partial(np.matmul, part[: len(part) // 1000 * 1000].reshape(-1, 1000), np.ones(1000, np.float32))
-        for part in parts
+        partial(np.matmul, chunk[: len(chunk) // 1000 * 1000].reshape(-1, 1000), np.ones(1000, np.float32))
+        for chunk in chunks
     ]
     took = []
     for _ in range(3):
@@ -220,7 +220,7 @@ def bounds() -> dict[str, float]:
 
 
 def small() -> dict[str, float]:
-    """Return the tokens a second of a small model, sampling included."""
+    """Return the tokens per second of a small model, including sampling."""
     model, speeds = GPT(SMALL, np.random.default_rng(0)).eval(), {}
     n = SMALL.context_length - 1
     for name, temperature in (("greedy", 0.0), ("temperature", 0.8)):
@@ -235,11 +235,11 @@ def small() -> dict[str, float]:
 
 
 def serve(side: str, weights: str) -> None:
-    """Answer questions, one a line, until the lines end."""
-    made = {"ours": make_ours, "transformers": make_transformers}[side](weights)
+    """Answer one question per line until the input ends."""
+    model = {"ours": make_ours, "transformers": make_transformers}[side](weights)
     for line in sys.stdin:
         question = line.strip()
-        answer = bounds() if question == "bounds" else small() if question == "small" else turn(made)
+        answer = bounds() if question == "bounds" else small() if question == "small" else turn(model)
         print(json.dumps(answer), flush=True)
 
 

@@ -1,9 +1,9 @@
-"""Measure every fast pair against its readable one, at the shapes that one shard of the step `seed` has.
+"""Compare the speed of every fast pair with its readable one, at the shapes of one shard of the step `seed`.
 
     python examples/bench.py --ops
 
-As in a step, each core runs one shard, with products of one thread: calls that are quick alone may wait for each other
-there, at Python's lock. Both pairs take turns; the median of each is shown.
+As in a training step, every core runs one shard with single-threaded matrix products, so that the pairs also compete for
+Python's global interpreter lock. Both pairs take turns; the table shows medians.
 """
 
 import time
@@ -33,7 +33,7 @@ def ids(below: int) -> np.ndarray:
     return RNG.integers(0, below, (B, T))
 
 
-# What each op is called with; made only when it is measured
+# The arrays and options of every op, created when the op is measured
 CALLS: dict[str, Callable[[], Call]] = {
     "add": lambda: ([normal(B, T, C), normal(B, T, C)], {}),
     "attention": lambda: ([normal(B, H, T, C // H) for _ in range(3)], {"causal": True}),
@@ -56,8 +56,8 @@ CALLS: dict[str, Callable[[], Call]] = {
 
 def measure(op: Op, pair: Pair, call: Call) -> tuple[float, float]:
     """Return the seconds of one forward and one backward."""
-    given, options = call
-    arrays = op.promote([*given, *[None] * (len(op.arrays) - len(given))])
+    inputs, options = call
+    arrays = op.promote([*inputs, *[None] * (len(op.arrays) - len(inputs))])
     needs = op.differentiable(arrays)
     began = time.perf_counter()
     y, saved = op.run_forward(pair, arrays, needs, options)
@@ -69,23 +69,23 @@ def measure(op: Op, pair: Pair, call: Call) -> tuple[float, float]:
 
 
 def row(op: Op, call: Call) -> str:
-    """Let both pairs take turns; return the line of the table."""
+    """Measure both pairs in turn; return a row of the table."""
     assert op.fast is not None
     times: dict[Pair, list[tuple[float, float]]] = {op.pair: [], op.fast: []}
     for _ in range(1 + TURNS):  # the first turn also pays for fresh memory
         for pair in times:
             shards = run([partial(measure, op, pair, call)] * available_threads())
             times[pair].append((mean(forward for forward, _ in shards), mean(backward for _, backward in shards)))
-    readable, fast = ([1e3 * median(each) for each in zip(*turns[1:], strict=True)] for turns in times.values())
+    readable, fast = ([1e3 * median(times) for times in zip(*turns[1:], strict=True)] for turns in times.values())
     gains = [a / b for a, b in zip([*readable, sum(readable)], [*fast, sum(fast)], strict=True)]
     numbers = "".join(f"{a:>10.2f}{b:>9.2f}{gain:>6.2f}×" for a, b, gain in zip(readable, fast, gains, strict=False))
     return f"{op.name:<22}{numbers}{gains[2]:>8.2f}×"
 
 
 def main() -> None:
-    """Print the table of all ops that have a fast pair."""
-    about = f"NumPy {np.__version__}, BLAS kernel {blas.kernel()}, {available_threads()} shards side by side"
-    print(f"{about}; each B {B}, T {T}, C {C}, H {H}, V {V}; ms\n")
+    """Print the table of all ops with a fast pair."""
+    about = f"NumPy {np.__version__}, BLAS kernel {blas.kernel()}, {available_threads()} shards in parallel"
+    print(f"{about}; B {B}, T {T}, C {C}, H {H}, V {V}; ms\n")
     print(f"{'':<22}{'forward':>10}{'fast':>9}{'gain':>7}{'backward':>10}{'fast':>9}{'gain':>7}{'both':>9}")
     for name, op in sorted(OPS.items()):
         if op.fast is None:
@@ -93,7 +93,7 @@ def main() -> None:
         if name in CALLS:
             print(row(op, CALLS[name]()), flush=True)
         else:
-            print(f"{name:<22}  skipped: bench_ops.py has no call of it")
+            print(f"{name:<22}  skipped: bench_ops.py defines no call")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Measure how the speed of our training step changes with context, width and vocabulary.
+"""Measure the speed of a training step by context length, width and vocabulary size.
 
     python examples/bench.py --scaling [--plot FILE.png]
 
-Each batch has the same number of tokens, so a step's cost shows what a token costs: the products of its matrices, and
-attention to the tokens before it. Where the operations a second stay level, it grows as the mathematics says.
+All batches have the same number of tokens, so the time of a step is proportional to the time per token. If the FLOP/s
+stay constant, the time grows as the number of operations.
 """
 
 import sys
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bench_worker import Shape, Worker
 
-TOKENS = 4096  # of every batch
+TOKENS = 4096  # in every batch
 BASE = Shape(d_model=256, n_layers=4, n_heads=4, context=256, batch=TOKENS // 256, vocab=4096)
 WARM_UP, STEPS = 1, 3
 VALUES = {
@@ -26,20 +26,20 @@ VALUES = {
 class Point(NamedTuple):
     """One measured shape."""
 
-    value: int  # of what is varied
-    seconds: float  # a step
+    value: int  # of the varied size
+    seconds: float  # per step
     tokens_per_s: float
     flops_per_s: float
 
 
 def vary(name: str, value: int) -> Shape:
-    """Return the base with one number changed; heads keep their 64 features, batches their tokens."""
+    """Return the base shape with one size changed; heads keep 64 features, and batches keep their number of tokens."""
     shape = BASE._replace(**{name: value})
     return shape._replace(batch=TOKENS // shape.context, n_heads=shape.d_model // 64)
 
 
 def measure(name: str, value: int) -> Point:
-    """Run a few steps of one shape, in a process of its own."""
+    """Time a few steps of one shape in a process of its own."""
     shape = vary(name, value)
     with Worker("ours", shape) as worker:
         seconds = median([worker.step(n)[0] for n in range(WARM_UP + STEPS)][WARM_UP:])
@@ -47,12 +47,12 @@ def measure(name: str, value: int) -> Point:
 
 
 def scaling(picture: Path | None) -> None:
-    """Print a Markdown table for each number that is varied, and draw them."""
-    figure = blank_figure() if picture is not None else None  # now: a missing matplotlib is told before the wait
-    print(f"{TOKENS} tokens a step; where not varied: {', '.join(f'{k} {v}' for k, v in BASE._asdict().items())}")
+    """Print a Markdown table for every varied size, and draw a picture of them if a path is given."""
+    figure = blank_figure() if picture is not None else None  # fails early if matplotlib is missing
+    print(f"{TOKENS} tokens per step; otherwise {', '.join(f'{k} {v}' for k, v in BASE._asdict().items())}")
     measured: dict[str, list[Point]] = {}
     for name, values in VALUES.items():
-        print(f"\n| {name} | ms a step | tokens/s | GFLOP/s |\n|---:|---:|---:|---:|")
+        print(f"\n| {name} | ms per step | tokens/s | GFLOP/s |\n|---:|---:|---:|---:|")
         measured[name] = []
         for value in values:
             point = measure(name, value)
@@ -64,7 +64,7 @@ def scaling(picture: Path | None) -> None:
     if figure is not None:
         draw(figure, measured)
         figure.savefig(picture, dpi=150)
-        print(f"\ndrawn: {picture}")
+        print(f"\npicture: {picture}")
 
 
 def blank_figure() -> Any:
@@ -76,13 +76,13 @@ def blank_figure() -> Any:
 
 
 def draw(figure: Any, measured: dict[str, list[Point]]) -> None:
-    """Draw a panel for each number that was varied: tokens/s, and what the best rate of operations would give."""
+    """Draw a panel for every varied size: tokens/s, and the bound at the best FLOP/s of the panel."""
     for axes, (name, points) in zip(figure.subplots(1, len(measured), sharey=True), measured.items(), strict=True):
         values = [point.value for point in points]
         best = max(point.flops_per_s for point in points)
         bound = [TOKENS * best / vary(name, value).flops() for value in values]
         axes.loglog(values, [point.tokens_per_s for point in points], "o-", markersize=4, label="measured")
-        axes.loglog(values, bound, "--", color="gray", linewidth=1, label="at this panel's best FLOP/s")
+        axes.loglog(values, bound, "--", color="gray", linewidth=1, label="bound at the best FLOP/s")
         axes.set_xlabel(name)
         axes.set_xticks(values, [str(value) for value in values], fontsize="small")
         axes.set_xticks([], minor=True)

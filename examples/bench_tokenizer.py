@@ -1,11 +1,10 @@
-"""Time the tokenizer beside tiktoken and Hugging Face's tokenizers, both written in Rust, taking turns in one run.
+"""Compare the speed of the tokenizer with tiktoken and Hugging Face tokenizers, both written in Rust.
 
     python examples/bench.py tokenizer --data FOLDER
 
-The folder, which GPT_DATA_DIR may name instead, holds tinyshakespeare.txt and gpt2/ with encoder.json and vocab.bpe. Every
-figure is a median, and every peer is seen to give the same ids before it is timed. A "fresh" encoder has seen no word yet.
-A "warm" one has encoded a first text, and is given a second, which is the lines of the first in another order: it
-remembers words, never texts.
+The folder (default: GPT_DATA_DIR) contains tinyshakespeare.txt and gpt2/ with encoder.json and vocab.bpe. All figures are
+medians, and the encoders take turns. Before it is timed, every peer must return the same ids as ours. The word cache of a
+"fresh" encoder is empty. A "warm" encoder has encoded the same lines in another order before.
 """
 
 import argparse
@@ -29,25 +28,25 @@ LIMITS = {"training 4096": 2.0, "training 500 on 133 kB": 0.5, **dict.fromkeys(A
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures; return 1 if one misses what was asked of it."""
+    """Print the figures; return 1 if one misses its target."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("GPT_DATA_DIR"), help="default: GPT_DATA_DIR")
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed (default 9)")
-    given = parser.parse_args(argv)
-    if given.data is None:
-        parser.error("name the folder of texts with --data or GPT_DATA_DIR")
-    text = (given.data / "tinyshakespeare.txt").read_bytes().decode("utf-8")
-    gpt2 = load_tokenizer(given.data / "gpt2")
+    parser.add_argument("--rounds", type=int, default=9, help="timed runs of every encoder (default 9)")
+    args = parser.parse_args(argv)
+    if args.data is None:
+        parser.error("give the folder of texts with --data or GPT_DATA_DIR")
+    text = (args.data / "tinyshakespeare.txt").read_bytes().decode("utf-8")
+    gpt2 = load_tokenizer(args.data / "gpt2")
     assert isinstance(gpt2, BPETokenizer)
-    missed = bench_encoding(gpt2, text, given.rounds)
-    missed += bench_limits(gpt2, given.data / "tinyshakespeare.txt", text)
+    missed = bench_encoding(gpt2, text, args.rounds)
+    missed += bench_limits(gpt2, args.data / "tinyshakespeare.txt", text)
     for name in missed:
         print(f"MISSED: {name}")
     return 1 if missed else 0
 
 
 def bench_encoding(ours: BPETokenizer, text: str, rounds: int) -> list[str]:
-    """Time encoding `text`; return what is slower than asked."""
+    """Time encoding `text`; return the names of the figures that miss their target."""
     try:
         calls = peers(ours)
     except ImportError as error:
@@ -56,10 +55,10 @@ def bench_encoding(ours: BPETokenizer, text: str, rounds: int) -> list[str]:
     lines = text.splitlines(keepends=True)
     random.Random(0).shuffle(lines)
     second = "".join(lines)
-    ours.encode_ordinary(text)  # from here on it is warm
+    ours.encode_ordinary(text)  # fills the word cache
     for name, call in calls.items():
         if call(second) != ours.encode_ordinary(second):
-            raise SystemExit(f"{name} gives other ids")
+            raise SystemExit(f"{name} returns other ids")
     n_bytes = len(text.encode("utf-8"))
     seconds: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -70,16 +69,16 @@ def bench_encoding(ours: BPETokenizer, text: str, rounds: int) -> list[str]:
     speeds = {name: n_bytes / 1e6 / statistics.median(times) for name, times in seconds.items()}
     print(f"encoding {n_bytes / 1e6:.2f} MB with {ours.vocab_size:,} tokens, median of {rounds}")
     for name, speed in speeds.items():
-        beside = "".join(f"  {speed / speeds[peer]:6.2f} x {peer}" for peer in calls if peer != name)
-        print(f"  {name:24} {speed:6.2f} MB/s{beside}")
+        ratios = "".join(f"  {speed / speeds[peer]:6.2f} x {peer}" for peer in calls if peer != name)
+        print(f"  {name:24} {speed:6.2f} MB/s{ratios}")
     missed = [name for name, floor in FLOORS.items() if calls and speeds[name] < floor * speeds["tiktoken"]]
     return missed + [
-        f"{name}, above Hugging Face" for name in FLOORS if calls and speeds[name] < speeds["hugging face"]
+        f"{name}, faster than Hugging Face" for name in FLOORS if calls and speeds[name] < speeds["hugging face"]
     ]
 
 
 def peers(ours: BPETokenizer) -> dict[str, Callable[[str], list[int]]]:
-    """Return the peers' ways to encode, with our vocabulary; ImportError where they are not installed."""
+    """Return the encoders of the peers with our vocabulary; raise ImportError if they are not installed."""
     import tiktoken
     import tokenizers
 
@@ -93,7 +92,7 @@ def peers(ours: BPETokenizer) -> dict[str, Callable[[str], list[int]]]:
 
 
 def bench_limits(gpt2: BPETokenizer, path: Path, text: str) -> list[str]:
-    """Time training, and texts made to be slow; return what takes longer than asked."""
+    """Time training and adversarial texts; return the names of the figures that miss their target."""
     with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.txt"
         small.write_bytes(text[:133_000].encode("utf-8"))
@@ -105,8 +104,8 @@ def bench_limits(gpt2: BPETokenizer, path: Path, text: str) -> list[str]:
         figures[name] = timed_thrice(lambda adversary=adversary: gpt2.encode(adversary))  # type: ignore[misc]
     print("seconds, median of 3")
     for name, took in figures.items():
-        what = f"encoding 1 MB of {name}" if name in ADVERSARIAL else name
-        print(f"  {what:32} {took:6.2f}  (asked: {LIMITS[name]:g})")
+        label = f"encoding 1 MB of {name}" if name in ADVERSARIAL else name
+        print(f"  {label:32} {took:6.2f}  (target: {LIMITS[name]:g})")
     return [name for name, took in figures.items() if took > LIMITS[name]]
 
 

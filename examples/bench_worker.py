@@ -1,8 +1,8 @@
-"""The two sides that bench.py compares, each in a process of its own that is asked for one step at a time.
+"""The two sides that bench.py compares, in separate processes that take one step at a time.
 
-    python examples/bench_worker.py ours|torch      reads one question a line, answers each with one line of JSON
+    python examples/bench_worker.py ours|torch      reads questions, one per line; answers in lines of JSON
 
-A process of its own gives each side its own peak memory, and lets the two take turns on the same machine.
+In separate processes both sides have their own peak memory, and can take turns on the same machine.
 """
 
 import json
@@ -22,7 +22,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.runs.safetensors import load_file, save_file
 
 CLIP = 1.0
-TRAIN = TrainConfig(lr=3e-4, weight_decay=0.1, beta1=0.9, beta2=0.99, grad_clip=CLIP)  # what torch_twin.adamw has too
+TRAIN = TrainConfig(lr=3e-4, weight_decay=0.1, beta1=0.9, beta2=0.99, grad_clip=CLIP)  # as in torch_gpt.adamw
 Step = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -43,14 +43,14 @@ class Shape(NamedTuple):
         )  # fmt: skip
 
     def tokens(self) -> int:
-        """Return the tokens of a step."""
+        """Return the number of tokens in a step."""
         return self.batch * self.context
 
     def flops(self) -> int:
         """Return the operations of a step in matrix products.
 
-        Each entry of a matrix takes part in one multiplication and one addition a token forward, and in twice as many
-        backward; the head counts once. Attention's two products do the same with the earlier half of the tokens.
+        Every entry of a matrix takes one multiplication and one addition per token in the forward, and twice as many in the
+        backward; the output projection counts once. The two products of attention use half of the tokens on average.
         """
         matrices = self.n_layers * 12 * self.d_model**2 + self.vocab * self.d_model
         return 6 * self.tokens() * (matrices + self.n_layers * self.context * self.d_model)
@@ -63,15 +63,15 @@ def draw(shape: Shape, step: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-# The two sides: each makes a model and its optimizer, and returns its step and what it runs on
+# The two sides: both create a model and its optimizer, and return a step function and properties of the machine
 
 
 def make_ours(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]:
-    """Make our model, and save its weights where the other side shall find them."""
+    """Create our model, and save its weights for the other side."""
     from gpt.model import GPT
     from gpt.training import make_optimizer
     from nanograd import parallel
@@ -87,7 +87,7 @@ def make_ours(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]
 
     def step(ids: np.ndarray, targets: np.ndarray) -> float:
         rows = zip(np.array_split(ids, n), np.array_split(targets, n), strict=True)
-        shards = [partial(model.loss, *each, reduction="sum") for each in rows]
+        shards = [partial(model.loss, *row, reduction="sum") for row in rows]
         loss = sum(parallel.backward(shards, 1 / targets.size)) / targets.size
         clip_grad_norm(model.parameters(), CLIP)
         optimizer.step()
@@ -99,12 +99,12 @@ def make_ours(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]
 
 
 def make_torch(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]:
-    """Make PyTorch's model with our weights."""
+    """Create the PyTorch model with our weights."""
     try:
         import torch
     except ImportError:
         sys.exit("bench: needs PyTorch; install it with: pip install 'nanograd-gpt[bench]', or give --no-torch")
-    from torch_twin import TorchGPT, adamw
+    from torch_gpt import TorchGPT, adamw
 
     torch.set_num_threads(cores())
     model = TorchGPT(shape.config())
@@ -124,7 +124,7 @@ def make_torch(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]
 
 
 def peak_memory() -> int | None:
-    """Return the most bytes this process ever held, or None where the system does not say."""
+    """Return the peak memory of this process in bytes, or None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -134,7 +134,7 @@ def peak_memory() -> int | None:
 
 
 def matmul_peak() -> float:
-    """Return the operations a second of the best square float32 product."""
+    """Return the best FLOP/s of square float32 matrix products."""
     best = 0.0
     for n, repeats in ((2048, 12), (4096, 4)):
         a, b = np.random.default_rng(0).standard_normal((2, n, n), dtype=np.float32)
@@ -147,10 +147,10 @@ def matmul_peak() -> float:
 
 
 def serve(side: str) -> None:
-    """Make a side of the shape that the first line names, then answer questions until the lines end."""
-    given = json.loads(sys.stdin.readline())
-    shape = Shape(*given["shape"])
-    weights = Path(given["weights"]) if given["weights"] else None
+    """Create a side for the shape in the first line, then answer questions until the input ends."""
+    settings = json.loads(sys.stdin.readline())
+    shape = Shape(*settings["shape"])
+    weights = Path(settings["weights"]) if settings["weights"] else None
     step, about = {"ours": make_ours, "torch": make_torch}[side](shape, weights)
     say(about)
     for line in sys.stdin:
@@ -169,12 +169,12 @@ def say(answer: dict[str, Any]) -> None:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return the environment without what would choose another BLAS kernel than the processor's."""
+    """Return the environment without the variable that overrides the BLAS kernel of the processor."""
     return {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
 
 
 class Worker:
-    """A side in a process of its own, as the one who asks sees it."""
+    """A side in a process of its own, as bench.py uses it."""
 
     def __init__(self, side: str, shape: Shape, weights: Path | None = None) -> None:
         self.side = side
@@ -207,7 +207,7 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None:
             self.process.kill()
-        self.process.communicate()  # closes its input, at which it ends
+        self.process.communicate()  # closing its input ends it
 
 
 if __name__ == "__main__":

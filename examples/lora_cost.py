@@ -1,10 +1,10 @@
-"""What a frozen weight costs: a training step of a GPT in full, with LoRA, and with most of it frozen.
+"""The cost of a training step when all of a GPT is trained, with LoRA, and with most parameters frozen.
 
     python examples/lora_cost.py
 
-Prints for each the share of parameters trained, the work of a step in seconds of one core, the memory of the optimizer
-(parameters that train, their gradient, and AdamW's two averages), and the most that a step needs beside it (activations
-and what backward makes).
+For each it prints the share of trained parameters, the time of a step on one core, the memory of the optimizer (trained
+parameters, their gradients and AdamW's two moments), and the peak memory of a step apart from that (activations and
+gradients of activations).
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from nanograd.runtime import blas
 
 MODEL = ModelConfig(vocab_size=2048, context_length=128, d_model=256, n_layers=4, n_heads=4)
 TRAIN = FinetuneConfig(max_steps=6, batch_size=8, shards=1)
-WAYS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "everything": {},
     "lora, rank 8, w_qkv and out_proj": {"lora_rank": 8},
     "lora, rank 8, all matrices": {"lora_rank": 8, "lora_target": "w_qkv,out_proj,up,down"},
@@ -31,7 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def measure(config: FinetuneConfig) -> tuple[float, float, int, int]:
-    """Return the share trained, the seconds of a step, the optimizer's bytes, and those of a step beside it."""
+    """Return the trained share, the seconds of a step, the bytes of the optimizer, and the other bytes of a step."""
     rng = np.random.default_rng(0)
     model = GPT(MODEL, rng)
     set_trainable(model, config, rng)
@@ -39,7 +39,7 @@ def measure(config: FinetuneConfig) -> tuple[float, float, int, int]:
     ids = rng.integers(0, MODEL.vocab_size, (config.batch_size, MODEL.context_length + 1))
     batch = Batch((ids[:, :-1], ids[:, 1:]), ids[:, 1:].size)
     objective = Objective(lambda step, micro: batch, next_token_loss)
-    moments = [time.process_time()]  # of the processor, which other programs do not slow down
+    moments = [time.process_time()]  # processor time, which other programs do not affect
 
     def log(record: Record) -> None:
         moments.append(time.process_time())
@@ -61,7 +61,7 @@ def main() -> None:
     )
     print(f"BLAS kernel {blas.kernel()}, one thread\n")
     print(f"{'what trains':<34}{'trained':>9}{'step':>10}{'optimizer':>12}{'a step needs':>14}")
-    for name, change in WAYS.items():
+    for name, change in SETTINGS.items():
         share, seconds, kept, peak = measure(dataclasses.replace(TRAIN, **change))
         print(f"{name:<34}{share:>9.1%}{1e3 * seconds:>7.0f} ms{kept / 1e6:>9.1f} MB{peak / 1e6:>11.1f} MB", flush=True)
 

@@ -1,8 +1,8 @@
-"""The road from a raw text to what a model is trained on: cleaning, tokens, ids, batches, each with its result printed.
+"""From raw text to training batches: cleaning, tokens, ids and batches, with the result of every step printed.
 
     python examples/text_to_batches.py [PATH]
 
-PATH is a file or a folder of .txt, .md, .html or .jsonl; without it, the documentation of Python is taken.
+PATH is a file or a folder of .txt, .md, .html or .jsonl; the default is the documentation of Python.
 """
 
 import sys
@@ -26,13 +26,13 @@ PAGE = """<html><head><title>Tea</title><script>track("you < me")</script></head
 
 
 def show(name: str, before: str, after: str) -> str:
-    """Print what a step did to a text where it first did something, and return what it made."""
+    """Print the first change that a step makes to a text, and return the changed text."""
     if before == after:
         print(f"{name:<18} changes nothing")
         return after
     same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after))
     start = max(0, same - 20)
-    print(f"{name:<18} {len(before)} → {len(after)} characters, beginning here:")
+    print(f"{name:<18} {len(before)} → {len(after)} characters; the first change:")
     print(f"  from {before[start : start + 60]!a}\n  to   {after[start : start + 60]!a}")
     return after
 
@@ -42,7 +42,7 @@ text = show("strip_html", PAGE, strip_html(PAGE))
 for name in DEFAULT:
     text = show(name, text, STEPS[name](text))
 print("\nclean:", ascii(text))
-print("\nand only if you ask for it:\n")
+print("\nsteps that run only on request:\n")
 for name in DESTRUCTIVE:
     show(name, text, STEPS[name](text))
 
@@ -55,28 +55,28 @@ print(cleaner.table())
 sentence = next((line for text in texts for line in text.split("\n") if len(line.split()) >= 9), "No line is long.")[
     :80
 ]
-print(f"\none of its lines: {sentence!r}")
+print(f"\none line of it: {sentence!r}")
 
-print("\n3. Tokens: pairs of bytes that occur often become one token, and pairs of tokens again\n")
+print("\n3. Tokens: frequent pairs of bytes become one token, then frequent pairs of tokens\n")
 began = time.perf_counter()
-tokenizer = BPETokenizer.train(EOT.join(texts), 1024)  # across EOT, where a text ends, nothing is merged
+tokenizer = BPETokenizer.train(EOT.join(texts), 1024)  # no merge crosses EOT, the end of a text
 print(f"{tokenizer.vocab_size} tokens learned in {time.perf_counter() - began:.1f} s")
 ids = tokenizer.encode_ordinary(sentence)
 print(
     f"the line is {len(sentence.encode())} bytes, and {len(ids)} tokens: {'|'.join(tokenizer.decode([i]) for i in ids)}"
 )
 
-print("\n4. Ids: the place of each token in the vocabulary\n")
+print("\n4. Ids: the index of every token in the vocabulary\n")
 print("the line:", *ids)
-print("and back:", tokenizer.decode(ids))
+print("decoded:", tokenizer.decode(ids))
 assert tokenizer.decode(ids) == sentence
 tokens = np.array([i for text in texts for i in [*tokenizer.encode_ordinary(text), tokenizer.eot_id]])  # (n,)
-print(f"all texts, with {EOT} after each: {len(tokens):,} ids, from {tokens.min()} to {tokens.max()}")
+print(f"all texts, {EOT} after every one: {len(tokens):,} ids, from {tokens.min()} to {tokens.max()}")
 
-print("\n5. A batch: 2 windows of 8 ids from random places; the targets are the same ids one step later\n")
+print("\n5. A batch: 2 windows of 8 ids from random positions; the targets are the ids one position later\n")
 inputs, targets = random_batch(tokens, 2, 8, np.random.default_rng(0))  # (2, 8), (2, 8)
-for given, wanted in zip(inputs, targets, strict=True):
+for window, target_window in zip(inputs, targets, strict=True):
     print(f"{'input':>6} {'':<20} {'target':>6}")
-    for i, target in zip(given, wanted, strict=True):
+    for i, target in zip(window, target_window, strict=True):
         print(f"{i:>6} {tokenizer.decode([i])!r:<20} {target:>6} {tokenizer.decode([target])!r}")
 assert np.array_equal(inputs[:, 1:], targets[:, :-1])

@@ -1,4 +1,4 @@
-"""examples/gpt_by_hand.py: what it computes without the engine is what the engine computes."""
+"""examples/gpt_by_hand.py computes the same as the engine."""
 
 import importlib.util
 import math
@@ -116,6 +116,6 @@ def test_it_learns_a_text(
     monkeypatch.setattr("sys.argv", ["gpt_by_hand.py", str(path), "--steps", "50"])
     by_hand.main()
     head, first, last = capsys.readouterr().out.splitlines()
-    assert head.endswith("960 characters of 13 kinds, ln 13 = 2.5649")
+    assert head.endswith("960 characters, 13 distinct, ln 13 = 2.5649")
     assert float(first.split()[3]) == pytest.approx(math.log(13), rel=0.1)
     assert float(last.split()[3]) < 0.5

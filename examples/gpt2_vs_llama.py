@@ -1,10 +1,10 @@
-"""Train GPT-2's block and the one that came after it on the same text, with as many parameters, and compare.
+"""Compare GPT-2's block with Llama's: train models of the same size on the same text.
 
-    python examples/modern_block.py [TEXT] [--seeds 1 2 3] [--steps 600] [--plot examples/img/modern.png]
+    python examples/gpt2_vs_llama.py [TEXT] [--seeds 1 2 3] [--steps 600] [--plot examples/img/modern.png]
 
-The later block is that of Llama: rmsnorm for layernorm, positions turned into queries and keys (RoPE) for a table of
-them, a gated MLP (SwiGLU) for a plain one, and no biases. Its d_ff is chosen so that both models have as many parameters.
-TEXT is a file; without it, Python's own documentation is the text. Runs go to runs/modern; --plot needs matplotlib.
+Llama's block has RMSNorm instead of LayerNorm, rotary positions (RoPE) instead of a learned table, a gated MLP (SwiGLU)
+instead of a plain one, and no biases. Its d_ff is chosen so that both models have about the same number of parameters.
+TEXT is a file; the default is Python's own documentation. Runs go to runs/modern; --plot needs matplotlib.
 """
 
 import argparse
@@ -28,13 +28,13 @@ Curve = dict[int, float]  # validation loss by step
 
 
 def as_large(config: ModelConfig, parameters: int) -> ModelConfig:
-    """Return the config with the d_ff, a multiple of 8, that comes nearest to so many parameters."""
+    """Return the config with the d_ff, a multiple of 8, whose number of parameters is nearest."""
     sizes = [dataclasses.replace(config, d_ff=d_ff) for d_ff in range(8, 8 * config.d_model, 8)]
-    return min(sizes, key=lambda each: abs(count(each) - parameters))
+    return min(sizes, key=lambda size: abs(count(size) - parameters))
 
 
 def flags(config: ModelConfig) -> list[str]:
-    """Write a config as flags of `gpt train`; what is at its default is left out."""
+    """Return a config as flags of `gpt train`, without the defaults."""
     default, words = ModelConfig().to_dict(), []
     for name, value in config.to_dict().items():
         flag = name.replace("_", "-")
@@ -46,7 +46,7 @@ def flags(config: ModelConfig) -> list[str]:
 
 
 def train(config: ModelConfig, folder: Path, text: str | None, steps: int, seed: int) -> Curve:
-    """Train one model, and return its validation losses."""
+    """Train one model; return its validation losses by step."""
     words = ["train", *flags(config), *TRAINING.split(), "--max-steps", str(steps), "--seed", str(seed)]
     if code := gpt([*words, "--out", str(folder), *(["--data", text] if text else [])]):
         sys.exit(code)
@@ -54,7 +54,7 @@ def train(config: ModelConfig, folder: Path, text: str | None, steps: int, seed:
 
 
 def plot(curves: dict[str, list[Curve]], path: Path) -> None:
-    """Draw the mean over the seeds of each model's curve, and between which losses the seeds lie."""
+    """Draw for every model the mean over the seeds, and the range between the lowest and the highest loss."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -66,40 +66,40 @@ def plot(curves: dict[str, list[Curve]], path: Path) -> None:
         losses = np.array([[run[step] for step in steps] for run in runs])  # (seeds, evaluations)
         axes.plot(steps, losses.mean(axis=0), color=color, label=f"{name}: {losses[:, -1].mean():.3f}")
         axes.fill_between(steps, losses.min(axis=0), losses.max(axis=0), color=color, alpha=0.25, linewidth=0)
-    axes.set(xlabel="step", ylabel="validation loss (nats a token)")
+    axes.set(xlabel="step", ylabel="validation loss (nats per token)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=90)
-    print(f"drawn: {path}")
+    print(f"picture: {path}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", nargs="?", help="a text (default: Python's documentation)")
     parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[1, 2, 3], help="one pair of runs each (default: 1 2 3)"
+        "--seeds", nargs="+", type=int, default=[1, 2, 3], help="a pair of runs for every seed (default: 1 2 3)"
     )
     parser.add_argument("--steps", type=int, default=600, help="updates of a run (default: 600)")
     parser.add_argument("--plot", type=Path, help="picture to draw")
     parser.add_argument("--out", type=Path, default=Path("runs/modern"), help="folder of the runs")
-    given = parser.parse_args()
+    args = parser.parse_args()
     models = {"GPT-2 block": GPT2, "modern block": as_large(MODERN, count(GPT2))}
     curves: dict[str, list[Curve]] = {name: [] for name in models}
     seconds = dict.fromkeys(models, 0.0)
-    for seed in given.seeds:
+    for seed in args.seeds:
         for name, config in models.items():
             began = time.perf_counter()
-            folder = given.out / f"{name.split()[0].lower()}-{seed}"
-            curves[name].append(train(config, folder, given.text, given.steps, seed))
+            folder = args.out / f"{name.split()[0].lower()}-{seed}"
+            curves[name].append(train(config, folder, args.text, args.steps, seed))
             seconds[name] += time.perf_counter() - began
     for name, config in models.items():
-        last = [run[given.steps] for run in curves[name]]
+        last = [run[args.steps] for run in curves[name]]
         print(
             f"{name:<12} {count(config):,} parameters: validation loss {np.mean(last):.4f} "
-            f"({', '.join(f'{loss:.4f}' for loss in last)}), {seconds[name] / len(last):.0f} s a run"
+            f"({', '.join(f'{loss:.4f}' for loss in last)}), {seconds[name] / len(last):.0f} s per run"
         )
-    if given.plot:
-        plot(curves, given.plot)
+    if args.plot:
+        plot(curves, args.plot)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""examples/modern_block.py: the two models it compares are of one size, and trained alike."""
+"""examples/gpt2_vs_llama.py: the two models have the same size and the same training."""
 
 import dataclasses
 import importlib.util
@@ -17,8 +17,8 @@ from gpt.runs.estimate import count
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    path = Path(gpt.__file__).parents[1] / "examples" / "modern_block.py"
-    spec = importlib.util.spec_from_file_location("modern_block", path)
+    path = Path(gpt.__file__).parents[1] / "examples" / "gpt2_vs_llama.py"
+    spec = importlib.util.spec_from_file_location("gpt2_vs_llama", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -53,7 +53,7 @@ def test_two_short_runs(
     words = [str(text), "--seeds", "5", "--steps", "2", "--out", str(out)]
     for name, config in (("GPT2", example.GPT2), ("MODERN", example.MODERN)):
         monkeypatch.setattr(example, name, dataclasses.replace(config, d_model=16, n_layers=1, context_length=16))
-    monkeypatch.setattr(sys, "argv", ["modern_block.py", *words])
+    monkeypatch.setattr(sys, "argv", ["gpt2_vs_llama.py", *words])
     example.main()
     lines = capsys.readouterr().out.splitlines()[-2:]
     assert [line.split(" block")[0] for line in lines] == ["GPT-2", "modern"]

@@ -1,9 +1,9 @@
-"""The same model, data and seed, trained twice: with warmup and gradient clipping, and without.
+"""Why training needs warmup and gradient clipping: the same model, data and seed, trained with and without them.
 
-    python examples/why_it_does_not_explode.py
+    python examples/warmup_and_clipping.py
 
-At the start nothing is known, and gradients are large and point everywhere. With the full learning rate from step 0 and
-no bound on a step, the first updates throw the weights far off; warmup makes them small, and clipping bounds the rest.
+At the start gradients are large and change their direction from step to step. With the full learning rate from step 0
+and no bound on an update, the first updates move the weights too far. Warmup makes them small, clipping bounds all others.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ shape = ModelConfig(vocab_size=tokenizer.vocab_size, context_length=32, d_model=
 
 
 def run(name: str, warmup_steps: int, grad_clip: float | None) -> list[Record]:
-    """Train with plain SGD, which hides nothing: a step is the gradient times the learning rate."""
+    """Train with SGD: unlike in AdamW, an update is proportional to the gradient."""
     records: list[Record] = []
     config = TrainConfig(
         lr=LR, min_lr=LR, max_steps=STEPS, batch_size=8, warmup_steps=warmup_steps, grad_clip=grad_clip, seed=1
@@ -33,7 +33,7 @@ def run(name: str, warmup_steps: int, grad_clip: float | None) -> list[Record]:
     optimizer = SGD(model.named_parameters(), LR, momentum=0.9)
     print(f"\n{name}")
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers too large for float32 are what we came to see
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow is what this example shows
             train(model, optimizer, tokens, None, config, after_step=records.append)
     except NotFiniteError as error:
         print(f"  {error}")
@@ -43,10 +43,10 @@ def run(name: str, warmup_steps: int, grad_clip: float | None) -> list[Record]:
     return records
 
 
-wild = run("without warmup and clipping", warmup_steps=0, grad_clip=None)
-tame = run("with 40 steps of warmup, and the norm clipped to 1", warmup_steps=40, grad_clip=1.0)
+unstable = run("without warmup and clipping", warmup_steps=0, grad_clip=None)
+stable = run("with 40 steps of warmup, and the norm clipped to 1", warmup_steps=40, grad_clip=1.0)
 start = np.log(tokenizer.vocab_size)
-assert len(wild) < STEPS or wild[-1].loss > start, "the wild run was expected to be lost"
-assert len(tame) == STEPS
-assert tame[-1].loss < 0.8 * start, "the tame run was expected to learn"
-print(f"\nA model that knows nothing has a loss of ln {tokenizer.vocab_size} = {start:.2f}.")
+assert len(unstable) < STEPS or unstable[-1].loss > start, "the run without warmup and clipping was expected to diverge"
+assert len(stable) == STEPS
+assert stable[-1].loss < 0.8 * start, "the run with warmup and clipping was expected to learn"
+print(f"\nAn untrained model has a loss of about ln {tokenizer.vocab_size} = {start:.2f}.")

@@ -1,6 +1,6 @@
-"""The same GPT in PyTorch, as a practised user would write it: what bench.py measures ours against.
+"""The same GPT in PyTorch, as an experienced user would write it; bench.py compares ours with it.
 
-The parameters have the names of `gpt.model.GPT`, so that one state_dict fits both.
+The parameters have the names of gpt.model.GPT, so both load the same state_dict.
 """
 
 import torch
@@ -48,7 +48,7 @@ class Block(nn.Module):
 
 
 class TorchGPT(nn.Module):
-    """The twin of gpt.model.GPT, without dropout."""
+    """gpt.model.GPT without dropout."""
 
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class TorchGPT(nn.Module):
 
 
 def adamw(model: TorchGPT, lr: float) -> torch.optim.AdamW:
-    """Return the fused AdamW, with decay on matrices alone."""
+    """Return the fused AdamW, with weight decay only for matrices."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
