@@ -1,7 +1,7 @@
-"""The training loop: batch → loss → gradient → clip → update, and what is logged of it.
+"""The training loop: batch → loss → gradient → clip → update → record.
 
-`fit` is the one loop, for pretraining and for all fine-tuning: an Objective says where the batches come from, what the loss
-of their rows is, and how the model is judged. `train` is `fit` with the objective of pretraining: the next token.
+`fit` is the one loop, for pretraining and for all fine-tuning. An Objective gives it the batches, their loss, and the
+validation loss. `train` is `fit` with the objective of pretraining: predict the next token.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from nanograd.seeds import DROPOUT, seeds
 
 @dataclass(frozen=True)
 class Record:
-    """What one step logs; `step` counts from 1. val_loss is None where nothing was evaluated."""
+    """The measurements of one step; `step` counts from 1. val_loss is None if the step was not evaluated."""
 
     step: int
     loss: float
@@ -43,10 +43,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Batch:
-    """The arrays of one micro-batch, and how many targets in them count.
+    """The arrays of one micro-batch, and the number of its targets.
 
-    All rows have the same first axis, the examples: there they are cut into shards. What counts is the task's to say:
-    tokens of the text, of an answer, or labels.
+    All arrays have the same first axis, one row per example; shards are cut along it. The targets are what the loss is a
+    mean over: tokens of a text, tokens of a response, or labels.
     """
 
     rows: tuple[np.ndarray, ...]
@@ -55,11 +55,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a loop works towards.
+    """What the loop minimises, and on which batches.
 
-    batch_of  returns a micro-batch from (step, micro) alone, so that a run that is resumed sees what it would have seen
-    loss_of   returns the loss of (model, *rows), a sum over the targets that count: sums add up, means would not
-    evaluate  returns the validation loss, a mean over targets; None where nothing is kept for validation
+    batch_of  returns a micro-batch. It depends on (step, micro) alone, so that a resumed run sees the same batches
+    loss_of   returns the loss of (model, *rows), summed over the targets: sums over shards can be added, means cannot
+    evaluate  returns the validation loss, a mean over targets; None without validation data
     """
 
     batch_of: Callable[[int, int], Batch]
@@ -68,9 +68,9 @@ class Objective:
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Rise linearly over the warmup, then fall along half a cosine to min_lr at max_steps; step counts from 0.
+    """Return the rate of a step, from 0: linear warmup to lr, then half a cosine down to min_lr at max_steps.
 
-    The first step already moves: lr·1/warmup, not 0.
+    The first step has the rate lr / warmup_steps, not 0.
 
     >>> config = TrainConfig(lr=1.0, min_lr=0.0, warmup_steps=4, max_steps=12)
     >>> [learning_rate(step, config) for step in (0, 3, 4, 8)]
@@ -83,17 +83,17 @@ def learning_rate(step: int, config: LoopConfig) -> float:
 
 
 def make_optimizer(model: Module, config: LoopConfig) -> AdamW:
-    """Return the AdamW that the config describes, of the parameters that are trained."""
+    """Return AdamW with the options of the config, for the parameters that require a gradient."""
     return AdamW(
         model.named_parameters(), config.lr, beta1=config.beta1, beta2=config.beta2, weight_decay=config.weight_decay
     )
 
 
 def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig, step: int) -> tuple[float, int]:
-    """Leave in `.grad` the gradient of one step's loss; return the loss, a mean over targets, and their number.
+    """Compute the gradient of one step's loss into `.grad`; return the loss, a mean over targets, and their number.
 
-    Each micro-batch divides by the whole step's number of targets, so that their gradients and losses simply add up to
-    those of one large batch, however many targets each of them has.
+    Every micro-batch is divided by the number of targets in the whole step. So the gradients and losses add up to those
+    of one large batch, also if the micro-batches have different numbers of targets.
     """
     batches = []
     for micro in range(config.grad_accum_steps):
@@ -101,7 +101,7 @@ def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig
             batches.append(objective.batch_of(step, micro))
     n_targets = sum(batch.n_targets for batch in batches)
     if n_targets < 1:
-        raise ValueError(f"step {step + 1}: no target counts in its {len(batches)} batches; leave such examples out")
+        raise ValueError(f"step {step + 1}: its {len(batches)} batches have no target; leave such examples out")
     total = 0.0
     for micro, batch in enumerate(batches):
 
@@ -124,7 +124,7 @@ def _split(rows: tuple[np.ndarray, ...], shards: int | None) -> Iterator[tuple[n
 def mean_loss(
     model: Module, batches: Iterable[Batch], loss_of: Callable[..., Tensor], *, shards: int | None = None
 ) -> float:
-    """Return the loss a target of all batches, without dropout."""
+    """Return the mean loss per target over all batches, without dropout."""
     total, count = 0.0, 0
     with evaluating(model):
         for batch in batches:
@@ -135,14 +135,14 @@ def mean_loss(
 
 
 def next_token_loss(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:
-    """Return the cross-entropy of targets (B, T), in nats: a sum over those that count."""
+    """Return the cross-entropy of targets (B, T) in nats, summed over all but IGNORE."""
     return model.loss(ids, targets, reduction="sum")
 
 
 def evaluate(
     model: GPT, tokens: Tokens, batch_size: int, limit: int | None = None, *, shards: int | None = None
 ) -> float:
-    """Return the loss in nats a token, without dropout: over all tokens but the first, or over `limit` batches."""
+    """Return the loss in nats per token, without dropout: over all tokens but the first, or over `limit` batches."""
     batches = (
         Batch((ids, targets), int((targets != IGNORE).sum()))
         for ids, targets in consecutive_batches(tokens, batch_size, model.config.context_length, limit)
@@ -151,7 +151,7 @@ def evaluate(
 
 
 def pretraining(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig) -> Objective:
-    """Return the objective of a language model: every next token of windows of a text."""
+    """Return the objective of a language model: predict every next token in windows of a text."""
 
     def batch_of(step: int, micro: int) -> Batch:
         ids, targets = draw_batch(train_tokens, model.config.context_length, config, step, micro)
@@ -159,12 +159,12 @@ def pretraining(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, con
 
     if val_tokens is None:
         return Objective(batch_of, next_token_loss)
-    judge = partial(evaluate, model, val_tokens, config.batch_size, config.eval_batches, shards=config.shards)
-    return Objective(batch_of, next_token_loss, judge)
+    val_loss = partial(evaluate, model, val_tokens, config.batch_size, config.eval_batches, shards=config.shards)
+    return Objective(batch_of, next_token_loss, val_loss)
 
 
 class NotFiniteError(ArithmeticError):
-    """The loss or the gradient is no number any more."""
+    """The loss or the gradient has become NaN or infinite."""
 
 
 def train(
@@ -178,7 +178,7 @@ def train(
     start: int = 0,
     elapsed: float = 0.0,
 ) -> None:
-    """Pretrain: `fit` the model to the next tokens of a text."""
+    """Pretrain: `fit` a language model to a text."""
     objective = pretraining(model, train_tokens, val_tokens, config)
     fit(model, optimizer, objective, config, after_step=after_step, start=start, elapsed=elapsed)
 

@@ -14,14 +14,14 @@ from gpt.text.read import read_text
 from gpt.training import evaluate
 from nanograd.parallel.shards import choose_shards
 
-BLOCK = 1 << 16  # tokens that are decoded at a time
+BLOCK = 1 << 16  # tokens decoded at once
 DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted from those before it in its window.
 
     python -m gpt eval runs/mine                  the run's own validation text
     python -m gpt eval runs/mine --data FILE      any text
 
-loss is in nats a token, perplexity its exponential; bits per byte compares models with different tokenizers. The windows
-follow one another, as in training; python -m gpt score lets them overlap, so that each token has context.
+The loss is in nats per token; perplexity is its exponential; bits per byte compare models with different tokenizers. The
+windows do not overlap; python -m gpt score lets them overlap, so that every token has context.
 """
 
 
@@ -30,13 +30,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
     parser.add_argument("--data", metavar="FILE", help="a UTF-8 text (default: the run's validation text)")
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="windows at once (default 32)")
-    given = parser.parse(arguments)
-    if given.batch_size < 1:
-        parser.error(f"--batch-size must be at least 1, got {given.batch_size}")
-    checkpoint = load_checkpoint(find_checkpoint(given.run))
+    options = parser.parse(arguments)
+    if options.batch_size < 1:
+        parser.error(f"--batch-size must be at least 1, got {options.batch_size}")
+    checkpoint = load_checkpoint(find_checkpoint(options.run))
     tokens: Tokens
-    if given.data is not None:
-        tokens = np.array(checkpoint.tokenizer.encode_data(read_text(given.data)))
+    if options.data is not None:
+        tokens = np.array(checkpoint.tokenizer.encode_data(read_text(options.data)))
     else:
         try:
             tokens = run_tokens(checkpoint.path.parent, VAL_TOKENS, checkpoint.state)
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError(f"{error}, or give a text with --data") from None
     if len(tokens) < 2:
         raise ValueError(f"data: needs two tokens or more, one to predict from, got {len(tokens)}; give --data FILE")
-    shards = choose_shards(given.batch_size, checkpoint.model_config.context_length)
-    loss = evaluate(checkpoint.model(), tokens, given.batch_size, shards=shards)
+    shards = choose_shards(options.batch_size, checkpoint.model_config.context_length)
+    loss = evaluate(checkpoint.model(), tokens, options.batch_size, shards=shards)
     blocks = (tokens[i : i + BLOCK].tolist() for i in range(1, len(tokens), BLOCK))
     n_bytes = sum(len(checkpoint.tokenizer.decode_bytes(ids)) for ids in blocks)
     score = Score(len(tokens) - 1, n_bytes, -loss * (len(tokens) - 1))
-    name = "validation text" if given.data is None else Path(given.data).name
+    name = "validation text" if options.data is None else Path(options.data).name
     print(f"{name}: {score.tokens:,} tokens, {score.bytes:,} bytes\n{score}")
     return 0

@@ -18,8 +18,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt plot", description=DESCRIPTION)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
     parser.add_argument("-o", "--out", metavar="FILE", help="picture to write (default: curves.png in the first run)")
-    given = parser.parse(arguments)
-    runs = {folder: read_metrics(Path(folder)) for folder in given.runs}
+    options = parser.parse(arguments)
+    runs = {folder: read_metrics(Path(folder)) for folder in options.runs}
     if not all(runs.values()):
         raise ValueError("plot: a run has no steps yet")
     try:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         )  # fmt: skip
         lr.plot(steps, [r.lr for r in records])
         norm.plot(steps, [r.grad_norm for r in records], linewidth=0.8)
-    loss.set_ylabel("loss (nats a token)")
+    loss.set_ylabel("loss (nats per token)")
     lr.set_ylabel("learning rate")
     norm.set_ylabel("gradient norm")
     norm.set_yscale("log")
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     loss.legend()
     for axes in (loss, lr, norm):
         axes.grid(alpha=0.3)
-    out = Path(given.out or Path(given.runs[0]) / "curves.png")
+    out = Path(options.out or Path(options.runs[0]) / "curves.png")
     figure.savefig(out, dpi=150)
     print(f"drawn: {out}")
     return 0

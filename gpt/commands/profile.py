@@ -1,4 +1,4 @@
-"""python -m gpt train --profile: where the time of a training step goes."""
+"""python -m gpt train --profile: the time of a training step, op by op."""
 
 import argparse
 import dataclasses
@@ -17,7 +17,7 @@ STEPS, WARM_UP = 10, 3
 
 
 def step_count(text: str) -> int:
-    """Read how many steps to profile."""
+    """Parse the number of steps to profile."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
@@ -35,35 +35,35 @@ def profile_training(model: GPT, optimizer: AdamW, tokens: Tokens, config: Train
 
 
 def report(measured: Profile, n: int, speed: float, shards: int, threads: int) -> str:
-    """Return the table of one step of n: the ops, and below them what is no op, of the time of all threads."""
+    """Return the table of one step, a mean over n: the ops, then the other regions, as shares of all threads' time."""
     total = threads * measured.elapsed
-    in_a_product = 1 if shards > 1 and blas.can_set_threads() else blas.threads() or "not known"
-    counted = "100 % is the wall time of a step."
+    blas_threads = 1 if shards > 1 and blas.can_set_threads() else blas.threads() or "not known"
+    scale = "100 % is the wall time of a step."
     if threads > 1:
-        counted = (
-            f"Times add up over the {threads} threads: 100 % is {threads} × the wall time of a step. What runs before and "
-            "after the shards\n(batch, gradient sums, clip, optimizer) holds all threads, and counts "
-            f"{threads}-fold; waiting is for the other shard."
+        scale = (
+            f"Times add up over the {threads} threads: 100 % is {threads} × the wall time of a step. The regions before "
+            "and after the shards\n(batch, gradient sums, clip, optimizer) occupy all threads, and count "
+            f"{threads} times; waiting is for the other shard."
         )
     lines = [
-        f"step      {1e3 * measured.elapsed / n:.1f} ms, {speed:,.0f} tokens/s while watched: the mean of {n}, after "
-        f"{WARM_UP} of warm-up",
-        f"threads   {threads}, for {shards} shards of the batch; in a product: {in_a_product}",
+        f"step      {1e3 * measured.elapsed / n:.1f} ms, {speed:,.0f} tokens/s while profiled: the mean of {n}, after "
+        f"{WARM_UP} steps of warm-up",
+        f"threads   {threads}, for {shards} shards of the batch; in a product: {blas_threads}",
         f"blas      kernel {blas.kernel()}",
         "",
-        *table([*measured.rows(), *_parts(measured, total, threads)], total, n),
+        *table([*measured.rows(), *_region_rows(measured, total, threads)], total, n),
         "",
-        counted,
+        scale,
     ]
     return "\n".join(lines)
 
 
-def _parts(measured: Profile, total: float, threads: int) -> list[Row]:
-    """Return the rows that are no ops, of which the last is what remains of the total."""
-    parts = measured.regions()
-    tape = parts.pop("shards")._replace(name="outside of ops")  # of the shards, without their ops: Python and the tape
-    between = [row._replace(forward=threads * row.forward) for row in parts.values()]  # meanwhile no shard runs
-    rest = total - sum(row.seconds for row in (*measured.rows(), *between, tape))
+def _region_rows(measured: Profile, total: float, threads: int) -> list[Row]:
+    """Return the rows of the regions outside of ops; the last one is the rest of the total."""
+    regions = measured.regions()
+    tape = regions.pop("shards")._replace(name="outside of ops")  # the shards without their ops: Python and the tape
+    serial = [row._replace(forward=threads * row.forward) for row in regions.values()]  # no shard runs meanwhile
+    rest = total - sum(row.seconds for row in (*measured.rows(), *serial, tape))
     if threads == 1:
-        return [*between, tape._replace(forward=tape.forward + rest)]
-    return [*between, tape, Row("waiting", 0, rest, None, 0)]
+        return [*serial, tape._replace(forward=tape.forward + rest)]
+    return [*serial, tape, Row("waiting", 0, rest, None, 0)]

@@ -4,8 +4,8 @@ Tensors are named `model.*`, `adamw.m.*` and `adamw.v.*`. The metadata holds, as
 state of the training, and a SHA-256 over everything, which detects a damaged file. Imported weights
 (`python -m gpt import`) are a checkpoint too, at step 0 and without an optimizer.
 
-The checkpoint of a fine-tuned model also has a `task`. With LoRA the file holds only the trained parameters; the task
-names the checkpoint that has the frozen ones, its base, by path and SHA-256.
+The checkpoint of a fine-tuned model also has a `task`. If it was trained with LoRA, the file holds only the trained
+parameters, and the task names the checkpoint with the frozen ones, its base, by path and SHA-256.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""How much memory and time a training run will take, told before it starts."""
+"""Estimate the memory and the time of a training run before it starts."""
 
 import ctypes
 import os
@@ -22,8 +22,8 @@ def count(config: ModelConfig) -> int:
     d, ff, bias = config.d_model, config.d_ff, int(config.bias)
     D, heads, rows = head_rows(config)
     attention = (d + bias) * rows + heads * D * d + bias * d + 2 * D * config.qk_norm
-    wide = 2 if config.mlp == "gated" else 1
-    mlp = wide * (d + bias) * ff + (ff + bias) * d
+    inputs = 2 if config.mlp == "gated" else 1  # matrices from d to ff
+    mlp = inputs * (d + bias) * ff + (ff + bias) * d
     norm = d * (1 + bias) if config.norm == "layernorm" else d
     tables = 1 if config.tie_embeddings else 2
     embeddings = (tables * config.vocab_size + config.context_length * (config.position == "learned")) * d
@@ -37,21 +37,21 @@ def head_rows(config: ModelConfig) -> tuple[int, int, int]:
 
 
 def forward_flops(config: ModelConfig, tokens: int | None = None) -> int:
-    """Return the floating-point operations of a token's forward, as the mean over a text of `tokens`, or a full context.
+    """Return the floating-point operations of one token's forward pass, the mean over `tokens`, or over a full context.
 
-    2 for every weight of a matrix that a feature passes, and for every token seen, itself among them, 2 a feature of a
-    head for the score and 2 for the answer. A training step takes three times as many: backward pulls each product back
-    to both its factors. Lookups, norms and bends are not counted.
+    A matrix product takes 2 per weight. Attention takes, per head feature and attended token (itself included), 2 for the
+    score and 2 for the weighted sum of values. A training step takes three times as many: the backward pass has two
+    products for every one of the forward pass. Embedding lookups, norms and activations are not counted.
     """
     d, T = config.d_model, tokens or config.context_length
     D, H, rows = head_rows(config)
     mlp = (3 if config.mlp == "gated" else 2) * d * config.d_ff
-    attention = d * (rows + H * D) + (T + 1) * H * D  # (T + 1) / 2 tokens are seen, and 2 products made with each
+    attention = d * (rows + H * D) + (T + 1) * H * D  # on average (T + 1) / 2 tokens are attended to, in 2 products
     return 2 * (config.n_layers * (attention + mlp) + config.vocab_size * d)
 
 
 def cache_memory(config: ModelConfig, tokens: int = 1, itemsize: int = 4) -> int:
-    """Return the bytes of the keys and values that generation keeps of so many tokens, in float32 unless told otherwise.
+    """Return the bytes of the key–value cache of `tokens` tokens; itemsize 4 is float32.
 
     >>> cache_memory(ModelConfig(d_model=768, n_layers=12, n_heads=12))  # GPT-2 small: 12 · 2 · 768 · 4
     73728
@@ -59,43 +59,42 @@ def cache_memory(config: ModelConfig, tokens: int = 1, itemsize: int = 4) -> int
     return tokens * config.n_layers * 2 * config.n_kv_heads * config.head_dim * itemsize
 
 
-ACTIVATIONS = {  # arrays of d_ff features that a bend keeps for backward beside its result, and needs for a moment
+ACTIVATION_MEMORY = {  # arrays of d_ff features: saved for backward besides the result, and temporary
     "gelu_tanh": (1.0, 2),
     "gelu": (2.0, 8),  # erf is computed in steps
     "silu": (2.0, 4),
-    "relu": (0.25, 2),  # a byte a feature
+    "relu": (0.25, 2),  # one byte per feature
 }
 
 
 def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> int:
-    """Return about how many bytes training takes at its peak, in float32: within a quarter of what was measured.
+    """Return the peak memory of training in float32, in bytes: within 25 % of what was measured.
 
-    Parameters are kept four times (themselves, gradient, two averages of AdamW), and where there are shards, each adds a
-    gradient of its own. Of each token a block keeps what its backward needs: 4 arrays of d_model features around the
-    norms, what attention reads and writes, and what the MLP's bend reads and writes; with dropout also which features
-    were kept; attention probabilities and logits are never there at once. On top comes the largest of what is needed for
-    a moment, by the backward of the MLP or of attention, and by the head: a chunk of logits a shard, and the gradient of
-    its table once more a shard, or twice.
+    The parameters exist four times (themselves, the gradient, the two moments of AdamW), and every shard adds a gradient
+    if there are several. A block saves for backward, per token: 4 arrays of d_model features around the norms, the inputs
+    and outputs of attention and of the activation, and the masks of dropout. Attention probabilities and logits never
+    exist as a whole. The largest temporary arrays come on top: those of the backward pass of the MLP or of attention, or
+    those of the output projection: a chunk of logits per shard, and the gradient of its weight per shard, at least twice.
     """
     d, ff, vocabulary = config.d_model, config.d_ff, config.vocab_size
     D, H, rows = head_rows(config)
     block = 4 * d + rows + H * D + (2 * d if config.dropout else 0)
     block += (rows + H * D) // 2 if config.qk_norm else 0  # queries and keys before their gain
     block += 2 * H * D if config.n_kv_heads < H else 0  # keys and values, repeated for the queries that share them
-    kept, working = ACTIVATIONS[config.activation]
+    saved, working = ACTIVATION_MEMORY[config.activation]
     if config.mlp == "gated":
-        kept, working = (3.0, 3) if config.activation == "silu" else (kept + 2, working + 1)  # swiglu is one op
-    block += round((1 + kept) * ff)
-    moment = 2 * d + max(working * ff, (4 if config.qk_norm else 2) * rows)
+        saved, working = (3.0, 3) if config.activation == "silu" else (saved + 2, working + 1)  # swiglu is one op
+    block += round((1 + saved) * ff)
+    temporary = 2 * d + max(working * ff, (4 if config.qk_norm else 2) * rows)
     tokens = batch_size * config.context_length
     copies = 4 + (shards if shards > 1 else 0)
     logits = min(tokens * vocabulary, shards * max(LOGITS, vocabulary))
     head = logits + tokens * 3 * d + max(2, shards) * vocabulary * d
-    return 4 * (copies * count(config) + tokens * config.n_layers * block + max(tokens * moment, head))
+    return 4 * (copies * count(config) + tokens * config.n_layers * block + max(tokens * temporary, head))
 
 
 def available_memory() -> int | None:
-    """Return how many bytes this process may still take, or None where the system does not say."""
+    """Return how many bytes this process may still allocate, or None if the system does not say."""
     limits = []
     if sys.platform == "win32":
 
@@ -113,16 +112,19 @@ def available_memory() -> int | None:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 limits.append(int(line.split()[1]) * 1024)
-    elif "SC_PHYS_PAGES" in os.sysconf_names:  # macOS: what is installed, of which the system needs a part
+    elif "SC_PHYS_PAGES" in os.sysconf_names:  # macOS reports the installed memory; the system needs some of it
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4)
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):  # a container's
+    for limit in (
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ):  # the limit of a container
         if Path(limit).exists() and (text := Path(limit).read_text().strip()).isdigit():
             limits.append(int(text))
     return min(limits, default=None)
 
 
 def check_memory(model: ModelConfig, config: TrainConfig) -> int:
-    """Return the memory that training takes, in bytes; MemoryError with a way out where that is more than there is."""
+    """Return the memory that training takes, in bytes; MemoryError with a way out if it is more than is available."""
     shards = config.shards or 1
     needed, free = training_memory(model, config.batch_size, shards), available_memory()
     if free is None or needed <= free:
@@ -138,9 +140,9 @@ def check_memory(model: ModelConfig, config: TrainConfig) -> int:
 
 
 def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
-    """Measure how long an update takes, on the data of step 0 and without touching the parameters."""
+    """Measure the seconds of one step, on the data of step 0 and without changing the parameters."""
     objective, times = pretraining(model, tokens, None, config), []
-    for _ in range(2):  # the first also pays for fresh memory
+    for _ in range(2):  # the first one also allocates memory
         began = time.perf_counter()
         accumulate_gradients(model, objective, config, step=0)
         times.append(time.perf_counter() - began)
@@ -151,7 +153,7 @@ def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
 
 
 def gigabytes(n: int) -> str:
-    """Write a number of bytes for people.
+    """Format a number of bytes for people.
 
     >>> gigabytes(1_500_000_000), gigabytes(20_000_000), gigabytes(15_000)
     ('1.5 GB', '20 MB', '15 kB')
@@ -160,7 +162,7 @@ def gigabytes(n: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time for people.
+    """Format a time for people.
 
     >>> duration(75), duration(7300), duration(200000)
     ('1:15', '2:01:40', '2 days 7:33:20')

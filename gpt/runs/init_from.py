@@ -31,7 +31,7 @@ def open_base(path: str, adapters_base: str | None = None, *, option: str = "bas
 def initial_config(checkpoint: Checkpoint, flags: Mapping[str, Any], *, new_tokenizer: bool = False) -> ModelConfig:
     """Return the checkpoint's model config, changed by the flags that may differ: dropout and a shorter context.
 
-    With rotary positions the context may also be longer; a new tokenizer has its own vocabulary size.
+    The context may also be longer if positions are rotary, and the vocabulary size differs for a new tokenizer.
     Raises ValueError, naming the flag, if the weights would not fit.
     """
     old = checkpoint.model_config
@@ -69,8 +69,8 @@ def initial_model(
 ) -> GPT:
     """Return a model of `config` with the checkpoint's weights; of its position embeddings, the first.
 
-    With a new tokenizer the token embedding and an untied output projection are initialised; the blocks, position
-    embeddings and norms are the checkpoint's.
+    A new tokenizer needs a new token embedding, and a new output projection if it is not tied: both are initialised. The
+    blocks, position embeddings and norms are the checkpoint's.
     """
     old = checkpoint.model()
     if config == old.config and not new_tokenizer:

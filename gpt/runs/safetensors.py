@@ -7,8 +7,8 @@
 The header maps each name to {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, where offset 0 is the
 first byte of the data; the key "__metadata__" may map strings to strings.
 
-A weights file may come from anywhere, so the reader trusts no number in it: every offset is held against the length of
-the file, every shape against its offsets, and only then is memory allocated.
+A weights file may come from anywhere, so the reader trusts no number in it: it checks every offset against the length of
+the file and every shape against its offsets before it allocates memory.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -38,7 +38,7 @@ DTYPES = {  # safetensors name → how the bytes are read
     "I32": np.dtype("<i4"),
     "U64": np.dtype("<u8"),
     "I64": np.dtype("<i8"),
-    "BF16": np.dtype("<u2"),  # NumPy has no bfloat16: the bits are read as integers, then widened
+    "BF16": np.dtype("<u2"),  # NumPy has no bfloat16: the bits are read as integers, then converted
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
@@ -47,7 +47,7 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items() if name != "BF16"}
 
 
 class Entry(NamedTuple):
-    """Say what one tensor is and where it lies: bytes `begin` to `end` of the file, `end` not included."""
+    """The type and shape of one tensor, and its bytes in the file: from `begin` up to, not including, `end`."""
 
     dtype: str  # the safetensors name, as "F32"
     shape: tuple[int, ...]
@@ -60,12 +60,12 @@ def save_file(
 ) -> None:
     """Write `tensors` and `metadata` to `path`, the whole file or nothing.
 
-    Wide items come first, then the order of names, and the header is padded to a multiple of 8 bytes: so every tensor
-    starts at a multiple of its item size, and a memory map of the file is aligned. Arrays of any strides and byte order
-    are taken; what needs another layout is copied one tensor at a time.
+    Tensors are sorted by item size, largest first, then by name, and the header is padded to a multiple of 8 bytes. So
+    every tensor starts at a multiple of its item size, and a memory map of the file is aligned. Arrays may have any strides
+    and byte order; those that need another layout are copied, one tensor at a time.
 
-    Raises TypeError or ValueError for what the format cannot hold, before anything is written; OSError when the disk
-    is full, and the old file stays.
+    Raises TypeError or ValueError for input that the format cannot hold, before anything is written; OSError if the disk
+    is full, and the old file remains.
     """
     header = _describe(tensors, path, metadata or {})
     try:
@@ -90,11 +90,11 @@ def save_file(
 def load_file(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read all tensors of `path`, in the order of their bytes, and its metadata.
 
-    Without `mmap` the arrays are private and writable, and `path` may be replaced at once (Windows refuses to replace
-    a mapped file). With `mmap` they are read-only views of the file, and a page is read when it is first touched.
-    BF16 is widened to float32, which is exact, and BOOL is checked: these two are read at once in either case.
+    The arrays are private and writable, and `path` may be replaced immediately (Windows refuses to replace a mapped file).
+    If `mmap` is set, they are read-only views of the file instead, which the system reads page by page on access.
+    BF16 is converted to float32, which is exact, and BOOL is checked: both are always read completely.
 
-    Raises ValueError when the file is malformed; NaN and infinity are numbers like any other here.
+    Raises ValueError if the file is malformed. NaN and infinity are allowed.
     """
     tensors = {}
     with open(path, "rb") as file:
@@ -115,20 +115,20 @@ def load_file(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Return an Entry a tensor, in the order of their bytes, and the metadata; check both and read no data.
+    """Return one Entry per tensor, in the order of their bytes, and the metadata; both are checked, and no data is read.
 
-    Raises ValueError when the header is malformed or does not fit the length of the file.
+    Raises ValueError if the header is malformed or does not match the length of the file.
     """
     with open(path, "rb") as file:
         return _read_header(file, path)
 
 
 def map_tensor(path: str | os.PathLike[str], entry: Entry) -> np.ndarray:
-    """Return one tensor whose Entry `read_header` gave, as a read-only view of the file that is unmapped with it.
+    """Return the tensor of an Entry from `read_header`, as a read-only view of the file that is unmapped with the array.
 
-    So a file larger than memory can be read tensor by tensor. BF16 is widened, in memory of its own.
+    A file larger than memory can thus be read tensor by tensor. BF16 is converted into newly allocated memory.
     """
-    if entry.begin == entry.end:  # nothing can be mapped
+    if entry.begin == entry.end:  # an empty range cannot be mapped
         return np.empty(entry.shape, np.float32 if entry.dtype == "BF16" else DTYPES[entry.dtype])
     raw = np.memmap(path, np.uint8, "r", entry.begin, (entry.end - entry.begin,)).view(np.ndarray)
     return _decode(raw, entry)
@@ -137,7 +137,7 @@ def map_tensor(path: str | os.PathLike[str], entry: Entry) -> np.ndarray:
 def _describe(
     tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str]
 ) -> dict[str, object]:
-    """Lay the tensors out and return the header, its keys in the order of the bytes."""
+    """Assign offsets to the tensors and return the header, its keys in the order of the bytes."""
     for name, array in tensors.items():
         if not isinstance(name, str) or name == "__metadata__":
             raise ValueError(f"{path}: a tensor's name must be a string other than '__metadata__', got {_show(name)}")
@@ -161,7 +161,7 @@ def _describe(
 
 
 def _decode(raw: np.ndarray, entry: Entry) -> np.ndarray:
-    """View the bytes of one tensor as its numbers."""
+    """Return the bytes of one tensor as an array."""
     array = raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
     if entry.dtype != "BF16":
         return array
@@ -171,18 +171,18 @@ def _decode(raw: np.ndarray, entry: Entry) -> np.ndarray:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers which of its keys came twice, which `dict` forgets."""
+    """A JSON object that records its repeated keys, which a `dict` drops."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
         for text in (*self.keys(), *self.values()):
             if isinstance(text, str):
-                text.encode("utf-8")  # refuses half of a surrogate pair, "\ud800", which json lets pass
+                text.encode("utf-8")  # rejects half of a surrogate pair, "\ud800", which json accepts
 
 
 def _read_header(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Read and check everything before the data; leave `file` at its first byte."""
+    """Read and check the header; leave `file` at the first byte of the data."""
     file_size = os.fstat(file.fileno()).st_size
     if file_size < 8:
         raise ValueError(f"{path}: a safetensors file begins with a header length of 8 bytes, found {file_size} bytes")
@@ -221,7 +221,7 @@ def _read_header(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str
 
 
 def _parse_entry(raw: object, data_size: int, where: str) -> Entry:
-    """Check what the header says of one tensor on its own; offsets stay relative to the data."""
+    """Check the header of one tensor; its offsets are still relative to the data."""
     if not isinstance(raw, _Object) or raw.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{where}: expected an object of dtype, shape and data_offsets alone, found {_show(raw)}")
     if raw.repeated:
@@ -237,8 +237,8 @@ def _parse_entry(raw: object, data_size: int, where: str) -> Entry:
     if len(shape) > MAX_AXES:
         raise ValueError(f"{where}: shape must have at most {MAX_AXES} axes, found {len(shape)}")
     itemsize = DTYPES[dtype].itemsize
-    widened = 4 if dtype == "BF16" else itemsize
-    if widened * math.prod(max(size, 1) for size in shape) > sys.maxsize:  # NumPy too passes over sizes of 0 here
+    loaded_itemsize = 4 if dtype == "BF16" else itemsize
+    if loaded_itemsize * math.prod(max(size, 1) for size in shape) > sys.maxsize:  # NumPy too ignores sizes of 0 here
         raise ValueError(f"{where}: shape must take at most {sys.maxsize} bytes, found {_show(shape)} of {dtype}")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
         raise ValueError(f"{where}: data_offsets must be two non-negative integers, found {_show(offsets)}")
@@ -252,7 +252,7 @@ def _parse_entry(raw: object, data_size: int, where: str) -> Entry:
 
 
 def _check_contiguous(entries: dict[str, Entry], data_size: int, path: str | os.PathLike[str]) -> None:
-    """Refuse overlaps, holes and trailing bytes; `entries` come in the order of their bytes."""
+    """Raise ValueError for overlaps, holes and trailing bytes; `entries` are in the order of their bytes."""
     before, position = "the start of the data", 0
     for name, entry in entries.items():
         if entry.begin != position:
@@ -270,7 +270,7 @@ def _is_count(value: object) -> bool:
 
 
 def _show(value: object) -> str:
-    """Return `value` as one short line: a hostile header may hold names and lists of megabytes."""
+    """Return `value` as one short line: a malicious header may have names and lists of megabytes."""
     try:
         text = repr(value)
     except RecursionError:  # json may read deeper than repr does

@@ -102,10 +102,10 @@ def test_what_is_left_out_follows_from_the_rest() -> None:
 
 
 def test_replace_computes_again_what_was_computed_and_keeps_what_was_chosen() -> None:
-    plain, narrow = ModelConfig(d_model=12, n_heads=4), ModelConfig(d_model=12, n_heads=4, d_ff=48)
+    plain, explicit = ModelConfig(d_model=12, n_heads=4), ModelConfig(d_model=12, n_heads=4, d_ff=48)
     assert dataclasses.replace(plain, mlp="gated") == ModelConfig(d_model=12, n_heads=4, mlp="gated")
     assert dataclasses.replace(plain, d_model=24, n_heads=2) == ModelConfig(d_model=24, n_heads=2)
-    assert dataclasses.replace(narrow, d_model=24).d_ff == 48
+    assert dataclasses.replace(explicit, d_model=24).d_ff == 48
     loaded = ModelConfig.from_dict(json.loads(json.dumps(plain.to_dict())))
     assert loaded == plain
     assert hash(loaded) == hash(plain)

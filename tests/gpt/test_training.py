@@ -97,7 +97,7 @@ def test_micro_batches_add_up_to_one_large_batch() -> None:
     model, config = fresh().astype(np.float64), dataclasses.replace(TRAIN, grad_accum_steps=3)
     loss = step_loss(model, config, step=5)
     added = gradients(model)
-    ids, targets = (np.concatenate(each) for each in zip(*batches(config, 5), strict=True))
+    ids, targets = (np.concatenate(arrays) for arrays in zip(*batches(config, 5), strict=True))
     assert ids.shape == (6, 8)
     assert len(np.unique(ids, axis=0)) == 6  # each micro-batch draws its own
     whole = model.loss(ids, targets)

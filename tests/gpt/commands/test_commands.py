@@ -247,9 +247,9 @@ def test_info_says_what_a_token_costs(run: Path, capsys: Output) -> None:
     assert f"has seen {step * 2 * 8:,} tokens in {step * 2:,} windows" in lines
     # the matrices of the block, 2 products with 4½ tokens in the mean, and the head
     forward = 2 * (12 * 16 * 16 + 2 * 4.5 * 16 + 23 * 16)
-    assert f"forward {forward / 1e3:.3g} kFLOP a token, of a full context of 8" in lines
-    assert f"training {3 * forward / 1e3:.3g} kFLOP a token, forward and backward" in lines
-    assert "cache 0 kB a token, 1 kB when full" in lines  # 2 · 16 · 4 bytes, and 8 times that
+    assert f"forward {forward / 1e3:.3g} kFLOP per token, in a full context of 8" in lines
+    assert f"training {3 * forward / 1e3:.3g} kFLOP per token, forward and backward" in lines
+    assert "cache 0 kB per token, 1 kB when full" in lines  # 2 · 16 · 4 bytes, and 8 times that
 
 
 def test_plot_draws_one_run_or_several(run: Path, tmp_path: Path, capsys: Output) -> None:

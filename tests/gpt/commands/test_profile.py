@@ -17,7 +17,7 @@ from nanograd.runtime import blas
 
 Output = pytest.CaptureFixture[str]
 TINY = "--tokenizer char --d-model 16 --n-layers 3 --n-heads 2 --context-length 8 --batch-size 4"
-can_set = pytest.mark.skipif(not blas.can_set_threads(), reason="this NumPy's BLAS cannot be told how many threads")
+can_set = pytest.mark.skipif(not blas.can_set_threads(), reason="this NumPy's BLAS cannot set its number of threads")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def rows(shown: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "shards",
     [("1", "1"), pytest.param(("2", "1"), marks=can_set), pytest.param(("2", "2"), marks=can_set)],
-    ids=lambda each: f"{each[0]} shards in {each[1]} threads",
+    ids=lambda case: f"{case[0]} shards in {case[1]} threads",
 )
 def test_shares_add_up_to_all_of_a_step(
     text: str, shards: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Output
@@ -62,7 +62,7 @@ def test_shares_add_up_to_all_of_a_step(
         *["waiting"] * (shards[1] == "2"),
     ]
     assert [name for name in table if name in no_ops] == no_ops
-    assert re.search(r"step      \d+\.\d ms, [\d,]+ tokens/s while watched: the mean of 2, after 3", shown)
+    assert re.search(r"step      \d+\.\d ms, [\d,]+ tokens/s while profiled: the mean of 2, after 3", shown)
     assert f"threads   {shards[1]}, for {n} shards of the batch; in a product: " in shown
     assert ("Times add up over the 2 threads" in shown) == (shards[1] == "2")
 

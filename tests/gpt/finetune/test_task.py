@@ -112,7 +112,7 @@ def test_shards_and_micro_batches_add_up_with_any_number_of_targets_in_each(shar
 
 def test_a_step_without_targets_is_an_error() -> None:
     task = Objective(lambda step, micro: Batch((IDS[:2], LABELS[:2]), 0), loss_of)
-    with pytest.raises(ValueError, match="step 4: no target counts in its 1 batches"):
+    with pytest.raises(ValueError, match="step 4: its 1 batches have no target"):
         accumulate_gradients(Classifier(), task, CONFIG, 3)
 
 

@@ -124,8 +124,10 @@ def test_the_memory_told_is_that_measured_to_a_quarter(config: ModelConfig, batc
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", MEASURE, json.dumps((config.to_dict(), batch_size, shards))]
     measured = int(subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout)
-    told = training_memory(config, batch_size, shards)
-    assert 0.75 * measured <= told <= 1.25 * measured, f"told {gigabytes(told)}, measured {gigabytes(measured)}"
+    estimated = training_memory(config, batch_size, shards)
+    assert 0.75 * measured <= estimated <= 1.25 * measured, (
+        f"estimated {gigabytes(estimated)}, measured {gigabytes(measured)}"
+    )
 
 
 def test_more_of_anything_takes_more_memory() -> None:

@@ -75,9 +75,7 @@ def test_a_run_begins_with_the_weights_shape_and_tokenizer_of_the_checkpoint(
     assert "init      base.safetensors, step 600: its weights and its tokenizer\n" in capsys.readouterr().out
 
 
-def test_the_optimizer_starts_anew_with_warmup_and_the_run_notes_where_it_came_from(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_optimizer_starts_with_warmup_and_the_run_stores_its_origin(capsys: pytest.CaptureFixture[str]) -> None:
     make_base()
     assert train() == 0
     checkpoint = load_checkpoint(Path("out", LAST))
@@ -87,7 +85,7 @@ def test_the_optimizer_starts_anew_with_warmup_and_the_run_notes_where_it_came_f
     assert "step 600 (sha256 " in checkpoint.state.init
     capsys.readouterr()
     assert main(["info", "out"]) == 0
-    assert "\nbegun from base.safetensors, step 600 (sha256 " in capsys.readouterr().out
+    assert "\ninitialised from base.safetensors, step 600 (sha256 " in capsys.readouterr().out
 
 
 def test_a_run_that_goes_on_is_better_at_its_first_step_than_one_from_nothing() -> None:
@@ -122,7 +120,7 @@ def test_a_context_may_be_shorter_and_dropout_another() -> None:
 
 
 @pytest.mark.usefixtures("first_only")
-def test_a_context_may_be_longer_where_positions_are_turned() -> None:
+def test_a_context_may_be_longer_with_rotary_positions() -> None:
     make_base(position="rope")
     train("--context-length", "32")
     assert begun().config.context_length == 32

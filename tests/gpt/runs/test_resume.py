@@ -51,20 +51,20 @@ def flags(data: Path, setting: str, steps: int) -> list[str]:
 def result(folder: Path) -> dict[str, Any]:
     """Return what must not depend on how often a run was stopped."""
     metrics = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
-    found: dict[str, Any] = {
-        "metrics": [[each[key] for key in ("step", "loss", "val_loss", "lr", "grad_norm")] for each in metrics]
+    outcome: dict[str, Any] = {
+        "metrics": [[record[key] for key in ("step", "loss", "val_loss", "lr", "grad_norm")] for record in metrics]
     }
     for name in (LAST, BEST):
         checkpoint = load_checkpoint(folder / name)
         position = checkpoint.state
-        found[name] = (position.step, position.val_loss, position.best_val_loss)
+        outcome[name] = (position.step, position.val_loss, position.best_val_loss)
         for part in ("model.", "adamw."):
             digest = hashlib.sha256()
             for tensor in sorted(checkpoint.tensors):
                 if tensor.startswith(part):
                     digest.update(tensor.encode() + checkpoint.tensors[tensor].tobytes())
-            found[f"{name} {part}"] = digest.hexdigest()
-    return found
+            outcome[f"{name} {part}"] = digest.hexdigest()
+    return outcome
 
 
 class Killed(BaseException):
@@ -105,11 +105,11 @@ def unbroken(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytes
 def test_the_unbroken_run_is_what_it_should_be(unbroken: tuple[str, Any]) -> None:
     setting, expected = unbroken
     metrics = expected["metrics"]
-    assert [each[0] for each in metrics] == list(range(1, 31))
+    assert [record[0] for record in metrics] == list(range(1, 31))
     every = 7 if setting == "plain" else 9
-    assert [each[0] for each in metrics if each[2] is not None] == [*range(every, 30, every), 30]
-    assert len({each[1] for each in metrics}) == 30  # no loss is like another: a step repeated would be seen
-    losses = {each[0]: each[2] for each in metrics if each[2] is not None}
+    assert [record[0] for record in metrics if record[2] is not None] == [*range(every, 30, every), 30]
+    assert len({record[1] for record in metrics}) == 30  # all losses differ, so a repeated step would show
+    losses = {record[0]: record[2] for record in metrics if record[2] is not None}
     step, val_loss, best = expected[BEST]
     assert val_loss == best == losses[step] == min(losses.values())
     assert expected[LAST] == (30, losses[30], best)
@@ -152,7 +152,7 @@ def test_a_run_goes_on_from_its_best_checkpoint_too(unbroken: tuple[str, Any], d
     metrics = result(out)["metrics"]
     best = expected[BEST][0]
     assert metrics[:best] == expected["metrics"][:best]
-    assert [each[0] for each in metrics] == list(range(1, 32))
+    assert [record[0] for record in metrics] == list(range(1, 32))
 
 
 CHILD = """
@@ -280,7 +280,7 @@ def test_the_same_flags_may_be_given_again(data: Path, tmp_path: Path, capsys: p
     words = flags(data, "plain", 12)
     assert main([*words, "--out", str(out)]) == 0
     assert main([*words, "--resume", str(out), "--max-steps", "15", "--lr", "0.01", "--batch-size", "3"]) == 0
-    assert [each[0] for each in result(out)["metrics"]] == list(range(1, 16))
+    assert [record[0] for record in result(out)["metrics"]] == list(range(1, 16))
     config = TrainConfig.from_dict(json.loads((out / "config.json").read_text(encoding="utf-8"))["train"])
     assert (config.max_steps, config.lr, config.batch_size) == (15, 0.01, 3)
     assert load_checkpoint(out / LAST).train_config == config

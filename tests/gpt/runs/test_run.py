@@ -100,7 +100,7 @@ def test_of_two_runs_that_choose_one_folder_the_second_stops(run: Run) -> None:
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
-def test_each_step_is_one_json_line_with_the_promised_keys(run: Run) -> None:
+def test_every_step_is_one_json_line_with_the_documented_keys(run: Run) -> None:
     run.after_step(record(1))
     run.after_step(record(2, val_loss=2.25))
     lines = (run.folder / METRICS).read_bytes().split(b"\n")
@@ -159,8 +159,8 @@ def test_a_stop_in_the_last_step_is_the_end(run: Run) -> None:
 
 
 def test_ctrl_c_between_the_questions_waits_for_the_next_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = iter([False, True, True])  # it came just after the first look
-    monkeypatch.setattr(Run, "stop_asked", property(lambda self: next(looks)), raising=False)
+    answers = iter([False, True, True])  # Ctrl-C comes just after the first question
+    monkeypatch.setattr(Run, "stop_asked", property(lambda self: next(answers)), raising=False)
     assert not run.after_step(record(1))
     assert run.after_step(record(2))
     assert step_of(run, LAST) == 2

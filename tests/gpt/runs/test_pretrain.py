@@ -1,0 +1,94 @@
+"""Tests of gpt/runs/pretrain.py: what a run is made of, from its options, without the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt.config import TrainConfig
+from gpt.runs.checkpoint import LAST, load_checkpoint
+from gpt.runs.pretrain import begin_pretraining, model_vocabulary, prepare, resume_pretraining
+from gpt.tokenizer import CharTokenizer
+
+TEXT = "the cat sat on the mat. " * 20
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    shape = {"d_model": 8, "n_layers": 1, "n_heads": 2, "context_length": 8}
+    return {"data": str(path), "tokenizer": "char", "batch_size": 2, "max_steps": 3, "seed": 5, **shape}
+
+
+def test_prepare_resolves_tokenizer_vocabulary_and_shards_and_writes_nothing(
+    flags: dict[str, Any], tmp_path: Path, capsys: Output
+) -> None:
+    model, data, state = prepare(flags)
+    assert (model.config.vocab_size, model.config.d_model) == (len(set(TEXT)), 8)
+    assert (data.config.seed, data.config.shards) == (5, 1)
+    assert (state.step, state.text_sha256, state.init) == (0, data.sha256, "")
+    assert len(data.train) + len(data.val) == len(TEXT)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+    words = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert words == ["data", "tokens", "model", "memory"]
+    again, _, _ = prepare(flags)
+    other, _, _ = prepare({**flags, "seed": 6})
+    for name, array in model.state_dict().items():
+        assert (again.state_dict()[name] == array).all()
+    assert (other.tok_emb.weight.data != model.tok_emb.weight.data).any()
+
+
+def test_a_run_begins_and_resumes_with_the_same_batches(flags: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run, objective = begin_pretraining({**flags, "out": str(out)})
+    assert load_checkpoint(out / LAST).train_config == run.config
+    resumed, objective_again = resume_pretraining(str(out), {"max_steps": 4, "out": None})
+    assert resumed.config.max_steps == 4
+    for step in range(3):
+        rows = zip(objective.batch_of(step, 0).rows, objective_again.batch_of(step, 0).rows, strict=True)
+        assert all((one == other).all() for one, other in rows)
+    assert objective.evaluate is not None
+    assert objective_again.evaluate is not None
+    assert objective.evaluate() == objective_again.evaluate()
+
+
+def test_an_invalid_option_is_refused_before_any_data_is_read(flags: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="d_model must be divisible by n_heads"):
+        prepare({**flags, "data": "missing.txt", "n_heads": 3})
+
+
+def test_a_folder_in_use_is_refused_before_any_data_is_read(flags: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is there already and not empty"):
+        begin_pretraining({**flags, "data": "missing.txt", "out": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"context_length": 999}, "data: the training text has .* give more text or a smaller --context-length"),
+        ({"val_fraction": 0.9 / len(TEXT)}, "data: the validation text has 1 token"),
+    ],
+)
+def test_too_little_data_is_refused(flags: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prepare({**flags, **changes})
+
+
+def test_the_vocabulary_is_that_of_the_tokenizer_or_larger() -> None:
+    tokenizer = CharTokenizer("abc")
+    char, bpe = TrainConfig(tokenizer="char"), TrainConfig(tokenizer="bpe")
+    assert model_vocabulary(char, {}, tokenizer) == 3
+    assert model_vocabulary(char, {"vocab_size": 64}, tokenizer) == 64
+    assert model_vocabulary(bpe, {"vocab_size": 64}, tokenizer) == 3  # there the flag is the size to train
+    with pytest.raises(ValueError, match="vocab_size=2 is below the tokenizer's 3 tokens; leave --vocab-size out"):
+        model_vocabulary(char, {"vocab_size": 2}, tokenizer)
+
+
+def test_training_that_does_not_fit_in_memory_is_refused(
+    flags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt.runs.estimate.available_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"training would take about .* and 1 kB are free"):
+        prepare(flags)
