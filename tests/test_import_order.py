@@ -50,7 +50,6 @@ ORDER = (
     "gpt.pretrained",
     "gpt.finetune",
     "gpt.doctor",
-    "gpt.doctor_cache",
     "gpt.commands",
     "gpt",
     "gpt.__main__",

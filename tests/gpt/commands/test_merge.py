@@ -84,6 +84,6 @@ def test_sample_info_and_export_open_adapters(tmp_path: Path, capsys: pytest.Cap
     assert main(["sample", lora, *words]) == 1
     assert "--base FILE" in capsys.readouterr().err
     assert main(["doctor", lora]) == 1
-    assert "examine what it began from" in capsys.readouterr().err
+    assert "examine its base checkpoint" in capsys.readouterr().err
     assert main(["train", "--resume", lora]) == 1
     assert "go on with python -m gpt finetune instruct --resume" in capsys.readouterr().err
