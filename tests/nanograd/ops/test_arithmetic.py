@@ -39,9 +39,9 @@ def test_neg_by_hand() -> None:
 
 def test_copies_add_up() -> None:
     column, row = Tensor([[1.0], [2.0]], requires_grad=True), Tensor([3.0, 4.0, 5.0], requires_grad=True)
-    (column * row).sum().backward()  # Σ_i Σ_j c_i r_j: the slope of c_i is 3 + 4 + 5, that of r_j is 1 + 2
-    np.testing.assert_array_equal(column.grad, [[12], [12]])
-    np.testing.assert_array_equal(row.grad, [3, 3, 3])
+    (column * row).backward(np.array([[1.0, 0.0, 10.0], [0.0, 2.0, 0.0]]))  # of y_ij = c_i r_j
+    np.testing.assert_array_equal(column.grad, [[1 * 3 + 10 * 5], [2 * 4]])
+    np.testing.assert_array_equal(row.grad, [1 * 1, 2 * 2, 10 * 1])
 
 
 def test_unbroadcast_sums_added_and_stretched_axes() -> None:

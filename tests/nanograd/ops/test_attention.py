@@ -64,7 +64,7 @@ def test_the_future_changes_nothing(t: int) -> None:
 def test_no_gradient_reaches_what_is_not_seen() -> None:
     k, v = Tensor(K, requires_grad=True), Tensor(V, requires_grad=True)
     y = ng.attention(Q, k, v, causal=True)
-    y[:, 1].sum().backward()
+    y[:, 1].backward(rng.standard_normal((2, 3)))
     for leaf in (k, v):
         assert leaf.grad[:, :2].all()
         assert not leaf.grad[:, 2:].any()
@@ -76,7 +76,7 @@ def test_a_query_that_sees_nothing_gives_zeros_and_gets_zeros() -> None:
     q = Tensor(Q, requires_grad=True)
     y = ng.attention(q, K, V, mask)
     np.testing.assert_array_equal(y.data[:, 2], 0)
-    y.backward(np.ones((2, 4, 3)))
+    y.backward(rng.standard_normal((2, 4, 3)))
     np.testing.assert_array_equal(q.grad[:, 2], 0)
     assert q.grad[:, [0, 1, 3]].all()
 
@@ -93,6 +93,26 @@ def test_dropout_acts_on_the_probabilities() -> None:
     z = keep_mask(p.shape, 0.5, 7, p.dtype)
     np.testing.assert_allclose(ng.attention(Q, K, V, dropout=0.5, seed=7), (p * z) @ V)
     np.testing.assert_array_equal(ng.attention(Q, K, V, dropout=0.0), ng.attention(Q, K, V))
+
+
+def test_grouped_heads_are_repeated_heads() -> None:
+    q, k, v = rng.standard_normal((2, 6, 4, 3)), rng.standard_normal((2, 2, 5, 3)), rng.standard_normal((2, 2, 5, 3))
+    leaves = [Tensor(a, requires_grad=True) for a in (q, k, v)]
+    apart = [Tensor(q, requires_grad=True), *(Tensor(a.repeat(3, axis=1), requires_grad=True) for a in (k, v))]
+    y, dy = ng.attention(*leaves), rng.standard_normal((2, 6, 4, 3))
+    np.testing.assert_array_equal(y.data, ng.attention(*apart).data)  # heads 0, 1, 2 share key head 0
+    y.backward(dy)
+    ng.attention(*apart).backward(dy)
+    np.testing.assert_array_equal(leaves[0].grad, apart[0].grad)
+    for shared, repeated in zip(leaves[1:], apart[1:], strict=True):
+        np.testing.assert_allclose(shared.grad, repeated.grad.reshape(2, 2, 3, 5, 3).sum(axis=2))
+
+
+@pytest.mark.parametrize(("q_heads", "k_heads"), [(4, 3), (2, 4), (2, 0)])
+def test_query_heads_must_be_a_multiple(q_heads: int, k_heads: int) -> None:
+    q, k = np.ones((q_heads, 2, 3)), np.ones((k_heads, 2, 3))
+    with pytest.raises(ValueError, match=r"attention: .* q may have a multiple of their heads; got q \("):
+        ng.attention(q, k, k)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,31 @@ def test_axes_in_front_are_targets() -> None:
     assert ng.cross_entropy(LOGITS[0], 2) == pytest.approx(math.log(8 / 5))
 
 
+ROW, TARGET = LOGITS[:1], TARGETS[:1]
+
+
+def test_label_smoothing_by_hand() -> None:
+    # ε = 0.3: q = (0.1, 0.1, 0.8)
+    loss = -(0.1 * math.log(1 / 8) + 0.1 * math.log(2 / 8) + 0.8 * math.log(5 / 8))
+    assert ng.cross_entropy(ROW, TARGET, label_smoothing=0.3) == pytest.approx(loss)
+    np.testing.assert_allclose(gradient(ROW, TARGET, label_smoothing=0.3), [[1 / 8 - 0.1, 2 / 8 - 0.1, 5 / 8 - 0.8]])
+    np.testing.assert_allclose(
+        gradient(ROW, TARGET, label_smoothing=1), [[1 / 8 - 1 / 3, 2 / 8 - 1 / 3, 5 / 8 - 1 / 3]]
+    )
+
+
+def test_z_loss_by_hand() -> None:
+    s = math.log(8)
+    assert ng.cross_entropy(ROW, TARGET, z_loss=0.5) == pytest.approx(math.log(8 / 5) + 0.5 * s * s)
+    np.testing.assert_allclose(gradient(ROW, TARGET, z_loss=0.5), [np.array([1, 2, 5]) / 8 * (1 + s) - [0, 0, 1]])
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5])
+def test_a_share_is_between_zero_and_one(smoothing: float) -> None:
+    with pytest.raises(ValueError, match=rf"cross_entropy: label_smoothing must lie in \[0, 1\], got {smoothing}"):
+        ng.cross_entropy(ROW, TARGET, label_smoothing=smoothing)
+
+
 @pytest.mark.parametrize(
     ("logits", "targets", "options", "error", "message"),
     [

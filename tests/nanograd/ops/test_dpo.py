@@ -38,7 +38,7 @@ def test_no_reduction_gives_each_pair_its_cost_and_its_own_cotangent() -> None:
     np.testing.assert_allclose(four[0].grad, [-5 * LOSES[0], 1.0], rtol=1e-14)
 
 
-def test_beta_scales_margin_and_slope() -> None:
+def test_beta_scales_margin_and_gradient() -> None:
     four = leaves()
     ng.dpo(*four, beta=0.5, reduction="sum").backward()
     np.testing.assert_allclose(four[0].grad, [-0.5 / (1 + math.exp(1.5)), -0.25], rtol=1e-14)
@@ -49,12 +49,12 @@ def test_a_policy_that_is_its_reference_costs_ln_2() -> None:
 
 
 def test_labels_that_may_be_wrong() -> None:
-    """With ε = 1/4 and p = 0.9526 the first pair costs ¾·0.0486 + ¼·3.0486, and its slope is ¼ p - ¾ (1 - p)."""
+    """With ε = 1/4 and p = 0.9526 the first pair costs ¾·0.0486 + ¼·3.0486, and its derivative is ¼ p - ¾ (1 - p)."""
     four = leaves()
     y = ng.dpo(*four, beta=1.0, label_smoothing=0.25, reduction="none")
     np.testing.assert_allclose(y.data, [COSTS[0] + 0.75, COSTS[1]], rtol=1e-14)
-    y.backward(np.array([1.0, 1.0]))
-    np.testing.assert_allclose(four[0].grad, [0.25 - LOSES[0], -0.25], rtol=1e-14)
+    y.backward(np.array([1.0, 10.0]))
+    np.testing.assert_allclose(four[0].grad, [0.25 - LOSES[0], -2.5], rtol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -63,14 +63,14 @@ def test_pairs_that_are_decided_stay_finite(dtype: type) -> None:
     chosen = Tensor(np.array([1000, -1000], dtype), requires_grad=True)
     y = ng.dpo(chosen, zero, zero, zero, beta=1.0, reduction="none")
     assert y.data.tolist() == [0, 1000]
-    y.backward(np.array([1, 1], dtype))
+    y.backward(np.array([1, 2], dtype))
     assert chosen.grad is not None
     assert chosen.grad.dtype == dtype
-    assert chosen.grad.tolist() == [0, -1]
+    assert chosen.grad.tolist() == [0, -2]
 
 
 def test_what_is_left_to_learn_keeps_its_digits_in_float32() -> None:
-    """At m = 20 the slope is -2e-9: 1 - p would be 0."""
+    """At m = 20 the derivative is -2e-9: 1 - p would be 0."""
     chosen = Tensor(np.array([20], np.float32), requires_grad=True)
     zero = np.zeros(1, np.float32)
     ng.dpo(chosen, zero, zero, zero, beta=1.0).backward()

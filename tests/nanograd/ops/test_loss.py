@@ -10,15 +10,16 @@ X, TARGET = np.array([1.0, 2.0]), np.array([4.0, 2.0])  # 3 off, and right
 
 
 @pytest.mark.parametrize(
-    ("reduction", "value", "slope"), [("mean", 4.5, [-3, 0]), ("sum", 9, [-6, 0]), ("none", [9, 0], [-6, 0])]
+    ("reduction", "value", "gradient"), [("mean", 4.5, [-3, 0]), ("sum", 9, [-6, 0]), ("none", [9, 0], [-6, 0])]
 )
-def test_by_hand(reduction: str, value: object, slope: list[float]) -> None:
+def test_by_hand(reduction: str, value: object, gradient: list[float]) -> None:
     x, target = Tensor(X, requires_grad=True), Tensor(TARGET, requires_grad=True)
     y = ng.mse(x, target, reduction=reduction)
     np.testing.assert_array_equal(y.data, value)
-    y.backward(np.ones(y.shape))
-    np.testing.assert_array_equal(x.grad, slope)
-    np.testing.assert_array_equal(target.grad, -np.array(slope))
+    dy = np.array([10.0, 100.0]) if y.shape else np.array(10.0)
+    y.backward(dy)
+    np.testing.assert_array_equal(x.grad, np.multiply(dy, gradient))
+    np.testing.assert_array_equal(target.grad, -np.multiply(dy, gradient))
 
 
 def test_nothing_costs_nothing() -> None:

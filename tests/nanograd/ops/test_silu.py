@@ -13,8 +13,8 @@ def test_silu_by_hand() -> None:
     x = Tensor(np.array([0.0, math.log(3)]), requires_grad=True)  # σ = 1/2 and 3/4
     y = ng.silu(x)
     np.testing.assert_allclose(y.data, [0, 0.75 * math.log(3)])
-    y.backward(np.array([1.0, 1.0]))
-    np.testing.assert_allclose(x.grad, [0.5, 0.75 * (1 + 0.25 * math.log(3))])
+    y.backward(np.array([1.0, 10.0]))
+    np.testing.assert_allclose(x.grad, [0.5, 7.5 * (1 + 0.25 * math.log(3))])
 
 
 def test_swiglu_by_hand() -> None:

@@ -67,3 +67,21 @@ def test_nan_is_not_hidden() -> None:
 def test_softmax_of_a_number_is_one() -> None:
     assert (ng.softmax(3.0), ng.log_softmax(3.0)) == (1.0, 0.0)
     assert (pulled(ng.softmax, 3.0, 2.0), pulled(ng.log_softmax, 3.0, 2.0)) == (0.0, 0.0)
+
+
+def test_a_masked_softmax_by_hand() -> None:
+    mask = np.array([[True, False, True], [False, False, False]])
+    x = Tensor(np.log([[1.0, 9.0, 3.0], [1.0, 1.0, 1.0]]), requires_grad=True)
+    y = ng.softmax(x, mask)
+    np.testing.assert_allclose(y.data, [[1 / 4, 0, 3 / 4], [0, 0, 0]])
+    y.backward(np.array([[4.0, 100.0, 0.0], [1.0, 2.0, 3.0]]))  # Σ dy y = 1
+    np.testing.assert_allclose(x.grad, [[3 / 4, 0, -3 / 4], [0, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("mask", "got"),
+    [(np.ones(3), "float64"), (np.ones((2, 1, 3), bool), r"bool \(2, 1, 3\)"), (np.ones(2, bool), "bool")],
+)
+def test_softmax_refuses_other_masks(mask: np.ndarray, got: str) -> None:
+    with pytest.raises(ValueError, match=rf"softmax: mask must be boolean, .* broadcast to x \(1, 3\), got {got}"):
+        ng.softmax(np.ones((1, 3)), mask)

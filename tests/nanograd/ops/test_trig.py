@@ -11,7 +11,7 @@ from nanograd import Tensor
 
 
 @pytest.mark.parametrize(
-    ("op", "x", "y", "slope"),
+    ("op", "x", "y", "derivative"),
     [
         (ng.sin, 0.0, 0, 1),
         (ng.sin, math.pi / 6, 0.5, math.sqrt(3) / 2),
@@ -24,12 +24,12 @@ from nanograd import Tensor
         (ng.sigmoid, -math.log(3), 1 / 4, 3 / 16),
     ],
 )
-def test_by_hand(op: ng.Op, x: float, y: float, slope: float) -> None:
+def test_by_hand(op: ng.Op, x: float, y: float, derivative: float) -> None:
     leaf = Tensor(np.array([x]), requires_grad=True)
     out = op(leaf)
     np.testing.assert_allclose(out.data, [y], rtol=1e-15)
     out.backward(np.array([10.0]))
-    np.testing.assert_allclose(leaf.grad, [10 * slope], rtol=1e-14)
+    np.testing.assert_allclose(leaf.grad, [10 * derivative], rtol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
