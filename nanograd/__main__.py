@@ -15,19 +15,19 @@ from nanograd.op import OPS, Op
 
 HELP = """usage: python -m nanograd COMMAND …
 
-  ops                                  every op: equation, gradient, what it saves and costs, where it stands
+  ops                                  every op: equation, gradient, saved bytes, FLOPs and location
   gradcheck OP SHAPE … [option=value]  check an op's backward:          gradcheck softmax 3,5 axis=-1
   gradcheck FILE.py:OP SHAPE …         check an op, a pair or a function of your own: gradcheck my.py:my_op 2,3
   mutants [OP …]                       plant small mistakes in every backward, and count how many the Cases catch
   study [OP]                           an op's derivation, checked line by line, as a page or text: study --help
-  drill [COMMAND] [NAME]               write a backward yourself, and be told what is wrong with it: drill --help
+  drill [COMMAND] [NAME]               write a backward yourself, and have it graded: drill --help
 
 SHAPE is sizes with commas (3,5), or "()" for a number, or int:SHAPE:N for integers below N.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 1 where a check fails, 2 where the call is wrong."""
+    """Run one command; return its exit code: 1 if a check fails, 2 if the call is wrong."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return commands[arguments[0]](list(arguments[1:]))
-    except BrokenPipeError:  # the reader of our output went away: `… | head`
+    except BrokenPipeError:  # the reader of the output has closed it: `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, NotImplementedError) as error:
@@ -58,7 +58,7 @@ def ops(arguments: list[str]) -> int:
 
 
 def check(arguments: list[str]) -> int:
-    """Gradcheck an op at random inputs of the given shapes."""
+    """Gradcheck an op at random inputs of these shapes."""
     if not arguments:
         raise ValueError(f"name an op and its shapes, as in: gradcheck softmax 3,5 axis=-1; ops are {', '.join(OPS)}")
     name, *rest = arguments
@@ -77,7 +77,7 @@ def check(arguments: list[str]) -> int:
 
 
 def mutants(arguments: list[str]) -> int:
-    """Print the mutation score of every op, or of those named."""
+    """Print the mutation score of every op, or of the named ones."""
     from nanograd.check.mutants import scores
 
     for name in arguments:
@@ -107,14 +107,14 @@ def study(arguments: list[str]) -> int:
 
 
 def drill(arguments: list[str]) -> int:
-    """List, start, check, watch, hint at or show a drill."""
+    """List, start, check, watch or solve a drill, or show a hint."""
     from nanograd.study.drills import command
 
     return command.main(arguments)
 
 
 def _input(word: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw an input from its shape on the command line: floats from ±[0.5, 1.5), off kinks and poles."""
+    """Draw an input of a shape from the command line: floats from ±[0.5, 1.5), away from kinks and poles."""
     kind, _, rest = word.partition(":")
     try:
         if kind == "int":
@@ -130,7 +130,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _value(text: str) -> Any:
-    """Read an option: a Python literal, else the text itself."""
+    """Parse an option: a Python literal, else the text itself."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -138,7 +138,7 @@ def _value(text: str) -> Any:
 
 
 def _load(name: str) -> Any:
-    """Return an op by name, or what FILE.py:NAME names: an Op, a function of Tensors, or a pair by its op's name."""
+    """Return an op by name, or from FILE.py:NAME an Op, a function of Tensors, or a pair NAME_forward, NAME_backward."""
     path, colon, attribute = name.rpartition(":")
     if not colon:
         if name not in OPS:
@@ -152,10 +152,10 @@ def _load(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     pair = getattr(module, f"{attribute}_forward", None), getattr(module, f"{attribute}_backward", None)
-    found = getattr(module, attribute, pair if all(pair) else None)
-    if found is None:
+    function = getattr(module, attribute, pair if all(pair) else None)
+    if function is None:
         raise ValueError(f"{path} has no {attribute}, nor {attribute}_forward and {attribute}_backward")
-    return found
+    return function
 
 
 if __name__ == "__main__":

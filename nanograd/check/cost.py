@@ -1,4 +1,4 @@
-"""What an op costs: its equations from the docstring, and its FLOPs and saved bytes from running it on a Case."""
+"""The cost of an op: its FLOPs and saved bytes, counted by running it on a Case; and the table of all ops."""
 
 import copy
 import math
@@ -16,10 +16,10 @@ from nanograd.tape import arrays_in
 
 
 class Counter(np.ndarray):
-    """An array that counts the floating operations done with it, in `Counter.flops`.
+    """An array that counts the floating-point operations on it in `Counter.flops`.
 
-    One an entry for elementwise functions, of whatever difficulty, one an entry added for reductions, and 2 n k m for a
-    product of matrices.
+    An elementwise function counts one per entry, whichever it is, a reduction one per entry added, and a matrix product
+    2 n k m.
     """
 
     flops = 0
@@ -52,7 +52,7 @@ class Counter(np.ndarray):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
-        return type(value)(_plain(each) for each in value)
+        return type(value)(_plain(item) for item in value)
     return np.asarray(value) if isinstance(value, Counter) else value
 
 
@@ -67,7 +67,7 @@ class Cost:
     saved: int  # bytes, in float32
     forward: int  # FLOPs
     backward: int
-    place: str
+    location: str  # file and line of the backward
 
 
 def cost(op: Op, case: Case | None = None) -> Cost:
@@ -81,25 +81,22 @@ def cost(op: Op, case: Case | None = None) -> Cost:
     Counter.flops = 0
     y, saved = op.run_forward(op.pair, counted, needs, case.options)
     forward, Counter.flops = Counter.flops, 0
-    kept = {id(a if a.base is None else a.base): a.nbytes for a in arrays_in(saved)}
+    saved_bytes = {id(a if a.base is None else a.base): a.nbytes for a in arrays_in(saved)}
     op.run_backward(op.pair.backward, np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved), needs)
     code = op.pair.backward.__code__
     folder = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")
     shapes = " ".join(str(a.shape).replace(" ", "") for a in arrays if a is not None)
     names = op.arrays or ("x",)
-    said = equations(op.pair.backward)
-    gradients = [e for e in said if any(re.search(rf"(^|\s)d{n}(\b|_)", e.partition("=")[0]) for n in names)] or said[
-        -1:
-    ]
-    place = f"ops/{folder[2]}:{code.co_firstlineno}"
-    lines = equations(op.pair.forward)
-    return Cost(
-        op.name, lines[-1] if lines else "", gradients, shapes, sum(kept.values()), forward, Counter.flops, place
-    )
+    lines = equations(op.pair.backward)
+    is_gradient = re.compile(rf"(^|\s)d({'|'.join(names)})(\b|_)")
+    gradients = [line for line in lines if is_gradient.search(line.partition("=")[0])] or lines[-1:]
+    location = f"ops/{folder[2]}:{code.co_firstlineno}"
+    equation = (equations(op.pair.forward) or [""])[-1]
+    return Cost(op.name, equation, gradients, shapes, sum(saved_bytes.values()), forward, Counter.flops, location)
 
 
 def table() -> str:
-    """Return the whole calculus, an op a paragraph: equation, gradient, cost on its first Case, where it stands."""
+    """Return the table of all ops: equation, gradient, cost on the first Case, and location of each."""
     rows = [cost(OPS[name]) for name in sorted(OPS)]
     lines = []
     for row in rows:
@@ -108,7 +105,7 @@ def table() -> str:
         lines += [f"{'':<16} {gradient}" for gradient in row.gradients]
         lines.append(
             f"{'':<16} on {row.shapes}: saves {row.saved} bytes, {row.forward} FLOPs forward, {row.backward} backward; "
-            f"{row.place}{fast}\n"
+            f"{row.location}{fast}\n"
         )
     lines.append(f"{len(rows)} ops, each a pair of functions; sizes are of the op's first Case, in float32")
     return "\n".join(lines)

@@ -40,16 +40,16 @@ def mine(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("usage: python -m nanograd")
-    assert all(command in said for command in ("ops", "gradcheck", "mutants", "study", "drill"))
+    out = capsys.readouterr().out
+    assert out.startswith("usage: python -m nanograd")
+    assert all(command in out for command in ("ops", "gradcheck", "mutants", "study", "drill"))
 
 
 def test_ops(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ops"]) == 0
-    said = capsys.readouterr().out
-    assert f"{len(OPS)} ops, each a pair of functions" in said
-    assert "dx_i = y_i (dy_i - Σ_j dy_j y_j)" in said
+    out = capsys.readouterr().out
+    assert f"{len(OPS)} ops, each a pair of functions" in out
+    assert "dx_i = y_i (dy_i - Σ_j dy_j y_j)" in out
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), WRONG, ids=[each[0] for each in WRONG])
-def test_wrong_calls(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[row[0] for row in WRONG])
+def test_wrong_calls(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
 
 

@@ -1,6 +1,5 @@
-"""A Case is one call of one op on which its backward must be right; tests run them all, study pages show them."""
+"""A Case is one call of an op on which its backward must be right. Tests run all Cases, and study pages show them."""
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Pair
-
 Make = Callable[[np.random.Generator], Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """Name an input for an op: how to draw its arrays, in float64, and its options."""
+    """A label, the functions that draw the arrays in float64, and the options."""
 
     label: str
     makes: tuple[Make, ...]
@@ -57,7 +54,7 @@ def booleans(*shape: int) -> Make:
 
 
 def exactly(values: Any) -> Make:
-    """Use these numbers; fractions become float64."""
+    """Use these values; fractions become float64."""
     return lambda rng: np.array(values)
 
 
@@ -67,30 +64,25 @@ def none() -> Make:
 
 
 def transposed(make: Make) -> Make:
-    """Lay the same numbers out in column order."""
+    """Store the same numbers in column order."""
     return lambda rng: np.asfortranarray(make(rng))
 
 
 def strided(make: Make) -> Make:
-    """Lay the same numbers out as every second entry, backwards, of a larger array."""
+    """Store the same numbers as every second entry, backwards, of a larger array."""
 
     def draw(rng: np.random.Generator) -> np.ndarray:
         a = make(rng)
-        wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), 7.0).astype(a.dtype)
-        view = wide[..., ::-2]
+        larger = np.full((*a.shape[:-1], 2 * a.shape[-1]), 7.0).astype(a.dtype)
+        view = larger[..., ::-2]
         view[...] = a
         return view
 
     return draw
 
 
-def small_blocks(pair: Pair) -> dict[str, int]:
-    """Return the option that lets a fast pair take two of whatever it goes through at a time: Cases span several blocks."""
-    return {"block": 2} if "block" in inspect.signature(pair.forward).parameters else {}
-
-
 def on_shapes(draw: Callable[..., Make], **options: Any) -> list[Case]:
-    """List the shapes and layouts that an elementwise op of one array owes; draw(*shape) makes the array."""
+    """List the shapes and layouts that every elementwise op of one array must handle; draw(*shape) makes the array."""
     return [
         case("a matrix", draw(2, 3), **options),
         case("a vector", draw(4), **options),
@@ -103,7 +95,7 @@ def on_shapes(draw: Callable[..., Make], **options: Any) -> list[Case]:
 
 
 def on_pairs(a: Callable[..., Make], b: Callable[..., Make]) -> list[Case]:
-    """List the ways in which two operands can broadcast; a(*shape) and b(*shape) make them."""
+    """List the ways in which two operands broadcast; a(*shape) and b(*shape) make them."""
     return [
         case("one shape", a(2, 3), b(2, 3)),
         case("a gets an axis", a(3), b(2, 3)),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from nanograd.check.cases.case import Case, Make, apart, case, exactly, normal, strided, transposed
 
-_TIES = [  # of two that tie, central differences see the slope 1/2 each, as the equal share says
+_TIES = [  # of two that tie, central differences give each the derivative 1/2, as equal shares do
     case("two ties", exactly([[1.0, 3.0, 3.0], [0.0, -1.0, 0.0]]), axis=1),
     case("two ties at the other end", exactly([[1.0, 1.0, 3.0], [2.0, -1.0, -1.0]]), axis=1),
 ]

@@ -47,12 +47,12 @@ def test_what_a_counter_counts() -> None:
         assert Counter.flops == flops
 
 
-def test_a_row_says_where_the_backward_stands() -> None:
+def test_a_row_names_the_location_of_the_backward() -> None:
     row = cost(OPS["softmax"])
     assert row.equation.startswith("y_j = exp(x_j) / Σ_k exp(x_k)")
     assert row.gradients == ["dx_i = y_i (dy_i - Σ_j dy_j y_j)"]
     source, first = inspect.getsourcelines(OPS["softmax"].pair.backward)
-    assert row.place == f"ops/softmax.py:{first}"
+    assert row.location == f"ops/softmax.py:{first}"
     assert source[0].startswith("def softmax_backward")
 
 

@@ -1,4 +1,4 @@
-"""gradcheck: it passes what is right, and catches what is wrong."""
+"""gradcheck passes a right backward, and catches a wrong one."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def user_op(name: str, forward: Any, backward: Any) -> Op:
 
 
 def cube(factor: float) -> Op:
-    """Make x³ whose slope is `factor` times what it should be."""
+    """Make x³ with a derivative that is wrong by `factor`."""
     return user_op("cube", lambda x: (x * x * x, x), lambda dy, saved: (factor * dy * 3 * saved * saved,))
 
 
@@ -51,26 +51,26 @@ def test_a_wrong_factor_is_caught_and_named(factor: float, reason: str) -> None:
         gradcheck(cube(factor), X)
 
 
-def test_the_message_names_op_place_and_both_numbers() -> None:
+def test_the_message_names_op_index_and_both_numbers() -> None:
     op = user_op("line", lambda x: (x * 3, None), lambda dy, saved: (dy * 3 + np.array([[0, 0, 0], [0, 1, 0]]),))
     u = np.random.default_rng(0).standard_normal(X.shape)
     numeric = 3 * u[1, 1]
     with pytest.raises(GradcheckError) as caught:
         gradcheck(op, X)
-    said = str(caught.value).splitlines()
-    assert said[0].startswith("line: input 0: ")
-    assert said[1].split() == ["index", "analytic", "numeric", "ratio"]
-    place, _, row = said[2].strip().partition("]")
-    assert place == "[1, 1"
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("line: input 0: ")
+    assert lines[1].split() == ["index", "analytic", "numeric", "ratio"]
+    index, _, row = lines[2].strip().partition("]")
+    assert index == "[1, 1"
     np.testing.assert_allclose(
         [float(w) for w in row.split()], [numeric + 1, numeric, (numeric + 1) / numeric], rtol=1e-5
     )
-    assert len(said) == 3  # the other entries are right
+    assert len(lines) == 3  # the other entries are right
 
 
 def test_a_function_is_named_too() -> None:
     def half_forgotten(x: Tensor) -> Tensor:
-        return x * x.detach()  # slope x instead of 2x
+        return x * x.detach()  # derivative x instead of 2x
 
     with pytest.raises(GradcheckError, match="half_forgotten: input 0"):
         gradcheck(half_forgotten, X)
@@ -98,7 +98,7 @@ def test_mistakes_in_softmax_are_caught(backward: Any) -> None:
 
 @pytest.mark.parametrize("backward", MISTAKES.values(), ids=MISTAKES)
 def test_a_uniform_cotangent_would_have_missed_them(backward: Any) -> None:
-    """Each row of softmax sums to one whatever x is, so sum() has slope zero: and so have all these mistakes."""
+    """Each row of softmax sums to one for every x, so sum() has derivative zero, and so have all these mistakes."""
     y, saved = ng.ops.softmax.pair.forward(X)
     numeric = finite_differences(lambda: float(ng.softmax(X).sum()), X)
     compare("softmax", backward(np.ones_like(y), saved)[0], numeric, 1e-7)
@@ -175,7 +175,7 @@ def test_a_number_is_checked() -> None:
 # Kinks, large inputs, rules
 
 
-def test_a_slope_between_both_sides_of_a_kink_is_right() -> None:
+def test_a_derivative_between_the_one_sided_ones_is_right() -> None:
     x = np.array([0.0, 1.0, -1.0])
     report = gradcheck(lambda x: ng.relu(x), x)
     assert (report.ok, report.kinks) == (True, 1)

@@ -38,13 +38,13 @@ WEAK = [  # Cases by label, and the mistake that they cannot see
 ]
 
 
-@pytest.mark.parametrize(("name", "labels", "change", "place"), WEAK)
+@pytest.mark.parametrize(("name", "labels", "change", "statement"), WEAK)
 def test_weak_cases_let_a_mutant_live(
-    name: str, labels: list[str], change: str, place: str, monkeypatch: pytest.MonkeyPatch
+    name: str, labels: list[str], change: str, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CASES, name, [case for case in CASES[name] if case.label in labels])
     score = next(iter(scores([name])))
-    assert any(change in survivor and place in survivor for survivor in score.survived), score.survived
+    assert any(change in survivor and statement in survivor for survivor in score.survived), score.survived
 
 
 def test_the_mutants_of_exp() -> None:

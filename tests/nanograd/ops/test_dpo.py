@@ -17,7 +17,7 @@ LOSES = np.array([1 / (1 + math.exp(3)), 0.5])  # 1 - p
 
 
 def leaves(dtype: type = np.float64) -> list[Tensor]:
-    return [Tensor(each.astype(dtype), requires_grad=True) for each in FOUR]
+    return [Tensor(array.astype(dtype), requires_grad=True) for array in FOUR]
 
 
 @pytest.mark.parametrize(("reduction", "value", "n"), [("mean", COSTS.mean(), 2), ("sum", COSTS.sum(), 1)])
@@ -88,10 +88,10 @@ def test_no_pairs_cost_nothing() -> None:
 
 
 def test_a_frozen_reference_gets_no_gradient() -> None:
-    chosen, rejected = (Tensor(each, requires_grad=True) for each in FOUR[:2])
-    reference = [Tensor(each) for each in FOUR[2:]]
+    chosen, rejected = (Tensor(array, requires_grad=True) for array in FOUR[:2])
+    reference = [Tensor(array) for array in FOUR[2:]]
     ng.dpo(chosen, rejected, *reference).backward()
-    assert all(each.grad is None for each in reference)
+    assert all(array.grad is None for array in reference)
     assert chosen.grad is not None
     np.testing.assert_array_equal(rejected.grad, -chosen.grad)
 

@@ -17,7 +17,7 @@ def assert_close_to_maths(x: np.ndarray, dtype: Any) -> None:
     x = x.astype(dtype)
     y = ng.erf(x)
     assert y.dtype == dtype
-    exact = np.array([math.erf(each) for each in x.tolist()])
+    exact = np.array([math.erf(value) for value in x.tolist()])
     ulp = np.spacing(np.maximum(np.abs(exact), np.finfo(dtype).tiny).astype(dtype)).astype(np.float64)
     apart = np.abs(y.astype(np.float64) - exact) / ulp
     worst = apart.argmax()
@@ -44,7 +44,7 @@ def test_both_sides_of_where_intervals_meet(dtype: Any) -> None:
     near = [edges]
     for _ in range(5):
         near = [np.nextafter(near[0], dtype(0)), *near, np.nextafter(near[-1], dtype(9))]
-    assert_close_to_maths(np.concatenate([*near, *[-each for each in near]]), dtype)
+    assert_close_to_maths(np.concatenate([*near, *[-value for value in near]]), dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
