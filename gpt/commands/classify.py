@@ -45,10 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     assert checkpoint.task is not None
     labels, context_length = checkpoint.task.labels, checkpoint.model_config.context_length
     rows, notes = read_texts(args)
-    try:
-        texts = encode_texts(checkpoint.tokenizer, rows, labels, context_length)
-    except ValueError as error:
-        raise ValueError(f"{args.file or 'text'}, {error}") from None
+    texts = encode_texts(checkpoint.tokenizer, rows, labels, context_length, args.file or "text")
     for note in [*notes, *texts.notes(context_length)]:
         print(f"gpt classify: note: {note}", file=sys.stderr)
     p = probabilities(model, texts)

@@ -14,7 +14,7 @@ from gpt.config import ModelConfig, known_fields, nearest, option
 from gpt.finetune.batching import batches_by_length, bucketed_batches, pad
 from gpt.finetune.classification_data import Row, Split, balance, count_labels, plural, read_labelled, read_rows, split
 from gpt.finetune.metrics import confusion_matrix, draw, report, scores
-from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, resolve
+from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -114,11 +114,13 @@ class Texts:
         return notes
 
 
-def encode_texts(tokenizer: Tokenizer, rows: Sequence[Row], labels: Sequence[str], context_length: int) -> Texts:
+def encode_texts(
+    tokenizer: Tokenizer, rows: Sequence[Row], labels: Sequence[str], context_length: int, path: str = "text"
+) -> Texts:
     """Encode texts, and count what is lost: ends past the context, and characters that the tokenizer does not have.
 
-    An <|endoftext|> written in a text is text. Raises ValueError, with the line, for a label that is not among `labels`,
-    and for a text of which nothing is left.
+    An <|endoftext|> written in a text is text. Raises ValueError, with path and line, for a label that is not among
+    `labels`, and for a text of which nothing is left.
     """
     class_of = {label: i for i, label in enumerate(labels)}
     characters = set(tokenizer.characters) if isinstance(tokenizer, CharTokenizer) else None
@@ -129,10 +131,10 @@ def encode_texts(tokenizer: Tokenizer, rows: Sequence[Row], labels: Sequence[str
         tokens = tokenizer.encode_ordinary(text) if text.strip() else []
         if not tokens:
             reason = f"has no character that the tokenizer has: {row.text[:40]!r}" if row.text.strip() else "is empty"
-            raise ValueError(f"line {row.line}: the text {reason}; take it out")
+            raise ValueError(f"{path}, line {row.line}: the text {reason}; take it out")
         if row.label is not None and row.label not in class_of:
             hint = nearest(row.label, list(labels)) or f"; it knows {', '.join(labels)}"
-            raise ValueError(f"line {row.line}: the classifier has no label {row.label!r}{hint}")
+            raise ValueError(f"{path}, line {row.line}: the classifier has no label {row.label!r}{hint}")
         n_cut += len(tokens) > context_length
         ids.append(tokens[:context_length])
         classes.append(0 if row.label is None else class_of[row.label])
@@ -189,39 +191,18 @@ class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]
     def start(
         self, config: ClassifyConfig, base: Checkpoint | None, flags: Mapping[str, Any]
     ) -> Start[GPTClassifier, ClassifyConfig, dict[str, Texts]]:
-        shape = known_fields(ModelConfig, flags)
-        ModelConfig(**shape)  # reports invalid flags before any work is done
+        ModelConfig(**known_fields(ModelConfig, flags))  # reports invalid flags before any work is done
         if base is not None:
             check_flags(flags)
         splits, labels = read_splits(config)
-        texts = [row.text for row in splits.train]
-        if base is None:
-            tokenizer = make_tokenizer(config.tokenizer, flags.get("vocab_size", VOCABULARY), "".join(texts), texts)
-        else:
-            tokenizer = base.tokenizer
-        lengths = [len(tokenizer.encode_ordinary(text)) for text in texts]
-        if base is None:
-            shape = {"context_length": choose_context(lengths), **shape, "vocab_size": tokenizer.vocab_size}
-            model_config = ModelConfig(**shape)
-            gpt = GPT(model_config, generator(config.seed, INIT))
-        else:
-            model_config = dataclasses.replace(
-                base.model_config, dropout=shape.get("dropout", base.model_config.dropout)
-            )
-            gpt = base.load_into(GPT(model_config, init=False))
-        print(
-            f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; a training text has up to "
-            f"{max(lengths):,}, the context is {model_config.context_length:,}"
-        )
-        print(f"model     {count(model_config):,} parameters, {'random' if base is None else f'from {base.path}'}")
+        gpt, tokenizer, lengths = make_gpt(config, base, flags, [row.text for row in splits.train])
         config = resolve(config, len(lengths), sum(lengths) // len(lengths))
         model = GPTClassifier(gpt, len(labels), generator(config.seed, INIT, HEAD))
-        rows = {name: getattr(splits, name) for name in FILES}
-        files = {file: partial(write_rows, rows[name]) for name, file in FILES.items()}
-        data = {
-            name: encode_split(name, rows[name], str(config.data), tokenizer, labels, model_config.context_length)
-            for name in FILES
-        }
+        files: dict[str, Content] = {}
+        data = {}
+        for (name, file), rows in zip(FILES.items(), splits, strict=True):
+            files[file] = partial(write_rows, rows)
+            data[name] = encode_split(name, rows, str(config.data), tokenizer, labels, gpt.config.context_length)
         return Start(model, config, tokenizer, data, files, labels=labels)
 
     def empty_model(self, checkpoint: Checkpoint) -> GPTClassifier:
@@ -279,6 +260,28 @@ def read_splits(config: ClassifyConfig) -> tuple[Split, tuple[str, ...]]:
     return splits, data.labels
 
 
+def make_gpt(
+    config: ClassifyConfig, base: Checkpoint | None, flags: Mapping[str, Any], texts: Sequence[str]
+) -> tuple[GPT, Tokenizer, list[int]]:
+    """Return the base's GPT and tokenizer, or random ones made for these texts, and the tokens of each text; print them."""
+    shape = known_fields(ModelConfig, flags)
+    if base is None:
+        tokenizer = make_tokenizer(config.tokenizer, flags.get("vocab_size", VOCABULARY), "".join(texts), texts)
+        lengths = [len(tokenizer.encode_ordinary(text)) for text in texts]
+        shape = {"context_length": choose_context(lengths), **shape, "vocab_size": tokenizer.vocab_size}
+        gpt = GPT(ModelConfig(**shape), generator(config.seed, INIT))
+    else:
+        tokenizer = base.tokenizer
+        lengths = [len(tokenizer.encode_ordinary(text)) for text in texts]
+        gpt = base.load_into(GPT(dataclasses.replace(base.model_config, **shape), init=False))
+    print(
+        f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; a training text has up to "
+        f"{max(lengths):,}, the context is {gpt.config.context_length:,}"
+    )
+    print(f"model     {count(gpt.config):,} parameters, {'random' if base is None else f'from {base.path}'}")
+    return gpt, tokenizer, lengths
+
+
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write labels and texts as JSONL."""
     lines = [json.dumps({"label": row.label, "text": row.text}, ensure_ascii=False) for row in rows]
@@ -289,10 +292,7 @@ def encode_split(
     name: str, rows: Sequence[Row], path: str, tokenizer: Tokenizer, labels: Sequence[str], context_length: int
 ) -> Texts:
     """Encode the texts of a split, and print what that lost."""
-    try:
-        texts = encode_texts(tokenizer, rows, labels, context_length)
-    except ValueError as error:
-        raise ValueError(f"{path}, {error}") from None
+    texts = encode_texts(tokenizer, rows, labels, context_length, path)
     for note in texts.notes(context_length):
         print(f"note      {name}: {note}")
     return texts
