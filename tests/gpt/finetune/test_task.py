@@ -128,6 +128,14 @@ def test_mean_loss_is_a_mean_over_targets_not_batches() -> None:
     assert model.training
 
 
+def test_micro_batches_are_numbered_through_the_steps() -> None:
+    config = dataclasses.replace(CONFIG, grad_accum_steps=3)
+    objective = make_objective(Classifier(), lambda number: make_batch(np.array([number])), loss_of, [], config)
+    batches = [objective.batch_of(step, micro).rows[0] for step in range(2) for micro in range(3)]
+    np.testing.assert_array_equal(np.concatenate(batches), IDS[:6])
+    assert objective.evaluate is None
+
+
 def test_epochs_become_steps_and_shards_are_chosen_once() -> None:
     config = dataclasses.replace(CONFIG, epochs=2.5, batch_size=4, grad_accum_steps=2, shards=None)
     resolved = resolve(config, 10, 1)
