@@ -75,7 +75,7 @@ def put(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def put_along(x: np.ndarray, indices: np.ndarray, values: Any, axis: int) -> np.ndarray:
     """Return a copy of x with y[…, indices[…, j, …], …] = values[…, j, …]; of two values for one entry the last stays."""
     y = np.array(x, np.float64)
-    np.put_along_axis(y, indices, values, axis)
+    np.put_along_axis(y, indices % y.shape[axis], values, axis)
     return y
 
 
@@ -84,6 +84,11 @@ def collect(values: np.ndarray, indices: np.ndarray, n: int, axis: int) -> np.nd
     v, at = np.moveaxis(values, axis, -1), np.moveaxis(indices, axis, -1)
     hits = at[..., :, None] % n == np.arange(n)  # 1[indices_j = i], (…, j, i)
     return np.moveaxis((v[..., :, None] * hits).sum(axis=-2), -1, axis)
+
+
+def sum_where(condition: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Return Σ_t a_t over all t for which condition[v, t] holds, for each v."""
+    return np.array([a[row].sum(axis=0) for row in condition]).reshape(len(condition), *a.shape[1:])
 
 
 def last_writes(indices: np.ndarray, n: int, axis: int) -> np.ndarray:
@@ -140,6 +145,6 @@ HELPERS: dict[str, Any] = {
     function.__name__: function
     for function in (
         attention_gradients, collect, count, einsum_gradient, erf, explicit, integral, last_writes, pairs, put,
-        put_along, rows, softmax, unrows,
+        put_along, rows, softmax, sum_where, unrows,
     )
 }  # fmt: skip

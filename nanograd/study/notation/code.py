@@ -362,13 +362,13 @@ class _Writer:
                 return f"collect({self.array(values)}, {self.array(index)}, n, axis)", ATOM
             case t.Such(t.Name(letter), condition):
                 with self.letters_are(letter):
-                    body = self.code(node.body, SIGN)
+                    body = self.code(node.body)
                 with self.letters_are(self.free + letter):
-                    return f"{self.matches(condition)} @ {body}", PRODUCT
+                    return f"sum_where({self.matches(condition)}, {body})", ATOM
             case t.Infix((t.Name(letter), _)):
                 with self.letters_are(self.free + letter):
-                    body, condition = self.code(node.body), self.condition(node.below)[0]
-                return f"np.where({condition}, {body}, {1 if node.sign == 'Π' else 0}).{method}(axis=-1)", ATOM
+                    body, relation = self.code(node.body), self.condition(node.below)[0]
+                return f"np.where({relation}, {body}, {1 if node.sign == 'Π' else 0}).{method}(axis=-1)", ATOM
         raise NotInSymbols(f"{node.below} names no axis")
 
     def matches(self, condition: t.Formula) -> str:
@@ -376,7 +376,7 @@ class _Writer:
         if not isinstance(condition, t.Infix):
             raise NotInSymbols(f"{condition} is no condition")
         left, right = (name_of(o.base) if isinstance(o, t.Sub) else self.code(o, SUM) for o in condition.operands)
-        return f"({left} {COMPARISONS[condition.signs[0]]} {right})"
+        return f"{left} {COMPARISONS[condition.signs[0]]} {right}"
 
     def einsum(self, body: t.Formula, letters: str) -> Code:
         """Write a sum of products of matrices, with `...` for the axes before theirs."""

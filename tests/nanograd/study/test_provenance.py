@@ -33,3 +33,8 @@ def test_a_line_is_made_of_what_stands_one_line_back() -> None:
     assert made[2]["dx"][2] == {"dy": [0, 1, 2], "y": [0, 1, 2]}  # and of x only through y
     several = study_op("concat", (1, 2))
     assert provenance_of(several.worked, several.steps[0])["y"] == [{"x1": [0]}, {"x1": [1]}, {"x2": [0]}, {"x2": [1]}]
+
+
+def test_a_gradient_that_is_picked_by_an_index_comes_from_the_entries_that_name_it() -> None:
+    study = study_op("getitem", (3, 1))  # rows 2, 0 and 2
+    assert provenance_of(study.worked, study.steps[1])["dx"] == [{"dy": [1]}, {}, {"dy": [0, 2]}]
