@@ -62,8 +62,10 @@ def main() -> None:
     print(f"BLAS kernel {blas.kernel()}, one thread\n")
     print(f"{'what trains':<34}{'trained':>9}{'step':>10}{'optimizer':>12}{'a step needs':>14}")
     for name, change in SETTINGS.items():
-        share, seconds, kept, peak = measure(dataclasses.replace(TRAIN, **change))
-        print(f"{name:<34}{share:>9.1%}{1e3 * seconds:>7.0f} ms{kept / 1e6:>9.1f} MB{peak / 1e6:>11.1f} MB", flush=True)
+        share, seconds, state, peak = measure(dataclasses.replace(TRAIN, **change))
+        print(
+            f"{name:<34}{share:>9.1%}{1e3 * seconds:>7.0f} ms{state / 1e6:>9.1f} MB{peak / 1e6:>11.1f} MB", flush=True
+        )
 
 
 if __name__ == "__main__":

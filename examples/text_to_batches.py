@@ -49,7 +49,7 @@ for name in DESTRUCTIVE:
 print("\n2. Clean a real text\n")
 cleaner = Cleaner()
 documents = read_documents(sys.argv[1:]) if sys.argv[1:] else [Document("the docs", (python_documentation(),))]
-texts = ["".join(cleaner.clean(each.blocks, html=each.name.lower().endswith(HTML_SUFFIXES))) for each in documents]
+texts = ["".join(cleaner.clean(d.blocks, html=d.name.lower().endswith(HTML_SUFFIXES))) for d in documents]
 texts = [text for text in texts if text]
 print(cleaner.table())
 sentence = next((line for text in texts for line in text.split("\n") if len(line.split()) >= 9), "No line is long.")[

@@ -5,8 +5,8 @@
     nanograd.graph(loss, path="tape.html")
 
 Every Node gets a Record: the modules it ran in, the shapes of its inputs and its result, and, after a backward, the
-gradients that it received and passed on. Of an array only a Summary of a few numbers is stored, so a trace needs little
-memory beyond the tape's own. A trace belongs to one thread: shards that run in parallel would mix their sums.
+gradients that it received and passed on. It stores a Summary of a few numbers per array, so a trace needs little memory
+beyond the tape's own. A trace belongs to one thread: shards that run in parallel would mix their sums.
 """
 
 import contextlib

@@ -27,7 +27,7 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(example, "LORA", "--lora-rank 1")
     monkeypatch.setattr(sys, "argv", ["finetune_spam.py", "sms.tsv", "--seeds", "4", "7"])
     example.main()
-    said = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     for seed in (4, 7):
         seen = (tmp_path / f"runs/spam/unlabelled-{seed}.txt").read_text(encoding="utf-8").splitlines()
         parts = {name: read_rows(tmp_path / f"runs/spam/random-{seed}/{name}.jsonl").rows for name in ("val", "test")}
@@ -36,7 +36,7 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert set(seen) == {*ham, *spam} - kept_out
         again = read_rows(tmp_path / f"runs/spam/LoRA-{seed}/test.jsonl").rows
         assert again == parts["test"]  # all three are tested with the same texts
-    table = {line.split()[0]: line for line in said[said.index("") + 2 : -2]}
+    table = {line.split()[0]: line for line in lines[lines.index("") + 2 : -2]}
     assert list(table) == ["random", "pretrained", "LoRA"]
     for name, line in table.items():
         runs = [json.loads((tmp_path / f"runs/spam/{name}-{seed}/scores.json").read_text()) for seed in (4, 7)]

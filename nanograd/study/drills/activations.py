@@ -29,8 +29,7 @@ RELU = Drill(
     hints=(
         "Where x > 0, y = x and the derivative is 1. Where x < 0, y stays 0 if x changes a little.",
         "So dx is dy where x > 0, and 0 elsewhere. The sign of x decides, not that of dy.",
-        "dx = dy * (x > 0): a boolean array times a float array has the dtype of the float array.",
-    ),
+        "dx = dy * (x > 0): a boolean array times a float array has the dtype of the float array."),
     cases=[case("both signs", apart(2, 3))],
     odd_shapes=on_shapes(apart),
     extreme_values=[case("huge and tiny", exactly([-1e200, 1e200, -1e-200, 1e-200]))],
@@ -43,8 +42,7 @@ RELU = Drill(
                "dy * (x > 0)", "dy * np.where(x > 0, 1.0, 0.01).astype(dy.dtype)"),
         Mutant("a threshold", "every positive x passes dy on, however small x is", "x > 0", "x > 1e-6"),
         Mutant("written into dy", "`dy[x <= 0] = 0` changes the caller's dy",
-               "return (dy * (x > 0),)", "dy[x <= 0] = 0\n    return (dy,)"),
-    ],
+               "return (dy * (x > 0),)", "dy[x <= 0] = 0\n    return (dy,)")],
 )  # fmt: skip
 
 
@@ -60,8 +58,7 @@ SIGMOID = Drill(
     hints=(
         "With u = 1 + exp(-x): dy/du = -1/u² = -y², and du/dx = -exp(-x).",
         "exp(-x) = u - 1 = 1/y - 1. Multiply: y² (1/y - 1).",
-        "dx = dy y (1 - y). The derivative is largest, ¼, where y = ½.",
-    ),
+        "dx = dy y (1 - y). The derivative is largest, ¼, where y = ½."),
     cases=[case("a matrix", normal(2, 3))],
     odd_shapes=on_shapes(normal),
     extreme_values=[case("saturated", exactly([-1000.0, -30.0, 30.0, 1000.0]))],
@@ -72,8 +69,7 @@ SIGMOID = Drill(
         Mutant("half", "the factor y is missing", "y * (1 - y)", "(1 - y)"),
         Mutant("sign", "y rises with x: the derivative is y (1 - y), not y (y - 1)", "* (1 - y)", "* (y - 1)"),
         Mutant("through a logit", "1/y is infinite where y underflows to 0", "y * (1 - y)", "y * y * (1 / y - 1)"),
-        Mutant("dy forgotten", "the derivative must be multiplied by dy", "dy * y", "y"),
-    ],
+        Mutant("dy forgotten", "the derivative must be multiplied by dy", "dy * y", "y")],
 )  # fmt: skip
 
 
@@ -83,8 +79,7 @@ TANH = Drill(
     hints=(
         "The quotient rule: (cosh² - sinh²) / cosh².",
         "This is 1 - (sinh/cosh)².",
-        "dx = dy (1 - y²). The derivative is 1 at x = 0, and near 0 where |x| is large.",
-    ),
+        "dx = dy (1 - y²). The derivative is 1 at x = 0, and near 0 where |x| is large."),
     cases=[case("a matrix", normal(2, 3))],
     odd_shapes=on_shapes(normal),
     extreme_values=[case("saturated", exactly([-1000.0, -20.0, 0.0, 20.0, 1000.0]))],
@@ -94,8 +89,7 @@ TANH = Drill(
         Mutant("derivative of sigmoid", "y (1 - y) is the derivative of sigmoid", "(1 - y * y)", "(y * (1 - y))"),
         Mutant("sign", "the derivative of tanh is largest at 0: 1 - y², not 1 + y²", "1 - y * y", "1 + y * y"),
         Mutant("through sinh", "(y / sinh x)² is 0/0 where y is 0", "(1 - y * y)", "(y / np.sinh(np.arctanh(y))) ** 2"),
-        Mutant("dy forgotten", "the derivative must be multiplied by dy", "dy * (1 - y * y)", "1 - y * y"),
-    ],
+        Mutant("dy forgotten", "the derivative must be multiplied by dy", "dy * (1 - y * y)", "1 - y * y")],
 )  # fmt: skip
 
 
@@ -120,8 +114,7 @@ GELU_TANH = Drill(
     hints=(
         "The product rule: dy/dx = ½ (1 + t) + ½ x dt/dx.",
         "dt/du = 1 - t², and du/dx = √(2/π) (1 + 3 · 0.044715 x²).",
-        "dx = dy · ½ (1 + t + x (1 - t²) √(2/π) (1 + 3 · 0.044715 x²)). At x = 0 the derivative is ½.",
-    ),
+        "dx = dy · ½ (1 + t + x (1 - t²) √(2/π) (1 + 3 · 0.044715 x²)). At x = 0 the derivative is ½."),
     cases=[case("a matrix", normal(2, 3))],
     odd_shapes=on_shapes(normal),
     extreme_values=[case("far out", exactly([-50.0, -5.0, 5.0, 50.0]))],
@@ -133,8 +126,7 @@ GELU_TANH = Drill(
         Mutant("du/dx missing", "u depends on x: the chain rule needs the factor du/dx", "(1 - t * t) * du", "(1 - t * t)"),
         Mutant("½ missing", "the ½ in front is missing", "dy * 0.5", "dy"),
         Mutant("float64", "np.sqrt returns a NumPy number, which makes float32 arrays float64; use math.sqrt",
-               "math.sqrt(2 / math.pi) * (1", "np.sqrt(2 / np.pi) * (1"),
-    ],
+               "math.sqrt(2 / math.pi) * (1", "np.sqrt(2 / np.pi) * (1")],
 )  # fmt: skip
 
 
@@ -151,14 +143,12 @@ SWIGLU = Drill(
     hints=(
         "y is linear in b: db = dy a σ.",
         "The derivative of a σ is σ + a σ', with σ' = σ (1 - σ).",
-        "da = dy b σ (1 + a (1 - σ)), db = dy a σ.",
-    ),
+        "da = dy b σ (1 + a (1 - σ)), db = dy a σ."),
     cases=[case("a matrix", normal(2, 3), normal(2, 3))],
     odd_shapes=[
         case("a number", normal(), normal()),
         case("no entries", normal(0, 3), normal(0, 3)),
-        case("three axes", normal(2, 1, 3), normal(2, 1, 3)),
-    ],
+        case("three axes", normal(2, 1, 3), normal(2, 1, 3))],
     extreme_values=[case("gates open and closed", exactly([-1000.0, -30.0, 30.0, 1000.0]), exactly([2.0, -1.0, 1.0, 3.0]))],
     mutants=[
         Mutant("a once", "a appears twice: σ depends on it too", "(1 + a * (1 - s))", "1"),
@@ -167,6 +157,5 @@ SWIGLU = Drill(
         Mutant("gate without σ", "b is multiplied by a σ, not by a", "dy * a * s", "dy * a"),
         Mutant("sigmoid alone", "b is multiplied by a σ, not by σ", "dy * a * s", "dy * s"),
         Mutant("swapped", "return the gradients in the order of the arrays: da, then db",
-               "return da, db", "return db, da"),
-    ],
+               "return da, db", "return db, da")],
 )  # fmt: skip

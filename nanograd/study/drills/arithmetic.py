@@ -29,14 +29,12 @@ MUL = Drill(
     hints=(
         "Take numbers: a = 3, b = 5. Raise a by 0.01: y rises by 0.05. What is the derivative dy/da?",
         "dy/da is b, and dy/db is a. By the chain rule, multiply the derivative by the upstream gradient dy.",
-        "da = dy b and db = dy a, entry by entry; return them in the order of the forward's arrays.",
-    ),
+        "da = dy b and db = dy a, entry by entry; return them in the order of the forward's arrays."),
     cases=[case("a matrix", normal(2, 3), normal(2, 3))],
     odd_shapes=[
         case("a number", normal(), normal()),
         case("no entries", normal(0, 3), normal(0, 3)),
-        case("three axes", normal(2, 1, 3), normal(2, 1, 3)),
-    ],
+        case("three axes", normal(2, 1, 3), normal(2, 1, 3))],
     extreme_values=[case("zeros and huge numbers", exactly([0.0, 1e150, 2.0]), exactly([3.0, 2.0, 0.0]))],
     mutants=[
         Mutant("own factor", "the derivative of a b by a is b, not a: the factors are swapped",
@@ -47,8 +45,7 @@ MUL = Drill(
         Mutant("a quotient", "y / a is b only where a is not 0", "dy * b,", "dy * (a * b) / a,"),
         Mutant("written into dy", "`dy *= b` changes the dy that db needs next",
                "return dy * b,", "dy *= b\n    return dy,"),
-        Mutant("a minus", "db has the wrong sign; that is a quotient's rule", "dy * a", "-dy * a"),
-    ],
+        Mutant("a minus", "db has the wrong sign; that is a quotient's rule", "dy * a", "-dy * a")],
 )  # fmt: skip
 
 
@@ -67,12 +64,11 @@ def add_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray]:
 ADD = Drill(
     add_forward, add_backward,
     question="In a + b with a (2, 3) and b (3,), each entry of b is used in two entries of y. What is its gradient, and "
-    "what is its shape? What if b is (2, 1), or (), or a the smaller one? Write the transpose of broadcasting.",
+    "what is its shape? What if b is (2, 1), or (), or a is the smaller operand? Write the transpose of broadcasting.",
     hints=(
         "A gradient has the shape of its input. If broadcasting copied a value, the dy of all its copies add up.",
         "Broadcasting adds axes in front, and stretches axes of size 1. Sum over both kinds of axes.",
-        "First g.sum(axis=tuple(range(g.ndim - len(shape)))), then g.sum(axis=the axes where shape is 1, keepdims=True).",
-    ),
+        "First g.sum(axis=tuple(range(g.ndim - len(shape)))), then g.sum(axis=the axes where shape is 1, keepdims=True)."),
     cases=[case("b gets an axis", normal(2, 3), normal(3))],
     odd_shapes=[case("b is stretched", normal(2, 3), normal(2, 1)), *on_pairs(normal, normal)],
     extreme_values=[case("zeros and huge numbers", exactly([[0.0, 1e200], [2.0, -1.0]]), exactly([1e-200, 0.0]))],
@@ -85,8 +81,7 @@ ADD = Drill(
         Mutant("first axis only", "sum over all axes that were added in front, not only the first",
                "axis=tuple(range(g.ndim - len(shape)))", "axis=0 if g.ndim > len(shape) else ()"),
         Mutant("axes vanish", "without keepdims the stretched axes are lost",
-               "axis=stretched, keepdims=True", "axis=stretched"),
-    ],
+               "axis=stretched, keepdims=True", "axis=stretched")],
 )  # fmt: skip
 
 
@@ -96,8 +91,7 @@ SUB = Drill(
     hints=(
         "dy/da is 1, and dy/db is -1.",
         "So da is dy and db is -dy, each summed to the shape of its input.",
-        "unbroadcast(dy, a_shape) and -unbroadcast(dy, b_shape).",
-    ),
+        "unbroadcast(dy, a_shape) and -unbroadcast(dy, b_shape)."),
     imports=UNBROADCAST,
     cases=[case("b gets an axis", normal(2, 3), normal(3))],
     odd_shapes=on_pairs(normal, normal),
@@ -110,8 +104,7 @@ SUB = Drill(
                "-unbroadcast(dy, b_shape)", "-dy"),
         Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(dy, a_shape)", "dy"),
         Mutant("negated in place", "`np.negative(dy, out=dy)` changes the caller's dy",
-               "-unbroadcast(dy, b_shape)", "unbroadcast(np.negative(dy, out=dy), b_shape)"),
-    ],
+               "-unbroadcast(dy, b_shape)", "unbroadcast(np.negative(dy, out=dy), b_shape)")],
 )  # fmt: skip
 
 
@@ -127,15 +120,13 @@ DIV = Drill(
     hints=(
         "Write y = a b⁻¹ and differentiate: dy/da = b⁻¹, dy/db = -a b⁻².",
         "-a/b² is -(a/b)/b = -y/b.",
-        "da = dy / b, db = -da y, each summed to the shape of its input by unbroadcast.",
-    ),
+        "da = dy / b, db = -da y, each summed to the shape of its input by unbroadcast."),
     imports=UNBROADCAST,
     cases=[case("b gets an axis", normal(2, 3), positive(3))],
     odd_shapes=on_pairs(normal, positive),
     extreme_values=[
         case("huge", exactly([1e200, 1.0, 0.0]), exactly([1e10, 1e-3, 1e200])),
-        case("tiny", exactly([1e-170]), exactly([1e-170])),
-    ],
+        case("tiny", exactly([1e-170]), exactly([1e-170]))],
     mutants=[
         Mutant("sign forgotten", "raising b lowers the quotient: db needs a minus sign", "-unbroadcast(t", "unbroadcast(t"),
         Mutant("product rule", "dy/da is 1/b, not b", "t = dy / b", "t = dy * b"),
@@ -143,8 +134,7 @@ DIV = Drill(
         Mutant("b not summed", "b was broadcast: the gradients of all its copies must be summed",
                "unbroadcast(t * y, b.shape)", "t * y"),
         Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(t, a_shape)", "t"),
-        Mutant("b squared", "b² underflows to 0 for a b that is not 0", "t * y", "dy * (y * b) / (b * b)"),
-    ],
+        Mutant("b squared", "b² underflows to 0 for a b that is not 0", "t * y", "dy * (y * b) / (b * b)")],
 )  # fmt: skip
 
 
@@ -154,8 +144,7 @@ EXP = Drill(
     hints=(
         "Which function is its own derivative?",
         "dy/dx = exp(x) = y. There is no need to compute exp again.",
-        "dx = dy y.",
-    ),
+        "dx = dy y."),
     cases=[case("a matrix", normal(2, 3))],
     odd_shapes=on_shapes(normal),
     extreme_values=[case("underflow and large", exactly([-1000.0, 0.0, 200.0]))],
@@ -166,8 +155,7 @@ EXP = Drill(
         Mutant("saved handed out", "this changes the saved array in place: a second backward would use the changed values",
                "return (dy * y,)", "y *= dy\n    return (y + 0,)"),
         Mutant("backward of log", "dividing is the backward of log", "dy * y", "dy / y"),
-        Mutant("divided by dy", "where dy is 0, dy · dy / dy is NaN", "dy * y", "dy * dy * y / dy"),
-    ],
+        Mutant("divided by dy", "where dy is 0, dy · dy / dy is NaN", "dy * y", "dy * dy * y / dy")],
 )  # fmt: skip
 
 
@@ -177,8 +165,7 @@ LOG = Drill(
     hints=(
         "dx/dy = exp(y) = x.",
         "So dy/dx = 1/x. Do not add an epsilon: near 0 the derivative of log really is large.",
-        "dx = dy / x.",
-    ),
+        "dx = dy / x."),
     cases=[case("a matrix", positive(2, 3))],
     odd_shapes=on_shapes(positive),
     extreme_values=[case("tiny and huge", exactly([1e-12, 1.0, 1e200]))],
@@ -189,6 +176,6 @@ LOG = Drill(
         Mutant("an eps", "1/(x + eps) is wrong for small x", "dy / x", "dy / (x + 1e-10)"),
         Mutant("a minus", "ln x rises, so its derivative is positive; -1/x² is the derivative of 1/x",
                "dy / x", "-dy / (x * x)"),
-        Mutant("written into dy", "`dy /= x` changes the caller's dy", "return (dy / x,)", "dy /= x\n        return (dy,)"),
-    ],
+        Mutant("written into dy", "`dy /= x` changes the caller's dy",
+               "return (dy / x,)", "dy /= x\n        return (dy,)")],
 )  # fmt: skip

@@ -49,8 +49,7 @@ ATTENTION = Drill(
     hints=(
         "dv = Pᵀ dy: every query adds its dy, multiplied by its attention probability. dP = dy vᵀ.",
         "dS = P (dP - Σ_keys P dP), row by row. Where P is 0, so is dS: the mask needs no line.",
-        "dq = scale dS k, dk = scale dSᵀ q. Transpose only the last two axes.",
-    ),
+        "dq = scale dS k, dk = scale dSᵀ q. Transpose only the last two axes."),
     cases=[case("four tokens", normal(4, 3), normal(4, 3), normal(4, 3))],
     odd_shapes=_ODD_SHAPES,
     extreme_values=_NEARLY_ONE_HOT,
@@ -65,8 +64,7 @@ ATTENTION = Drill(
         Mutant("dv without ᵀ", "dv = Pᵀ dy: P must be transposed", "np.swapaxes(p, -1, -2) @ dy", "p @ dy"),
         Mutant("later keys", "P must multiply the whole difference: dS is 0 for keys later than the query",
                "p * (dp -", "p * dp - ("),
-        _INVERSE_SCALE,
-    ],
+        _INVERSE_SCALE],
 )  # fmt: skip
 
 
@@ -105,8 +103,7 @@ FLASH = Drill(
     hints=(
         "softmax is exp(S - ln Σ exp(S)): P = exp(S - lse), and 0 for keys later than the query.",
         "Σ_s P_ts dP_ts = Σ_s P_ts Σ_d dy_td v_sd. Swap the sums: Σ_s P_ts v_sd is y_td.",
-        "row = (dy y) summed over D; dS = P (dy vᵀ - row); then dq, dk, dv as in `attention`.",
-    ),
+        "row = (dy y) summed over D; dS = P (dy vᵀ - row); then dq, dk, dv as in `attention`."),
     cases=[case("four tokens", normal(4, 3), normal(4, 3), normal(4, 3))],
     odd_shapes=_ODD_SHAPES,
     extreme_values=_NEARLY_ONE_HOT,
@@ -121,8 +118,7 @@ FLASH = Drill(
         Mutant("mask transposed", "np.tri keeps keys up to the query; its transpose keeps later ones",
                "np.tri(p.shape[-1], dtype=bool)", "np.tri(p.shape[-1], dtype=bool).T"),
         Mutant("dk without ᵀ", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
-        _INVERSE_SCALE,
-    ],
+        _INVERSE_SCALE],
 )  # fmt: skip
 
 
@@ -158,15 +154,13 @@ TRAIN = Drill(
     hints=(
         "Undo the forward from its end. y was transposed (0, 2, 1, 3), then reshaped: reshape dy to (B, T, H, D) first.",
         "Then it is the backward of attention on (B, H, T, D), which gives dq, dk and dv of that shape.",
-        "np.stack([dq, dk, dv]) is (3, B, H, T, D); bring it to (B, T, 3, H, D), then to (B, T, 3 H D).",
-    ),
+        "np.stack([dq, dk, dv]) is (3, B, H, T, D); bring it to (B, T, 3, H, D), then to (B, T, 3 H D)."),
     cases=[case("two heads", normal(2, 3, 12), n_heads=2)],
     odd_shapes=[
         case("one head", normal(1, 4, 6), n_heads=1),
         case("as many heads as tokens", normal(2, 2, 12), n_heads=2),
         case("heads of one feature", normal(1, 3, 9), n_heads=3),
-        case("no batch", normal(0, 3, 6), n_heads=1),
-    ],
+        case("no batch", normal(0, 3, 6), n_heads=1)],
     extreme_values=[case("nearly one-hot", exactly([[[60.0, 0, 1, 2, 1, 0], [0, 60.0, 2, 0, 0, 1]]]), n_heads=1)],
     trains=True,
     mutants=[
@@ -182,6 +176,5 @@ TRAIN = Drill(
         Mutant("values alone", "dq and dk are missing: attention would not learn",
                "np.stack([dq, dk, dv])", "np.stack([0 * dq, 0 * dk, dv])"),
         Mutant("reshaped only", "the axes must be transposed before the reshape",
-               ".transpose(1, 3, 0, 2, 4)", ""),
-    ],
+               ".transpose(1, 3, 0, 2, 4)", "")],
 )  # fmt: skip

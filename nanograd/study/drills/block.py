@@ -59,14 +59,12 @@ BLOCK = Drill(
     hints=(
         "Name every gradient after its array: du, dn2, dh, da, dp, ds, dq, dk, dv, dqkv, dn1, dx. Check all shapes.",
         "y = h + …: dh is dy plus the gradient through norm2. h = x + …: dx is dh plus the gradient through norm1.",
-        "dw of y = x wᵀ is dyᵀ x: dw_down = dyᵀ u, dw_up = duᵀ n2, dw_out = dhᵀ a, dw_qkv = dqkvᵀ n1.",
-    ),
+        "dw of y = x wᵀ is dyᵀ x: dw_down = dyᵀ u, dw_up = duᵀ n2, dw_out = dhᵀ a, dw_qkv = dqkvᵀ n1."),
     cases=[case("three tokens", normal(3, 4), *_weights(4, 5))],
     odd_shapes=[
         case("as many tokens as features", normal(3, 3), *_weights(3, 3)),
         case("one token", normal(1, 3), *_weights(3, 2)),
-        case("more tokens than features", normal(5, 2), *_weights(2, 4)),
-    ],
+        case("more tokens than features", normal(5, 2), *_weights(2, 4))],
     extreme_values=[case("a large residual stream", exactly([[1e4, -1e4, 0.0], [3e3, 1e3, 2e3]]), *_weights(3, 4))],
     mutants=[
         Mutant("first fork", "h is used twice, in y = h + … and in norm2: dy must be added",
@@ -83,6 +81,5 @@ BLOCK = Drill(
         Mutant("scale forgotten", "S is divided by √C: so are dq and dk", " / math.sqrt(q.shape[-1])", ""),
         Mutant("q and k swapped", "the rows of w_qkv are queries, keys, values: dq = dS k comes first",
                "[ds @ k, ds.T @ q, dv]", "[ds.T @ q, ds @ k, dv]"),
-        Mutant("dw_out from dy", "w_out's gradient is dhᵀ a", "dh.T @ a", "dy.T @ a"),
-    ],
+        Mutant("dw_out from dy", "w_out's gradient is dhᵀ a", "dh.T @ a", "dy.T @ a")],
 )  # fmt: skip

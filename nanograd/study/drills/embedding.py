@@ -28,19 +28,16 @@ EMBEDDING = Drill(
     hints=(
         "The gradient of a copied value is the sum over its copies. A row that was not looked up gets exactly 0.",
         "`dweight[ids] += dy` reads all rows before it writes them: only one dy of a repeated id survives.",
-        "dweight = np.zeros(shape, dy.dtype); np.add.at(dweight, ids, dy); return (dweight, None).",
-    ),
+        "dweight = np.zeros(shape, dy.dtype); np.add.at(dweight, ids, dy); return (dweight, None)."),
     cases=[case("distinct ids", normal(5, 3), exactly([3, 0, 4]))],
     odd_shapes=[
         case("two axes of ids", normal(6, 2), exactly([[5, 1], [0, 3]])),
         case("one id", normal(4, 3), exactly(2)),
         case("square", normal(3, 3), exactly([2, 0, 1])),
-        case("no ids", normal(4, 3), lambda rng: np.zeros(0, np.int64)),
-    ],
+        case("no ids", normal(4, 3), lambda rng: np.zeros(0, np.int64))],
     repeated_ids=[
         case("an id twice", normal(5, 3), exactly([3, 0, 3])),
-        case("one id only", normal(4, 2), exactly([[1, 1], [1, 1]])),
-    ],
+        case("one id only", normal(4, 2), exactly([[1, 1], [1, 1]]))],
     mutants=[
         Mutant("last one wins", "+= on a fancy index keeps only one dy of a repeated id: they must add up",
                "np.add.at(dweight, ids, dy)", "dweight[ids] += dy"),
@@ -52,8 +49,7 @@ EMBEDDING = Drill(
         Mutant("by position", "the id selects the row, not the position in the text",
                "np.add.at(dweight, ids, dy)",
                "np.add.at(dweight, np.arange(ids.size).reshape(ids.shape) % shape[0], dy)"),
-        Mutant("not from zero", "rows that were not looked up get exactly 0", "np.zeros(", "np.ones("),
-    ],
+        Mutant("not from zero", "rows that were not looked up get exactly 0", "np.zeros(", "np.ones(")],
 )  # fmt: skip
 
 
@@ -81,14 +77,12 @@ TIED = Drill(
     hints=(
         "Solve `linear` and `embedding` first. Here x = weight[ids], then y = x weightᵀ.",
         "The projection gives dweight = dyᵀ x and dx = dy weight; dx is added to the rows that were looked up.",
-        "The two gradients add up: np.add.at(dweight, ids, dy @ weight) with dweight = dyᵀ x.",
-    ),
+        "The two gradients add up: np.add.at(dweight, ids, dy @ weight) with dweight = dyᵀ x."),
     cases=[case("distinct ids", normal(5, 3), exactly([3, 0, 4]))],
     odd_shapes=[
         case("as many ids as rows", normal(3, 3), exactly([2, 0, 1])),
         case("one feature", normal(4, 1), exactly([1, 2])),
-        case("no ids", normal(4, 3), lambda rng: np.zeros(0, np.int64)),
-    ],
+        case("no ids", normal(4, 3), lambda rng: np.zeros(0, np.int64))],
     repeated_ids=[case("an id twice", normal(5, 3), exactly([3, 0, 3]))],
     mutants=[
         Mutant("head only", "the table was looked up too: dy weight must be added to its rows",
@@ -102,8 +96,7 @@ TIED = Drill(
         Mutant("averaged", "the two gradients add up; they are not averaged", "return dweight", "return dweight / 2"),
         Mutant("dx is x", "dy weight is added to the rows, not x", "dy @ weight)", "x)"),
         Mutant("subtracted", "the two gradients add up",
-               "np.add.at(dweight, ids, dy @ weight)", "np.subtract.at(dweight, ids, dy @ weight)"),
-    ],
+               "np.add.at(dweight, ids, dy @ weight)", "np.subtract.at(dweight, ids, dy @ weight)")],
 )  # fmt: skip
 
 
@@ -127,15 +120,13 @@ DROPOUT = Drill(
     hints=(
         "This is `mul` with one constant factor.",
         "Backward must use the z of the forward: it was saved, so do not draw it again.",
-        "dx = dy z; z contains the factor 1/(1 - p).",
-    ),
+        "dx = dy z; z contains the factor 1/(1 - p)."),
     cases=[case("a matrix", normal(3, 4), p=0.5, seed=1)],
     odd_shapes=[
         case("three axes", normal(2, 2, 3), p=0.25, seed=2),
         case("nothing dropped", normal(4), p=0.0, seed=0),
         case("no entries", normal(0, 3), p=0.5, seed=0),
-        case("a number", normal(), p=0.5, seed=3),
-    ],
+        case("a number", normal(), p=0.5, seed=3)],
     extreme_values=[case("nearly all dropped", normal(4, 4), p=0.9, seed=5)],
     mutants=[
         Mutant("passed on", "a dropped entry does not affect the loss: its gradient is 0", "dy * z", "dy + 0"),
@@ -145,6 +136,5 @@ DROPOUT = Drill(
         Mutant("drawn again", "z must be that of the forward: a new draw drops other entries",
                "dy * z", "dy * ((np.random.default_rng(9).random(z.shape) >= 0.5) * z.max(initial=0))"),
         Mutant("divided", "the derivative of x z is z, also where z is 0", "dy * z", "dy / z"),
-        Mutant("the dropped ones", "dy passes where the entry was kept", "dy * z", "dy * (z == 0)"),
-    ],
+        Mutant("the dropped ones", "dy passes where the entry was kept", "dy * z", "dy * (z == 0)")],
 )  # fmt: skip

@@ -27,15 +27,13 @@ MATMUL = Drill(
     hints=(
         "The whole row y_i depends on a_ik: ∂y_ij/∂a_ik = b_kj for every j. Multiply by dy_ij and sum over j.",
         "The shapes allow one product each: da (n, k) from dy (n, m) and b (k, m), db (k, m) from a (n, k) and dy (n, m).",
-        "da = dy bᵀ and db = aᵀ dy; .T reverses all axes, np.swapaxes(b, -1, -2) swaps the last two.",
-    ),
+        "da = dy bᵀ and db = aᵀ dy; .T reverses all axes, np.swapaxes(b, -1, -2) swaps the last two."),
     cases=[case("two matrices", normal(2, 3), normal(3, 4))],
     odd_shapes=[
         case("square", normal(3, 3), normal(3, 3)),
         case("a batch", normal(2, 2, 3), normal(2, 3, 2)),
         case("nothing to sum", normal(2, 0), normal(0, 3)),
-        case("row by column", normal(1, 4), normal(4, 1)),
-    ],
+        case("row by column", normal(1, 4), normal(4, 1))],
     extreme_values=[case("zeros and huge numbers", exactly([[0.0, 1e150]]), exactly([[1.0], [1e10]]))],
     mutants=[
         Mutant("order of db", "db = aᵀ dy: dyᵀ a is its transpose",
@@ -48,8 +46,7 @@ MATMUL = Drill(
         Mutant("dy forgotten", "the derivative is right, but it is not multiplied by dy",
                "np.swapaxes(a, -1, -2) @ dy", "np.swapaxes(a, -1, -2) @ np.ones_like(dy)"),
         Mutant("a minus", "the forward subtracts nothing: no sign changes",
-               "dy @ np.swapaxes(b, -1, -2)", "-dy @ np.swapaxes(b, -1, -2)"),
-    ],
+               "dy @ np.swapaxes(b, -1, -2)", "-dy @ np.swapaxes(b, -1, -2)")],
 )  # fmt: skip
 
 
@@ -64,15 +61,13 @@ TRANSPOSE = Drill(
     hints=(
         "Every entry of x is in y once: dx holds the entries of dy, moved back.",
         "A swap of two axes is its own inverse. The inverse of (1, 2, 0) is (2, 0, 1).",
-        "np.argsort of a permutation is its inverse: dx = dy.transpose(np.argsort(axes)).",
-    ),
+        "np.argsort of a permutation is its inverse: dx = dy.transpose(np.argsort(axes))."),
     cases=[case("three axes", normal(2, 3, 4), axes=(1, 2, 0))],
     odd_shapes=[
         case("a cube", normal(3, 3, 3), axes=(2, 0, 1)),
         case("a matrix", normal(2, 3), axes=(1, 0)),
         case("four axes", normal(2, 3, 1, 2), axes=(3, 0, 2, 1)),
-        case("no entries", normal(0, 3), axes=(1, 0)),
-    ],
+        case("no entries", normal(0, 3), axes=(1, 0))],
     mutants=[
         Mutant("forward again", "only a permutation that swaps two axes is its own inverse",
                "np.argsort(axes)", "axes"),
@@ -81,8 +76,7 @@ TRANSPOSE = Drill(
         Mutant("a reshape", "a reshape gives the right shape, but does not move the entries",
                "dy.transpose(np.argsort(axes))", "dy.reshape([dy.shape[i] for i in np.argsort(axes)])"),
         Mutant("passed on", "dx has the shape of x, dy that of y", "dy.transpose(np.argsort(axes))", "dy"),
-        Mutant("a minus", "the forward subtracts nothing: no sign changes", "dy.transpose", "-dy.transpose"),
-    ],
+        Mutant("a minus", "the forward subtracts nothing: no sign changes", "dy.transpose", "-dy.transpose")],
 )  # fmt: skip
 
 
@@ -92,15 +86,13 @@ RESHAPE = Drill(
     hints=(
         "The k-th entry of x, counted row by row, is the k-th entry of y.",
         "So the k-th entry of dx is the k-th entry of dy. The forward saved the shape of x.",
-        "dx = dy.reshape(shape).",
-    ),
+        "dx = dy.reshape(shape)."),
     cases=[case("two axes flattened", normal(2, 3, 2), shape=(2, 6))],
     odd_shapes=[
         case("rows and columns swapped", normal(2, 3), shape=(3, 2)),
         case("to a vector", normal(3, 3), shape=(9,)),
         case("one number", normal(1, 1), shape=()),
-        case("no entries", normal(0, 3), shape=(3, 0)),
-    ],
+        case("no entries", normal(0, 3), shape=(3, 0))],
     mutants=[
         Mutant("passed on", "dx has the shape of x, dy that of y", "dy.reshape(shape)", "dy"),
         Mutant("column by column", "order='F' reads column by column; the forward read row by row",
@@ -108,8 +100,7 @@ RESHAPE = Drill(
         Mutant("flat", "the values are right, but the shape is flat", "dy.reshape(shape)", "dy.reshape(-1)"),
         Mutant("transposed", "a transpose moves entries; a reshape does not", "dy.reshape(shape)", "dy.T.reshape(shape)"),
         Mutant("reversed", "the entries are in the opposite order",
-               "dy.reshape(shape)", "dy.reshape(-1)[::-1].reshape(shape)"),
-    ],
+               "dy.reshape(shape)", "dy.reshape(-1)[::-1].reshape(shape)")],
 )  # fmt: skip
 
 
@@ -132,15 +123,13 @@ LINEAR = Drill(
     hints=(
         "This is matmul with b = weightᵀ: dx = dy weight, without a transpose.",
         "∂y_to/∂weight_oi = x_ti for every token t: dweight_oi = Σ_t dy_to x_ti, and dbias_o = Σ_t dy_to.",
-        "Flatten tokens to (N, in) and dy to (N, out) first; then dyᵀ x, and a sum over axis 0.",
-    ),
+        "Flatten tokens to (N, in) and dy to (N, out) first; then dyᵀ x, and a sum over axis 0."),
     cases=[case("three tokens", normal(3, 4), normal(2, 4), normal(2))],
     odd_shapes=[
         case("two leading axes", normal(2, 3, 4), normal(2, 4), normal(2)),
         case("square", normal(3, 3), normal(3, 3), normal(3)),
         case("one token", normal(4), normal(2, 4), normal(2)),
-        case("no tokens", normal(0, 4), normal(2, 4), normal(2)),
-    ],
+        case("no tokens", normal(0, 4), normal(2, 4), normal(2))],
     extreme_values=[case("zeros and huge numbers", exactly([[0.0, 1e100]]), exactly([[1.0, 1e10]]), exactly([0.0]))],
     mutants=[
         Mutant("bias not summed", "all tokens share one bias: sum their dy", "rows.sum(axis=0)", "dy + 0"),
@@ -152,6 +141,5 @@ LINEAR = Drill(
         Mutant("a mean", "contributions of tokens add up; averaging belongs to the loss",
                "rows.sum(axis=0)", "rows.mean(axis=0)"),
         Mutant("a mean of dweight", "contributions of tokens add up; averaging belongs to the loss",
-               "rows.T @ tokens", "rows.T @ tokens / len(rows)"),
-    ],
+               "rows.T @ tokens", "rows.T @ tokens / len(rows)")],
 )  # fmt: skip

@@ -28,15 +28,13 @@ LAYERNORM = Drill(
     hints=(
         "All tokens share weight and bias: dweight = Σ dy n, dbias = Σ dy, over all axes but the last. dn = dy weight.",
         "d⟨x⟩/dx_i = 1/C, and dr/dx_i = -r² n_i / C. So dn_j/dx_i = r (1[i = j] - 1/C - n_j n_i / C).",
-        "dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩): the second term comes from the mean, the third from the scale.",
-    ),
+        "dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩): the second term comes from the mean, the third from the scale."),
     cases=[case("three tokens", normal(3, 4), normal(4), normal(4))],
     odd_shapes=[
         case("two leading axes", normal(2, 2, 3), normal(3), normal(3)),
         case("square", normal(3, 3), normal(3), normal(3)),
         case("one token", normal(5), normal(5), normal(5)),
-        case("no tokens", normal(0, 4), normal(4), normal(4)),
-    ],
+        case("no tokens", normal(0, 4), normal(4), normal(4))],
     extreme_values=[case("nearly equal features", exactly([[1.0, 1.0, 1.001], [1e4, -1e4, 0.0]]), normal(3), normal(3))],
     mutants=[
         Mutant("mean's term missing", "the mean that is subtracted depends on x too: - ⟨dn⟩",
@@ -51,8 +49,7 @@ LAYERNORM = Drill(
                "(dy * n).sum(axis=tokens)", "dy.sum(axis=tokens)"),
         Mutant("n of the third term", "⟨dn n⟩ is multiplied by n again", "n * (dn * n)", "(dn * n)"),
         Mutant("dweight not summed", "all tokens share one weight: sum over them", "(dy * n).sum(axis=tokens)", "dy * n"),
-        Mutant("a mean of dbias", "contributions of tokens add up", "dy.sum(axis=tokens)", "dy.mean(axis=tokens)"),
-    ],
+        Mutant("a mean of dbias", "contributions of tokens add up", "dy.sum(axis=tokens)", "dy.mean(axis=tokens)")],
 )  # fmt: skip
 
 
@@ -73,15 +70,13 @@ RMSNORM = Drill(
     hints=(
         "r = m^(-½) with m = ⟨x²⟩ + eps: dr/dx_i = -½ r³ 2 x_i / C = -r² n_i / C.",
         "n_j = x_j r, so dn_j/dx_i = r 1[i = j] + x_j dr/dx_i = r (1[i = j] - n_j n_i / C).",
-        "dx = r (dn - n ⟨dn n⟩) with dn = dy weight; dweight = Σ dy n over all axes but the last.",
-    ),
+        "dx = r (dn - n ⟨dn n⟩) with dn = dy weight; dweight = Σ dy n over all axes but the last."),
     cases=[case("three tokens", normal(3, 4), normal(4))],
     odd_shapes=[
         case("two leading axes", normal(2, 2, 3), normal(3)),
         case("square", normal(3, 3), normal(3)),
         case("one token", normal(5), normal(5)),
-        case("no tokens", normal(0, 4), normal(4)),
-    ],
+        case("no tokens", normal(0, 4), normal(4))],
     extreme_values=[case("tiny and large", exactly([[1e-6, 0.0, -1e-6], [1e4, -1e4, 0.0]]), normal(3))],
     mutants=[
         Mutant("r a constant", "r depends on x too: - n ⟨dn n⟩", " - n * (dn * n).mean(axis=-1, keepdims=True)", ""),
@@ -93,6 +88,5 @@ RMSNORM = Drill(
         Mutant("layernorm's", "rmsnorm subtracts no mean: - ⟨dn⟩ does not belong here",
                "dx = dn - n *", "dx = dn - dn.mean(axis=-1, keepdims=True) - n *"),
         Mutant("one axis of tokens", "sum over all axes but the last, not only the first",
-               "axis=tuple(range(dy.ndim - 1))", "axis=0"),
-    ],
+               "axis=tuple(range(dy.ndim - 1))", "axis=0")],
 )  # fmt: skip

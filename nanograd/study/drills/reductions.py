@@ -34,8 +34,7 @@ SUM = Drill(
     hints=(
         "The derivative of a sum by each of its terms is 1. So every x in a row gets that row's dy.",
         "dy (2,) cannot be broadcast to (2, 3): it needs to be (2, 1) first.",
-        "np.broadcast_to(np.expand_dims(dy, axis), shape).",
-    ),
+        "np.broadcast_to(np.expand_dims(dy, axis), shape)."),
     cases=[case("rows", normal(2, 3), axis=1)],
     odd_shapes=_SHAPES,
     mutants=[
@@ -50,8 +49,7 @@ SUM = Drill(
         Mutant("last axis assumed", "the sum may go over any axis, not only the last",
                "np.expand_dims(dy, axis)", "np.expand_dims(dy, -1)"),
         Mutant("one dy for all", "every row has its own dy; this adds all of them",
-               "np.expand_dims(dy, axis)", "dy.sum()"),
-    ],
+               "np.expand_dims(dy, axis)", "dy.sum()")],
 )  # fmt: skip
 
 
@@ -72,8 +70,7 @@ MEAN = Drill(
     hints=(
         "Solve `sum` first: the gradient of a mean is that of a sum, divided by n.",
         "n is the number of entries in one mean: the size of x along `axis`, not the size of x.",
-        "np.broadcast_to(np.expand_dims(dy / shape[axis], axis), shape).",
-    ),
+        "np.broadcast_to(np.expand_dims(dy / shape[axis], axis), shape)."),
     cases=[case("rows", normal(2, 4), axis=1)],
     odd_shapes=_SHAPES,
     mutants=[
@@ -87,6 +84,5 @@ MEAN = Drill(
         Mutant("n - 1", "a mean divides by n; n - 1 is for a variance",
                "shape[axis], axis)", "(shape[axis] - 1), axis)"),
         Mutant("float64", "np.float64(n) turns a float32 gradient into float64; n is a Python int",
-               "dy / shape[axis]", "dy / np.float64(shape[axis])"),
-    ],
+               "dy / shape[axis]", "dy / np.float64(shape[axis])")],
 )  # fmt: skip

@@ -41,8 +41,7 @@ SOFTMAX = Drill(
     hints=(
         "dy_j/dx_i = y_j (1[i = j] - y_i): the quotient rule, in both cases.",
         "Σ_j dy_j y_j (1[i = j] - y_i) is the term with j = i, minus y_i times a sum that does not depend on i.",
-        "dx = y (dy - Σ_j dy_j y_j): subtract one number per row, then multiply by y.",
-    ),
+        "dx = y (dy - Σ_j dy_j y_j): subtract one number per row, then multiply by y."),
     cases=[case("two rows", normal(2, 4))],
     odd_shapes=_ODD,
     extreme_values=_EXTREMES,
@@ -56,8 +55,7 @@ SOFTMAX = Drill(
         Mutant("one sum for all rows", "every row has its own sum", "axis=-1, ", ""),
         Mutant("diagonal only", "y_i (1 - y_i) is only the diagonal of the Jacobian",
                "(dy - row)", "dy * (1 - y)"),
-        Mutant("plus", "the sum is subtracted: raising the other scores lowers y_i", "dy - row", "dy + row"),
-    ],
+        Mutant("plus", "the sum is subtracted: raising the other scores lowers y_i", "dy - row", "dy + row")],
 )  # fmt: skip
 
 
@@ -81,8 +79,7 @@ LOG_SOFTMAX = Drill(
     hints=(
         "The derivative of ln Σ_k exp(x_k) by x_i is exp(x_i) / Σ_k exp(x_k) = p_i, the softmax.",
         "dy_j/dx_i = 1[i = j] - p_i. Summed over j, p_i multiplies the sum of the row's dy_j.",
-        "dx = dy - p Σ_j dy_j with p = exp(y).",
-    ),
+        "dx = dy - p Σ_j dy_j with p = exp(y)."),
     cases=[case("two rows", normal(2, 4))],
     odd_shapes=_ODD,
     extreme_values=_EXTREMES,
@@ -97,8 +94,7 @@ LOG_SOFTMAX = Drill(
                "np.exp(y) * (dy - (dy * np.exp(y)).sum(axis=-1, keepdims=True))"),
         Mutant("a mean for the sum", "Σ_j dy_j is a sum, not a mean: the p_i already add up to 1", "dy.sum(", "dy.mean("),
         Mutant("plus", "the log-sum is subtracted: so is its derivative", "dy - np", "dy + np"),
-        Mutant("one sum for all rows", "every row has its own sum", "axis=-1, ", ""),
-    ],
+        Mutant("one sum for all rows", "every row has its own sum", "axis=-1, ", "")],
 )  # fmt: skip
 
 
@@ -129,14 +125,12 @@ CROSS_ENTROPY = Drill(
     hints=(
         "The derivative of the log-sum is p_k; that of -z_target is -1 for k = target, and 0 elsewhere.",
         "For one token it is p - onehot(target). On a copy of p: dlogits[np.arange(N), targets] -= 1.",
-        "dlogits = dy (p - onehot) / N; return (dlogits, None).",
-    ),
+        "dlogits = dy (p - onehot) / N; return (dlogits, None)."),
     cases=[case("three tokens", normal(3, 5), exactly([4, 0, 2]))],
     odd_shapes=[
         case("one token", normal(1, 4), exactly([2])),
         case("square", normal(3, 3), exactly([2, 1, 0])),
-        case("two classes", normal(4, 2), integers(0, 2, 4)),
-    ],
+        case("two classes", normal(4, 2), integers(0, 2, 4))],
     repeated_ids=[case("one target for all", normal(3, 4), exactly([1, 1, 1]))],
     extreme_values=[case("certain, right and wrong", exactly([[900.0, 0.0], [900.0, 0.0]]), exactly([0, 1]))],
     mutants=[
@@ -150,6 +144,5 @@ CROSS_ENTROPY = Drill(
                "return dlogits", "return -dlogits"),
         Mutant("dy forgotten", "the loss may be scaled later: dy is not always 1",
                "(dy / len(targets))", "(1.0 / len(targets))"),
-        Mutant("p changed in place", "the saved p is changed in place; copy it first", "p.copy()", "p"),
-    ],
+        Mutant("p changed in place", "the saved p is changed in place; copy it first", "p.copy()", "p")],
 )  # fmt: skip

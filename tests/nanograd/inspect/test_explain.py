@@ -45,7 +45,7 @@ def test_a_path_ends_at_the_loss() -> None:
         e.drill(2)
 
 
-def test_the_page_of_text() -> None:
+def test_the_printed_table() -> None:
     x = leaf(np.arange(1.0, 14.0))
     text = str(explain((x.reshape(1, 13).broadcast_to((2, 13)) * np.arange(26.0).reshape(2, 13)).sum(), x, -1))
     assert text.splitlines() == [
@@ -120,7 +120,7 @@ def test_tied_weights_have_terms_of_both_uses(model: GPT) -> None:
     model.zero_grad()
 
 
-def test_the_tape_stays_as_it_is(model: GPT) -> None:
+def test_the_tape_does_not_change(model: GPT) -> None:
     loss = model.loss(IDS[:, :-1], IDS[:, 1:])
     explain(loss, model.norm.weight, 0).drill(0)
     assert model.norm.weight.grad is None
@@ -150,7 +150,7 @@ def test_terms_that_do_not_add_up_are_noticed() -> None:
         explain(Op(crooked_forward, crooked_backward)(x).sum() * 5, x, 0)
 
 
-def test_what_cannot_be_explained() -> None:
+def test_errors() -> None:
     x = leaf([[1.0, 2.0]])
     loss = (x * x).sum()
     with pytest.raises(IndexError, match=r"index must name one entry of shape \(1, 2\), got \(3,\)"):

@@ -1,4 +1,4 @@
-"""trace: what is kept of every op, and what arrived where."""
+"""trace: the Record of every op, and the contributions to gradients."""
 
 import gc
 import weakref
@@ -24,7 +24,7 @@ def test_a_summary_is_a_corner_and_a_range() -> None:
     assert summarise(np.zeros((2, 0, 3)))[1:] == ((), 0, 0, 0, 0)
 
 
-def test_what_arrives_is_set_and_then_added() -> None:
+def test_contributions_are_set_and_then_added() -> None:
     x = leaf(1.0, 2.0)
     with ng.trace():
         loss = (x * x + x).sum()
@@ -41,7 +41,7 @@ def test_what_arrives_is_set_and_then_added() -> None:
     np.testing.assert_array_equal(x.grad, [3, 5])
 
 
-def test_another_walk_starts_anew() -> None:
+def test_a_second_backward_starts_from_zero() -> None:
     x = leaf(3.0)
     with ng.trace():
         loss = (x * 2).sum()
@@ -78,16 +78,16 @@ def test_a_record_lives_as_long_as_its_tape() -> None:
         loss = (x * x).sum()
         loss.backward()
     assert loss.node is not None
-    kept = weakref.ref(x)
+    reference = weakref.ref(x)
     gc.disable()
     try:
         del x, loss  # no cycle: both go at once
-        assert kept() is None
+        assert reference() is None
     finally:
         gc.enable()
 
 
-def test_what_was_not_traced_is_refused() -> None:
+def test_an_untraced_op_is_an_error() -> None:
     x = leaf(1.0)
     y = x.exp()
     with ng.trace():

@@ -1,4 +1,4 @@
-"""graph: the page of a computation, its numbers, its drawing, and names that are hostile."""
+"""The page of a computation: its numbers, its text, and hostile names."""
 
 import base64
 import hashlib
@@ -83,7 +83,7 @@ def test_a_page_by_hand(tmp_path: Path) -> None:
     assert "da = U(dy) (2)" in text
 
 
-def test_backward_inside_the_trace_is_what_is_played() -> None:
+def test_a_backward_inside_the_trace_is_shown() -> None:
     x = leaf([1.0, 2.0])
     with ng.trace():
         before = (x * x).sum()
@@ -93,7 +93,7 @@ def test_backward_inside_the_trace_is_what_is_played() -> None:
     np.testing.assert_array_equal(x.grad, [2, 4])
 
 
-def test_what_cannot_be_played() -> None:
+def test_losses_without_a_traced_backward_are_errors() -> None:
     x = leaf([1.0, 2.0])
     with pytest.raises(ValueError, match="the loss is a leaf"):
         ng.graph(x)
@@ -147,13 +147,13 @@ def test_gradients_are_summed_over_broadcast_axes_only() -> None:
     loss = traced()
     ng.graph(loss)
     assert loss.node is not None
-    found = {
+    summed = {
         (node.op.name, node.record.inputs[slot]): fold
         for node in reachable(loss.node)
         for slot in range(len(node.record.inputs))
         if (fold := broadcast_axes(node, slot)) is not None
     }
-    assert found == {
+    assert summed == {
         ("add", "b"): [0],  # the positions
         ("linear", "bias"): [0, 1],
         ("layernorm", "weight"): [0, 1],
@@ -216,13 +216,13 @@ def test_a_tape_of_twelve_blocks_is_small_quick_and_always_the_same() -> None:
     assert ng.graph(traced(12, 64)) == page
 
 
-def test_empty_and_odd_arrays_have_tables() -> None:
+def test_empty_and_nonfinite_arrays_have_tables() -> None:
     assert "2 not finite" in array("a", summarise(np.array([np.nan, np.inf, 1])))
     assert "(0, 3)" in array("a", summarise(np.zeros((0, 3))))
     assert number(-1.23456e-9) == "-1.235e-09"
 
 
-def test_a_heatmap_says_its_signs_and_sizes() -> None:
+def test_a_heatmap_shows_signs_and_sizes() -> None:
     table = heatmap("dS <b>", np.array([[1.0, np.nan], [-0.5, 0.01]]), ["a", "b"], ["<", "d"])
     assert '<td class="p4">10</td><td class="none">·</td>' in table
     assert '<td class="n2">-5</td><td>0</td>' in table

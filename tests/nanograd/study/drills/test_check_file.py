@@ -57,7 +57,7 @@ def test_a_backward_that_raises(line: str, message: str) -> None:
     assert "\n" not in verdict.message
 
 
-def test_what_raises_only_now_and_then() -> None:
+def test_a_backward_that_raises_only_sometimes() -> None:
     verdict = grade_file(
         DRILLS["exp"], b"n = [0] * 3\ndef exp_backward(dy, saved):\n    n.pop()\n    return dy * saved"
     )

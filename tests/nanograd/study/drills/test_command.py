@@ -60,7 +60,7 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_nothing_is_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_file_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("start mul --folder mine") == 0
     path = Path("mine/mul.py")
     path.write_text("precious", encoding="utf-8")
@@ -84,7 +84,7 @@ def test_hints_come_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert os.listdir("drills") == ["progress.json"]  # and no temporary file
 
 
-def test_a_reference_is_not_shown_by_accident(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unsolved_reference_needs_yes(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("show flash") == 1
     assert "flash is not solved yet; to see the reference anyway, add --yes" in capsys.readouterr().out
     assert drill("show flash --yes") == 0
@@ -104,7 +104,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("words", "output"), WRONG, ids=[words for words, _ in WRONG])
-def test_wrong_calls(words: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_command_lines(words: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert drill(words) == 2
     out, err = capsys.readouterr()
     assert out == ""

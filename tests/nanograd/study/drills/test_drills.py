@@ -1,4 +1,4 @@
-"""Drills: what is right is accepted, also where it is written another way; the references are the engine's gradients."""
+"""Right solutions pass, also alternative ones; the references agree with the engine."""
 
 import dataclasses
 import math
@@ -16,16 +16,16 @@ STAGES = ["shape and dtype", "mutation", "random cotangents", "odd shapes"]
 
 
 def add(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
-    """Fold axis by axis, from the last: an axis that is missing or of size 1 is summed."""
+    """Sum axis by axis over axes that were added or have size 1."""
 
-    def fold(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def sum_to(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         padded = (1,) * (g.ndim - len(shape)) + shape
         for axis, size in enumerate(padded):
             if size == 1:
                 g = np.add.reduce(g, axis=axis, keepdims=True)
         return g.reshape(shape)
 
-    return fold(dy, saved[0]), fold(dy, saved[1])
+    return sum_to(dy, saved[0]), sum_to(dy, saved[1])
 
 
 def one_hot(ids: np.ndarray, size: int, dtype: Any) -> np.ndarray:
@@ -62,7 +62,7 @@ def rmsnorm(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def attend(dy: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pull back through each row's softmax by its Jacobian, diag(p) - p pᵀ, instead of its shortcut."""
+    """Use the Jacobian of the softmax of a row, diag(p) - p pᵀ."""
     scale = 1 / math.sqrt(q.shape[-1])
     J = p[..., :, None] * np.eye(p.shape[-1], dtype=p.dtype) - p[..., :, None] * p[..., None, :]
     ds = np.einsum("...ts,...tsr->...tr", np.einsum("...te,...se->...ts", dy, v), J) * scale
@@ -74,7 +74,7 @@ def attend(dy: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, p: np.nd
 
 
 def flash(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
-    """Go through the keys one by one, and never hold more than a column of P."""
+    """Go through the keys one by one, and hold one column of P at a time."""
     q, k, v, y, lse = saved
     scale = 1 / math.sqrt(q.shape[-1])
     dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
@@ -90,31 +90,31 @@ def flash(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
 
 
 def block(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
-    """Keep q, k and v apart, and add the three parts of dn1."""
+    """Keep q, k and v apart, and add their three contributions to dn1."""
     n1, norm1, q, k, v, p, a, n2, norm2, u, w_qkv, w_out, w_up, w_down = saved
     du = np.where(u > 0, dy @ w_down, 0)
     dh = layernorm_backward(du @ w_up, norm2)[0] + dy
-    parts = attend(dh @ w_out, q, k, v, p)
+    gradients = attend(dh @ w_out, q, k, v, p)
     weights = np.split(w_qkv, 3)
-    dn1 = parts[0] @ weights[0] + parts[1] @ weights[1] + parts[2] @ weights[2]
-    dw_qkv = np.concatenate([part.T @ n1 for part in parts])
+    dn1 = gradients[0] @ weights[0] + gradients[1] @ weights[1] + gradients[2] @ weights[2]
+    dw_qkv = np.concatenate([gradient.T @ n1 for gradient in gradients])
     return layernorm_backward(dn1, norm1)[0] + dh, dw_qkv, (a.T @ dh).T, (n2.T @ du).T, (u.T @ dy).T
 
 
 def heads(dy: np.ndarray, saved: Any) -> np.ndarray:
-    """Write each head where it belongs, one at a time."""
+    """Go through the heads one at a time."""
     q, k, v, p, _ = saved
     B, H, T, D = q.shape
     dqkv = np.empty((B, T, 3, H, D), dy.dtype)
     for h in range(H):
-        part = attend(dy[..., h * D : (h + 1) * D], q[:, h], k[:, h], v[:, h], p[:, h])
-        for place, d in enumerate(part):
-            dqkv[:, :, place, h] = d
+        gradients = attend(dy[..., h * D : (h + 1) * D], q[:, h], k[:, h], v[:, h], p[:, h])
+        for index, gradient in enumerate(gradients):
+            dqkv[:, :, index, h] = gradient
     return dqkv.reshape(B, T, 3 * H * D)
 
 
 def gelu_tanh(dy: np.ndarray, saved: Any) -> np.ndarray:
-    """½ (1 + tanh u) = sigmoid(2u) = h, whose slope is 2 h (1 - h) du."""
+    """½ (1 + tanh u) = sigmoid(2u) = h, whose derivative is 2 h (1 - h) du."""
     x, t = saved
     h = (1 + t) / 2
     return dy * (h + 2 * x * h * (1 - h) * math.sqrt(2 / math.pi) * (1 + 0.134145 * x * x))
@@ -140,7 +140,7 @@ def linear(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
     )
 
 
-# One solution a drill that is another computation than the reference
+# For every drill a solution that computes otherwise than the reference
 ALTERNATIVES = {
     "mul": lambda dy, saved: [saved[1] * dy, np.einsum("...,...->...", saved[0], dy)],
     "add": add,
@@ -195,14 +195,14 @@ def test_the_reference_is_right(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRILLS)
-def test_another_way_is_right_too(name: str) -> None:
+def test_an_alternative_is_right_too(name: str) -> None:
     verdict = grade(dataclasses.replace(DRILLS[name], trains=False), ALTERNATIVES[name])
     assert verdict.ok, verdict.message
 
 
 @pytest.mark.parametrize("name", [name for name in DRILLS if name in OPS and name != "dropout"])
 def test_the_reference_is_the_engine(name: str) -> None:
-    """Dropout draws its mask in another way."""
+    """Except for dropout, whose mask is drawn differently."""
     drill = DRILLS[name]
     for case in (*drill.cases, *drill.odd_shapes):
         inputs = [Tensor(x, requires_grad=True) if x.dtype.kind == "f" else x for x in case.arrays()]
