@@ -225,3 +225,12 @@ def run_file(folder: Path, name: str, state: TrainingState) -> Path:
             f"{path} is not the file that this checkpoint was trained with: its SHA-256 differs; put it back"
         )
     return path
+
+
+def check_data_files(folder: Path, state: TrainingState) -> None:
+    """Raise FileNotFoundError or ValueError if a data file of a run is missing or has changed since training."""
+    for name in state.tokens_sha256:
+        run_file(folder, name, state)
+    if state.dataset:
+        for name in SPLITS:
+            run_tokens(folder, name, state)  # maps the shards that the manifest lists

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from gpt.config import LoopConfig, ModelConfig, known_fields
 from gpt.data.batches import Tokens
 from gpt.runs.checkpoint import LAST, Checkpoint, Task, TrainingState, find_checkpoint, load_checkpoint
-from gpt.runs.run import Run, run_file, truncate_metrics
+from gpt.runs.run import Run, check_data_files, truncate_metrics
 from gpt.tokenizer import Tokenizer
 from gpt.training import make_optimizer
 from nanograd.nn import Module
@@ -89,8 +89,7 @@ def resume_run(
         task = dataclasses.replace(task, config=config.to_dict())
     if state.step >= config.max_steps:
         raise ValueError(f"the run is at step {state.step} of {config.max_steps}; go on with a larger --max-steps")
-    for name in state.tokens_sha256:
-        run_file(folder, name, state)
+    check_data_files(folder, state)
     print(f"resume    {checkpoint.path} at step {state.step} of {config.max_steps}")
     if state.machine != blas.description():
         print(f"note      begun with {state.machine}, now {blas.description()}: not the same to the last bit")

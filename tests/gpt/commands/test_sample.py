@@ -278,3 +278,18 @@ def test_half_a_character_is_not_shown(tmp_path: Path, capsys: Output) -> None:
     assert loaded.tokenizer.sha256 == tokenizer.sha256
     assert shown.encode("utf-8").decode("utf-8") == shown  # random bytes: those that are no text are marked
     assert "\ufffd" in shown
+
+
+def test_samples_follow_seed_prompt_and_length(run: Path, capsys: Output) -> None:
+    def sample(*words: str) -> str:
+        assert main(["sample", str(run), *words]) == 0
+        return capsys.readouterr().out
+
+    text = sample("--prompt", "The cat", "--max-new-tokens", "30")
+    assert text.startswith("The cat")
+    assert len(text) == len("The cat") + 30 + 1
+    assert text == sample("--prompt", "The cat", "--max-new-tokens", "30")
+    assert text != sample("--prompt", "The cat", "--max-new-tokens", "30", "--seed", "1")
+    assert sample("--prompt", "é", "--max-new-tokens", "0") == "é\n"
+    assert sample("--temperature", "0", "--seed", "1") == sample("--top-k", "1", "--seed", "2")
+    assert sample("--max-new-tokens", "5", "--prompt", "\n") == sample("--max-new-tokens", "5")

@@ -1,6 +1,8 @@
 """python -m gpt tokenizer: what it writes, shows and refuses."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,29 @@ def test_a_character_tokenizer_has_nothing_to_explain_or_convert(tmp_path: Path,
     assert "explain: the tokenizer must be bpe, got char" in capsys.readouterr().err
     assert main(["tokenizer", "convert", out, "-o", out, "--to", "huggingface"]) == 1
     assert "convert: the tokenizer must be bpe, got char" in capsys.readouterr().err
+
+
+def test_ids_go_there_and_back(text: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "tokenizer.json")
+    assert main(["tokenizer", "train", str(text), "-o", path, "--vocab-size", "260"]) == 0
+    capsys.readouterr()
+    sentence = "Là-bas, 3 € 😀"
+    assert main(["tokenizer", "encode", path, sentence]) == 0
+    ids = capsys.readouterr().out.split()
+    assert [int(id) for id in ids] == load_tokenizer(path).encode(sentence)
+    assert main(["tokenizer", "decode", path, *ids]) == 0
+    assert capsys.readouterr().out == sentence + "\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sentence.encode()), encoding="ascii"))
+    assert main(["tokenizer", "encode", path]) == 0  # from standard input, whatever its encoding
+    assert capsys.readouterr().out.split() == ids
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(ids)))
+    assert main(["tokenizer", "decode", path]) == 0
+    assert capsys.readouterr().out == sentence + "\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert main(["tokenizer", "encode", path]) == 1
+    assert "encode: standard input must be UTF-8" in capsys.readouterr().err
+
+
+def test_without_an_action_the_tokenizer_explains_itself(capsys: Output) -> None:
+    assert main(["tokenizer"]) == 0
+    assert "python -m gpt tokenizer encode tokenizer.json" in capsys.readouterr().out
