@@ -66,7 +66,7 @@ def test_std_of_equal_entries_has_gradient_zero() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e-30), (np.float64, 1e-200), (np.float64, 1e200)])
-def test_a_norm_neither_vanishes_nor_overflows(dtype: Any, size: float) -> None:
+def test_a_norm_neither_underflows_nor_overflows(dtype: Any, size: float) -> None:
     x = Tensor((np.array([3.0, 4.0]) * size).astype(dtype), requires_grad=True)
     assert x.norm().item() == pytest.approx(5 * size, rel=1e-6)
     np.testing.assert_allclose(ng.grad(x.norm(), x), [0.6, 0.8], rtol=1e-6)

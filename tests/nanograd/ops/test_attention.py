@@ -47,7 +47,7 @@ def test_scale_is_one_over_the_root_of_the_head_size() -> None:
     assert not np.allclose(ng.attention(Q, K, V), ng.attention(Q, K, V, scale=1.0))
 
 
-def test_causal_is_a_triangle_as_mask() -> None:
+def test_causal_equals_a_triangular_mask() -> None:
     triangle = np.tri(4, dtype=bool)
     np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True), ng.attention(Q, K, V, triangle))
 
@@ -61,7 +61,7 @@ def test_the_future_changes_nothing(t: int) -> None:
     np.testing.assert_array_equal(before[:, : t + 1], after[:, : t + 1])
 
 
-def test_no_gradient_reaches_what_is_not_seen() -> None:
+def test_keys_and_values_that_are_not_seen_get_no_gradient() -> None:
     k, v = Tensor(K, requires_grad=True), Tensor(V, requires_grad=True)
     y = ng.attention(Q, k, v, causal=True)
     y[:, 1].backward(rng.standard_normal((2, 3)))

@@ -37,7 +37,7 @@ def test_equal_logits_cost_the_logarithm_of_the_classes() -> None:
     assert ng.cross_entropy(np.zeros((4, 65)), np.arange(4)) == pytest.approx(math.log(65))
 
 
-def test_it_is_log_softmax_and_a_choice() -> None:
+def test_it_is_log_softmax_at_the_targets() -> None:
     logits = np.random.default_rng(0).standard_normal((4, 7))
     targets = np.array([6, 0, 3, 3])
     by_parts = -ng.mean(ng.log_softmax(logits)[np.arange(4), targets])
@@ -53,12 +53,12 @@ def test_the_mean_is_over_the_targets_that_count() -> None:
     np.testing.assert_allclose(none, [math.log(8 / 5), 0, math.log(8)])
 
 
-def test_a_class_may_be_the_one_ignored() -> None:
+def test_ignore_index_may_be_a_class() -> None:
     assert ng.cross_entropy(LOGITS, TARGETS, ignore_index=0) == pytest.approx((math.log(8 / 5) + math.log(8)) / 2)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_where_nothing_counts_the_loss_is_zero(reduction: str) -> None:
+def test_if_all_targets_are_ignored_the_loss_is_zero(reduction: str) -> None:
     for logits, targets in ((LOGITS, np.full(3, -100)), (np.zeros((0, 3)), np.zeros(0, np.int64))):
         assert ng.cross_entropy(logits, targets, reduction=reduction) == 0
         np.testing.assert_array_equal(gradient(logits, targets, reduction=reduction), np.zeros(logits.shape))
@@ -79,13 +79,13 @@ def test_no_overflow(dtype: Any) -> None:
     np.testing.assert_array_equal(ng.cross_entropy(logits, np.array([0, 0]), reduction="none"), [0, 2000])
 
 
-def test_a_class_of_minus_infinity_is_no_candidate() -> None:
+def test_a_logit_of_minus_infinity_has_probability_zero() -> None:
     logits = np.array([[0.0, -np.inf, 0.0]])
     assert ng.cross_entropy(logits, np.array([0])) == pytest.approx(math.log(2))
     np.testing.assert_allclose(gradient(logits, np.array([0])), [[-0.5, 0, 0.5]])
 
 
-def test_axes_in_front_are_targets() -> None:
+def test_leading_axes_index_targets() -> None:
     logits, targets = LOGITS.reshape(1, 3, 3), TARGETS.reshape(1, 3)
     assert ng.cross_entropy(logits, targets) == ng.cross_entropy(LOGITS, TARGETS)
     assert ng.cross_entropy(logits, targets, reduction="none").shape == (1, 3)
@@ -112,7 +112,7 @@ def test_z_loss_by_hand() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.5])
-def test_a_share_is_between_zero_and_one(smoothing: float) -> None:
+def test_label_smoothing_must_lie_between_zero_and_one(smoothing: float) -> None:
     with pytest.raises(ValueError, match=rf"cross_entropy: label_smoothing must lie in \[0, 1\], got {smoothing}"):
         ng.cross_entropy(ROW, TARGET, label_smoothing=smoothing)
 

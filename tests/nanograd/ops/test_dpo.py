@@ -30,7 +30,7 @@ def test_by_hand(reduction: str, value: float, n: int) -> None:
         np.testing.assert_allclose(leaf.grad, sign * 3 * LOSES / n, rtol=1e-14)
 
 
-def test_no_reduction_gives_each_pair_its_cost_and_its_own_cotangent() -> None:
+def test_without_reduction_every_pair_has_its_loss_and_cotangent() -> None:
     four = leaves()
     y = ng.dpo(*four, beta=1.0, reduction="none")
     np.testing.assert_allclose(y.data, COSTS, rtol=1e-14)
@@ -44,11 +44,11 @@ def test_beta_scales_margin_and_gradient() -> None:
     np.testing.assert_allclose(four[0].grad, [-0.5 / (1 + math.exp(1.5)), -0.25], rtol=1e-14)
 
 
-def test_a_policy_that_is_its_reference_costs_ln_2() -> None:
+def test_the_loss_of_the_reference_itself_is_ln_2() -> None:
     assert ng.dpo(CHOSEN, REJECTED, CHOSEN, REJECTED) == pytest.approx(math.log(2))
 
 
-def test_labels_that_may_be_wrong() -> None:
+def test_label_smoothing() -> None:
     """With ε = 1/4 and p = 0.9526 the first pair costs ¾·0.0486 + ¼·3.0486, and its derivative is ¼ p - ¾ (1 - p)."""
     four = leaves()
     y = ng.dpo(*four, beta=1.0, label_smoothing=0.25, reduction="none")
@@ -58,7 +58,7 @@ def test_labels_that_may_be_wrong() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_pairs_that_are_decided_stay_finite(dtype: type) -> None:
+def test_large_margins_stay_finite(dtype: type) -> None:
     zero = np.zeros(2, dtype)
     chosen = Tensor(np.array([1000, -1000], dtype), requires_grad=True)
     y = ng.dpo(chosen, zero, zero, zero, beta=1.0, reduction="none")
@@ -69,7 +69,7 @@ def test_pairs_that_are_decided_stay_finite(dtype: type) -> None:
     assert chosen.grad.tolist() == [0, -2]
 
 
-def test_what_is_left_to_learn_keeps_its_digits_in_float32() -> None:
+def test_small_gradients_are_exact_in_float32() -> None:
     """At m = 20 the derivative is -2e-9: 1 - p would be 0."""
     chosen = Tensor(np.array([20], np.float32), requires_grad=True)
     zero = np.zeros(1, np.float32)
@@ -78,7 +78,7 @@ def test_what_is_left_to_learn_keeps_its_digits_in_float32() -> None:
     assert chosen.grad[0] == pytest.approx(-1 / (1 + math.exp(20)), rel=1e-6)
 
 
-def test_no_pairs_cost_nothing() -> None:
+def test_the_loss_of_no_pairs_is_zero() -> None:
     none = Tensor(np.zeros(0), requires_grad=True)
     y = ng.dpo(none, none, none, none)
     y.backward()

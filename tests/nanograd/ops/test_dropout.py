@@ -10,13 +10,13 @@ from nanograd.ops.dropout import keep_mask
 ONES = np.ones((64, 64), np.float32)
 
 
-def test_what_is_kept_is_scaled_by_one_over_one_minus_p() -> None:
+def test_kept_entries_are_scaled_by_one_over_one_minus_p() -> None:
     y = ng.dropout(ONES, p=0.75, seed=0)
     assert set(np.unique(y)) == {0.0, 4.0}  # 1/(1 - 3/4)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_the_share_dropped_is_p_and_the_mean_stays(p: float) -> None:
+def test_a_share_p_is_dropped_and_the_mean_stays(p: float) -> None:
     y = ng.dropout(np.ones(40_000), p=p, seed=1)
     sigma = (p * (1 - p) / 40_000) ** 0.5
     assert abs((y == 0).mean() - p) < 4 * sigma
@@ -42,7 +42,7 @@ def test_neighbours_are_drawn_independently() -> None:
     assert np.abs((z.T @ z) / 10_000 - np.eye(4)).max() < 0.05
 
 
-def test_backward_passes_what_forward_passed() -> None:
+def test_backward_uses_the_mask_of_forward() -> None:
     x = Tensor(np.random.default_rng(0).standard_normal((8, 8)), requires_grad=True)
     y = ng.dropout(x, p=0.5, seed=2)
     dy = np.random.default_rng(1).standard_normal((8, 8))
@@ -59,11 +59,11 @@ def test_p_zero_keeps_everything_to_the_bit() -> None:
 
 
 @pytest.mark.parametrize("p", [1.0, -0.1, 1.5, float("nan")])
-def test_p_must_be_a_share(p: float) -> None:
+def test_p_must_lie_between_zero_and_one(p: float) -> None:
     with pytest.raises(ValueError, match=r"dropout: p is the share of entries to drop, it must lie in \[0, 1\), got"):
         ng.dropout(ONES, p=p, seed=0)
 
 
-def test_p_and_seed_must_be_said() -> None:
+def test_p_and_seed_are_required() -> None:
     with pytest.raises(TypeError, match=r"dropout.*'p' and 'seed'"):
         ng.dropout(ONES)

@@ -47,7 +47,7 @@ def test_an_axis_of_one_may_be_stretched_and_summed() -> None:
         (" i k , k j -> j i ", [(2, 3), (3, 4)]),
     ],
 )
-def test_it_spells_as_numpy_does(spec: str, shapes: list[tuple[int, ...]]) -> None:
+def test_specs_are_those_of_numpy(spec: str, shapes: list[tuple[int, ...]]) -> None:
     arrays = [rng.standard_normal(shape) for shape in shapes]
     np.testing.assert_allclose(ng.einsum(spec, *arrays), np.einsum(spec, *arrays), atol=1e-14)
     ng.gradcheck(lambda *xs: ng.einsum(spec, *xs), *arrays)

@@ -39,7 +39,7 @@ def test_every_scale(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_both_sides_of_where_intervals_meet(dtype: Any) -> None:
+def test_both_sides_of_interval_boundaries(dtype: Any) -> None:
     edges = EDGES.astype(dtype)
     near = [edges]
     for _ in range(5):

@@ -47,7 +47,7 @@ def test_clip_needs_a_bound() -> None:
         ng.clip(np.ones(2))
 
 
-def test_numpy_scalars_as_options_do_not_widen() -> None:
+def test_numpy_scalars_as_options_do_not_promote() -> None:
     x = np.ones(3, np.float32)
     assert ng.clip(x, low=np.float64(0.1)).dtype == np.float32
     assert ng.rmsnorm(x, eps=np.float64(0.1)).dtype == np.float32

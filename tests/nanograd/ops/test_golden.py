@@ -107,7 +107,7 @@ def test_value_and_gradients_are_pytorchs(
             assert_near(x.grad, golden[f"{name}/dx{i}"], f"{name}: dx{i}")
 
 
-def test_the_golden_numbers_are_what_they_claim_to_be(golden: dict[str, np.ndarray]) -> None:
+def test_every_golden_case_has_a_gradient(golden: dict[str, np.ndarray]) -> None:
     assert (FOLDER / "ops.npz").stat().st_size < 300_000
     assert {key.partition("/")[0] for key in golden} == set(OURS)
     for name in OURS:

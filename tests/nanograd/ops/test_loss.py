@@ -22,7 +22,7 @@ def test_by_hand(reduction: str, value: object, gradient: list[float]) -> None:
     np.testing.assert_array_equal(target.grad, -np.multiply(dy, gradient))
 
 
-def test_nothing_costs_nothing() -> None:
+def test_the_loss_of_no_entries_is_zero() -> None:
     assert ng.mse(np.ones((0, 2)), np.ones((0, 2))) == 0
 
 

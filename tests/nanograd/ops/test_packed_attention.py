@@ -43,6 +43,6 @@ def test_on_both_sides_of_short(T: int, dropout: float) -> None:
         ((12,), {"n_heads": 1}, "qkv must be"),
     ],
 )
-def test_what_does_not_fit_is_told(shape: tuple[int, ...], options: dict[str, int], message: str) -> None:
+def test_refusals(shape: tuple[int, ...], options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ops.packed_attention(np.zeros(shape), **options)

@@ -35,7 +35,7 @@ def test_by_hand(op: ng.Op, options: dict[str, int], y: list[float], dx: list[li
 
 @pytest.mark.parametrize("op", [ng.max, ng.min], ids=repr)
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (2, 3)])
-def test_all_that_tie_share_equally(op: ng.Op, shape: tuple[int, ...]) -> None:
+def test_ties_share_equally(op: ng.Op, shape: tuple[int, ...]) -> None:
     x = Tensor(np.full(shape, 7.0, np.float32), requires_grad=True)
     op(x).backward()
     np.testing.assert_allclose(x.grad, np.full(shape, 1 / x.size), rtol=1e-6)
@@ -69,11 +69,11 @@ def test_a_shift_changes_no_variance() -> None:
     np.testing.assert_allclose(x.grad.sum(axis=1), 0, atol=1e-14)
 
 
-def test_an_axis_that_is_not_there() -> None:
+def test_an_axis_out_of_range() -> None:
     with pytest.raises(np.exceptions.AxisError, match="axis 2 is out of bounds for array of dimension 2"):
         ng.sum(Tensor(X, requires_grad=True), axis=2)
 
 
-def test_there_is_no_largest_of_nothing() -> None:
+def test_max_of_no_entries_raises() -> None:
     with pytest.raises(ValueError, match="zero-size array"):
         ng.max(np.zeros((0, 3)))

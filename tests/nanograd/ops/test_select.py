@@ -21,7 +21,7 @@ def test_where_by_hand() -> None:
     np.testing.assert_array_equal(b.grad, [0, 10, 0])
 
 
-def test_a_condition_may_stretch_what_it_chooses_from() -> None:
+def test_a_condition_may_stretch_its_operands() -> None:
     a = Tensor(np.array(5.0), requires_grad=True)
     ng.where(np.array([[True, False], [True, True]]), a, 0.0).backward(np.array([[1.0, 10.0], [100.0, 1000.0]]))
     assert a.grad == 1101
@@ -42,7 +42,7 @@ def test_masked_fill_by_hand() -> None:
 
 
 @pytest.mark.parametrize("value", [1, 0.5, np.float64(0.5), np.float32(0.5), np.int64(1)], ids=repr)
-def test_the_value_does_not_widen(value: Any) -> None:
+def test_the_value_does_not_promote(value: Any) -> None:
     assert ng.masked_fill(np.ones(2, np.float32), [True, False], value=value).dtype == np.float32
 
 
@@ -82,7 +82,7 @@ def test_a_fill_value_promotes_integers_only_if_it_is_a_fraction() -> None:
     assert {i.clip(1, 2).dtype, i.masked_fill(mask, 1).dtype} == {np.dtype(np.int64)}
 
 
-def test_a_scalar_array_as_an_option_does_not_widen() -> None:
+def test_a_scalar_array_as_an_option_does_not_promote() -> None:
     x, mask = Tensor([1.0, 2.0]), [True, False]
     for y in (x.masked_fill(mask, np.array(2.0)), x.masked_fill(mask, Tensor(np.float64(1))), x.clip(np.array(0.2))):
         assert y.dtype == np.float32

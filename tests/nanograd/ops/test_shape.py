@@ -109,15 +109,15 @@ def test_swapaxes(axes: tuple[int, int]) -> None:
 def test_split_is_numpys(sections: Any, axis: int) -> None:
     a = np.arange(64.0).reshape(8, 8)
     x = leaf(a)
-    parts, expected = ng.split(x, sections, axis), np.split(a, sections, axis)
-    assert len(parts) == len(expected)
-    for part, each in zip(parts, expected, strict=True):
-        np.testing.assert_array_equal(part.data, each)
-    ng.concat(parts, axis).backward(a * 10)
+    sections_of_x, expected = ng.split(x, sections, axis), np.split(a, sections, axis)
+    assert len(sections_of_x) == len(expected)
+    for section, right in zip(sections_of_x, expected, strict=True):
+        np.testing.assert_array_equal(section.data, right)
+    ng.concat(sections_of_x, axis).backward(a * 10)
     np.testing.assert_array_equal(x.grad, a * 10)
 
 
-def test_nothing_splits_into_nothings() -> None:
+def test_an_empty_axis_splits_into_empty_sections() -> None:
     assert [part.shape for part in ng.split(np.zeros((0, 2)), 3)] == [(0, 2)] * 3
 
 
