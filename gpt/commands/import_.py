@@ -12,6 +12,7 @@ from gpt.pretrained.download import MODELS, fetch, instructions
 from gpt.pretrained.files import find_weights
 from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
 from gpt.runs.estimate import count, gigabytes
+from nanograd.runtime.files import check_new_folder
 
 DESCRIPTION = """Make a checkpoint of weights that others trained; sample, eval and info then open it.
 
@@ -42,8 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         print(instructions(given.path, path), file=sys.stderr)
         return 1
     folder = Path("runs") / (path.resolve().stem or "imported") if given.out is None else Path(given.out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out: {folder} is there already and not empty; choose another --out")
+    check_new_folder(folder)
     convert(path, given.tokenizer, folder)
     return 0
 

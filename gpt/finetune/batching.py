@@ -9,10 +9,11 @@ resumed run continues with the batches that it would have seen.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
+from gpt.data.batches import epoch_batch, permutation_order
 from nanograd.seeds import DATA, generator
 
 POOL = 16  # batches whose examples are sorted together: larger pools pad less, smaller ones mix the examples more
@@ -73,16 +74,7 @@ def shuffled_batches(n_examples: int, batch_size: int, seed: int) -> IndexBatche
 
     All have the same size: a batch that reaches the end of an epoch continues in the next one.
     """
-
-    @lru_cache(maxsize=2)
-    def of_epoch(epoch: int) -> np.ndarray:
-        return generator(seed, DATA, epoch).permutation(n_examples)
-
-    def batch(number: int) -> np.ndarray:
-        epochs, indices = np.divmod(np.arange(number * batch_size, (number + 1) * batch_size), n_examples)
-        return np.array([of_epoch(epoch)[i] for epoch, i in zip(epochs.tolist(), indices, strict=True)])
-
-    return batch
+    return partial(epoch_batch, permutation_order, n_examples, batch_size, seed)
 
 
 def padding_share(lengths: Sequence[int], batches: Sequence[np.ndarray]) -> float:

@@ -15,7 +15,7 @@ from gpt.pretrained.files import CONFIG, SINGLE
 from gpt.pretrained.lazy_tensors import Link
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
-from nanograd.runtime.files import write_text
+from nanograd.runtime.files import check_new_folder, write_text
 
 ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}  # ours → theirs
 
@@ -31,8 +31,7 @@ def export(
     """
     folder = Path(folder)
     kind = layout(config)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out: {folder} is there already and not empty; choose another")
+    check_new_folder(folder, "choose another")
     family = gpt2 if kind == "gpt2" else llama
     texts = {CONFIG: (_gpt2_config if kind == "gpt2" else _llama_config)(config, kind) | _ends(tokenizer)}
     if isinstance(tokenizer, BPETokenizer):

@@ -14,6 +14,7 @@ from gpt.tokenizer import Tokenizer
 from gpt.training import make_optimizer
 from nanograd.nn import Module
 from nanograd.runtime import blas
+from nanograd.runtime.files import check_new_folder
 
 M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
@@ -36,8 +37,7 @@ MUTABLE_ON_RESUME = {  # the weights so far and the order of the data depend on 
 def new_folder(out: str | None) -> Path:
     """Return the folder of a new run, named after date and time if `out` is None; ValueError if it is not empty."""
     folder = Path(time.strftime("runs/%Y-%m-%d_%H-%M-%S") if out is None else out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out: {folder} is there already and not empty; go on with --resume, or choose another --out")
+    check_new_folder(folder, "go on with --resume, or choose another --out")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Say what every tokenizer can do: turn text into ids and back, and be one JSON object."""
+"""The interface of every tokenizer: turn text into ids and back, and be stored as one JSON object."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ VERSION = 1
 class Tokenizer(ABC):
     """Turn text into ids and back.
 
-    `vocab` gives the bytes that each id stands for. A tokenizer does not change once it is made, so `sha256`, the hash
-    of all that it consists of, is its name: two with the same hash give the same ids for every text.
+    `vocab` maps each id to its bytes. A tokenizer is immutable, so `sha256`, the hash of its contents, identifies it: two
+    with the same hash give the same ids for every text.
     """
 
     kind: ClassVar[str]
     vocab: dict[int, bytes]
-    eot_id: int | None = None  # the id of <|endoftext|>, which stands between documents
+    eot_id: int | None = None  # the id of <|endoftext|>, which separates documents
 
     @cached_property
     def vocab_size(self) -> int:
@@ -36,14 +36,14 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
-        """Yield the ids of the text that `chunks` are parts of, in little memory."""
+        """Yield the ids of the text "".join(chunks), in little memory."""
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Return the ids of `text`, in which special tokens, if this tokenizer has any, are text like any other."""
+        """Return the ids of `text`, with special tokens, if this tokenizer has any, as ordinary text."""
         return self.encode(text)
 
     def encode_data(self, text: str) -> list[int]:
-        """Return the ids of a text to learn or to measure: an <|endoftext|> written in it ends a document."""
+        """Return the ids of a text for training or evaluation: an <|endoftext|> written in it ends a document."""
         return self.encode(text)
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
@@ -52,12 +52,12 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object that JSON can hold; `tokenizer_from_dict` reads it back."""
+        """Return the whole tokenizer as an object for JSON; `tokenizer_from_dict` reads it."""
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Return the bytes that `ids` stand for; they may begin or end inside a character.
+        """Return the bytes of `ids`; they may begin or end inside a character.
 
-        Raises ValueError for an id outside the vocabulary, TypeError for what is no flat row of ids.
+        Raises ValueError for an id outside the vocabulary, TypeError if `ids` is not a flat sequence of ids.
         """
         try:
             return b"".join(map(self.vocab.__getitem__, ids))
@@ -66,10 +66,12 @@ class Tokenizer(ABC):
             raise ValueError(f"{rule}, got {error.args[0]!r}; was it made by another tokenizer?") from None
         except TypeError:
             kind = type(ids).__name__
-            raise TypeError(f"decode: ids must be a flat row of integers, got {kind}; for one id write [id]") from None
+            raise TypeError(
+                f"decode: ids must be a flat sequence of integers, got {kind}; for one id write [id]"
+            ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of `ids`; bytes that are not UTF-8, such as half a character, become U+FFFD."""
+        """Return the text of `ids`; invalid UTF-8, such as half a character, becomes U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     @property
@@ -78,7 +80,7 @@ class Tokenizer(ABC):
         return hashlib.sha256(self._json().encode("ascii")).hexdigest()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tokenizer as one JSON file, the whole of it or nothing."""
+        """Write the tokenizer as one JSON file, atomically."""
         write_text(path, self._json() + "\n")
 
     def _json(self) -> str:
@@ -89,7 +91,7 @@ class Tokenizer(ABC):
 
 
 def check_text(name: str, text: str) -> None:
-    """Raise unless `text` is a str that UTF-8 can write; `name` is the function the user called."""
+    """Raise unless `text` is a str that UTF-8 can encode; `name` is the function that the user called."""
     if not isinstance(text, str):
         kind = type(text).__name__
         raise TypeError(f"{name}: text must be a str, got {kind}; bytes become text with data.decode('utf-8')")
@@ -97,15 +99,15 @@ def check_text(name: str, text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{name}: UTF-8 cannot write a lone surrogate, got U+{ord(text[error.start]):04X} at index {error.start}; "
-            "make it '?' with text.encode('utf-8', 'replace').decode('utf-8')"
+            f"{name}: UTF-8 cannot encode a lone surrogate, got U+{ord(text[error.start]):04X} at index {error.start}; "
+            "replace it by '?' with text.encode('utf-8', 'replace').decode('utf-8')"
         ) from None
 
 
 def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
     """Raise ValueError unless `fields` has exactly the keys of `types`, each with a value of its type.
 
-    The keys format, version and kind, which every tokenizer has, are left to `tokenizer_from_dict`.
+    `tokenizer_from_dict` checks the keys format, version and kind, which every tokenizer has.
     """
     for name, kind in types.items():
         if name not in fields:
@@ -117,5 +119,5 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
 
 
 def header(kind: str) -> dict[str, Any]:
-    """Return the keys with which every tokenizer's JSON says what it is."""
+    """Return the keys that identify a tokenizer's JSON."""
     return {"format": FORMAT, "version": VERSION, "kind": kind}

@@ -1,7 +1,7 @@
 """Give every character its own id: the simplest tokenizer there is.
 
 A text has few distinct characters (65 in all of tinyshakespeare), so the vocabulary is tiny and nothing needs to be
-learned. The price is length: one id for every character, where byte pairs (`bpe.py`, 4096 tokens) need a third of that.
+learned. The price is length: one id for every character. Byte pairs (`bpe.py`, 4096 tokens) need a third as many.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ class CharTokenizer(Tokenizer):
     def __init__(self, characters: str) -> None:
         """Take the characters in the order of their ids: sorted, each once.
 
-        Raises ValueError when there is none, when they are unsorted or repeated, or for a lone surrogate.
+        Raises ValueError if there are none, if they are unsorted or repeated, or for a lone surrogate.
         """
         check_text("CharTokenizer", characters)
         if not characters:
@@ -45,29 +45,29 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, text: str) -> "CharTokenizer":
-        """Return the tokenizer of the distinct characters of `text`; ValueError when it is empty."""
+        """Return the tokenizer of the distinct characters of `text`; ValueError if it is empty."""
         check_text("CharTokenizer.train", text)
         return cls("".join(sorted(set(text))))
 
     def encode(self, text: str) -> list[int]:
-        """Return one id for each character; ValueError naming those that the vocabulary does not have."""
+        """Return one id for each character; ValueError names the characters that the vocabulary lacks."""
         try:
             return list(map(self._ids.__getitem__, text))
         except (KeyError, TypeError):
             check_text("encode", text)
             missing = sorted(set(text) - self._ids.keys())
-            named = ", ".join(map(_name, missing[:5])) + (", …" if len(missing) > 5 else "")
+            names = ", ".join(map(_name, missing[:5])) + (", …" if len(missing) > 5 else "")
             raise ValueError(
                 f"encode: characters must be among the {len(self._ids)} of the vocabulary, got {len(missing)} others: "
-                f"{named}; train on a text that has them, or take them out of this one"
+                f"{names}; train on a text that has them, or remove them from this one"
             ) from None
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
-        """Yield the ids of the text that `chunks` are parts of."""
+        """Yield the ids of the text "".join(chunks)."""
         return chain.from_iterable(map(self.encode, chunks))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object that JSON can hold."""
+        """Return the whole tokenizer as an object for JSON."""
         return {**header(self.kind), "characters": self.characters}
 
     @classmethod

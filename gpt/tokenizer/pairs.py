@@ -1,7 +1,7 @@
-"""Specify byte-pair encoding in its shortest form, on a whole word as a tuple of tokens.
+"""Byte-pair encoding in its shortest form, on a whole word as a tuple of tokens: the specification.
 
-This is the definition: Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words with Subword Units",
-on bytes as in GPT-2. `trainer.py` and `word_encoder.py` do the same faster, and the tests hold them to it.
+The source is Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words with Subword Units",
+on bytes as in GPT-2. `trainer.py` and `word_encoder.py` compute the same faster, and the tests compare them with it.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ Word = tuple[bytes, ...]
 
 
 def count_pairs(words: Mapping[Word, int]) -> Counter[Pair]:
-    """Count how often two tokens stand side by side, each word as often as it occurs.
+    """Count how often two tokens are neighbours, weighted by the count of the word.
 
     >>> count_pairs({(b"l", b"o", b"w"): 5, (b"l", b"o"): 2})
     Counter({(b'l', b'o'): 7, (b'o', b'w'): 5})
@@ -44,7 +44,7 @@ def merge_pair(word: Word, pair: Pair) -> Word:
 
 
 def train_naively(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
-    """Merge the most frequent pair, `n_merges` times or until no pair is left; of equals, the greater pair of bytes."""
+    """Merge the most frequent pair `n_merges` times, or until no pair is left; among equals, the greater pair of bytes."""
     words = {split_bytes(word.encode("utf-8")): count for word, count in word_counts.items()}
     merges: list[Pair] = []
     for _ in range(n_merges):
@@ -57,7 +57,7 @@ def train_naively(word_counts: Mapping[str, int], n_merges: int) -> list[Pair]:
 
 
 def encode_naively(data: bytes, merges: Sequence[Pair]) -> Word:
-    """Merge the pair that was learned first, again and again, until the word has no learned pair."""
+    """Merge the pair that was learned first, repeatedly, until the word has no learned pair."""
     word = split_bytes(data)
     for _, merged in merge_steps(data, {pair: rank for rank, pair in enumerate(merges)}):
         word = merged
@@ -65,18 +65,18 @@ def encode_naively(data: bytes, merges: Sequence[Pair]) -> Word:
 
 
 def merge_steps(data: bytes, ranks: Mapping[Pair, int]) -> Iterator[tuple[Pair, Word]]:
-    """Yield each pair that is merged and the word after it, in the order of `ranks`: the numbers of the merges.
+    """Yield each pair that is merged and the word after it, lowest rank first; the rank of a merge is its number.
 
     >>> list(merge_steps(b"low", {(b"l", b"o"): 0, (b"lo", b"w"): 1}))
     [((b'l', b'o'), (b'lo', b'w')), ((b'lo', b'w'), (b'low',))]
     """
     word = split_bytes(data)
-    while known := [pair for pair in pairwise(word) if pair in ranks]:
-        pair = min(known, key=ranks.__getitem__)
+    while candidates := [pair for pair in pairwise(word) if pair in ranks]:
+        pair = min(candidates, key=ranks.__getitem__)
         word = merge_pair(word, pair)
         yield pair, word
 
 
 def split_bytes(data: bytes) -> Word:
-    """Return `data` as one token for each byte."""
+    """Return the bytes of `data` as tokens of one byte."""
     return tuple(bytes([byte]) for byte in data)

@@ -1,9 +1,8 @@
-"""Encode one word by its merges, fast: what `pairs.encode_naively` specifies.
+"""Encode one word by its merges, fast: the same ids as `pairs.encode_naively`.
 
-A text repeats its words, so each distinct word is merged once and remembered. What is left to speed up is the first
-time: a short word keeps the ranks of its pairs in a list, where `min` and `index` run in C; a long word, such as a
-million letters without a space, keeps for every rank the places where it occurs, so that no merge looks at the whole
-word.
+A text repeats its words, so each distinct word is merged once and cached. There are two ways to merge it. A short word
+keeps the ranks of its pairs in a list, where `min` and `index` run in C. A long word, such as a million letters without a
+space, keeps for every rank the positions where it occurs, so that no merge searches the whole word.
 """
 
 import heapq
@@ -12,33 +11,32 @@ from itertools import pairwise, repeat
 
 from gpt.tokenizer.pairs import Pair
 
-LONG = 64  # bytes: about 0.9 µs a byte both ways here; at 1024 the short way takes 7 µs a byte, the long way 0.5
+LONG = 64  # bytes: here both ways take 0.9 µs per byte; at 1024 the short way takes 7 µs per byte, the long way 0.5
 CACHED_WORDS = 1 << 16
-CACHED_BYTES = 48  # longer words seldom come twice; with this the cache stays under 50 MB
+CACHED_BYTES = 48  # longer words are rarely repeated; the cache stays under 50 MB
 EMPTY = -1  # no id
 
 
 class WordEncoder(dict[str, tuple[int, ...]]):
-    """Map a word to its ids, working them out when they are first asked for.
+    """Maps a word to its ids, which are computed when they are first needed.
 
     >>> ids_of = {b"l": 0, b"o": 1, b"w": 2, b"lo": 3, b"low": 4}
     >>> words = WordEncoder(ids_of, [(b"l", b"o"), (b"lo", b"w")])
     >>> words["lowlo"]
     (4, 3)
 
-    `ids_of` gives the id of every token. The merges must be in the order of training: no merge before one that makes
-    its parts. Then joining a pair creates only pairs of a later rank, and both ways below agree with the
-    specification.
+    `ids_of` maps every token to its id. The merges must be in the order of training: a token is merged before it is used.
+    Then joining a pair creates only pairs of a later rank, and both functions below agree with the specification.
     """
 
     def __init__(self, ids_of: Mapping[bytes, int], merges: Sequence[Pair]) -> None:
         super().__init__()
         self._byte_ids = [ids_of.get(bytes([byte]), EMPTY) for byte in range(256)]
         self._ranks = {(ids_of[left], ids_of[right]): rank for rank, (left, right) in enumerate(merges)}
-        self._merged = [ids_of[left + right] for left, right in merges]  # the id that the merge of each rank makes
+        self._merged = [ids_of[left + right] for left, right in merges]  # the id of the token that each merge makes
 
     def __missing__(self, word: str) -> tuple[int, ...]:
-        data = word.encode("utf-8", "surrogateescape")  # a surrogate is a byte that is no UTF-8, from encode_bytes
+        data = word.encode("utf-8", "surrogateescape")  # a surrogate is an invalid byte, from encode_bytes
         symbols = [self._byte_ids[byte] for byte in data]
         if EMPTY in symbols:
             byte = data[symbols.index(EMPTY)]
@@ -56,7 +54,7 @@ class WordEncoder(dict[str, tuple[int, ...]]):
 
 
 def merge_short(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
-    """Merge the pair of the lowest rank, one place at a time; `ranks[i]` is the rank of symbols[i], symbols[i + 1]."""
+    """Merge the leftmost pair of the lowest rank, repeatedly; ranks[i] is the rank of (symbols[i], symbols[i + 1])."""
     none = len(merged)  # greater than every rank
     rank_of = rank_at.get
     ranks = list(map(rank_of, pairwise(symbols), repeat(none)))
@@ -72,25 +70,25 @@ def merge_short(symbols: list[int], rank_at: dict[tuple[int, int], int], merged:
 
 
 def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
-    """Merge rank after rank, at all its places from left to right, in O(n log n) at most.
+    """Merge rank after rank, at all its positions from left to right, in O(n log n) at most.
 
-    The symbols are a linked list: `after[i]` and `before[i]` are the neighbours of place i. A merge keeps the left
-    place and empties the right one. A place noted for a rank may have changed since, so its pair is looked up again.
+    The symbols are a linked list: `after[i]` and `before[i]` are the neighbours of position i. A merge keeps the left
+    position and empties the right one. The pair at a recorded position may have changed since, so it is looked up again.
     """
     n = len(symbols)
     rank_of = rank_at.get
-    places = list(range(-1, n + 1))
-    before, after = places[:-1], places[2:]  # both share their integers with `places`
+    positions = list(range(-1, n + 1))
+    before, after = positions[:-1], positions[2:]  # both share their integers with `positions`
     cells = [*symbols, EMPTY, EMPTY]  # cells[n] is right of the last symbol, cells[-1] left of the first
-    where: dict[int, list[int]] = {}  # rank -> the places of the left symbol of its pair
-    for i, pair in zip(places[1:], pairwise(symbols), strict=False):
+    positions_of: dict[int, list[int]] = {}  # rank -> the positions of the left symbol of its pair
+    for i, pair in zip(positions[1:], pairwise(symbols), strict=False):
         if (rank := rank_of(pair)) is not None:
-            where.setdefault(rank, []).append(i)
-    queue = sorted(where)  # the ranks that are keys of `where`; a sorted list is a heap
+            positions_of.setdefault(rank, []).append(i)
+    queue = sorted(positions_of)  # its keys; a sorted list is a heap
     while queue:
         rank = heapq.heappop(queue)
         new = merged[rank]
-        for i in where.pop(rank):  # in order: all were noted in the one pass that made the pair's younger symbol
+        for i in positions_of.pop(rank):  # in order: the pass that made the pair's newer symbol recorded them
             j = after[i]
             if rank_of((cells[i], cells[j])) != rank:
                 continue
@@ -98,12 +96,12 @@ def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: 
             after[i] = k = after[j]
             before[k] = i
             h = before[i]
-            for place, pair in ((i, (new, cells[k])), (h, (cells[h], new))):
+            for position, pair in ((i, (new, cells[k])), (h, (cells[h], new))):
                 later = rank_of(pair)
                 if later is None:
                     continue
-                if later not in where:
-                    where[later] = []
+                if later not in positions_of:
+                    positions_of[later] = []
                     heapq.heappush(queue, later)
-                where[later].append(place)
+                positions_of[later].append(position)
     return [symbol for symbol in cells if symbol != EMPTY]

@@ -1,1 +1,7 @@
-"""Reading and writing the tokenizer files of other projects."""
+"""Tokenizer files of other projects; `load.py` chooses the format.
+
+- `openai.py`             GPT-2's encoder.json and vocab.bpe
+- `tiktoken.py`           the .tiktoken files of newer models
+- `huggingface.py`        tokenizer.json, read and written
+- `sentencepiece_bpe.py`  llama2.c's tokenizer
+"""

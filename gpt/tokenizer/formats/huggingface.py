@@ -1,7 +1,7 @@
-"""Read and write Hugging Face's tokenizer.json, where it means byte-level BPE.
+"""Read and write Hugging Face's tokenizer.json, if it describes byte-level BPE.
 
-That file can say much that changes the ids: normalizers, other ways to split, tokens put around the text. What this
-project does not do is refused by its name, so that ids are the same or there are none.
+That file may have settings that change the ids: normalizers, other ways to split, tokens added around the text. A setting
+that this project does not support is an error that names it, so the ids are never silently different.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.formats.openai import read_vocab, to_visible
 from gpt.tokenizer.pretokens import PATTERNS
 
-# What must be so in "model", and what else may stand there that means the same.
+# The supported values of "model": the usual one, and one with the same meaning.
 MODEL = {
     "dropout": (None, 0),
     "continuing_subword_prefix": (None, ""),
@@ -23,10 +23,10 @@ NAMES = {pattern: name for name, pattern in PATTERNS.items()}
 
 
 def from_huggingface(fields: Mapping[str, Any]) -> BPETokenizer:
-    """Make the tokenizer from what a tokenizer.json says; ValueError names what it has that cannot be done here.
+    """Make the tokenizer from the object of a tokenizer.json; ValueError names a setting that is not supported.
 
-    All its added tokens become special tokens. Those it calls special are not read from text unless `encode` is told
-    to, as in all tokenizers here; the others always are.
+    All its added tokens become special tokens. `encode` reads those it calls special only if they are allowed, as in all
+    tokenizers here; it always reads the others.
     """
     model = _checked(fields.get("model"), "model")
     if model.get("type", "BPE") != "BPE":
@@ -34,26 +34,26 @@ def from_huggingface(fields: Mapping[str, Any]) -> BPETokenizer:
     for key, allowed in MODEL.items():
         if model.get(key) not in allowed:
             raise ValueError(f"model.{key} must be {allowed[0]!r}, got {model[key]!r}, which is not supported")
-    for part in ("normalizer", "truncation", "padding"):
-        if fields.get(part) is not None:
-            raise ValueError(f"{part} must be null, got {_kind(fields[part])}, which is not supported")
-    for part in ("post_processor", "decoder"):
-        if fields.get(part) is not None and _kind(fields[part]) != "ByteLevel":
-            raise ValueError(f"{part} must be ByteLevel or null, got {_kind(fields[part])}, which is not supported")
+    for key in ("normalizer", "truncation", "padding"):
+        if fields.get(key) is not None:
+            raise ValueError(f"{key} must be null, got {_kind(fields[key])}, which is not supported")
+    for key in ("post_processor", "decoder"):
+        if fields.get(key) is not None and _kind(fields[key]) != "ByteLevel":
+            raise ValueError(f"{key} must be ByteLevel or null, got {_kind(fields[key])}, which is not supported")
     pattern = _pattern(fields.get("pre_tokenizer"))
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise ValueError(f"'model.merges' must be a list, got {type(merges).__name__}")
-    parts = ((f"model.merges[{n}]", _parts(merge)) for n, merge in enumerate(merges))
+    located = ((f"model.merges[{n}]", _split_merge(merge)) for n, merge in enumerate(merges))
     added = fields.get("added_tokens", [])
     if not isinstance(added, list):
         raise ValueError(f"'added_tokens' must be a list, got {type(added).__name__}")
     added_ids = {token["content"]: token["id"] for token in map(_added, added)}
     tokens = dict(_checked(model.get("vocab"), "model.vocab"))
     for text, id in added_ids.items():
-        if tokens.pop(text, id) != id:  # it may stand in both
+        if tokens.pop(text, id) != id:  # it may be in both
             raise ValueError(f"added_tokens gives {text!r} the id {id}, and model.vocab another")
-    vocab, pairs = read_vocab("model.vocab", tokens, parts)
+    vocab, pairs = read_vocab("model.vocab", tokens, located)
     for text, id in added_ids.items():
         if id in vocab:
             raise ValueError(f"added_tokens gives {text!r} the id {id}, which {to_visible(vocab[id])!r} has")
@@ -63,9 +63,9 @@ def from_huggingface(fields: Mapping[str, Any]) -> BPETokenizer:
 
 
 def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
-    """Return what Hugging Face's `Tokenizer.from_file` reads as the same tokenizer.
+    """Return an object that Hugging Face's `Tokenizer.from_file` reads as the same tokenizer.
 
-    There special tokens in a text always become their ids.
+    It always reads special tokens in a text as their ids.
     """
     special = tokenizer.special_tokens
     vocab = {to_visible(token): id for id, token in sorted(tokenizer.vocab.items()) if id not in special.values()}
@@ -116,7 +116,7 @@ def _pre_tokenizer(pattern: str) -> dict[str, Any]:
 
 
 def _pattern(pre_tokenizer: Any) -> str:
-    """Return the name of the pattern by which a pre-tokenizer splits."""
+    """Return the name of a pre-tokenizer's pattern."""
     steps = [pre_tokenizer]
     if isinstance(pre_tokenizer, Mapping) and pre_tokenizer.get("type") == "Sequence":
         steps = pre_tokenizer.get("pretokenizers")  # type: ignore[assignment]
@@ -133,17 +133,17 @@ def _pattern(pre_tokenizer: Any) -> str:
     if len(steps) == 1:
         return "gpt2"
     split = steps[0]
-    said = split.get("pattern")
-    regex = said.get("Regex") if isinstance(said, Mapping) else None
+    value = split.get("pattern")
+    regex = value.get("Regex") if isinstance(value, Mapping) else None
     if regex not in NAMES:
-        raise ValueError(f"pre_tokenizer.Split must have one of the patterns {', '.join(PATTERNS)}, got {said!r}")
+        raise ValueError(f"pre_tokenizer.Split must have one of the patterns {', '.join(PATTERNS)}, got {value!r}")
     if split.get("behavior") != "Isolated" or split.get("invert"):
         raise ValueError(f"pre_tokenizer.Split must have the behavior Isolated, got {split.get('behavior')!r}")
     return NAMES[regex]
 
 
 def _added(token: Any) -> Mapping[str, Any]:
-    """Return an added token; ValueError unless it is one that stands for itself wherever it occurs."""
+    """Return an added token; ValueError unless it matches its text wherever that occurs."""
     token = _checked(token, "added_tokens")
     if not isinstance(token.get("content"), str) or type(token.get("id")) is not int:
         raise ValueError(f"an added token must have a text as content and an integer id, got {dict(token)!r}")
@@ -155,13 +155,13 @@ def _added(token: Any) -> Mapping[str, Any]:
     return token
 
 
-def _parts(merge: Any) -> Any:
-    """Return the two parts of a merge, which older files write as one text."""
+def _split_merge(merge: Any) -> Any:
+    """Return the two tokens of a merge; older files write them as one text."""
     return merge.split(" ") if isinstance(merge, str) else merge if isinstance(merge, list) else [merge]
 
 
-def _kind(part: Any) -> str:
-    return str(part.get("type", "nothing named")) if isinstance(part, Mapping) else type(part).__name__
+def _kind(value: Any) -> str:
+    return str(value.get("type", "an object without type")) if isinstance(value, Mapping) else type(value).__name__
 
 
 def _checked(value: Any, name: str) -> Mapping[str, Any]:

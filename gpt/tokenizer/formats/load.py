@@ -1,4 +1,4 @@
-"""Load a tokenizer from a file or folder, in whichever of the formats people have."""
+"""Load a tokenizer from a file or folder, in any of the known formats."""
 
 import contextlib
 import os
@@ -21,7 +21,10 @@ KINDS: dict[str, type[BPETokenizer] | type[CharTokenizer] | type[ScoredTokenizer
     "char": CharTokenizer,
     "scored": ScoredTokenizer,
 }
-TWINS = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}  # OpenAI's names, and Hugging Face's for the same
+COMPANIONS = {
+    "encoder.json": "vocab.bpe",
+    "vocab.json": "merges.txt",
+}  # OpenAI's names, and Hugging Face's for the same
 _RANKS = re.compile(rb"\s*[A-Za-z0-9+/]+=* \d+\s*[\r\n]")
 
 
@@ -33,36 +36,36 @@ def load_tokenizer(
 ) -> Tokenizer:
     """Read a tokenizer from a file, or from the folder it is in.
 
-    The formats: what `Tokenizer.save` wrote; Hugging Face's tokenizer.json; OpenAI's encoder.json with vocab.bpe (or
+    The formats: a file of `Tokenizer.save`; Hugging Face's tokenizer.json; OpenAI's encoder.json with vocab.bpe (or
     vocab.json with merges.txt), of which either may be named; tiktoken's .tiktoken. `pattern` and `special_tokens` are
-    for those that do not say them: a .tiktoken file of unknown name, and, of the pattern alone, OpenAI's pair.
+    for files that lack them: both for a .tiktoken file of unknown name, the pattern for OpenAI's pair.
 
-    Raises OSError when a file cannot be read, ValueError naming it when it is damaged or something else.
+    Raises OSError if a file cannot be read, ValueError with its name if it is damaged or of another format.
     """
     path = Path(path)
     if path.is_dir():
         path = _in_folder(path)
-    twins = TWINS | {merges: vocab for vocab, merges in TWINS.items()}
-    with _blaming(path):
-        if path.name in twins:
+    companions = COMPANIONS | {merges: vocab for vocab, merges in COMPANIONS.items()}
+    with _name_errors(path):
+        if path.name in companions:
             if special_tokens is not None:
-                raise ValueError("special_tokens must be left out: the file itself says them")
-            return _load_twins(path, path.with_name(twins[path.name]), pattern or "gpt2")
+                raise ValueError("special_tokens must be left out: the file itself has them")
+            return _load_companions(path, path.with_name(companions[path.name]), pattern or "gpt2")
         data = path.read_bytes()
         if path.suffix == ".tiktoken" or _RANKS.match(data):
             return from_tiktoken(data, name=path.stem, pattern=pattern, special_tokens=special_tokens)
         fields = parse_json(data)
         if pattern is not None or special_tokens is not None:
-            raise ValueError("pattern and special_tokens must be left out: the file itself says them")
+            raise ValueError("pattern and special_tokens must be left out: the file itself has them")
         if isinstance(fields, Mapping) and "model" in fields:
             return from_huggingface(fields)
         return tokenizer_from_dict(fields)
 
 
 def tokenizer_from_dict(fields: Mapping[str, Any]) -> Tokenizer:
-    """Make the tokenizer whose `to_dict` gave `fields`; ValueError says what is wrong with them."""
+    """Make the tokenizer from the object that its `to_dict` returned; ValueError if the object is invalid."""
     if not isinstance(fields, Mapping) or fields.get("format") != FORMAT:
-        raise ValueError(f'this is no tokenizer: it must be an object with "format": "{FORMAT}"')
+        raise ValueError(f'this is not a tokenizer: it must be an object with "format": "{FORMAT}"')
     version, kind = fields.get("version"), fields.get("kind")
     if version != VERSION:
         raise ValueError(f"'version' must be {VERSION}, got {version!r}; another version of this program wrote it")
@@ -73,7 +76,7 @@ def tokenizer_from_dict(fields: Mapping[str, Any]) -> Tokenizer:
 
 def _in_folder(folder: Path) -> Path:
     """Return the file to load from a folder."""
-    for name in ("tokenizer.json", *TWINS):
+    for name in ("tokenizer.json", *COMPANIONS):
         if (folder / name).is_file():
             return folder / name
     ranks = sorted(folder.glob("*.tiktoken"))
@@ -85,14 +88,14 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _load_twins(path: Path, twin: Path, pattern: str) -> BPETokenizer:
-    """Read the pair of files that GPT-2 came in, whichever of the two is `path`."""
-    if not twin.is_file():
-        raise ValueError(f"{twin.name} must be beside it, and is not; the tokenizer is in both files together")
-    vocab, merges = (path, twin) if path.suffix == ".json" else (twin, path)
-    with _blaming(vocab):
+def _load_companions(path: Path, other: Path, pattern: str) -> BPETokenizer:
+    """Read the two files of GPT-2's tokenizer, of which either is `path`."""
+    if not other.is_file():
+        raise ValueError(f"{other.name} must be in the same folder; the tokenizer consists of both files")
+    vocab, merges = (path, other) if path.suffix == ".json" else (other, path)
+    with _name_errors(vocab):
         tokens = parse_json(vocab.read_bytes())
-    with _blaming(merges):
+    with _name_errors(merges):
         try:
             lines = merges.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
@@ -101,16 +104,16 @@ def _load_twins(path: Path, twin: Path, pattern: str) -> BPETokenizer:
     return from_openai(tokens, lines, pattern=pattern)
 
 
-class _BlamedError(ValueError):
-    """A ValueError that names its file."""
+class _NamedError(ValueError):
+    """A ValueError whose message names the file."""
 
 
 @contextlib.contextmanager
-def _blaming(path: Path) -> Iterator[None]:
-    """Put the name of the file before what is wrong with it."""
+def _name_errors(path: Path) -> Iterator[None]:
+    """Put the name of the file before the message of an error."""
     try:
         yield
-    except _BlamedError:
+    except _NamedError:
         raise
     except (ValueError, TypeError) as error:
-        raise _BlamedError(f"load_tokenizer: {path}: {error}") from None
+        raise _NamedError(f"load_tokenizer: {path}: {error}") from None

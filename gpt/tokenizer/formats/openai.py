@@ -1,8 +1,8 @@
 """Read the two files in which OpenAI published GPT-2's tokenizer: encoder.json and vocab.bpe.
 
-encoder.json gives the id of every token, vocab.bpe has one merge a line, in order. Both write a byte as one visible
-character, so that a token with spaces or half a character can stand in a text file: "Ġthe" is " the". Hugging Face
-calls the same two files vocab.json and merges.txt, and its tokenizer.json writes tokens alike.
+encoder.json maps every token to its id, vocab.bpe has one merge per line, in order. Both write a byte as one visible
+character, so that a text file can hold tokens with spaces or half a character: "Ġthe" is " the". Hugging Face
+calls the same two files vocab.json and merges.txt, and its tokenizer.json writes tokens in the same way.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Any
 from gpt.tokenizer.bpe import BPETokenizer, add_tokens
 from gpt.tokenizer.pairs import Pair
 
-_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)  # what special tokens look like
+_SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)  # the form of special tokens
 
 
 def _visible_bytes() -> dict[int, str]:
-    """Return the character that stands for each byte: itself where it can be seen, else one of 256, 257, …"""
+    """Return the character for each byte: the byte itself if it is visible, else 256, 257, …"""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(256) if byte not in visible]
     return {byte: chr(byte) for byte in visible} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
@@ -27,7 +27,7 @@ BYTE_OF = {character: byte for byte, character in CHARACTER_OF.items()}
 
 
 def to_visible(token: bytes) -> str:
-    """Write a token with one visible character a byte.
+    """Write a token with one visible character per byte.
 
     >>> to_visible(b" the")
     'Ġthe'
@@ -36,28 +36,28 @@ def to_visible(token: bytes) -> str:
 
 
 def from_visible(text: str) -> bytes:
-    """Read what `to_visible` wrote; ValueError names a character that stands for no byte."""
+    """Return the token that `to_visible` wrote; ValueError names a character that is not the code of a byte."""
     try:
         return bytes(map(BYTE_OF.__getitem__, text))
     except KeyError as error:
-        raise ValueError(f"{error.args[0]!r} stands for no byte; a space is written 'Ġ', other bytes alike") from None
+        raise ValueError(f"{error.args[0]!r} is not the code of a byte; a space is written 'Ġ'") from None
 
 
 def from_openai(encoder: Any, merges: str, *, pattern: str = "gpt2") -> BPETokenizer:
-    """Make the tokenizer from what encoder.json says and the text of vocab.bpe.
+    """Make the tokenizer from the object of encoder.json and the text of vocab.bpe.
 
-    Tokens that no merge makes are its special tokens; ValueError says what is wrong, among others with one that does
+    Tokens that no merge makes are its special tokens. Raises ValueError if the files are invalid, or if such a token does
     not look like <this> or [this].
     """
     if not isinstance(encoder, Mapping):
         raise ValueError(f"encoder.json must be an object of tokens and their ids, got {type(encoder).__name__}")
     vocab, pairs = read_vocab("encoder.json", encoder, _merge_lines(merges))
-    made = {left + right for left, right in pairs}
-    special = {vocab[id]: id for id in vocab if len(vocab[id]) > 1 and vocab[id] not in made}
+    merged = {left + right for left, right in pairs}
+    special = {vocab[id]: id for id in vocab if len(vocab[id]) > 1 and vocab[id] not in merged}
     texts = {token.decode("utf-8", "replace"): id for token, id in special.items()}
-    if wrong := [text for text in texts if not _SPECIAL.fullmatch(text)]:
+    if invalid := [text for text in texts if not _SPECIAL.fullmatch(text)]:
         raise ValueError(
-            f"encoder.json has {len(wrong):,} tokens that no merge makes, such as {wrong[0]!r}; the merges are cut off "
+            f"encoder.json has {len(invalid):,} tokens that no merge makes, such as {invalid[0]!r}; the merges are cut off "
             "or belong to another encoder.json"
         )
     return BPETokenizer(vocab, pairs, texts, pattern=pattern, allowed_special=())
@@ -72,23 +72,23 @@ def _merge_lines(text: str) -> Iterator[tuple[str, list[str]]]:
 def read_vocab(
     section: str, tokens: Mapping[Any, Any], merges: Iterable[tuple[str, Any]]
 ) -> tuple[dict[int, bytes], list[Pair]]:
-    """Return vocabulary and merges that are written in visible characters.
+    """Return the vocabulary and the merges, both written in visible characters.
 
-    Each merge comes as the name of its place, for errors, and its two parts. Raises ValueError.
+    A merge is its location, for errors, and its two tokens. Raises ValueError if a token or a merge is invalid.
     """
     vocab: dict[int, bytes] = {}
     add_tokens(vocab, section, tokens, from_visible)
     known = set(vocab.values())
     pairs: list[Pair] = []
-    for place, parts in merges:
-        if len(parts) != 2 or not all(isinstance(part, str) and part for part in parts):
-            raise ValueError(f"{place} must be two tokens, got {parts!r}")
+    for location, texts in merges:
+        if len(texts) != 2 or not all(isinstance(text, str) and text for text in texts):
+            raise ValueError(f"{location} must be two tokens, got {texts!r}")
         try:
-            left, right = map(from_visible, parts)
+            left, right = map(from_visible, texts)
         except ValueError as error:
-            raise ValueError(f"{place}: {error}") from None
+            raise ValueError(f"{location}: {error}") from None
         for token in (left, right, left + right):
             if token not in known:
-                raise ValueError(f"{place} needs the token {to_visible(token)!r}, which {section} does not have")
+                raise ValueError(f"{location} needs the token {to_visible(token)!r}, which {section} does not have")
         pairs.append((left, right))
     return vocab, pairs

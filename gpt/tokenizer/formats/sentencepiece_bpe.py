@@ -1,8 +1,8 @@
 """Encode as llama2.c does: merge the pair whose token has the best score, until no pair makes a token.
 
-This is SentencePiece's BPE, with Llama 2's vocabulary or one like it. A text begins with a space of its own, so that a
-word is the same token at its beginning as after a space. A character that is no token becomes its bytes, <0x00> to
-<0xFF>, which are the tokens 3 to 258. Tokens 0, 1 and 2 are <unk>, <s> and </s>.
+This is SentencePiece's BPE, with Llama 2's vocabulary or a similar one. A space is added before a text, so that its first
+word is the same token as after a space. A character that is not a token becomes its bytes, <0x00> to <0xFF>, which are
+the tokens 3 to 258. Tokens 0, 1 and 2 are <unk>, <s> and </s>.
 
 Source: https://github.com/karpathy/llama2.c, run.c (encode, decode)
 """
@@ -15,17 +15,17 @@ from typing import Any
 
 from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
 
-BOS = 1  # <s>: begins every document, so it is also what stands between two
+BOS = 1  # <s>: begins every document, so it also separates two
 FIRST_BYTE = 3
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 class ScoredTokenizer(Tokenizer):
-    """A vocabulary of pieces with scores; ids are their places.
+    """A vocabulary of pieces with scores; the id of a piece is its index.
 
     >>> bytes_ = [f"<0x{n:02X}>" for n in range(256)]
     >>> tokenizer = ScoredTokenizer(["<unk>", "<s>", "</s>", *bytes_, " ", "a", "b", "ab", " a"], [0.0] * 263 + [2.0])
-    >>> tokenizer.encode("ab")  # " ab": " a" has the better score, and is made first
+    >>> tokenizer.encode("ab")  # " ab": " a" has the better score, and is merged first
     [263, 261]
     """
 
@@ -33,7 +33,7 @@ class ScoredTokenizer(Tokenizer):
     eot_id = BOS
 
     def __init__(self, pieces: Sequence[str], scores: Sequence[float]) -> None:
-        """Take the pieces, in the order of their ids, and a score for each; ValueError where the bytes are not there."""
+        """Take the pieces, in the order of their ids, and a score for each; ValueError if the bytes are missing."""
         if len(pieces) != len(scores):
             raise ValueError(f"ScoredTokenizer: each piece must have a score, got {len(pieces)} and {len(scores)}")
         if not all(math.isfinite(score) for score in scores):
@@ -48,50 +48,50 @@ class ScoredTokenizer(Tokenizer):
             self._ids.setdefault(piece, id)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`, which begins with a space of its own; no token is special in it."""
+        """Return the ids of `text`, with a space added before it; no token is special."""
         check_text("encode", text)
         ids = [self._ids[" "]] if text else []
         for character in text:
-            known = self._ids.get(character)
-            ids += [byte + FIRST_BYTE for byte in character.encode("utf-8")] if known is None else [known]
+            id = self._ids.get(character)
+            ids += [byte + FIRST_BYTE for byte in character.encode("utf-8")] if id is None else [id]
         return self._merge(ids)
 
     def encode_data(self, text: str) -> list[int]:
-        """Return <s> and the ids of a text, as llama2.c trains and prompts with."""
+        """Return <s> and the ids of a text, as llama2.c uses for training and prompts."""
         return [BOS, *self.encode(text)]
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
-        """Yield the ids of the text that `chunks` are parts of: it is joined, since a merge may reach across any edge."""
+        """Yield the ids of the text "".join(chunks): it is joined, since a merge may reach across any edge."""
         yield from self.encode("".join(chunks))
 
     def _merge(self, ids: list[int]) -> list[int]:
-        """Merge neighbours, the best score first and of equals the leftmost, as long as two make a token."""
+        """Merge neighbours, the best score first and among equals the leftmost, as long as two join to a token."""
         left, right = list(range(-1, len(ids) - 1)), list(range(1, len(ids) + 1))  # neighbours, as merged tokens vanish
         heap: list[tuple[float, int, int, int, int]] = []
 
-        def offer(at: int, after: int) -> None:
-            if at >= 0 and after < len(ids):
-                merged = self._ids.get(self.pieces[ids[at]] + self.pieces[ids[after]])
+        def push(index: int, after: int) -> None:
+            if index >= 0 and after < len(ids):
+                merged = self._ids.get(self.pieces[ids[index]] + self.pieces[ids[after]])
                 if merged is not None:
-                    heapq.heappush(heap, (-self.scores[merged], at, ids[at], ids[after], merged))
+                    heapq.heappush(heap, (-self.scores[merged], index, ids[index], ids[after], merged))
 
         for i in range(len(ids) - 1):
-            offer(i, i + 1)
+            push(i, i + 1)
         while heap:
-            _, at, first, second, merged = heapq.heappop(heap)
-            after = right[at]
-            if ids[at] != first or after >= len(ids) or ids[after] != second:
-                continue  # one of the two was merged with another meanwhile
-            ids[at], ids[after] = merged, -1
-            right[at] = right[after]
-            if right[at] < len(ids):
-                left[right[at]] = at
-            offer(left[at], at)
-            offer(at, right[at])
+            _, index, first, second, merged = heapq.heappop(heap)
+            after = right[index]
+            if ids[index] != first or after >= len(ids) or ids[after] != second:
+                continue  # one of the two has been merged with another
+            ids[index], ids[after] = merged, -1
+            right[index] = right[after]
+            if right[index] < len(ids):
+                left[right[index]] = index
+            push(left[index], index)
+            push(index, right[index])
         return [id for id in ids if id >= 0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object that JSON can hold."""
+        """Return the whole tokenizer as an object for JSON."""
         return {**header(self.kind), "pieces": self.pieces, "scores": self.scores}
 
     @classmethod
@@ -106,6 +106,6 @@ class ScoredTokenizer(Tokenizer):
 
 
 def _bytes(piece: str) -> bytes:
-    """Return the bytes that a piece stands for."""
+    """Return the bytes of a piece."""
     byte = _BYTE.fullmatch(piece)
     return bytes([int(byte[1], 16)]) if byte else piece.encode("utf-8")

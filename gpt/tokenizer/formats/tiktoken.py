@@ -1,8 +1,8 @@
-"""Read the .tiktoken files of OpenAI's newer models: one token a line, in base64, and its rank, which is its id.
+"""Read the .tiktoken files of OpenAI's newer models: per line one token, in base64, and its rank, which is its id.
 
-The file has no merges. But a token was made when its rank came, from the two tokens that all merges before leave of
-it: so encoding each token with the merges found so far finds the next one. The file has neither its pattern nor its
-special tokens: they are known by the name of the file, or must be given.
+The file has no merges, but they can be recovered. The merge of a token joins the two tokens that remain when all earlier
+merges are applied to its bytes: so encoding each token with the merges known so far yields the next merge. The file also
+lacks its pattern and its special tokens: they follow from a known file name, or must be passed.
 """
 
 import base64
@@ -38,21 +38,22 @@ def from_tiktoken(
     pattern: str | None = None,
     special_tokens: Mapping[str, int] | Iterable[str] | None = None,
 ) -> BPETokenizer:
-    """Make the tokenizer from the bytes of a .tiktoken file; `name`, such as cl100k_base, says what the file does not.
+    """Make the tokenizer from the bytes of a .tiktoken file; a known `name`, such as cl100k_base, implies the rest.
 
-    `special_tokens` gives ids, or texts which are numbered after the greatest rank. Raises ValueError.
+    `special_tokens` maps texts to ids, or lists texts, which get the ids after the greatest rank. Raises ValueError if the
+    file is invalid, or if neither `name` nor `pattern` is known.
     """
     known_pattern, known_special = KNOWN.get(name, (None, {}))
     pattern = pattern or known_pattern
     if pattern is None:
         raise ValueError(
-            f"a .tiktoken file that is not named {', '.join(KNOWN)} does not say its pattern; "
+            f"a .tiktoken file that is not named {', '.join(KNOWN)} has no known pattern; "
             f"give pattern={' or '.join(map(repr, PATTERNS))}"
         )
     special = known_special if special_tokens is None else special_tokens
     ranks = read_ranks(data)
     if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
-        raise ValueError(f"every byte must have a rank, and 0x{missing[0]:02x} has none; is the file cut off?")
+        raise ValueError(f"every byte must have a rank, and 0x{missing[0]:02x} has none; is the file truncated?")
     vocab = {rank: token for token, rank in ranks.items()}
     if isinstance(special, Mapping):
         for text, id in special.items():
@@ -62,7 +63,7 @@ def from_tiktoken(
 
 
 def read_ranks(data: bytes) -> dict[bytes, int]:
-    """Return the rank of each token; ValueError names the line that is wrong."""
+    """Return the rank of each token; ValueError names an invalid line."""
     ranks: dict[bytes, int] = {}
     seen: set[int] = set()
     for number, line in enumerate(data.splitlines(), start=1):
@@ -81,9 +82,9 @@ def read_ranks(data: bytes) -> dict[bytes, int]:
 
 
 def recover_merges(ranks: Mapping[bytes, int]) -> list[Pair]:
-    """Return the merges in order; `ranks` must have all bytes of its tokens.
+    """Return the merges in order; `ranks` must include all single bytes.
 
-    Raises ValueError for a token that is not made by joining two of lower rank.
+    Raises ValueError for a token that is not two tokens of lower rank joined.
 
     >>> ranks = {b"l": 0, b"o": 1, b"w": 2, b"ow": 3, b"low": 4}
     >>> recover_merges(ranks)
@@ -96,13 +97,13 @@ def recover_merges(ranks: Mapping[bytes, int]) -> list[Pair]:
     for rank, token in sorted(token_of.items()):
         if len(token) == 1:
             continue
-        parts = merge_short([ranks[bytes([byte])] for byte in token], rank_at, merged)
-        if len(parts) != 2:
+        symbols = merge_short([ranks[bytes([byte])] for byte in token], rank_at, merged)
+        if len(symbols) != 2:
             raise ValueError(
-                f"the token {token!r} of rank {rank} must be two tokens of lower ranks joined, got {len(parts)}; "
+                f"the token {token!r} of rank {rank} must be two tokens of lower ranks joined, got {len(symbols)}; "
                 "the file is damaged or not made by byte-pair encoding"
             )
-        rank_at[parts[0], parts[1]] = len(merged)
+        rank_at[symbols[0], symbols[1]] = len(merged)
         merged.append(rank)
-        merges.append((token_of[parts[0]], token_of[parts[1]]))
+        merges.append((token_of[symbols[0]], token_of[symbols[1]]))
     return merges

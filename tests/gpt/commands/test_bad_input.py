@@ -111,7 +111,9 @@ def test_a_folder_as_text(folder: Path, refused: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize("words", [["--data", ""], ["--resume", ""], ["--data", "text.txt", "--out", ""]])
 def test_an_empty_name_is_not_taken_for_none(refused: Callable[..., str], words: list[str]) -> None:
-    assert refused("train", *words).startswith(("data: . is a folder", ". holds no checkpoint", "out: . is there"))
+    assert refused("train", *words).startswith(
+        ("data: . is a folder", ". holds no checkpoint", "out: . already exists")
+    )
 
 
 def test_a_python_without_its_documentation(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +192,7 @@ def test_an_out_that_is_in_use(folder: Path, refused: Callable[..., str], kind: 
     (folder / "used" / "file").touch()
     out = {"folder": "used", "file": "text.txt"}[kind]
     line = refused("train", "--data", "text.txt", "--out", out, *TINY.split())
-    assert line == f"out: {out} is there already and not empty; go on with --resume, or choose another --out"
+    assert line == f"out: {out} already exists and is not empty; go on with --resume, or choose another --out"
 
 
 def test_an_out_below_a_file(refused: Callable[..., str]) -> None:
@@ -237,7 +239,7 @@ def test_files_that_are_something_else(
     ("words", "message"),
     [
         (["sample", "RUN", "--prompt", "Zebra €"], "prompt: encode: characters must be among the 15 of the vocabulary"),
-        (["sample", "RUN", "--prompt", "\udcff"], "prompt: encode: UTF-8 cannot write a lone surrogate"),
+        (["sample", "RUN", "--prompt", "\udcff"], "prompt: encode: UTF-8 cannot encode a lone surrogate"),
         (["sample", "RUN", "--temperature", "nan"], "temperature must be finite, got nan"),
         (["sample", "RUN", "--temperature", "-1"], "temperature must be at least 0, got -1.0"),
         (["sample", "RUN", "--top-k", "0"], "top_k must be at least 1, got 0"),

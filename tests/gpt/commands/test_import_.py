@@ -77,10 +77,10 @@ def test_there_and_back_is_the_same_file(folder: Path) -> None:
 def test_what_is_there_is_not_overwritten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["import", "theirs", "--out", "theirs"], ["import", "theirs", "--out", "theirs/config.json"]):
         assert main(command) == 1
-        assert "is there already and not empty; choose another --out" in capsys.readouterr().err
+        assert "already exists and is not empty; choose another --out" in capsys.readouterr().err
     assert main(["import", "theirs"]) == 0
     assert main(["export", "runs/theirs", "-o", "theirs"]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_a_tokenizer_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,7 +194,7 @@ def test_a_mistake_is_said_and_the_session_goes_on(
         "/top-k must be a whole number or none, got 'many'",
         "top_p must be at most 1, got 2.0",
         "prompt: encode: characters must be among the 14 of the vocabulary, got 1 others: 'Q' (U+0051); "
-        "train on a text that has them, or take them out of this one",
+        "train on a text that has them, or remove them from this one",
         "unknown command /; /help lists all",
         "note: the prompt has 10 tokens; the model sees only the last 8",
         "/temperature must be a number, got ''",

@@ -285,7 +285,7 @@ def test_a_classifier_is_no_base(base: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is there already and not empty; go on with --resume"):
+    with pytest.raises(ValueError, match=r"already exists and is not empty; go on with --resume"):
         start(base, tmp_path, CONFIG)
 
 

@@ -152,5 +152,5 @@ def test_an_exported_config_is_read_without_anything_unknown(tmp_path: Path) -> 
     assert json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["n_head"] == 4
     read = load_pretrained(tmp_path / "out").model_config
     assert read == ModelConfig(**model.config.to_dict() | {"d_ff": 32, "activation": "gelu_tanh"})
-    with pytest.raises(ValueError, match="is there already and not empty"):
+    with pytest.raises(ValueError, match="already exists and is not empty"):
         export(tmp_path / "out", model.config, model.state_dict(), None)

@@ -143,7 +143,7 @@ def test_other_safetensors_are_no_checkpoint(tmp_path: Path, metadata: dict[str,
         ("model_config", '{"d_modell": 2}', "unknown key 'd_modell'; did you mean d_model?"),
         ("train_config", '{"lr": "fast"}', "lr must be float, got 'fast'"),
         ("position", '{"stepp": 1}', "stepp"),
-        ("tokenizer", "{}", "this is no tokenizer"),
+        ("tokenizer", "{}", "this is not a tokenizer"),
         ("tokenizer", "[", "Expecting value"),
     ],
 )

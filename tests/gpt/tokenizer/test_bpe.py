@@ -213,23 +213,23 @@ def test_decoding_half_a_character_and_unknown_ids() -> None:
             tokenizer.decode(wrong)
     for wrong in (5, [[1, 2]], np.zeros((2, 2), int)):
         with pytest.raises(
-            TypeError, match=r"decode: ids must be a flat row of integers, got .*; for one id write \[id\]"
+            TypeError, match=r"decode: ids must be a flat sequence of integers, got .*; for one id write \[id\]"
         ):
             tokenizer.decode(wrong)  # type: ignore[arg-type]
 
 
 def test_what_is_no_text_is_refused(tokenizer: BPETokenizer) -> None:
     with pytest.raises(
-        ValueError, match=r"encode: UTF-8 cannot write a lone surrogate, got U\+DC80 at index 2; make it"
+        ValueError, match=r"encode: UTF-8 cannot encode a lone surrogate, got U\+DC80 at index 2; replace it"
     ):
         tokenizer.encode("ab\udc80")
     with pytest.raises(
-        ValueError, match=r"encode_iterable: UTF-8 cannot write a lone surrogate, got U\+D83D at index 0"
+        ValueError, match=r"encode_iterable: UTF-8 cannot encode a lone surrogate, got U\+D83D at index 0"
     ):
         list(tokenizer.encode_iterable(["a", "\ud83d", "\ude00"]))
     with pytest.raises(TypeError, match="encode: text must be a str, got bytes; bytes become text with"):
         tokenizer.encode(b"ab")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"BPETokenizer\.train: UTF-8 cannot write a lone surrogate"):
+    with pytest.raises(ValueError, match=r"BPETokenizer\.train: UTF-8 cannot encode a lone surrogate"):
         BPETokenizer.train("\ud800", 300)
 
 

@@ -41,9 +41,9 @@ def test_unknown_characters_are_named() -> None:
 def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(TypeError, match="encode: text must be a str, got bytes; bytes become text with"):
         CharTokenizer.train("abc").encode(b"abc")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"encode: UTF-8 cannot write a lone surrogate, got U\+D800 at index 1"):
+    with pytest.raises(ValueError, match=r"encode: UTF-8 cannot encode a lone surrogate, got U\+D800 at index 1"):
         CharTokenizer.train("abc").encode("a\ud800")
-    with pytest.raises(ValueError, match=r"CharTokenizer.train: UTF-8 cannot write a lone surrogate"):
+    with pytest.raises(ValueError, match=r"CharTokenizer.train: UTF-8 cannot encode a lone surrogate"):
         CharTokenizer.train("a\udfff")
 
 

@@ -176,7 +176,7 @@ def test_an_unknown_pattern_gets_a_suggestion() -> None:
         ([""], ValueError, "f: a special token must be longer than a byte, got ''"),
         (["ab", "cd", "ab"], ValueError, "f: special_tokens must be distinct, got 'ab' twice"),
         ([b"ab"], TypeError, "f: special_tokens: text must be a str, got bytes"),
-        (["a\ud800"], ValueError, "f: special_tokens: UTF-8 cannot write a lone surrogate"),
+        (["a\ud800"], ValueError, "f: special_tokens: UTF-8 cannot encode a lone surrogate"),
     ],
 )
 def test_special_tokens_are_checked(special_tokens: list[str], error: type[Exception], message: str) -> None:

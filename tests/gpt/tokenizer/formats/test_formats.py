@@ -56,7 +56,7 @@ def test_bytes_are_made_visible() -> None:
     assert from_visible("ĠtheĊÃ©") == b" the\n\xc3\xa9"
     assert len(BYTE_OF) == 256
     assert from_visible(to_visible(bytes(range(256)))) == bytes(range(256))
-    with pytest.raises(ValueError, match="' ' stands for no byte; a space is written 'Ġ'"):
+    with pytest.raises(ValueError, match="' ' is not the code of a byte; a space is written 'Ġ'"):
         from_visible("a b")
 
 
@@ -83,7 +83,7 @@ def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
         ("vocab.bpe", b"o w\n", b"ow\n", r"line 2 of the merges must be two tokens, got \['ow'\]"),
         ("vocab.bpe", b"o w\n", b"o w x\n", r"line 2 of the merges must be two tokens, got \['o', 'w', 'x'\]"),
         ("vocab.bpe", b"o w\n", b"o  w\n", r"line 2 of the merges must be two tokens, got \['o', '', 'w'\]"),
-        ("vocab.bpe", b"o w\n", b"o \xe4\xb8\xad\n", "line 2 of the merges: '中' stands for no byte"),
+        ("vocab.bpe", b"o w\n", b"o \xe4\xb8\xad\n", "line 2 of the merges: '中' is not the code of a byte"),
         ("vocab.bpe", b"o w\n", b"o q\n", "line 2 of the merges needs the token 'oq', which encoder.json does not have"),
         ("vocab.bpe", b"o w\n", b"\xff\n", r"vocab\.bpe: it is not UTF-8: byte 0xff at position 14"),
         ("vocab.bpe", b"o w\n", b"", r"encoder\.json has 1 tokens that no merge makes, such as 'ow'"),
@@ -91,7 +91,7 @@ def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
         ("encoder.json", b"{", b"{{", r"encoder\.json: it is not JSON: Expecting property name"),
         ("encoder.json", b'"ow": 256', b'"ow": "256"', "'encoder.json' must give texts an integer id, got 'ow': '256'"),
         ("encoder.json", b'"ow": 256', b'"ow": 257', "'encoder.json' gives 'low' the id 257, which another token has"),
-        ("encoder.json", b'"ow": 256', b'"o w": 256', "'encoder.json' has 'o w': ' ' stands for no byte"),
+        ("encoder.json", b'"ow": 256', b'"o w": 256', "'encoder.json' has 'o w': ' ' is not the code of a byte"),
         ("encoder.json", b"{", b"[{", r"encoder\.json: it is not JSON"),
     ],
 )  # fmt: skip
@@ -113,7 +113,7 @@ def test_merges_that_are_cut_off_and_files_that_are_alone_are_named(tmp_path: Pa
     ):
         load_tokenizer(tmp_path)
     path.unlink()
-    with pytest.raises(ValueError, match=r"load_tokenizer: .*encoder\.json: vocab\.bpe must be beside it, and is not"):
+    with pytest.raises(ValueError, match=r"load_tokenizer: .*encoder\.json: vocab\.bpe must be in the same folder"):
         load_tokenizer(tmp_path / "encoder.json")
     (tmp_path / "vocab.bpe").write_text("")
     (tmp_path / "encoder.json").write_text("[1]")
@@ -176,7 +176,7 @@ def test_known_names_say_pattern_and_special_tokens(tmp_path: Path, name: str) -
         (b"bG93 257\n", b"bG93 256\n", "line 258 has a token or a rank that another line has: b'low', 256"),
         (b"bG93 257\n", b"b3c= 257\n", "line 258 has a token or a rank that another line has: b'ow', 257"),
         (b"bG93 257\n", b"eHl6 257\n", "the token b'xyz' of rank 257 must be two tokens of lower ranks joined, got 3"),
-        (b"YQ== 97\n", b"", "every byte must have a rank, and 0x61 has none; is the file cut off?"),
+        (b"YQ== 97\n", b"", "every byte must have a rank, and 0x61 has none; is the file truncated?"),
     ],
 )
 def test_damage_in_ranks_is_named(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
@@ -189,12 +189,12 @@ def test_damage_in_ranks_is_named(tmp_path: Path, old: bytes, new: bytes, messag
 
 
 def test_what_a_file_says_or_does_not_say_is_not_guessed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"not named r50k_base, .* does not say its pattern; give pattern='gpt2' or"):
+    with pytest.raises(ValueError, match=r"not named r50k_base, .* has no known pattern; give pattern='gpt2' or"):
         load_tokenizer(write_ranks(tmp_path / "mine.tiktoken", BPE))
     with pytest.raises(ValueError, match=r"special_tokens gives '<\|x\|>' the id 97, which b'a' has"):
         load_tokenizer(tmp_path / "mine.tiktoken", pattern="gpt2", special_tokens={"<|x|>": 97})
     BPE.save(tmp_path / "ours.json")
-    with pytest.raises(ValueError, match="pattern and special_tokens must be left out: the file itself says them"):
+    with pytest.raises(ValueError, match="pattern and special_tokens must be left out: the file itself has them"):
         load_tokenizer(tmp_path / "ours.json", pattern="gpt2")
     with pytest.raises(ValueError, match="special_tokens must be left out"):
         load_tokenizer(write_openai(tmp_path), special_tokens=[EOT])
@@ -256,7 +256,7 @@ def split_by(regex: str, behavior: str = "Isolated") -> dict[str, Any]:
         (put("model", "merges", 0, to=["o", "q"]), r"model\.merges\[0\] needs the token 'oq', which model\.vocab does"),
         (put("model", "vocab", "a", to=98), r"'model\.vocab' gives 'b' the id 98, which another token has"),
         (put("normalizer", to={"type": "NFC"}), "normalizer must be null, got NFC, which is not supported"),
-        (put("truncation", to={"max_length": 5}), "truncation must be null, got nothing named, which"),
+        (put("truncation", to={"max_length": 5}), "truncation must be null, got an object without type, which"),
         (put("post_processor", to={"type": "TemplateProcessing"}), "post_processor must be .*, got TemplateProcessing"),
         (put("decoder", to={"type": "WordPiece"}), "decoder must be ByteLevel or null, got WordPiece"),
         (put("pre_tokenizer", to=None), "pre_tokenizer must be ByteLevel, or Split and ByteLevel, got NoneType"),

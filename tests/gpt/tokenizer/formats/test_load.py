@@ -83,8 +83,8 @@ def drop_key(name: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("tokenizer", "change", "message"),
     [
-        (BPE, drop_key("format"), 'this is no tokenizer: it must be an object with "format": "gpt-tokenizer"'),
-        (BPE, set_key("format", to="safetensors"), "this is no tokenizer"),
+        (BPE, drop_key("format"), 'this is not a tokenizer: it must be an object with "format": "gpt-tokenizer"'),
+        (BPE, set_key("format", to="safetensors"), "this is not a tokenizer"),
         (BPE, drop_key("version"), "'version' must be 1, got None; another version of this program wrote it"),
         (BPE, set_key("version", to=2), "'version' must be 1, got 2"),
         (BPE, set_key("kind", to="bpf"), "'kind' must be one of 'bpe', 'char', 'scored', got 'bpf'"),
@@ -147,8 +147,8 @@ def test_damage_is_named(
         (b"", "it is not JSON: Expecting value: line 1 column 1"),
         (b'{"format": "gpt-tok', "it is not JSON: Unterminated string"),
         (b"\x80\x04K\x01.", "it is not UTF-8: byte 0x80 at position 0"),  # a pickle
-        (b"[1, 2]", "this is no tokenizer"),
-        (b'{"hello": 5}', "this is no tokenizer"),
+        (b"[1, 2]", "this is not a tokenizer"),
+        (b'{"hello": 5}', "this is not a tokenizer"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"version": 1, "version": 1}', "the key 'version' is there twice"),
     ],
