@@ -1,4 +1,4 @@
-"""python -m gpt COMMAND: train a GPT on a text, and write with it."""
+"""python -m gpt COMMAND: train a GPT on a text, and generate text with it."""
 
 import errno
 import importlib
@@ -11,22 +11,22 @@ from gpt.config import nearest
 
 COMMANDS = {
     "train": "train a model on a text",
-    "sample": "write text with a trained model",
-    "finetune": "make a trained model useful: a classifier, or one that answers",
-    "chat": "talk with a model that learned to answer",
-    "classify": "put texts into the classes that a model was fine-tuned for",
-    "score": "how likely a text is to a model, token by token",
+    "sample": "generate text with a trained model",
+    "finetune": "fine-tune a trained model to classify, to follow instructions, or on preferences",
+    "chat": "chat with a fine-tuned model",
+    "classify": "classify texts with a fine-tuned model",
+    "score": "the probability that a model gives a text, token by token",
     "eval": "measure a trained model's loss on a text",
-    "clean": "make clean text of files and folders, HTML too",
-    "data": "turn texts into tokens once, for training at any size",
+    "clean": "turn files and folders into clean text, HTML too",
+    "data": "tokenize texts once, for training at any size",
     "tokenizer": "train a tokenizer, turn text into ids and back",
-    "import": "make a checkpoint of weights that others trained: GPT-2, Llama, llama2.c",
-    "export": "write a model as Hugging Face's transformers opens it",
+    "import": "make a checkpoint from pretrained weights: GPT-2, Llama, llama2.c",
+    "export": "write a model in Hugging Face's format",
     "merge": "add LoRA adapters to the weights of their base",
-    "info": "show what a checkpoint holds",
-    "study": "play one training example and its backward, step by step, on a page",
+    "info": "show the contents of a checkpoint",
+    "study": "write a page that plays one training example and its backward pass, step by step",
     "plot": "draw a run's loss curves",
-    "doctor": "examine a model: is it sound, and does it learn",
+    "doctor": "check a model for faults before training it further",
 }
 MODULES = {"eval": "evaluate", "import": "import_"}
 PACKAGES = ("numpy", "regex")
@@ -34,13 +34,13 @@ PACKAGES = ("numpy", "regex")
 HELP = (
     "usage: python -m gpt COMMAND …\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
-    + "\n\nBegin with `python -m gpt train`: in about a minute it learns Python's own documentation and writes some.\n"
+    + "\n\nBegin with `python -m gpt train`: in about a minute it learns Python's own documentation and generates some.\n"
     "`python -m gpt COMMAND --help` explains each command.\n"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code. A mistake of the user is one line on stderr, not a traceback.
+    """Run one command and return its exit code. A user's mistake is reported in one line on stderr, without a traceback.
 
     GPT_TRACEBACK=1 in the environment shows the traceback too.
     """
@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(encoding="utf-8", errors="replace")
     warnings.formatwarning = lambda message, *_, **__: (
         f"warning: {message}\n"
-    )  # one line, without a place in our sources
+    )  # one line, without the line of our source
     try:
         try:
             return run(arguments)
         finally:
-            sys.stdout.flush()  # now: what cannot be written at exit would be a traceback
+            sys.stdout.flush()  # now: an error while flushing at exit would print a traceback
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
@@ -72,13 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{' '.join(['gpt', *arguments[:1]])}: {describe(error)}", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:  # our output is what could not be written
+        except OSError:  # it was our output that could not be written
             _drop_output()
         return 1
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Find the command that the arguments begin with, and run it."""
+    """Run the command that the arguments begin with."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -90,12 +90,12 @@ def run(arguments: Sequence[str]) -> int:
     import numpy as np  # not above: --help needs no package
 
     module = importlib.import_module(f"gpt.commands.{MODULES.get(command, command)}")
-    with np.errstate(all="ignore"):  # a warning says where a number overflowed; our errors say at which step
+    with np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
         return int(module.main(rest))
 
 
 def describe(error: BaseException) -> str:
-    """Return one line that says what went wrong."""
+    """Return a one-line description of an error."""
     if isinstance(error, ModuleNotFoundError):
         return (
             f"the package {error.name} is missing; install what is needed: python -m pip install {' '.join(PACKAGES)}"
@@ -110,7 +110,7 @@ def describe(error: BaseException) -> str:
 
 
 def _drop_output() -> None:
-    """Let nothing be written at exit: what is left in the buffer has nowhere to go."""
+    """Redirect stdout to devnull, so that flushing its buffer at exit does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""python -m gpt export: write a model as Hugging Face's transformers opens it."""
+"""python -m gpt export: write a model in Hugging Face's format."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,26 @@ from gpt.pretrained.export import export, layout
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.estimate import gigabytes
 
-DESCRIPTION = """Write a model as Hugging Face's transformers opens it: config.json, model.safetensors, tokenizer files.
+DESCRIPTION = """Write a model in the format of Hugging Face's transformers: config.json, model.safetensors, tokenizer.
 
     python -m gpt export runs/mine -o exported
 
-then, in Python: AutoModelForCausalLM.from_pretrained("exported"). Models with GPT-2's block go as gpt2, those with
-rmsnorm, rope and a gated MLP as llama (qwen3 with qk_norm). Of tokenizers, byte-level BPE can be written.
+then, in Python: AutoModelForCausalLM.from_pretrained("exported"). Models with GPT-2's block become gpt2;
+those with rmsnorm, rope and a gated MLP become llama (qwen3 with qk_norm). Only byte-level BPE tokenizers are written.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt export", description=DESCRIPTION)
     parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
-    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to make")
-    given = parser.parse(arguments)
-    checkpoint = load_checkpoint(find_checkpoint(given.run))
-    files = export(given.out, checkpoint.model_config, checkpoint.model().state_dict(), checkpoint.tokenizer)
+    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to create")
+    args = parser.parse(arguments)
+    checkpoint = load_checkpoint(find_checkpoint(args.run))
+    files = export(args.out, checkpoint.model_config, checkpoint.model().state_dict(), checkpoint.tokenizer)
     print(f"{checkpoint.path} as {layout(checkpoint.model_config)}:")
     for file in files:
         print(f"  {file}  {gigabytes(file.stat().st_size)}")
     if not any(file.name == "tokenizer.json" for file in files):
         kind = checkpoint.tokenizer.kind
-        print(f"without a tokenizer: Hugging Face's format has none like ours of kind {kind}; feed ids that ours makes")
+        print(f"without a tokenizer: Hugging Face's format has none of kind {kind}; encode text with ours")
     return 0

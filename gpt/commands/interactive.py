@@ -1,4 +1,4 @@
-"""Ask for one line after the other: of `sample --interactive`, where each is a prompt, and of `chat`."""
+"""Read lines interactively: the prompts of `sample --interactive` and the messages of `chat`."""
 
 import argparse
 import contextlib
@@ -9,24 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from gpt.commands.arguments import reader
 from gpt.config import SampleConfig, field_types, nearest
 
-HELP = """Each line is a prompt of its own; an empty one starts from nothing. Ctrl-C stops a text, Ctrl-D leaves.
-  /help             this, and what is set
-  /quit             leave
-  /temperature 0.5  set it for the texts that follow; so with all of these:"""
+HELP = """Each line is a prompt of its own; an empty line starts a text without a prompt. Ctrl-C stops a text, Ctrl-D quits.
+  /help             show this help and the settings
+  /quit             quit
+  /temperature 0.5  change a setting for the following texts; the settings are:"""
 
 
 def interact(
     config: SampleConfig,
     show: Callable[[str, SampleConfig], None],
     *,
-    greeting: str = "Give a prompt; /help says what else. Ctrl-D leaves.",
+    greeting: str = "Enter a prompt, or /help for commands. Ctrl-D quits.",
     explain: str = HELP,
     commands: Mapping[str, Callable[[], None]] | None = None,
 ) -> None:
     """Read prompts until the input ends, and `show` the text of each: from a terminal, or line by line from a pipe.
 
-    A line that begins with / is a command; `commands` has those beside /help, /quit and the settings. After each text the
-    seed goes up by one, so that a prompt given twice is continued in two ways, and a session in the same way every time.
+    A line that begins with / is a command: /help, /quit, a setting, or one of `commands`. After each text the seed rises by
+    one, so the same prompt gives another text the next time, and a session with the same input repeats exactly.
     """
     commands = commands or {}
     terminal = sys.stdin.isatty()
@@ -56,16 +56,16 @@ def interact(
             if terminal:
                 print()
             return
-        except KeyboardInterrupt:  # the text, or the line that was being typed, is given up
+        except KeyboardInterrupt:  # abandon the text, or the line being typed
             print()
         except ValueError as error:
             print(error, file=sys.stderr)
 
 
 def changed(config: SampleConfig, line: str, others: Sequence[str] = ()) -> SampleConfig:
-    """Return the config with what a command sets; ValueError says what is wrong with it.
+    """Return the config after a command that changes a setting. Raises ValueError for a mistake in the command.
 
-    `others` are commands that set nothing: one may be what was meant.
+    `others` are the names of other commands, for the suggestion after a misspelled one.
 
     >>> changed(SampleConfig(), "/top-k 40").top_k
     40

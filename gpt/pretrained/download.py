@@ -1,8 +1,8 @@
-"""Say which files GPT-2 consists of, and fetch them where there is a network.
+"""List the files of GPT-2, and download them.
 
-A file comes under a temporary name and gets its own when it is complete: what was cut off is taken up again where it
-ended. Only sizes are checked, against what the server says. Weights that arrive damaged all the same are noticed when
-they are loaded, if their header, shapes or numbers are impossible; nothing more is promised.
+A file has a temporary name until it is complete, and an interrupted download resumes where it ended. Only sizes are
+checked, against those of the server. Weights that are damaged all the same are noticed at loading if their header, shapes
+or numbers are impossible; there is no other check.
 """
 
 import os
@@ -18,21 +18,21 @@ HUB = "https://huggingface.co"
 MODELS = {name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")}
 FILES = ("config.json", "vocab.json", "merges.txt", "model.safetensors")
 BLOCK = 1 << 20  # bytes read at a time
-ATTEMPTS = 3  # that may bring nothing, before a file is given up
+ATTEMPTS = 3  # without progress, before a download fails
 TIMEOUT = 30  # seconds without a byte
 
 
 class _CutOffError(OSError):
-    """The connection ended early; what came is kept."""
+    """The connection ended early; the bytes received are kept."""
 
 
 def url_of(name: str, file: str, hub: str = HUB) -> str:
-    """Return where a file of a model is."""
+    """Return the address of a file of a model."""
     return f"{hub}/{MODELS[name]}/resolve/main/{file}"
 
 
 def instructions(name: str, folder: Path) -> str:
-    """Return, for people, which files to download from where, and where to put them."""
+    """Return a message: which files to download from where, and into which folder."""
     return "\n".join(
         (
             f"gpt import: the weights of {name} are not here. Download these files into the folder {folder.resolve()}:",
@@ -43,9 +43,9 @@ def instructions(name: str, folder: Path) -> str:
 
 
 def fetch(name: str, folder: Path, *, hub: str = HUB, out: TextIO | None = None) -> None:
-    """Download the files of a model that `folder` does not have yet; OSError where one cannot be had.
+    """Download the files of a model that are not yet in `folder`. Raises OSError if one cannot be downloaded.
 
-    Run again, it goes on where it stopped.
+    Another call resumes an interrupted download.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -58,7 +58,7 @@ def fetch(name: str, folder: Path, *, hub: str = HUB, out: TextIO | None = None)
 
 
 def _fetch_file(url: str, path: Path, out: TextIO) -> None:
-    """Download one file, in as many attempts as bring something."""
+    """Download one file; retry as long as an attempt makes progress."""
     part = path.with_name(f".{path.name}.part")
     attempts = 0
     while True:
@@ -70,13 +70,15 @@ def _fetch_file(url: str, path: Path, out: TextIO) -> None:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
                 if error.code < 500:
-                    said = f"the server says {error.code} {error.reason}"
-                    raise OSError(f"{url}: {said}; is the address still right?") from None
-            came = part.exists() and part.stat().st_size > before
-            attempts = 0 if came else attempts + 1
+                    answer = f"the server says {error.code} {error.reason}"
+                    raise OSError(f"{url}: {answer}; is the address still right?") from None
+            progressed = part.exists() and part.stat().st_size > before
+            attempts = 0 if progressed else attempts + 1
             if attempts >= ATTEMPTS:
                 reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
-                raise OSError(f"{url}: {reason}; what came is kept, the same command goes on from there") from None
+                raise OSError(
+                    f"{url}: {reason}; the bytes received are kept, and the same command resumes there"
+                ) from None
     os.replace(part, path)
 
 
@@ -89,18 +91,18 @@ def _fetch_part(url: str, part: Path, progress: "Progress") -> None:
     try:
         response: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # there is nothing after what we have: it is complete, or another file's
+        if error.code == 416:  # nothing after our bytes: the file is complete, or they are another file's
             with error:
-                said = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
-            if said and int(said[1]) == have:
+                match = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+            if match and int(match[1]) == have:
                 return
             part.unlink()
-            raise _CutOffError("the part that was kept does not fit the file") from None
+            raise _CutOffError("the bytes kept before do not fit the file") from None
         raise
     with response, open(part, "ab") as file:
         total = _total(response, have)
         if response.status != 206:
-            file.truncate(0)  # the server sends the whole again
+            file.truncate(0)  # the server sends the file from its beginning
             have = 0
         if total is None:
             raise OSError("the server does not say how long the file is, so it could not be checked")
@@ -113,22 +115,22 @@ def _fetch_part(url: str, part: Path, progress: "Progress") -> None:
     progress.end()
     if have > total:
         part.unlink()
-        raise _CutOffError(f"{have:,} bytes came where {total:,} were announced")
+        raise _CutOffError(f"received {have:,} bytes, more than the {total:,} announced")
     if have < total:
         raise _CutOffError(f"cut off at {have:,} of {total:,} bytes")
 
 
 def _total(response: HTTPResponse, have: int) -> int | None:
-    """Return the length of the whole file, as the server says it."""
+    """Return the length of the file according to the server."""
     if response.status == 206:
-        said = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        return int(said[2]) if said and int(said[1]) == have else None
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        return int(match[2]) if match and int(match[1]) == have else None
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
 
 
 class Progress:
-    """Show how much of a file came: a live line on a terminal, one line at the end elsewhere."""
+    """Show how much of a file is received: a live line on a terminal, else one line at the end."""
 
     def __init__(self, name: str, out: TextIO) -> None:
         self.name, self.out = name, out

@@ -1,4 +1,4 @@
-"""Write a model as Hugging Face's transformers opens it: config.json, model.safetensors and the tokenizer's files."""
+"""Export a model in Hugging Face's format: config.json, model.safetensors and the tokenizer's files."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from gpt.pretrained import gpt2, llama
-from gpt.pretrained.files import CONFIG, SINGLE
 from gpt.pretrained.lazy_tensors import Link
+from gpt.pretrained.load import CONFIG, SINGLE
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
 from nanograd.runtime.files import check_new_folder, write_text
@@ -23,17 +23,17 @@ ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": 
 def export(
     folder: str | os.PathLike[str], config: ModelConfig, state: Mapping[str, np.ndarray], tokenizer: Tokenizer | None
 ) -> list[Path]:
-    """Write the folder, which must be new or empty, and return its files; on an error none of them stays.
+    """Write the folder, which must be new or empty, and return its files; after an error none of them remain.
 
-    state is the model's state_dict. A tokenizer goes along if it is byte-level BPE; no other can be written.
+    state is the model's state_dict. The tokenizer is written if it is byte-level BPE; the format has no other of ours.
 
-    Raises ValueError, before anything is written, for a model that neither gpt2 nor llama can describe.
+    Raises ValueError, before writing, for a model that neither gpt2 nor llama can describe.
     """
     folder = Path(folder)
     kind = layout(config)
     check_new_folder(folder, "choose another")
     family = gpt2 if kind == "gpt2" else llama
-    texts = {CONFIG: (_gpt2_config if kind == "gpt2" else _llama_config)(config, kind) | _ends(tokenizer)}
+    texts = {CONFIG: (_gpt2_config if kind == "gpt2" else _llama_config)(config, kind) | _eot_ids(tokenizer)}
     if isinstance(tokenizer, BPETokenizer):
         texts["tokenizer.json"] = to_huggingface(tokenizer)
         end = {"bos_token": EOT, "eos_token": EOT} if tokenizer.eot_id is not None else {}
@@ -45,12 +45,12 @@ def export(
         }
     tensors = {}
     for link in family.links(config):
-        for name, array in _parts(link, state):
-            whole = name if name.startswith("lm_head.") else family.PREFIX + name
-            tensors[whole] = array
+        for name, array in _split(link, state):
+            full_name = name if name.startswith("lm_head.") else family.PREFIX + name
+            tensors[full_name] = array
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        save_file(tensors, folder / SINGLE, {"format": "pt"})  # transformers wants to know who laid the tensors out
+        save_file(tensors, folder / SINGLE, {"format": "pt"})  # transformers requires it
         for name, fields in texts.items():
             write_text(folder / name, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
     except BaseException:
@@ -60,15 +60,15 @@ def export(
 
 
 def layout(config: ModelConfig) -> str:
-    """Return the model_type that describes a model: gpt2, llama or qwen3; ValueError says what none of them can."""
+    """Return the model_type that describes a model: gpt2, llama or qwen3. Raises ValueError if none can, and says why."""
     standard = {"norm": config.norm, "position": config.position, "mlp": config.mlp}
-    wants = {
+    required = {
         "gpt2": {"norm": "layernorm", "position": "learned", "mlp": "plain"},
         "llama": {"norm": "rmsnorm", "position": "rope", "mlp": "gated"},
     }
     wrong = {
-        kind: [f"{name}={standard[name]} (only {value})" for name, value in wanted.items() if standard[name] != value]
-        for kind, wanted in wants.items()
+        kind: [f"{name}={standard[name]} (only {value})" for name, value in options.items() if standard[name] != value]
+        for kind, options in required.items()
     }
     if config.n_kv_heads != config.n_heads:
         wrong["gpt2"].append(f"n_kv_heads={config.n_kv_heads} (only n_heads)")
@@ -82,12 +82,12 @@ def layout(config: ModelConfig) -> str:
         return "gpt2"
     if not wrong["llama"]:
         return "qwen3" if config.qk_norm else "llama"
-    said = "; ".join(f"as {kind} it cannot have {', '.join(why)}" for kind, why in wrong.items())
-    raise ValueError(f"export: transformers has no layout for this model: {said}")
+    reasons = "; ".join(f"as {kind} it cannot have {', '.join(why)}" for kind, why in wrong.items())
+    raise ValueError(f"export: transformers has no layout for this model: {reasons}")
 
 
-def _parts(link: Link, state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield their tensors of one of ours, as views; a bias that the model does without is zero."""
+def _split(link: Link, state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the tensors of one link, as views of ours; a bias that our model lacks is zero."""
     if link.ours not in state:
         assert link.ours.endswith(".bias"), link.ours
         yield link.theirs[0], np.zeros(link.shapes[0], np.float32)
@@ -99,14 +99,14 @@ def _parts(link: Link, state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, n
         begin += shape[0]
 
 
-def _ends(tokenizer: Tokenizer | None) -> dict[str, Any]:
-    """Return the keys that say which token ends a text."""
+def _eot_ids(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """Return the keys of the end-of-text token."""
     end = None if tokenizer is None else tokenizer.eot_id
     return {"bos_token_id": end, "eos_token_id": end}
 
 
 def _gpt2_config(config: ModelConfig, kind: str) -> dict[str, Any]:
-    """Return what read_config of gpt2.py reads back."""
+    """Return the config.json that read_config of gpt2.py reads."""
     return {
         "model_type": kind,
         "architectures": ["GPT2LMHeadModel"],
@@ -127,7 +127,7 @@ def _gpt2_config(config: ModelConfig, kind: str) -> dict[str, Any]:
 
 
 def _llama_config(config: ModelConfig, kind: str) -> dict[str, Any]:
-    """Return what read_config of llama.py reads back."""
+    """Return the config.json that read_config of llama.py reads."""
     return {
         "model_type": kind,
         "architectures": ["Qwen3ForCausalLM" if kind == "qwen3" else "LlamaForCausalLM"],

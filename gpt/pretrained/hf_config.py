@@ -1,7 +1,7 @@
-"""Read a config.json key by key: each one is mapped, has the only value that is modelled, or changes nothing.
+"""Read a config.json key by key: each is mapped, has the only supported value, or does not affect the logits.
 
-A key that says something about the mathematics which is not done here would give a model that runs and is wrong. So it
-is refused by its name, and so is a key that nobody here knows.
+A key that changes the computation in an unsupported way would give a model that runs and is wrong. Such a key is refused
+by name, and so is an unknown key.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ ACTIVATIONS = {  # their names → ours
     "swish": "silu",
 }
 
-# Where a model comes from, how it was trained, how to draw text from it: nothing that its logits depend on.
+# Keys about the origin of a model, its training and sampling: logits do not depend on them.
 # fmt: off
 CHANGES_NOTHING = {
     "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
@@ -42,7 +42,7 @@ CHANGES_NOTHING = {
     "transformers_version", "typical_p", "use_bfloat16", "use_cache",
 }
 # fmt: on
-# What transformers writes into every config.json, and the values at which it does nothing.
+# Keys that transformers writes into every config.json, and the values at which they have no effect.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
     "chunk_size_feed_forward": (0,),
@@ -54,17 +54,17 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 
-class Settings:
-    """The keys of one config.json; those not asked for are accounted for by `finish`."""
+class HFConfig:
+    """The keys of one config.json. `finish` checks the keys that were not read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fields = read_json(path)
-        self.asked: set[str] = set()
+        self.keys_read: set[str] = set()
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a key's value; null counts as absent."""
-        self.asked.add(key)
+        self.keys_read.add(key)
         value = self.fields.get(key)
         return default if value is None else value
 
@@ -104,29 +104,29 @@ class Settings:
         return ACTIVATIONS[value]
 
     def only(self, key: str, *allowed: Any) -> None:
-        """Refuse a key that changes the mathematics, unless it has one of the values at which it does not."""
+        """Raise ValueError for a key that changes the computation, unless it has one of the allowed values."""
         value = self.get(key)
-        if value is not None and not any(type(value) is type(each) and value == each for each in allowed):
-            said = " or ".join(map(repr, allowed)) or "null"
-            raise self.error(key, f"changes what the model computes and is not supported: it must be {said}", value)
+        if value is not None and not any(type(value) is type(v) and value == v for v in allowed):
+            values = " or ".join(map(repr, allowed)) or "null"
+            raise self.error(key, f"changes what the model computes and is not supported: it must be {values}", value)
 
     def finish(self) -> tuple[str, ...]:
-        """Return the keys that were ignored, since they change nothing; ValueError for one that is not known."""
+        """Return the keys that were ignored since they have no effect. Raises ValueError for an unknown key."""
         for key, allowed in NEUTRAL.items():
             self.only(key, *allowed)
-        left = [key for key, value in self.fields.items() if key not in self.asked and value is not None]
-        if unknown := [key for key in left if key not in CHANGES_NOTHING]:
+        unread = [key for key, value in self.fields.items() if key not in self.keys_read and value is not None]
+        if unknown := [key for key in unread if key not in CHANGES_NOTHING]:
             rule = "is unknown and may change what the model computes; take it out of the file if it does not"
             raise self.error(unknown[0], rule, self.fields[unknown[0]])
-        return tuple(left)
+        return tuple(unread)
 
     def error(self, key: str, rule: str, value: Any) -> ValueError:
-        """Return the ValueError that says a key's rule and what came."""
+        """Return the ValueError with a key's rule and its value."""
         return ValueError(f"{self.path}: {shown(key)} {rule}, found {shown(repr(value))}")
 
 
 def model_config(path: Path, **values: Any) -> ModelConfig:
-    """Return the ModelConfig of these values; ValueError names the file that said them."""
+    """Return the ModelConfig of these values. A ValueError names the file they come from."""
     try:
         return ModelConfig(**values)
     except ValueError as error:
@@ -134,7 +134,7 @@ def model_config(path: Path, **values: Any) -> ModelConfig:
 
 
 def read_bounded(path: Path, largest: int) -> bytes:
-    """Return the bytes of a file; ValueError, before they are read, where there are more than `largest`."""
+    """Return the bytes of a file. Raises ValueError, before reading, if there are more than `largest`."""
     size = path.stat().st_size
     if size > largest:
         raise ValueError(f"{path}: it must have at most {largest:,} bytes, found {size:,}")
@@ -142,7 +142,7 @@ def read_bounded(path: Path, largest: int) -> bytes:
 
 
 def read_json(path: Path, largest: int = LARGEST) -> Mapping[str, Any]:
-    """Return the object that a JSON file of bounded size holds; ValueError names the file and what is wrong with it."""
+    """Return the object in a JSON file of bounded size. A ValueError names the file and the mistake."""
     data = read_bounded(path, largest)
     try:
         fields = parse_json(data)

@@ -1,8 +1,8 @@
-"""Read the .bin checkpoints of llama2.c (version 0): a header of seven numbers, then all weights, tensor upon tensor.
+"""Read the .bin checkpoints of llama2.c (version 0): a header of seven numbers, then all weights, one tensor after another.
 
-Each kind of tensor comes for all layers at once. Two things differ from Hugging Face's: RoPE turns the neighbours
-(2j, 2j+1) of a head, where the halves (j, j + D/2) are turned here, so rows of wq and wk are put in another order; and a
-negative vocabulary says that the head has a table of its own.
+Each kind of tensor is stored for all layers together. Two things differ from Hugging Face's format. RoPE rotates the
+neighbouring features (2j, 2j+1) of a head; here it rotates (j, j + D/2), so the rows of wq and wk are reordered. A
+negative vocabulary size means that the output projection is not tied to the token embedding.
 
 Source: https://github.com/karpathy/llama2.c, run.c (memory_map_weights, build_tokenizer) and export.py
 """
@@ -18,7 +18,7 @@ import numpy as np
 from gpt.config import ModelConfig
 from gpt.pretrained import llama
 from gpt.pretrained.hf_config import model_config, read_bounded
-from gpt.pretrained.lazy_tensors import Stored, Weights, connect, raw
+from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, connect, from_raw
 from gpt.tokenizer import ScoredTokenizer
 
 TOKENIZER = "tokenizer.bin"
@@ -27,8 +27,8 @@ _NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size"
 _VERSIONED = 0x616B3432  # "ak42", with which the later versions begin
 
 
-def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
-    """Return the shape and the tensors of a file; ValueError where its length is not what its header says."""
+def open_bin(path: Path) -> tuple[ModelConfig, LazyTensors]:
+    """Return the config and the tensors of a file. Raises ValueError if its length contradicts its header."""
     length = path.stat().st_size
     with open(path, "rb") as file:
         header = file.read(28)
@@ -59,21 +59,21 @@ def open_bin(path: Path) -> tuple[ModelConfig, Weights]:
     if 4 * config.n_layers > length:
         raise ValueError(f"{path}: has {length} bytes, too few for the {config.n_layers} layers of its header")
     needed = 28
-    for _, shape in _layout(config):  # before anything is kept: a header may ask for many layers
+    for _, shape in _layout(config):  # before any tensor is stored: a header may ask for many layers
         needed += 4 * prod(shape)
         if needed > length:
             break
     if needed != length:
         least = "at least " if needed > length else ""
         raise ValueError(f"{path}: has {length} bytes, where its header asks for {least}{needed}; is it cut off?")
-    found: dict[str, Stored] = {}
+    tensors: dict[str, LazyTensor] = {}
     offset = 28
     for name, shape in _layout(config):
-        found[name] = raw(path, name, shape, offset)
+        tensors[name] = from_raw(path, name, shape, offset)
         if name.endswith(("q_proj.weight", "k_proj.weight")):
-            found[name] = _halves(found[name], config.head_dim)
+            tensors[name] = _reorder_for_rope(tensors[name], config.head_dim)
         offset += 4 * prod(shape)
-    return config, connect(str(path), found, list(llama.links(config)), spare="freq_.*")
+    return config, connect(str(path), tensors, list(llama.links(config)), ignored="freq_.*")
 
 
 def _layout(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -81,7 +81,7 @@ def _layout(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     C, V, F, D = config.d_model, config.vocab_size, config.d_ff, config.head_dim
     K = config.n_kv_heads * D
     yield "embed_tokens.weight", (V, C)
-    each_layer: tuple[tuple[str, tuple[int, ...]], ...] = (
+    layer_tensors: tuple[tuple[str, tuple[int, ...]], ...] = (
         ("input_layernorm", (C,)),
         ("self_attn.q_proj", (C, C)),
         ("self_attn.k_proj", (K, C)),
@@ -92,42 +92,42 @@ def _layout(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
         ("mlp.down_proj", (C, F)),  # w2
         ("mlp.up_proj", (F, C)),  # w3
     )
-    for name, shape in each_layer:
+    for name, shape in layer_tensors:
         for i in range(config.n_layers):
             yield f"layers.{i}.{name}.weight", shape
     yield "norm.weight", (C,)
-    for part in ("real", "imag"):  # tables of RoPE, which are computed here
-        yield f"freq_{part}", (config.context_length, D // 2)
+    for kind in ("real", "imag"):  # tables of RoPE, which are computed here
+        yield f"freq_{kind}", (config.context_length, D // 2)
     if not config.tie_embeddings:
         yield "lm_head.weight", (V, C)
 
 
-def _halves(stored: Stored, head_size: int) -> Stored:
-    """Return a matrix whose rows turn as halves and not as neighbours: each head's even rows, then its odd ones."""
+def _reorder_for_rope(tensor: LazyTensor, head_dim: int) -> LazyTensor:
+    """Return a matrix with the rows of each head reordered for RoPE: the even rows, then the odd ones."""
 
     def read() -> np.ndarray:
-        pairs = stored.read().reshape(-1, head_size // 2, 2, stored.shape[1])  # (heads, D/2, 2, C)
-        return pairs.swapaxes(1, 2).reshape(stored.shape)
+        pairs = tensor.read().reshape(-1, head_dim // 2, 2, tensor.shape[1])  # (heads, D/2, 2, C)
+        return pairs.swapaxes(1, 2).reshape(tensor.shape)
 
-    return replace(stored, read=read, rows=None)
+    return replace(tensor, read=read, rows=None)
 
 
 def read_tokenizer(path: Path, vocab_size: int) -> ScoredTokenizer:
-    """Read a tokenizer.bin: the longest length, then of each token its score, its length and its bytes."""
+    """Read a tokenizer.bin: the maximum token length, then the score, length and bytes of each token."""
     data = read_bounded(path, LARGEST)
     scores: list[float] = []
-    pieces: list[str] = []
-    at = 4
+    tokens: list[str] = []
+    offset = 4
     try:
         for _ in range(vocab_size):
-            score, size = struct.unpack_from("<fi", data, at)
-            if size < 0 or at + 8 + size > len(data):
-                raise ValueError(f"token {len(pieces)} would have {size} bytes")
-            pieces.append(data[at + 8 : at + 8 + size].decode("utf-8"))
+            score, size = struct.unpack_from("<fi", data, offset)
+            if size < 0 or offset + 8 + size > len(data):
+                raise ValueError(f"token {len(tokens)} would have {size} bytes")
+            tokens.append(data[offset + 8 : offset + 8 + size].decode("utf-8"))
             scores.append(score)
-            at += 8 + size
-        if at != len(data):
-            raise ValueError(f"{len(data) - at} bytes are left after {vocab_size} tokens; is it another model's?")
-        return ScoredTokenizer(pieces, scores)
+            offset += 8 + size
+        if offset != len(data):
+            raise ValueError(f"{len(data) - offset} bytes are left after {vocab_size} tokens; is it another model's?")
+        return ScoredTokenizer(tokens, scores)
     except (struct.error, ValueError) as error:
         raise ValueError(f"{path}: is no tokenizer.bin of llama2.c for {vocab_size} tokens: {error}") from None

@@ -1,7 +1,8 @@
-"""Load what others trained: whichever of their formats a path holds, as our configuration and our tensors."""
+"""Load pretrained weights: find the format at a path, and read it as our configuration and our tensors."""
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,36 @@ import numpy as np
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from gpt.pretrained import gpt2, llama, llama2c, openai
-from gpt.pretrained.files import CONFIG, find_weights, read_weights
-from gpt.pretrained.hf_config import Settings
-from gpt.pretrained.lazy_tensors import Link, Stored, Weights, connect
+from gpt.pretrained.hf_config import HFConfig, read_json
+from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, Link, connect, from_safetensors, shown
+from gpt.runs.safetensors import MAX_HEADER, read_header
 from gpt.tokenizer import Tokenizer, load_tokenizer
+
+SINGLE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# Their first bytes: a zip archive, a protocol of pickle and an opcode (llama2.c's dim 640 is 80 02 00 00), gzip.
+_MAGIC = re.compile(rb"PK\x03\x04|\x80[\x02-\x05][^\x00]|\x1f\x8b\x08")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model that others trained. `tensors` reads each of its weights, by our names, when it is asked for.
+    """A pretrained model. `tensors` has its weights by our names; each is read when it is looked up.
 
-    tokenizer is None where none could be read, and `no_tokenizer` then says why.
+    tokenizer is None if none could be read; `no_tokenizer` then says why.
     """
 
     model_config: ModelConfig
-    tensors: Weights
+    tensors: LazyTensors
     tokenizer: Tokenizer | None
-    source: str  # the file, and what it is
-    ignored: tuple[str, ...] = ()  # keys of its config.json that change nothing
+    source: str  # the file and its format
+    ignored: tuple[str, ...] = ()  # keys of its config.json that do not affect logits
     no_tokenizer: str = ""
 
     def model(self, dtype: Any = np.float32) -> GPT:
         """Return the model, in evaluation mode.
 
-        Weights are read one at a time from the mapped file and converted to dtype, so little more memory is needed than
-        the model takes. Raises ValueError, with nothing loaded, where a weight holds NaN or infinity.
+        Weights are read one at a time from the mapped file and converted to dtype, so this needs little more memory than
+        the model itself. Raises ValueError if a weight holds NaN or infinity.
         """
         model = GPT(self.model_config, init=False)
         if np.dtype(dtype) != np.float32:
@@ -47,9 +53,9 @@ class Pretrained:
 def load_pretrained(path: str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None = None) -> Pretrained:
     """Open a folder or a file: Hugging Face's safetensors, OpenAI's TensorFlow checkpoint or a .bin of llama2.c.
 
-    Names, shapes and the configuration are checked here, and no weight is read yet. The tokenizer is looked for beside
-    the weights, or at `tokenizer`. Raises OSError where a file is missing, ValueError where one is malformed, is a
-    pickle, or says something that is not modelled here.
+    Names, shapes and the configuration are checked now; weights are read later. The tokenizer is read from `tokenizer`,
+    or else from beside the weights. Raises OSError if a file is missing, ValueError if one is malformed, is a pickle, or
+    describes a model that is not supported.
     """
     weights = find_weights(Path(path))
     ignored: tuple[str, ...] = ()
@@ -61,54 +67,140 @@ def load_pretrained(path: str | os.PathLike[str], tokenizer: str | os.PathLike[s
         config, tensors, kind = *llama2c.open_bin(weights), "llama2.c"
     else:
         raise ValueError(f"{weights}: must be a .safetensors file, its .index.json, a .ckpt.index or llama2.c's .bin")
-    read, why = _tokenizer(weights, tokenizer, config)
+    read, why = _read_tokenizer(weights, tokenizer, config)
     return Pretrained(config, tensors, read, f"{weights.resolve()} ({kind})", ignored, why)
 
 
-def _open_huggingface(weights: Path) -> tuple[ModelConfig, Weights, str, tuple[str, ...]]:
+def _open_huggingface(weights: Path) -> tuple[ModelConfig, LazyTensors, str, tuple[str, ...]]:
     """Return the model of config.json and safetensors, and the keys that were ignored."""
     if not weights.with_name(CONFIG).is_file():
-        raise FileNotFoundError(f"{weights.with_name(CONFIG)} is missing: it says what the weights mean")
-    settings = Settings(weights.with_name(CONFIG))
-    kind = settings.get("model_type")
+        raise FileNotFoundError(f"{weights.with_name(CONFIG)} is missing: it describes the model")
+    hf = HFConfig(weights.with_name(CONFIG))
+    kind = hf.get("model_type")
     family = gpt2 if kind == "gpt2" else llama if kind in llama.FAMILY else None
     if family is None:
-        raise settings.error("model_type", f"must be one of gpt2, {', '.join(llama.FAMILY)}", kind)
-    config = family.read_config(settings)
-    ignored = settings.finish()
-    found: dict[str, Stored] = {}
-    for name, stored in read_weights(weights).items():
-        if found.setdefault(name.removeprefix(family.PREFIX), stored) is not stored:
-            raise ValueError(f"{stored.where}: is there with and without {family.PREFIX!r} before it")
-    twins = family.TWINS if config.tie_embeddings else None
+        raise hf.error("model_type", f"must be one of gpt2, {', '.join(llama.FAMILY)}", kind)
+    config = family.read_config(hf)
+    ignored = hf.finish()
+    stored: dict[str, LazyTensor] = {}
+    for name, tensor in read_weights(weights).items():
+        if stored.setdefault(name.removeprefix(family.PREFIX), tensor) is not tensor:
+            raise ValueError(f"{tensor.where}: is stored with and without the prefix {family.PREFIX!r}")
+    copies = family.COPIES if config.tie_embeddings else None
     tensors = connect(
-        str(weights), found, _bounded(family.links, config, found, weights), spare=family.SPARE, twins=twins
+        str(weights), stored, _bounded(family.links, config, stored, weights), ignored=family.IGNORED, copies=copies
     )
     return config, tensors, str(kind), ignored
 
 
 def _bounded(
-    links: Callable[[ModelConfig], Iterator[Link]], config: ModelConfig, found: dict[str, Stored], weights: Path
+    links: Callable[[ModelConfig], Iterator[Link]], config: ModelConfig, stored: dict[str, LazyTensor], weights: Path
 ) -> list[Link]:
-    """Return the links of a model; ValueError, before they fill the memory, for more layers than there are tensors."""
-    if config.n_layers > len(found):
-        raise ValueError(f"{weights}: has {len(found)} tensors, and config.json says {config.n_layers} layers")
+    """Return the links of a model. Raises ValueError, before they fill the memory, for more layers than tensors."""
+    if config.n_layers > len(stored):
+        raise ValueError(f"{weights}: has {len(stored)} tensors, and config.json says {config.n_layers} layers")
     return list(links(config))
 
 
-def _tokenizer(weights: Path, path: str | os.PathLike[str] | None, config: ModelConfig) -> tuple[Tokenizer | None, str]:
-    """Return the tokenizer, or the reason why there is none; what the user named himself must work."""
-    place = weights.parent if path is None else Path(path)
+def _read_tokenizer(
+    weights: Path, path: str | os.PathLike[str] | None, config: ModelConfig
+) -> tuple[Tokenizer | None, str]:
+    """Return the tokenizer, or the reason why there is none. Raises if one that the user named cannot be read."""
+    location = weights.parent if path is None else Path(path)
     if path is None and weights.suffix == ".bin":
-        place /= llama2c.TOKENIZER
+        location /= llama2c.TOKENIZER
     try:
         tokenizer = (
-            llama2c.read_tokenizer(place, config.vocab_size) if place.suffix == ".bin" else load_tokenizer(place)
+            llama2c.read_tokenizer(location, config.vocab_size)
+            if location.suffix == ".bin"
+            else load_tokenizer(location)
         )
         if tokenizer.vocab_size > config.vocab_size:
-            raise ValueError(f"{place}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}")
+            raise ValueError(
+                f"{location}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}"
+            )
     except (OSError, ValueError) as error:
         if path is not None:
             raise
         return None, str(error)
     return tokenizer, ""
+
+
+def read_weights(path: Path) -> dict[str, LazyTensor]:
+    """Return the tensors of a safetensors file, or of all files of an index. Raises ValueError for inconsistent files."""
+    if not path.name.endswith(".index.json"):
+        entries, _ = read_header(path)
+        return from_safetensors(path, entries)
+    index = read_json(path, MAX_HEADER).get("weight_map")
+    if not isinstance(index, Mapping) or not index:
+        raise ValueError(f"{path}: weight_map must give each tensor its file, found {shown(repr(index))}")
+    for name, shard in index.items():
+        check_plain(path, name, shard)
+    tensors: dict[str, LazyTensor] = {}
+    for shard in sorted(set(index.values())):
+        file = path.with_name(shard)
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{path} names {shard}, which is not beside it; the model is in all its files together"
+            )
+        entries, _ = read_header(file)
+        for name in entries:
+            what = f"{file}: holds {shown(name)}, which {path.name}"
+            if name not in index:
+                raise ValueError(f"{what} does not know; do the files belong together?")
+            if index[name] != shard:
+                raise ValueError(f"{what} says is in {index[name]}; a tensor is in one file")
+        tensors |= from_safetensors(file, entries)
+    if missing := [name for name in index if name not in tensors]:
+        raise ValueError(f"{path}: says that {shown(missing[0])} is in {index[missing[0]]}, where it is not")
+    return tensors
+
+
+def check_plain(path: Path, name: str, shard: object) -> None:
+    """Raise ValueError unless `shard` is the plain name of a safetensors file, which lies beside the index.
+
+    The index may come from anybody: `../x`, `/etc/x` and `C:x` are refused. The file itself may be a link, as all files
+    in Hugging Face's cache are.
+    """
+    plain = isinstance(shard, str) and shard.endswith(".safetensors") and not re.search(r"^\.|[/\\:\x00-\x1f]", shard)
+    if not plain:
+        raise ValueError(
+            f"{path}: the file of {shown(name)} must be the plain name of a .safetensors file beside the index, "
+            f"found {shown(repr(shard))}"
+        )
+
+
+def find_weights(path: Path) -> Path:
+    """Return the file that holds the weights, or their index. Raises FileNotFoundError if there is none.
+
+    Raises ValueError for a pickle: reading one runs it as a program.
+    """
+    if path.is_file():
+        if path.name == CONFIG:
+            return find_weights(path.parent)
+        refuse_pickle(path)
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    for name in (SINGLE, INDEX, "model.ckpt.index"):
+        if (path / name).is_file():
+            return path / name
+    for pattern in _PICKLES:
+        for file in sorted(path.glob(pattern)):
+            refuse_pickle(file)
+    raise FileNotFoundError(
+        f"{path} holds no weights: it needs {SINGLE} (or {INDEX} with its files) and {CONFIG}, or OpenAI's model.ckpt.* "
+        "with hparams.json; for llama2.c, give the .bin itself"
+    )
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise ValueError if a file is a pickle by its first bytes, whatever its name."""
+    with open(path, "rb") as file:
+        begin = file.read(4)
+    if _MAGIC.match(begin) or path.name.startswith("pytorch_model"):
+        raise ValueError(
+            f"{path} is a pickle, a program that runs when it is read and may do anything; it is not opened. Use the "
+            f"model's {SINGLE}, or make one if you trust the file: python -c \"from transformers import "
+            f"AutoModelForCausalLM as M; M.from_pretrained({str(path.parent)!r}).save_pretrained('converted')\""
+        )

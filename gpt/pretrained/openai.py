@@ -1,8 +1,9 @@
 """Read the TensorFlow checkpoint in which OpenAI published GPT-2: hparams.json and model.ckpt.index, .data-00000-of-00001.
 
 The data file is the tensors, one after the other. The index is a table of LevelDB, sorted by key: blocks of entries
-that share the beginning of their key with the one before, an index block that says where they are, and a footer of 48
-bytes that says where that is. An entry's value is a protocol buffer: type, shape, offset and size of one tensor.
+that share the beginning of their key with the one before, an index block with the offsets of the blocks, and a footer of
+48 bytes with the offset of the index block. An entry's value is a protocol buffer: the type, shape, offset and size of
+one tensor.
 
 Sources: https://github.com/google/leveldb/blob/main/doc/table_format.md, tensorflow/core/protobuf/tensor_bundle.proto
 """
@@ -15,40 +16,40 @@ from pathlib import Path
 
 from gpt.config import ModelConfig
 from gpt.pretrained import gpt2
-from gpt.pretrained.hf_config import Settings, model_config, read_bounded
-from gpt.pretrained.lazy_tensors import Stored, Weights, connect, raw, shown
+from gpt.pretrained.hf_config import HFConfig, model_config, read_bounded
+from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, connect, from_raw, shown
 
 LARGEST = 1 << 24  # bytes of an index; that of GPT-2 has 5,000
 _MAGIC = 0xDB4775248B80FB57
 _FLOAT = 1  # DT_FLOAT of types.proto
-_PARTS = {"g": "weight", "w": "weight", "b": "bias"}
+_KINDS = {"g": "weight", "w": "weight", "b": "bias"}
 Fields = dict[int, list[int | bytes]]
 
 
-def open_checkpoint(index: Path) -> tuple[ModelConfig, Weights]:
-    """Return the shape and the tensors of a checkpoint; ValueError where its files are malformed or do not fit."""
-    settings = Settings(index.with_name("hparams.json"))
+def open_checkpoint(index: Path) -> tuple[ModelConfig, LazyTensors]:
+    """Return the config and the tensors of a checkpoint. Raises ValueError for malformed or inconsistent files."""
+    hparams = HFConfig(index.with_name("hparams.json"))
     config = model_config(
-        settings.path,
-        vocab_size=settings.whole("n_vocab"),
-        context_length=settings.whole("n_ctx"),
-        d_model=settings.whole("n_embd"),
-        n_layers=settings.whole("n_layer"),
-        n_heads=settings.whole("n_head"),
+        hparams.path,
+        vocab_size=hparams.whole("n_vocab"),
+        context_length=hparams.whole("n_ctx"),
+        d_model=hparams.whole("n_embd"),
+        n_layers=hparams.whole("n_layer"),
+        n_heads=hparams.whole("n_head"),
     )
-    settings.finish()
-    found = {_huggingface_name(name): stored for name, stored in read_index(index).items()}
-    if config.n_layers > len(found):
-        raise ValueError(f"{index}: has {len(found)} tensors, and hparams.json says {config.n_layers} layers")
-    return config, connect(str(index), found, list(gpt2.links(config)), spare="")
+    hparams.finish()
+    tensors = {_huggingface_name(name): tensor for name, tensor in read_index(index).items()}
+    if config.n_layers > len(tensors):
+        raise ValueError(f"{index}: has {len(tensors)} tensors, and hparams.json says {config.n_layers} layers")
+    return config, connect(str(index), tensors, list(gpt2.links(config)), ignored="")
 
 
-def read_index(index: Path) -> dict[str, Stored]:
-    """Return the tensors that an index tells of; their numbers are read from the data file beside it."""
+def read_index(index: Path) -> dict[str, LazyTensor]:
+    """Return the tensors that an index lists; their numbers are read from the data file beside it."""
     table = read_bounded(index, LARGEST)
     data = index.with_suffix(".data-00000-of-00001")
     length = data.stat().st_size
-    found = {}
+    tensors = {}
     try:
         for key, value in _table(table):
             fields = _fields(value)
@@ -66,10 +67,10 @@ def read_index(index: Path) -> dict[str, Stored]:
                 raise ValueError(f"{shown(name)} of shape {shape} must lie in the {length} bytes of {data.name}")
             if len(shape) == 3 and shape[0] == 1:  # GPT-2's matrices are convolutions of width 1
                 shape = shape[1:]
-            found[name] = raw(data, name, shape, offset)
+            tensors[name] = from_raw(data, name, shape, offset)
     except (ValueError, IndexError, struct.error) as error:
         raise ValueError(f"{index}: is no index of a TensorFlow checkpoint, or damaged: {error}") from None
-    return found
+    return tensors
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -77,7 +78,7 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(data) < 48 or struct.unpack_from("<Q", data, len(data) - 8)[0] != _MAGIC:
         raise ValueError("it does not end in the magic number of a table")
     at = len(data) - 48
-    for _ in range(2):  # where the metaindex is, which says nothing, and then the index
+    for _ in range(2):  # the handle of the metaindex, which is not needed, then that of the index
         _, at = _varint(data, at)
     handle = data[at:]
     for _, where in _entries(_block(data, handle)):
@@ -95,7 +96,7 @@ def _block(data: bytes, handle: bytes) -> bytes:
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the entries of a block; after them stand the places where keys are whole, for search, and their count."""
+    """Yield the entries of a block; the offsets of complete keys (for searching) and their count follow them."""
     (n_restarts,) = struct.unpack_from("<I", block, len(block) - 4)
     end, at, key = len(block) - 4 - 4 * n_restarts, 0, b""
     while at < end:
@@ -112,7 +113,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _fields(message: int | bytes) -> Fields:
     """Return the fields of a protocol buffer by number."""
     if isinstance(message, int):
-        raise ValueError("a message was expected, a number came")
+        raise ValueError("expected a message, found a number")
     fields: Fields = {}
     at = 0
     while at < len(message):
@@ -121,7 +122,7 @@ def _fields(message: int | bytes) -> Fields:
         if tag & 7 == 0:
             value, at = _varint(message, at)
         else:
-            fixed = {1: 8, 5: 4}.get(tag & 7, len(message) + 1)  # bytes; groups, 3 and 4, are none of ours
+            fixed = {1: 8, 5: 4}.get(tag & 7, len(message) + 1)  # bytes; groups, 3 and 4, do not occur
             size, at = _varint(message, at) if tag & 7 == 2 else (fixed, at)
             if at + size > len(message):
                 raise ValueError("a field does not fit in its message")
@@ -131,7 +132,7 @@ def _fields(message: int | bytes) -> Fields:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number written in bytes of seven bits, the lowest first, and where it ends."""
+    """Return a number written in bytes of seven bits, the lowest first, and the offset after it."""
     value = 0
     for shift in range(0, 64, 7):
         value |= (data[at] & 127) << shift
@@ -142,8 +143,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _huggingface_name(name: str) -> str:
-    """Return what Hugging Face calls a tensor: model/h0/attn/c_attn/w is h.0.attn.c_attn.weight."""
+    """Return Hugging Face's name of a tensor: model/h0/attn/c_attn/w is h.0.attn.c_attn.weight."""
     words = re.sub(r"^h(\d+)/", r"h/\1/", name.removeprefix("model/")).split("/")
     if len(words) == 1:  # the tables wte and wpe
         return name if words[0] not in ("wte", "wpe") else f"{words[0]}.weight"
-    return ".".join([*words[:-1], _PARTS.get(words[-1], words[-1])])
+    return ".".join([*words[:-1], _KINDS.get(words[-1], words[-1])])

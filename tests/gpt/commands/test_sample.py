@@ -245,7 +245,7 @@ def test_ctrl_c_stops_the_text_and_ctrl_d_leaves(checkpoint: str) -> None:
                 os.write(ours, keys)
 
     try:
-        until("Ctrl-D leaves.\r\n> ")
+        until("Ctrl-D quits.\r\n> ")
         until("abc", of_length=200, keys=b"abc\r")  # it writes
         until("\r\n> ", keys=b"\x03")
         until("half a line", keys=b"half a line")

@@ -112,7 +112,9 @@ def test_a_part_that_is_whole_or_too_long(server: Server, tmp_path: Path) -> Non
 
 def test_a_server_that_brings_nothing_is_given_up(server: Server, tmp_path: Path) -> None:
     server.cut_after = 0
-    with pytest.raises(OSError, match=r"config.json: cut off at 0 of 256 bytes; what came is kept, the same command"):
+    with pytest.raises(
+        OSError, match=r"config.json: cut off at 0 of 256 bytes; the bytes received are kept, and the same command"
+    ):
         fetch("gpt2", tmp_path, hub=server.hub, out=io.StringIO())
     assert len(server.requests) == download.ATTEMPTS
     assert not (tmp_path / "config.json").exists()
@@ -141,7 +143,7 @@ def test_without_a_network(tmp_path: Path) -> None:
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         hub = f"http://127.0.0.1:{unheard.getsockname()[1]}"
-    with pytest.raises(OSError, match=r"config.json: .*; what came is kept"):
+    with pytest.raises(OSError, match=r"config.json: .*; the bytes received are kept"):
         fetch("gpt2", tmp_path / "gpt2", hub=hub, out=io.StringIO())
     assert not (tmp_path / "gpt2").exists()
 

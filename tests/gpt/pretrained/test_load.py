@@ -111,10 +111,10 @@ LN = "transformer.ln_f.weight"
             r"1 tensors are missing, among them h.1.mlp.c_fc.bias; are these all",
         ),
         (with_("transformer.h.2.ln_1.bias", np.ones(16)), r"h.2.ln_1.bias: is no tensor of this model as config.json"),
-        (with_("ln_f.weight", np.ones(16)), r"is there with and without 'transformer.' before it"),
+        (with_("ln_f.weight", np.ones(16)), r"is stored with and without the prefix 'transformer.'"),
         (with_(LN, np.ones(15, np.float32)), r"must have shape \(16,\) by config.json, found \(15,\)"),
         (with_(LN, np.ones(16, np.int8)), r"must be F16, BF16, F32 or F64; quantised weights cannot be read, found I8"),
-        (with_(LN, np.full(16, np.nan, np.float32)), r"ln_f.weight: holds NaN: the weights are lost or damaged"),
+        (with_(LN, np.full(16, np.nan, np.float32)), r"ln_f.weight: holds NaN: the weights are damaged"),
         (with_(LN, np.array([1] * 15 + [-np.inf], np.float16)), r"ln_f.weight: holds infinity"),
         (with_(LN, np.full(16, 1e300)), r"ln_f.weight: holds float64 too large for float32"),
     ],
@@ -201,7 +201,7 @@ def test_what_is_not_there_is_said(gpt2: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         load_pretrained(tmp_path / "nothing")
     (gpt2.path / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"config.json is missing: it says what the weights mean"):
+    with pytest.raises(FileNotFoundError, match=r"config.json is missing: it describes the model"):
         load_pretrained(gpt2.path)
     (tmp_path / "x.txt").write_text("?", encoding="utf-8")
     with pytest.raises(
