@@ -4,10 +4,9 @@ trainable.py            the options that all tasks share, and which parameters a
 batching.py             which examples form a batch; buckets of similar length; padding
 task.py                 a task reads data, builds its model, names its objective and evaluates; begin and resume a run
 
-classify                classification_data.py (labelled texts) → classifier.py (model and task) → metrics.py
-instruct                conversations.py → templates.py → loss_mask.py (which tokens are trained) → sft.py (task)
-                        chat.py generates answers with the same template
-prefer                  dpo.py (pairs of answers, loss, reference and task)
+classify                classification_data.py (labelled texts) → metrics.py → classifier.py (model and task)
+instruct                conversations.py → templates.py → loss_mask.py (trained tokens) → chat.py (answers) → sft.py
+prefer                  dpo.py (pairs of answers, loss, reference and task), on the files of instruct
 
 A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. Its Objective:
 
