@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
-from gpt.commands.study import Watcher, attention_maps
+from gpt.commands.study import AttentionRecorder, attention_maps
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd.op import observe
@@ -61,11 +61,11 @@ def test_query_heads_that_share_a_key_head_have_maps_of_their_own() -> None:
 
 def test_layers_come_in_their_order() -> None:
     config = ModelConfig(vocab_size=5, context_length=4, d_model=4, n_layers=3, n_heads=2)
-    watcher = Watcher()
-    with observe(watcher):
+    recorder = AttentionRecorder()
+    with observe(recorder):
         GPT(config, np.random.default_rng(0)).loss(np.array([[1, 2, 3]]), np.array([[2, 3, 4]])).backward()
-    assert len(watcher.seen) == 3
-    for (qkv, _), (seen, _, _) in zip(watcher.nodes.values(), watcher.seen, strict=True):
+    assert len(recorder.records) == 3
+    for (qkv, _), (seen, _, _) in zip(recorder.nodes.values(), recorder.records, strict=True):
         assert seen is qkv
 
 
