@@ -180,8 +180,8 @@ def folder(tmp_path: Path) -> Path:
         ("train-00001.tokens", TRAIN, 1, [2, 0], [1]),
     ):
         with shard_writer(tmp_path / name, 3, tokenizer.sha256) as writer:
-            for place, id in enumerate(ids):
-                if place in starts:
+            for index, id in enumerate(ids):
+                if index in starts:
                     writer.begin_document()
                 writer.write([id])
         counts = {"file": name, "tokens": len(ids), "documents": len(starts)}

@@ -81,9 +81,9 @@ def test_shards_are_the_documents_one_after_the_other(
 def test_a_single_text_is_split_by_position(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text(TEXTS["08.txt"], encoding="utf-8")
     dataset = prepare(TextFiles([tmp_path / "one.txt"]), tmp_path / "out", BPE, val_fraction=0.1, shard_tokens=500)
-    place = round(len(TEXTS["08.txt"]) * 0.9)
-    assert dataset.tokens(TRAIN)[:].tolist() == BPE.encode(TEXTS["08.txt"][:place])  # no end of text: it goes on
-    assert dataset.tokens(VAL)[:].tolist() == [*BPE.encode(TEXTS["08.txt"][place:]), BPE.eot_id]
+    n_train = round(len(TEXTS["08.txt"]) * 0.9)
+    assert dataset.tokens(TRAIN)[:].tolist() == BPE.encode(TEXTS["08.txt"][:n_train])  # no end of text: it goes on
+    assert dataset.tokens(VAL)[:].tolist() == [*BPE.encode(TEXTS["08.txt"][n_train:]), BPE.eot_id]
     assert dataset.manifest["split"] == "position"
     assert dataset.manifest["documents"] == {TRAIN: 1, VAL: 1}
 

@@ -141,11 +141,11 @@ def test_merges_are_explained_in_order() -> None:
 @given(text=st.text("low erst'\né") | st.text())
 def test_an_explanation_ends_in_the_ids(tokenizer: BPETokenizer, text: str) -> None:
     explained = tokenizer.explain(text, disallowed_special=())
-    assert "".join(each.text for each in explained) == text
-    assert [id for each in explained for id in each.ids] == tokenizer.encode_ordinary(text)
-    for each in explained:
-        tokens = each.steps[-1][1] if each.steps else tuple(bytes([byte]) for byte in each.text.encode())
-        assert [tokenizer.vocab[id] for id in each.ids] == list(tokens)
+    assert "".join(step.text for step in explained) == text
+    assert [id for step in explained for id in step.ids] == tokenizer.encode_ordinary(text)
+    for step in explained:
+        tokens = step.steps[-1][1] if step.steps else tuple(bytes([byte]) for byte in step.text.encode())
+        assert [tokenizer.vocab[id] for id in step.ids] == list(tokens)
 
 
 def test_a_tokenizer_built_from_its_parts_sees_special_tokens_as_cs336_asks(tmp_path: Path) -> None:
@@ -175,12 +175,12 @@ def test_special_tokens_that_the_vocabulary_lacks_come_after_it() -> None:
 @settings(max_examples=20, deadline=None)
 @given(
     unit=st.text("ab 'sl\n\r1é中A", min_size=1, max_size=9),
-    places=st.lists(st.integers(0, 2 * BLOCK), max_size=8),
+    offsets=st.lists(st.integers(0, 2 * BLOCK), max_size=8),
     tail=st.text(max_size=9),
 )
-def test_no_cut_is_seen_in_the_ids(tokenizer: BPETokenizer, unit: str, places: list[int], tail: str) -> None:
+def test_no_cut_is_seen_in_the_ids(tokenizer: BPETokenizer, unit: str, offsets: list[int], tail: str) -> None:
     text = (unit * (BLOCK // len(unit)) + tail + EOT) * 2
-    edges = [0, *sorted(place for place in places if place < len(text)), len(text)]
+    edges = [0, *sorted(offset for offset in offsets if offset < len(text)), len(text)]
     chunks = [text[start:stop] for start, stop in itertools.pairwise(edges)]
     assert list(tokenizer.encode_iterable(chunks, disallowed_special=())) == tokenizer.encode_ordinary(text)
     assert list(tokenizer.encode_iterable(chunks, allowed_special="all")) == tokenizer.encode(

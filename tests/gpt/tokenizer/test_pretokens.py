@@ -38,8 +38,8 @@ def split(
     return found
 
 
-def cut(text: str, places: Sequence[int]) -> list[str]:
-    edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+def cut(text: str, offsets: Sequence[int]) -> list[str]:
+    edges = [0, *sorted(offset % (len(text) + 1) for offset in offsets), len(text)]
     return [text[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
@@ -100,11 +100,11 @@ def test_what_is_settled_stays_whatever_follows(alphabet: str, pattern: str) -> 
 @settings(max_examples=400, deadline=None)
 @given(
     text=EDGES | st.text() | st.text("a' \nS1\u0558\u05c9\U00011de0ʕ"),
-    places=st.lists(st.integers(min_value=0), max_size=6),
+    offsets=st.lists(st.integers(min_value=0), max_size=6),
     block=st.integers(1, 12),
 )
-def test_no_cut_is_seen_in_the_pre_tokens(pattern: str, text: str, places: list[int], block: int) -> None:
-    words = split(cut(text, places), pattern, block=block)
+def test_no_cut_is_seen_in_the_pre_tokens(pattern: str, text: str, offsets: list[int], block: int) -> None:
+    words = split(cut(text, offsets), pattern, block=block)
     assert words == word_finder(pattern)(text)
     assert "".join(map(str, words)) == text
 
@@ -126,12 +126,12 @@ def test_new_characters_are_seen_as_they_were_in_unicode_16(pattern: str, text: 
 @settings(max_examples=400, deadline=None)
 @given(
     text=st.lists(st.sampled_from([*SPECIALS, *"<|a>bcd \n'l"]), max_size=20).map("".join),
-    places=st.lists(st.integers(min_value=0), max_size=6),
+    offsets=st.lists(st.integers(min_value=0), max_size=6),
     block=st.integers(1, 12),
 )
-def test_no_cut_is_seen_in_special_tokens(pattern: str, text: str, places: list[int], block: int) -> None:
+def test_no_cut_is_seen_in_special_tokens(pattern: str, text: str, offsets: list[int], block: int) -> None:
     whole = split([text], pattern, SPECIALS)
-    assert split(cut(text, places), pattern, SPECIALS, block=block) == whole
+    assert split(cut(text, offsets), pattern, SPECIALS, block=block) == whole
     assert split(list(text), pattern, SPECIALS, block=block) == whole
     assert "".join(part if isinstance(part, str) else part[0] for part in whole) == text
 

@@ -289,24 +289,24 @@ def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, change: Change
 @settings(max_examples=300, deadline=None)
 @given(
     kind=st.sampled_from(["openai", "ranks", "huggingface"]),
-    place=st.integers(min_value=0),
+    offset=st.integers(min_value=0),
     length=st.integers(0, 8),
     new=st.binary(max_size=4),
 )
 def test_any_damage_is_a_value_error_or_harmless(
-    tmp_path_factory: pytest.TempPathFactory, kind: str, place: int, length: int, new: bytes
+    tmp_path_factory: pytest.TempPathFactory, kind: str, offset: int, length: int, new: bytes
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / kind
     folder.mkdir(exist_ok=True)
     if kind == "openai":
-        path = write_openai(folder) / ("vocab.bpe" if place % 2 else "encoder.json")
+        path = write_openai(folder) / ("vocab.bpe" if offset % 2 else "encoder.json")
     elif kind == "ranks":
         path = write_ranks(folder / "cl100k_base.tiktoken", BPE)
     else:
         path = write_huggingface(folder / "tokenizer.json")
     data = path.read_bytes()
-    place %= len(data)
-    path.write_bytes(data[:place] + new + data[place + length :])
+    offset %= len(data)
+    path.write_bytes(data[:offset] + new + data[offset + length :])
     try:
         said = load_tokenizer(path).decode([])
     except ValueError as error:

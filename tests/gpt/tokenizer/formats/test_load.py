@@ -66,7 +66,7 @@ def test_the_hash_tells_tokenizers_apart() -> None:
 
 
 def set_key(*keys: Any, to: Any) -> Callable[[dict[str, Any]], None]:
-    """Return what puts `to` at the place that `keys` lead to."""
+    """Return a function that sets the value at the path `keys` to `to`."""
 
     def change(fields: Any) -> None:
         for key in keys[:-1]:
@@ -167,14 +167,14 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @both
 @settings(deadline=None)
-@given(place=st.integers(min_value=0), length=st.integers(0, 8), new=st.binary(max_size=4))
+@given(offset=st.integers(min_value=0), length=st.integers(0, 8), new=st.binary(max_size=4))
 def test_any_damage_is_a_value_error_or_harmless(
-    damaged: Path, tokenizer: Tokenizer, place: int, length: int, new: bytes
+    damaged: Path, tokenizer: Tokenizer, offset: int, length: int, new: bytes
 ) -> None:
     tokenizer.save(damaged)
     data = damaged.read_bytes()
-    place %= len(data)
-    damaged.write_bytes(data[:place] + new + data[place + length :])
+    offset %= len(data)
+    damaged.write_bytes(data[:offset] + new + data[offset + length :])
     try:
         again = load_tokenizer(damaged)
         said = f"tokenizer.json: {again.decode_bytes(again.encode(''))!r}"
