@@ -6,8 +6,9 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
-from gpt.config import nearest
+from gpt.commands.arguments import dispatch
 
 COMMANDS = {
     "train": "train a model on a text",
@@ -54,9 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_, **__: (
         f"warning: {message}\n"
     )  # one line, without the line of our source
+    commands = {name: partial(run_command, name) for name in COMMANDS}
     try:
         try:
-            return run(arguments)
+            return dispatch("gpt", "command", commands, HELP, arguments)
         finally:
             sys.stdout.flush()  # now: an error while flushing at exit would print a traceback
     except KeyboardInterrupt:
@@ -77,21 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command that the arguments begin with."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
-    command, *rest = arguments
-    if command not in COMMANDS:
-        hint = nearest(command, list(COMMANDS))
-        print(f"gpt: unknown command {command!r}{hint}; see python -m gpt --help", file=sys.stderr)
-        return 2
+def run_command(name: str, arguments: Sequence[str]) -> int:
+    """Import a command, and run it."""
     import numpy as np  # not above: --help needs no package
 
-    module = importlib.import_module(f"gpt.commands.{MODULES.get(command, command)}")
+    module = importlib.import_module(f"gpt.commands.{MODULES.get(name, name)}")
     with np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
-        return int(module.main(rest))
+        return int(module.main(arguments))
 
 
 def describe(error: BaseException) -> str:

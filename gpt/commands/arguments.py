@@ -3,7 +3,8 @@
 import argparse
 import dataclasses
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from gpt.config import RENAMED, Config, field_types, known_fields, nearest
@@ -31,6 +32,40 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"unknown flag {word}{nearest(word.split('=')[0], flags)}")
             self.error(f"unexpected {word!r}")
         return namespace
+
+
+def dispatch(
+    program: str,
+    noun: str,
+    actions: Mapping[str, Callable[[Sequence[str]], int]],
+    help_text: str,
+    arguments: Sequence[str],
+) -> int:
+    """Run the action that the first argument names, with the other arguments; return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text, end="")
+        return 0
+    name, *rest = arguments
+    if name not in actions:
+        hint = nearest(name, list(actions))
+        print(f"{program}: unknown {noun} {name!r}{hint}; see python -m {program} --help", file=sys.stderr)
+        return 2
+    return actions[name](rest)
+
+
+def add_checkpoint(parser: Parser, *, base: bool = False) -> None:
+    """Add the argument that names a checkpoint and, if `base` is set, the flag for the base of its LoRA adapters."""
+    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    if base:
+        parser.add_argument("--base", metavar="FILE", help="where the base of LoRA adapters is, if it has moved")
+
+
+def add_reading_flags(parser: Parser) -> None:
+    """Add the flags that say how the files of texts are read."""
+    parser.add_argument("--encoding", metavar="NAME", help="encoding of the files (default: detected, UTF-8 first)")
+    parser.add_argument("--text-key", metavar="KEY", default="text", help="key of the text in .jsonl (default text)")
+    help_text = "what to do with files that cannot be read (default stop)"
+    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop", help=help_text)
 
 
 def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) -> None:

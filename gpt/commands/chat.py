@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser, add_flags, take
+from gpt.commands.arguments import Parser, add_checkpoint, add_flags, take
 from gpt.commands.interactive import interact
 from gpt.config import SampleConfig
 from gpt.finetune.chat import answer, truncate
@@ -32,9 +32,8 @@ HELP = """Each line is a message. Ctrl-C stops an answer, Ctrl-D leaves.
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt chat", description=DESCRIPTION)
-    parser.add_argument("run", metavar="CKPT", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser, base=True)
     parser.add_argument("--template", metavar="NAME", help="alpaca, chat or a JSON file (default: the checkpoint's)")
-    parser.add_argument("--base", metavar="FILE", help="where the base of LoRA adapters is, if it was moved")
     parser.add_argument("--system", metavar="TEXT", help="system message (default: the template's)")
     add_flags(parser, SampleConfig)
     args = parser.parse(arguments)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.commands.arguments import Parser
-from gpt.finetune.classification_data import SUFFIXES, Row, Rows, plural, read_rows
+from gpt.commands.arguments import Parser, add_checkpoint
+from gpt.finetune.classification_data import SUFFIXES, Row, Rows, read_rows
 from gpt.finetune.classifier import encode_texts, load_classifier, probabilities
 from gpt.finetune.metrics import confusion_matrix, report, scores
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
+from gpt.runs.estimate import plural
 from gpt.text.read import read_text
 
 DESCRIPTION = """Assign texts to the classes that a model has learned with finetune classify, with a probability for each.
@@ -27,7 +28,7 @@ and a note counts them.
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt classify", description=DESCRIPTION)
-    parser.add_argument("run", metavar="CKPT", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser, base=True)
     parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; - reads it from standard input")
     parser.add_argument("--file", metavar="FILE", help="texts to classify instead")
     parser.add_argument("--label-column", metavar="NAME", help="column of the labels (default: found by name)")
@@ -35,7 +36,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--encoding", metavar="NAME", help="encoding of the file (default: detected); mixed as in finetune classify"
     )
-    parser.add_argument("--base", metavar="RUN", help="where the base of LoRA adapters is, if it was moved")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line: each text, then the scores")
     args = parser.parse(arguments)
     if (args.text is None) == (args.file is None):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import Parser, add_reading_flags
 from gpt.text.clean import DEFAULT, MAX_PARAGRAPHS, STEPS, Cleaner, check_out, select_steps, write_texts
 from gpt.text.documents import SUFFIXES, read_documents
 from gpt.text.read import HTML_SUFFIXES
@@ -35,16 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--skip", metavar="STEP", action="append", default=[], help="a step to skip; may be repeated")
     parser.add_argument("--html", action="store_true", help="strip tags from all files, not only .html and .htm")
-    parser.add_argument("--encoding", metavar="NAME", help="encoding of all files (default: detected, UTF-8 first)")
-    parser.add_argument(
-        "--text-key", metavar="KEY", default="text", help="the key of the text in .jsonl (default text)"
-    )
-    parser.add_argument(
-        "--on-error",
-        choices=("stop", "skip"),
-        default="stop",
-        help="what to do with files that cannot be read (default stop)",
-    )
+    add_reading_flags(parser)
     options = parser.parse(arguments)
     out = Path(options.out)
     check_out(out, options.paths)

@@ -1,21 +1,23 @@
 """python -m gpt data: turn texts into tokens once, so that training starts at once and needs no text."""
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser
-from gpt.config import ModelConfig, nearest
+from gpt.commands.arguments import Parser, add_reading_flags, dispatch
+from gpt.config import ModelConfig
 from gpt.data.dataset import MANIFEST, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
 from gpt.data.documents import TextFiles
 from gpt.data.prepare import SHARD_TOKENS, Status, prepare, read_state, stored_tokenizer, train_tokenizer
-from gpt.runs.estimate import duration, gigabytes
+from gpt.runs.estimate import duration, gigabytes, plural
+from gpt.runs.progress import LiveLine
 from gpt.tokenizer import Tokenizer, load_tokenizer
 
-DESCRIPTION = """Turn texts of any size into tokens once, so that training starts at once.
+HELP = """usage: python -m gpt data {prepare,info} …
+
+Turn texts of any size into tokens once, so that training starts at once.
 
     python -m gpt data prepare FILE… --tokenizer tokenizer.json -o DIR
     python -m gpt data prepare FOLDER --tokenizer bpe --vocab-size 4096 -o DIR
@@ -26,19 +28,10 @@ PREPARE = """Turn texts (.txt, .md, .html, .jsonl, folders of them) into shards 
 
 It can be stopped at any moment; the same command resumes it. HTML is read as it is: python -m gpt clean strips its tags.
 """
-ACTIONS = ("prepare", "info")
 
 
 def main(arguments: Sequence[str]) -> int:
-    action = arguments[0] if arguments else "--help"
-    if action in ("-h", "--help"):
-        print(f"usage: python -m gpt data {{{','.join(ACTIONS)}}} …\n\n{DESCRIPTION}", end="")
-        return 0
-    if action not in ACTIONS:
-        hint = nearest(action, list(ACTIONS))
-        print(f"gpt data: unknown action {action!r}{hint}; see python -m gpt data --help", file=sys.stderr)
-        return 2
-    return {"prepare": prepare_texts, "info": info}[action](arguments[1:])
+    return dispatch("gpt data", "action", {"prepare": prepare_texts, "info": info}, HELP, arguments)
 
 
 def prepare_texts(arguments: Sequence[str]) -> int:
@@ -63,16 +56,7 @@ def prepare_texts(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--workers", metavar="N", type=int, default=1, help="number of processes that encode (default 1)"
     )
-    parser.add_argument(
-        "--on-error",
-        choices=("stop", "skip"),
-        default="stop",
-        help="what to do with texts that cannot be read (default stop)",
-    )
-    parser.add_argument("--encoding", metavar="NAME", help="encoding of the texts (default: detected)")
-    parser.add_argument(
-        "--text-key", metavar="KEY", default="text", help="the key of the text in .jsonl (default text)"
-    )
+    add_reading_flags(parser)
     options = parser.parse(arguments)
     out = Path(options.out)
     bar = Bar()
@@ -84,11 +68,11 @@ def prepare_texts(arguments: Sequence[str]) -> int:
             val_fraction=options.val_fraction, shard_tokens=options.shard_tokens, workers=options.workers, report=bar.show,
         )  # fmt: skip
     except KeyboardInterrupt:
-        bar.end()
+        bar.end_line()
         print("\nstopped; the same command resumes after the last complete shard", file=sys.stderr)
         return 130
     finally:
-        bar.end()
+        bar.end_line()
     if whole:
         print(f"note      {out} is complete already: nothing was written")
     describe(dataset)
@@ -156,41 +140,21 @@ def describe(dataset: Dataset) -> None:
     print(f"tokenizer {manifest['vocab_size']:,} tokens, sha256 {manifest['tokenizer_sha256'][:16]}…")
 
 
-def plural(n: int, noun: str) -> str:
-    """Write a number with its noun: 1 token, 2 tokens."""
-    return f"{n:,} {noun}" + "s" * (n != 1)
-
-
-class Bar:
-    """Show the progress: one live line on a terminal, or plain lines at intervals."""
+class Bar(LiveLine):
+    """Show the progress of `prepare`, first after an interval: short work shows none."""
 
     def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
-        self.last = time.monotonic()
-        self.unfinished = False
+        super().__init__()
+        self.last_shown_s = time.monotonic()
 
     def show(self, status: Status) -> None:
-        now = time.monotonic()
-        if now - self.last < (0.1 if self.live else 5.0):
-            return
-        self.last = now
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            print("\r" + line(status, now)[:width].ljust(width), end="", flush=True)
-            self.unfinished = True
-        else:
-            print(line(status, now), flush=True)
+        if self.due():
+            self.write(line(status, time.monotonic()))
 
     def note(self, message: object) -> None:
         """Print a line of its own."""
-        self.end()
+        self.end_line()
         print(f"note      {message}", file=sys.stderr)
-
-    def end(self) -> None:
-        """End the live line, so that the next output begins below it."""
-        if self.unfinished:
-            print()
-            self.unfinished = False
 
 
 def line(status: Status, now: float) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import Parser, add_checkpoint
 from gpt.data.batches import Tokens
 from gpt.generation.score import Score
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
@@ -27,7 +27,7 @@ windows do not overlap; python -m gpt score lets them overlap, so that every tok
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt eval", description=DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser)
     parser.add_argument("--data", metavar="FILE", help="a UTF-8 text (default: the run's validation text)")
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="windows at once (default 32)")
     options = parser.parse(arguments)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import Parser, add_checkpoint
 from gpt.pretrained.export import export, layout
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.estimate import gigabytes
@@ -18,7 +18,7 @@ those with rmsnorm, rope and a gated MLP become llama (qwen3 with qk_norm). Only
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt export", description=DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser)
     parser.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to create")
     args = parser.parse(arguments)
     checkpoint = load_checkpoint(find_checkpoint(args.run))

@@ -3,10 +3,11 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from gpt.commands.arguments import Parser, add_flags, reader, take
-from gpt.config import ModelConfig, nearest
+from gpt.commands.arguments import Parser, add_flags, dispatch, reader, take
+from gpt.config import ModelConfig
 from gpt.finetune.classifier import ClassifyTask
 from gpt.finetune.dpo import PreferTask
 from gpt.finetune.loss_mask import supports_colour
@@ -68,15 +69,12 @@ NEXT_STEPS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
-    name, *rest = arguments
-    if name not in TASKS:
-        hint = nearest(name, list(TASKS))
-        print(f"gpt finetune: unknown task {name!r}{hint}; see python -m gpt finetune --help", file=sys.stderr)
-        return 2
-    task, args = TASKS[name], parse(name, rest)
+    return dispatch("gpt finetune", "task", {name: partial(finetune, name) for name in TASKS}, HELP, arguments)
+
+
+def finetune(name: str, arguments: Sequence[str]) -> int:
+    """Train a model for a task, and test it."""
+    task, args = TASKS[name], parse(name, arguments)
     if getattr(args, "show_mask", None) is not None:
         for flag in ("resume", "out"):
             if getattr(args, flag) is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import Parser, add_checkpoint
 from gpt.runs.checkpoint import Checkpoint, Task, find_checkpoint, load_checkpoint
 from gpt.runs.estimate import cache_memory, duration, forward_flops, gigabytes, training_memory
 
@@ -14,7 +14,7 @@ DESCRIPTION = """Show a run or a checkpoint: its training data, its parameters, 
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt info", description=DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser)
     checkpoint = load_checkpoint(find_checkpoint(parser.parse(arguments).run))
     print("\n".join([*history(checkpoint), "", *parameter_table(checkpoint), "", *costs(checkpoint)]))
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import Parser, add_checkpoint
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint, merge_checkpoint
 from gpt.runs.estimate import gigabytes
 
@@ -18,9 +18,8 @@ The merged model computes the same up to rounding. It cannot be resumed: keep th
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt merge", description=DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser, base=True)
     parser.add_argument("-o", "--out", metavar="FILE", required=True, help="checkpoint to write")
-    parser.add_argument("--base", metavar="FILE", help="where the base of the adapters is, if it has moved")
     args = parser.parse(arguments)
     out = Path(args.out)
     if out.exists():

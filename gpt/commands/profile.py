@@ -1,6 +1,5 @@
 """python -m gpt train --profile: the time of a training step, op by op."""
 
-import argparse
 import dataclasses
 
 from gpt.config import TrainConfig
@@ -14,13 +13,6 @@ from nanograd.runtime import blas
 from nanograd.runtime.threads import threads_for
 
 STEPS, WARM_UP = 10, 3
-
-
-def step_count(text: str) -> int:
-    """Parse the number of steps to profile."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
-    return int(text)
 
 
 def profile_training(model: GPT, optimizer: AdamW, tokens: Tokens, config: TrainConfig, n: int) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpt.commands.arguments import Parser, add_flags, reader, take
+from gpt.commands.arguments import Parser, add_checkpoint, add_flags, reader, take
 from gpt.commands.interactive import interact
 from gpt.config import SampleConfig
 from gpt.generation.beam import beam_search
@@ -26,7 +26,7 @@ DESCRIPTION = """Generate text with a trained model, and print it as it is gener
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt sample", description=DESCRIPTION)
     count = reader(int, least=1)
-    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser, base=True)
     parser.add_argument("--prompt", default="", help="text to continue (default: a new line)")
     parser.add_argument("-n", "--samples", metavar="N", type=count, default=1, help="number of texts (default 1)")
     parser.add_argument("--stop", metavar="TEXT", action="append", default=[], help="end before TEXT; may be repeated")
@@ -38,7 +38,6 @@ def main(arguments: Sequence[str]) -> int:
         help="of the beam search: 0 compares texts by ln p, 1 by its mean over their tokens (default 1)",
     )
     parser.add_argument("--interactive", action="store_true", help="ask for one prompt after another; Ctrl-D quits")
-    parser.add_argument("--base", metavar="FILE", help="the base checkpoint of LoRA adapters, if it has moved")
     add_flags(parser, SampleConfig)
     args = parser.parse(arguments)
     check_flags(args)

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser, reader
+from gpt.commands.arguments import Parser, add_checkpoint, reader
 from gpt.generation.generate import start_ids
 from gpt.generation.score import Score, token_log_probabilities
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
@@ -23,7 +23,7 @@ read in overlapping windows, so that each token has context; a small --stride gi
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt score", description=DESCRIPTION)
-    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    add_checkpoint(parser)
     parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; - reads it from standard input")
     parser.add_argument("--file", metavar="FILE", help="a UTF-8 text to score instead")
     parser.add_argument(

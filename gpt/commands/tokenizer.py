@@ -7,14 +7,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser
-from gpt.config import nearest
+from gpt.commands.arguments import Parser, dispatch
+from gpt.runs.progress import LiveLine
 from gpt.text.read import detect_encoding, read_text
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
 from gpt.tokenizer.bpe import Explanation
 from nanograd.runtime.files import write_text
 
-DESCRIPTION = """Train a tokenizer, encode text, decode ids, show the merges, convert between formats.
+HELP = """usage: python -m gpt tokenizer {train,encode,decode,explain,convert} …
+
+Train a tokenizer, encode text, decode ids, show the merges, convert between formats.
 
     python -m gpt tokenizer train FILE … -o tokenizer.json --vocab-size 4096
     python -m gpt tokenizer encode tokenizer.json "some text"
@@ -30,15 +32,7 @@ LARGE = 1 << 25  # bytes: from this size on several processes count words; they 
 
 def main(arguments: Sequence[str]) -> int:
     actions = {"train": train, "encode": encode, "decode": decode, "explain": explain, "convert": convert}
-    action = arguments[0] if arguments else "--help"
-    if action in ("-h", "--help"):
-        print(f"usage: python -m gpt tokenizer {{{','.join(actions)}}} …\n\n{DESCRIPTION}", end="")
-        return 0
-    if action not in actions:
-        hint = nearest(action, list(actions))
-        print(f"gpt tokenizer: unknown action {action!r}{hint}; see python -m gpt tokenizer --help", file=sys.stderr)
-        return 2
-    return actions[action](arguments[1:])
+    return dispatch("gpt tokenizer", "action", actions, HELP, arguments)
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -65,16 +59,15 @@ def train(arguments: Sequence[str]) -> int:
     if options.kind == "char":
         tokenizer: Tokenizer = CharTokenizer.train("".join(map(read_text, options.files)))
     else:
+        workers = options.workers
+        if workers is None:
+            workers = (os.cpu_count() or 1) if n_bytes >= LARGE else 1
         tokenizer = BPETokenizer.train_files(
             options.files,
             options.vocab_size,
             pattern=options.pattern,
             special_tokens=options.special_token or (EOT,),
-            workers=options.workers
-            if options.workers is not None
-            else (os.cpu_count() or 1)
-            if n_bytes >= LARGE
-            else 1,
+            workers=workers,
             progress=_Progress() if n_bytes >= LARGE else None,
         )
     seconds = time.perf_counter() - start
@@ -184,22 +177,22 @@ def _check_out(out: str) -> None:
         raise ValueError(f"out: must be a file in an existing folder, got {path}")
 
 
-class _Progress:
+class _Progress(LiveLine):
     """Print the progress, speed and remaining time: one live line on a terminal, else a line every 10 %."""
 
     def __init__(self) -> None:
+        super().__init__(sys.stderr)
         self.start = time.perf_counter()
-        self.shown = 0
+        self.tenths = 0
 
     def __call__(self, done: int, total: int) -> None:
         tenths = 10 * done // total
-        if not sys.stderr.isatty() and tenths == self.shown:
+        if not self.live and tenths == self.tenths:
             return
-        self.shown = tenths
+        self.tenths = tenths
         seconds = time.perf_counter() - self.start
         line = f"counted {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {done / seconds / 1e6:.1f} MB/s"
         line += f", {seconds * (total - done) / done:.0f} s left"
-        if sys.stderr.isatty():
-            print(f"\r{line:<70}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        self.write(line)
+        if done == total:
+            self.end_line()

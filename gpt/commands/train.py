@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser, add_flags
-from gpt.commands.profile import STEPS, profile_training, step_count
+from gpt.commands.arguments import Parser, add_flags, reader
+from gpt.commands.profile import STEPS, profile_training
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.generation.generate import generate_text, start_ids
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="N",
         nargs="?",
         const=STEPS,
-        type=step_count,
+        type=reader(int, least=1),
         help=f"time N steps (default {STEPS}), and stop there",
     )
     add_flags(parser, TrainConfig, ModelConfig)

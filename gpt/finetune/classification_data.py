@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt.config import nearest
+from gpt.runs.estimate import plural
 from gpt.text.records import check_text_field, read_json, read_table
 from nanograd.seeds import EVAL, generator
 
@@ -268,12 +269,3 @@ def indices_by_label(rows: Sequence[Row]) -> dict[str, list[int]]:
 def count_labels(rows: Sequence[Row]) -> str:
     """Return how many rows each label has, such as "ham 4,518, spam 653"."""
     return ", ".join(f"{label} {len(indices):,}" for label, indices in indices_by_label(rows).items())
-
-
-def plural(n: int, noun: str) -> str:
-    """Return a count with its noun.
-
-    >>> plural(1, "line"), plural(1200, "line")
-    ('1 line', '1,200 lines')
-    """
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

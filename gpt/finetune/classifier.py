@@ -12,13 +12,13 @@ import numpy as np
 
 from gpt.config import ModelConfig, known_fields, nearest, option
 from gpt.finetune.batching import batches_by_length, bucketed_batches, pad
-from gpt.finetune.classification_data import Row, Split, balance, count_labels, plural, read_labelled, read_rows, split
+from gpt.finetune.classification_data import Row, Split, balance, count_labels, read_labelled, read_rows, split
 from gpt.finetune.metrics import confusion_matrix, draw, report, scores
 from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
-from gpt.runs.estimate import count
+from gpt.runs.estimate import count, plural
 from gpt.runs.run import Run, run_file
 from gpt.runs.training_data import make_tokenizer
 from gpt.tokenizer import CharTokenizer, Tokenizer

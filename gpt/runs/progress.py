@@ -1,5 +1,6 @@
-"""The line on the terminal that shows how a run proceeds."""
+"""The line on the terminal that shows how long work proceeds, such as a run."""
 
+import math
 import shutil
 import sys
 import time
@@ -10,38 +11,28 @@ from gpt.runs.estimate import duration
 from gpt.training import Record
 
 
-class Progress:
+class LiveLine:
     """Show one live line on a terminal, or plain lines at intervals if the output is no terminal."""
 
-    def __init__(
-        self, state: TrainingState, max_steps: int, out: TextIO | None = None, every_s: float = 5.0, unit: str = "tok"
-    ) -> None:
-        self.first_step, self.elapsed_before = state.step, state.elapsed_s
-        self.max_steps = max_steps
+    def __init__(self, out: TextIO | None = None, every_s: float = 5.0) -> None:
         self.out = out or sys.stdout
         self.live = self.out.isatty()
         self.unfinished = False  # whether the cursor is still on the live line
-        self.every_s = every_s
-        self.unit = unit  # what the speed counts
-        self.last_shown_s = 0.0
-        self.val_loss: float | None = None
+        self.interval_s = 0.1 if self.live else every_s
+        self.last_shown_s = -math.inf
 
-    def show(self, record: Record) -> None:
-        """Show a step. A step with an evaluation always gets its own line."""
-        evaluated = record.val_loss is not None
-        self.val_loss = record.val_loss if evaluated else self.val_loss
-        now = time.monotonic()
-        if not evaluated and now - self.last_shown_s < (0.1 if self.live else self.every_s):
-            return
-        self.last_shown_s = now
-        line = self.line(record)
+    def due(self) -> bool:
+        """Return whether the interval since the last line has passed."""
+        return time.monotonic() - self.last_shown_s >= self.interval_s
+
+    def write(self, line: str, shorter: str | None = None) -> None:
+        """Show a line. On a terminal it replaces the last one, in its `shorter` form, or cut, if it would wrap."""
+        self.last_shown_s = time.monotonic()
         if self.live:
             width = shutil.get_terminal_size().columns - 1  # a line as wide as the terminal wraps
-            line = line if len(line) <= width else self.line(record, gap=" ")  # fits 79 columns up to 999 steps
+            line = line if shorter is None or len(line) <= width else shorter
             self.out.write("\r" + line[:width].ljust(width))
             self.unfinished = True
-            if evaluated:
-                self.end_line()
         else:
             self.out.write(line + "\n")
         self.out.flush()
@@ -50,7 +41,30 @@ class Progress:
         """End the live line, so that the next output begins below it."""
         if self.unfinished:
             self.out.write("\n")
+            self.out.flush()
             self.unfinished = False
+
+
+class Progress(LiveLine):
+    """Show the steps of a run."""
+
+    def __init__(
+        self, state: TrainingState, max_steps: int, out: TextIO | None = None, every_s: float = 5.0, unit: str = "tok"
+    ) -> None:
+        super().__init__(out, every_s)
+        self.first_step, self.elapsed_before = state.step, state.elapsed_s
+        self.max_steps = max_steps
+        self.unit = unit  # what the speed counts
+        self.val_loss: float | None = None
+
+    def show(self, record: Record) -> None:
+        """Show a step. A step with an evaluation always gets its own line."""
+        evaluated = record.val_loss is not None
+        self.val_loss = record.val_loss if evaluated else self.val_loss
+        if evaluated or self.due():
+            self.write(self.line(record), shorter=self.line(record, gap=" "))  # fits 79 columns up to 999 steps
+        if evaluated:
+            self.end_line()
 
     def line(self, record: Record, gap: str = "  ") -> str:
         """Return the text for a step."""
