@@ -1,4 +1,8 @@
-"""The methods of Tensor that are ops, one typed line each, so that editors and mypy see them."""
+"""The methods of Tensor that are ops.
+
+An op whose arguments are all arrays is a method as it is (`Op.__get__`); one with options has a typed line, so that
+editors and mypy see the options, and callers may pass them by position.
+"""
 
 from typing import Any, Generic, TypeVar
 
@@ -18,91 +22,51 @@ class Methods(Generic[Result]):
     data: np.ndarray
 
     # Arithmetic
-    def __add__(self, other: Any) -> Result:
-        return ops.add(self, other)
-
-    def __radd__(self, other: Any) -> Result:
-        return ops.add(other, self)
-
-    def __sub__(self, other: Any) -> Result:
-        return ops.sub(self, other)
-
-    def __rsub__(self, other: Any) -> Result:
-        return ops.sub(other, self)
-
-    def __mul__(self, other: Any) -> Result:
-        return ops.mul(self, other)
-
-    def __rmul__(self, other: Any) -> Result:
-        return ops.mul(other, self)
-
-    def __truediv__(self, other: Any) -> Result:
-        return ops.div(self, other)
-
-    def __rtruediv__(self, other: Any) -> Result:
-        return ops.div(other, self)
-
-    def __matmul__(self, other: Any) -> Result:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Result:
-        return ops.matmul(other, self)
+    __add__ = ops.add
+    __sub__ = ops.sub
+    __mul__ = ops.mul
+    __truediv__ = ops.div
+    __matmul__ = ops.matmul
+    __neg__ = ops.neg
+    __abs__ = ops.abs
 
     def __pow__(self, other: Any) -> Result:
         is_integer = isinstance(other, int) or (isinstance(other, float) and self.data.dtype.kind == "f")
         return ops.square(self) if is_integer and other == 2 else ops.pow(self, other)
 
+    def __radd__(self, other: Any) -> Result:
+        return ops.add(other, self)
+
+    def __rsub__(self, other: Any) -> Result:
+        return ops.sub(other, self)
+
+    def __rmul__(self, other: Any) -> Result:
+        return ops.mul(other, self)
+
+    def __rtruediv__(self, other: Any) -> Result:
+        return ops.div(other, self)
+
+    def __rmatmul__(self, other: Any) -> Result:
+        return ops.matmul(other, self)
+
     def __rpow__(self, other: Any) -> Result:
         return ops.pow(other, self)
 
-    def __neg__(self) -> Result:
-        return ops.neg(self)
-
-    def __abs__(self) -> Result:
-        return ops.abs(self)
-
     # Elementwise functions
-    def exp(self) -> Result:
-        return ops.exp(self)
-
-    def log(self) -> Result:
-        return ops.log(self)
-
-    def sqrt(self) -> Result:
-        return ops.sqrt(self)
-
-    def rsqrt(self) -> Result:
-        return ops.rsqrt(self)
-
-    def square(self) -> Result:
-        return ops.square(self)
-
-    def reciprocal(self) -> Result:
-        return ops.reciprocal(self)
-
-    def abs(self) -> Result:
-        return ops.abs(self)
-
-    def sin(self) -> Result:
-        return ops.sin(self)
-
-    def cos(self) -> Result:
-        return ops.cos(self)
-
-    def tanh(self) -> Result:
-        return ops.tanh(self)
-
-    def sigmoid(self) -> Result:
-        return ops.sigmoid(self)
-
-    def erf(self) -> Result:
-        return ops.erf(self)
-
-    def relu(self) -> Result:
-        return ops.relu(self)
-
-    def silu(self) -> Result:
-        return ops.silu(self)
+    exp = ops.exp
+    log = ops.log
+    sqrt = ops.sqrt
+    rsqrt = ops.rsqrt
+    square = ops.square
+    reciprocal = ops.reciprocal
+    abs = ops.abs
+    sin = ops.sin
+    cos = ops.cos
+    tanh = ops.tanh
+    sigmoid = ops.sigmoid
+    erf = ops.erf
+    relu = ops.relu
+    silu = ops.silu
 
     def gelu(self, approximate: str = "none") -> Result:
         """Compute the exact form, or with approximate="tanh" the one of GPT-2."""
@@ -178,6 +142,8 @@ class Methods(Generic[Result]):
         return ops.cumsum(self, axis=axis if dim is None else dim)
 
     # Shape
+    flatten = ops.flatten
+
     @property
     def T(self) -> Result:
         return ops.transpose(self)
@@ -202,9 +168,6 @@ class Methods(Generic[Result]):
 
     def squeeze(self, axis: Axis = None) -> Result:
         return ops.squeeze(self, axis=axis)
-
-    def flatten(self) -> Result:
-        return ops.flatten(self)
 
     def broadcast_to(self, shape: tuple[int, ...]) -> Result:
         return ops.broadcast_to(self, shape=shape)
