@@ -16,14 +16,18 @@ from nanograd.recompute import checkpoint
 from nanograd.runtime import allocator
 
 if TYPE_CHECKING:
-    from nanograd import nn, optim
-    from nanograd.check.gradcheck import GradcheckError, gradcheck
-    from nanograd.inspect.anomaly import detect_anomaly, detect_mutation
-    from nanograd.inspect.explain import explain
-    from nanograd.inspect.memory import memory_report
-    from nanograd.inspect.player import graph
-    from nanograd.inspect.profiler import profile
-    from nanograd.inspect.trace import trace
+    from nanograd import nn as nn
+    from nanograd import optim as optim
+    from nanograd.check.gradcheck import GradcheckError as GradcheckError
+    from nanograd.check.gradcheck import gradcheck as gradcheck
+    from nanograd.inspect.anomaly import detect_anomaly as detect_anomaly
+    from nanograd.inspect.anomaly import detect_mutation as detect_mutation
+    from nanograd.inspect.explain import explain as explain
+    from nanograd.inspect.memory import memory_report as memory_report
+    from nanograd.inspect.player import graph as graph
+    from nanograd.inspect.profiler import profile as profile
+    from nanograd.inspect.trace import trace as trace
+
 
 allocator.configure_from_environment()
 
@@ -44,27 +48,17 @@ _LAZY = {
 
 __all__ = [
     "OPS",
-    "GradcheckError",
     "Op",
     "Tensor",
     "checkpoint",
-    "detect_anomaly",
-    "detect_mutation",
-    "explain",
     "grad",
-    "gradcheck",
-    "graph",
     "hvp",
     "jacobian",
-    "memory_report",
-    "nn",
     "no_grad",
     "ops",
-    "optim",
-    "profile",
     "readable",
-    "trace",
     "value_and_grad",
+    *_LAZY,
     *ops.__all__,
 ]
 
