@@ -4,10 +4,9 @@ Forward runs down, backward up. An edge that skips rows is drawn in a lane on th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nanograd._tensor import Tensor
 from nanograd.inspect.player.html import clean
@@ -42,96 +41,49 @@ class Playback:
         return self.leaves[target]
 
 
-class Group(NamedTuple):
-    """A module, and the ops and modules that ran in it."""
-
-    name: str
-    members: "list[Group | Node]"
-
-    def nodes(self) -> list[Node]:
-        return [node for m in self.members for node in (m.nodes() if isinstance(m, Group) else [m])]
-
-
-@dataclass
-class Row:
+class Row(NamedTuple):
     """One row of the drawing: an op, a closed module, the title of an open module, or a leaf."""
 
     kind: str  # op, closed, open or leaf
     label: str
     detail: str
-    targets: list[Target]  # the ops and leaves that it stands for
-    depth: int
-    rows: int = 0  # of an open module: the number of rows inside it
+    targets: list[Any]  # the ops, or the leaf, that it stands for
+    depth: int  # the number of open modules around it
 
 
-def group_by_module(nodes: Sequence[Node], depth: int = 0) -> list[Group | Node]:
-    """Group consecutive ops of the same module, from entry `depth` of their scope on."""
-    members: list[Group | Node] = []
+def module_rows(nodes: Sequence[Node], level: int, depth: int = 0) -> Iterator[Row]:
+    """Yield the rows of ops and modules, open down to `level`. Consecutive ops of one module form a group.
+
+    depth is the number of modules around the nodes: the index, in their scopes, of the next module.
+    """
     for name, run in groupby(nodes, key=lambda node: (node.record.scope[depth : depth + 1] or (None,))[0]):
-        if name is None:
-            members += run
+        group = list(run)
+        if name is None or len(group) == 1:  # a module of one op is one row
+            for node in group:
+                yield Row("op", f"{node.op.name} {name or ''}".rstrip(), _shape(node), [node], depth)
+        elif depth >= level:
+            yield Row("closed", name, f"{len(group)} ops → {_shape(group[-1])}", group, depth)
         else:
-            members.append(Group(name, group_by_module(list(run), depth + 1)))
-    return members
-
-
-def depth_of(members: Sequence[Group | Node]) -> int:
-    """Return the depth to which modules with more than one op are nested."""
-    return max((1 + depth_of(m.members) for m in members if isinstance(m, Group) and len(m.nodes()) > 1), default=0)
+            yield Row("open", name, "", [], depth)
+            yield from module_rows(group, level, depth + 1)
 
 
 def layout(playback: Playback, level: int) -> list[Row]:
     """List the rows from top to bottom, with modules open down to `level`; a leaf precedes its first use."""
-    rows = list(_rows(playback, group_by_module(playback.nodes), level, 0))
+    rows = list(module_rows(playback.nodes, level))
     row_of = {target: i for i, row in enumerate(rows) for target in row.targets}
     shown: list[Row] = []
-    shown_leaves: set[Target] = set()
-    opened: list[Row] = []  # the open modules around the current row
-    remaining: list[int] = []  # rows of each that are still to come
+    shown_leaves: set[Leaf] = set()
     for row in rows:
-        leaves = []
-        for parent in (parent for node in row.targets for parent in node.record.parents):  # type: ignore[union-attr]
+        for parent in (parent for node in row.targets for parent in node.record.parents):
             if isinstance(parent, Tensor) and parent not in shown_leaves:
                 shown_leaves.add(parent)
                 if row.kind == "op" or len({row_of[use] for use in playback.uses[parent]}) > 1:
-                    scope = row.targets[0].record.scope[1 : row.depth]  # type: ignore[union-attr]
-                    leaves.append(_leaf(playback, parent, ".".join((*scope, "")), row.depth))
-        for module in opened:
-            module.rows += len(leaves)
-        shown += [*leaves, row]
-        remaining = [n - 1 for n in remaining]
-        while remaining and remaining[-1] == 0:
-            remaining.pop()
-            opened.pop()
-        if row.kind == "open":
-            opened.append(row)
-            remaining.append(row.rows)
+                    module = ".".join((*row.targets[0].record.scope[1 : row.depth], ""))
+                    label = playback.leaves[parent].removeprefix(module)
+                    shown.append(Row("leaf", label, str(parent.shape).replace(" ", ""), [parent], row.depth))
+        shown.append(row)
     return shown
-
-
-def _rows(playback: Playback, members: Sequence[Group | Node], level: int, depth: int) -> Iterator[Row]:
-    """Yield the rows of ops and modules, without leaves."""
-    for member in members:
-        if isinstance(member, Node):
-            yield _op(member, "", depth)
-            continue
-        nodes = member.nodes()
-        if len(nodes) == 1:  # a module of one op is one row
-            yield _op(nodes[0], member.name, depth)
-        elif depth >= level:
-            yield Row("closed", member.name, f"{len(nodes)} ops → {_shape(nodes[-1])}", list(nodes), depth)
-        else:
-            rows = list(_rows(playback, member.members, level, depth + 1))
-            yield Row("open", member.name, "", [], depth, len(rows))
-            yield from rows
-
-
-def _op(node: Node, module: str, depth: int) -> Row:
-    return Row("op", f"{node.op.name} {module}".rstrip(), _shape(node), [node], depth)
-
-
-def _leaf(playback: Playback, leaf: Tensor, module: str, depth: int) -> Row:
-    return Row("leaf", playback.leaves[leaf].removeprefix(module), str(leaf.shape).replace(" ", ""), [leaf], depth)
 
 
 def _shape(node: Node) -> str:
@@ -149,8 +101,9 @@ class Edge(NamedTuple):
 
 def drawings(playback: Playback) -> list[str]:
     """Draw the computation at every level of detail that shows more than one row, coarsest first."""
-    members = group_by_module(playback.nodes)
-    levels = [layout(playback, level) for level in range(depth_of(members) + 1)]
+    levels = [layout(playback, 0)]
+    while any(row.kind == "closed" for row in levels[-1]):
+        levels.append(layout(playback, len(levels)))
     useful = [rows for rows in levels if len(rows) > 1] or levels[-1:]
     return [draw(playback, rows, shown=rows is useful[-1]) for rows in useful]
 
@@ -178,7 +131,7 @@ def draw(playback: Playback, rows: Sequence[Row], *, shown: bool) -> str:
         y += HEIGHT[row.kind] + GAP
     middles = [top + HEIGHT[row.kind] / 2 for top, row in zip(tops, rows, strict=True)]
     all_edges = edges(playback, rows)
-    jumps = [edge for edge in all_edges if not _is_near(edge, rows)]
+    jumps = [edge for edge in all_edges if any(row.kind in ("op", "closed") for row in rows[edge.start + 1 : edge.end])]
     lane_of = _lanes(jumps)
     deepest = max(row.depth for row in rows)
     left = GAP + LANE * (1 + max(lane_of.values(), default=-1)) + _margin(0, deepest) + 2
@@ -190,7 +143,8 @@ def draw(playback: Playback, rows: Sequence[Row], *, shown: bool) -> str:
     for i, row in enumerate(rows):
         if row.kind == "open":
             margin = _margin(row.depth, deepest)
-            bottom = tops[i + row.rows] + HEIGHT[rows[i + row.rows].kind] + margin // 2
+            last = next((j for j in range(i + 1, len(rows)) if rows[j].depth <= row.depth), len(rows)) - 1
+            bottom = tops[last] + HEIGHT[rows[last].kind] + margin // 2
             elements.append(_open(row, left, tops[i], bottom, margin))
     for edge in all_edges:
         lane = left - _margin(0, deepest) - 2 - LANE * (lane_of[edge] + 0.5) if edge in lane_of else None
@@ -199,43 +153,32 @@ def draw(playback: Playback, rows: Sequence[Row], *, shown: bool) -> str:
     return "".join([*elements, "</svg>"])
 
 
-def _is_near(edge: Edge, rows: Sequence[Row]) -> bool:
-    """Tell whether an edge ends at the next row that is an op or module."""
-    return all(row.kind in ("leaf", "open") for row in rows[edge.start + 1 : edge.end])
-
-
 def _lanes(jumps: Sequence[Edge]) -> dict[Edge, int]:
     """Assign lanes to edges, short edges nearest to the boxes, so that no two edges in a lane overlap."""
     lanes: list[list[Edge]] = []
-    chosen = {}
     for edge in sorted(jumps, key=lambda e: (e.end - e.start, e.start)):
-        free = (i for i, lane in enumerate(lanes) if all(edge.end <= e.start or e.end <= edge.start for e in lane))
-        lane = next(free, len(lanes))
-        if lane == len(lanes):
-            lanes.append([])
-        lanes[lane].append(edge)
-        chosen[edge] = lane
-    return chosen
+        for lane in lanes:
+            if all(edge.end <= e.start or e.end <= edge.start for e in lane):
+                lane.append(edge)
+                break
+        else:
+            lanes.append([edge])
+    return {edge: i for i, lane in enumerate(lanes) for edge in lane}
 
 
 def _edge(edge: Edge, rows: Sequence[Row], tops: list[int], middles: list[float], left: int, lane: float | None) -> str:
     """Draw an edge with a tip in the direction of the gradient, from the user back to the value."""
     start, top = rows[edge.start], tops[edge.end]
-    x = left + SPINE
+    is_leaf = start.kind == "leaf"
+    x, y = left + (INDENT if is_leaf else 0), middles[edge.start] + (0 if is_leaf else 6)
+    tip = f"M{x} {y}l-7-4v8z"
     if lane is not None:
-        edge_x = left + (INDENT if start.kind == "leaf" else 0)
-        y0 = middles[edge.start] + (0 if start.kind == "leaf" else 6)
-        y1 = middles[edge.end] - 6
-        line = f"M{edge_x} {y0}H{lane + 6:g}q-6 0-6 6V{y1 - 6:g}q0 6 6 6H{left}"
-        tip = f"M{edge_x} {y0}l-7-4v8z"
-    elif start.kind == "leaf":
-        y0 = middles[edge.start]
-        line = f"M{left + INDENT} {y0}h-4q-6 0-6 6V{top}"
-        tip = f"M{left + INDENT} {y0}l-7-4v8z"
+        line = f"M{x} {y}H{lane + 6:g}q-6 0-6 6V{middles[edge.end] - 12:g}q0 6 6 6H{left}"
+    elif is_leaf:
+        line = f"M{x} {y}h-4q-6 0-6 6V{top}"
     else:
-        y0 = tops[edge.start] + HEIGHT[start.kind]
-        line = f"M{x} {y0}V{top}"
-        tip = f"M{x} {y0}l-4 7h8z"
+        x, y = left + SPINE, tops[edge.start] + HEIGHT[start.kind]
+        line, tip = f"M{x} {y}V{top}", f"M{x} {y}l-4 7h8z"
     return (
         f'<g class="edge" data-users="{" ".join(edge.users)}" data-made="{" ".join(edge.made)}">'
         f'<path class="line" d="{line}"/><path class="tip" d="{tip}"/></g>'
