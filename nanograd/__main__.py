@@ -4,7 +4,8 @@ import ast
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
-    commands = {"ops": ops, "gradcheck": check, "mutants": mutants, "study": study, "drill": drill}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "ops": ops,
+        "gradcheck": check,
+        "mutants": mutants,
+        "study": partial(run_module, "nanograd.study.command"),
+        "drill": partial(run_module, "nanograd.study.drills.command"),
+    }
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
@@ -99,18 +106,9 @@ def mutants(arguments: list[str]) -> int:
     return 0 if caught + equivalent == total else 1
 
 
-def study(arguments: list[str]) -> int:
-    """Write the study of an op, the map, or the book."""
-    from nanograd.study import command
-
-    return command.main(arguments)
-
-
-def drill(arguments: list[str]) -> int:
-    """List, start, check, watch or solve a drill, or show a hint."""
-    from nanograd.study.drills import command
-
-    return command.main(arguments)
+def run_module(name: str, arguments: list[str]) -> int:
+    """Run a command that is a module of its own, which is imported only now."""
+    return importlib.import_module(name).main(arguments)
 
 
 def _input(word: str, rng: np.random.Generator) -> np.ndarray:

@@ -72,7 +72,7 @@ def value_and_grad(
 
     def run(*args: Any, **options: Any) -> tuple[Any, Any]:
         all_args = list(args)
-        leaves = [_leaf(args[i]) for i in positions]
+        leaves = [Tensor(args[i], requires_grad=True) for i in positions]
         for i, leaf in zip(positions, leaves, strict=True):
             all_args[i] = leaf
         y = function(*all_args, **options)
@@ -89,7 +89,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Any) -> np.ndarray:
     array([[2., 0.],
            [0., 4.]])
     """
-    leaf = _leaf(x)
+    leaf = Tensor(x, requires_grad=True)
     y = function(leaf)
     rows = np.zeros((*y.shape, *leaf.shape), leaf.dtype)
     if y.requires_grad:
@@ -109,7 +109,7 @@ def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any, *, step: float | N
     >>> hvp(lambda x: (x * x * x).sum(), np.array([1.0, 2.0]), np.array([1.0, 0.0])).round(6)
     array([6., 0.])
     """
-    x = _leaf(x).data
+    x = Tensor(x, requires_grad=True).data
     v = np.asarray(v.data if isinstance(v, Tensor) else v, x.dtype)
     if v.shape != x.shape:
         raise ValueError(f"hvp: x and v must have one shape, got {x.shape} and {v.shape}")
@@ -119,8 +119,3 @@ def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any, *, step: float | N
     h = step or (1e-5 if x.dtype == np.float64 else 1e-2) / largest
     f = value_and_grad(function)
     return np.asarray((f(x + h * v)[1] - f(x - h * v)[1]) / (2 * h))
-
-
-def _leaf(x: Any) -> Tensor:
-    """Return a new leaf with the values of x."""
-    return Tensor(x, requires_grad=True)

@@ -107,18 +107,14 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield each distinct parameter once, under its first name."""
-        seen: set[int] = set()
-        for name, parameter in self._all_parameters(""):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
-
-    def _all_parameters(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
+        names: dict[Parameter, str] = {}
         for name, value in vars(self).items():
             if isinstance(value, Parameter):
-                yield prefix + name, value
-        for name, child in self.children():
-            yield from child._all_parameters(f"{prefix}{name}.")
+                names.setdefault(value, name)
+        for child_name, child in self.children():
+            for name, parameter in child.named_parameters():
+                names.setdefault(parameter, f"{child_name}.{name}")
+        yield from ((name, parameter) for parameter, name in names.items())
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield each distinct parameter once."""

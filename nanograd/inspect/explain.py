@@ -14,13 +14,14 @@ not 0 is halved. For k terms among n entries this takes about 2 k log₂(n/k) ru
 import heapq
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nanograd._tensor import Tensor
 from nanograd.op import context
-from nanograd.tape import Node, backpropagate, reachable
+from nanograd.tape import Node, accumulate_sum, backpropagate, reachable
 
 MAX_TERMS = 10  # in a printed table
 BUDGET = 4096  # runs of a backward for one Explanation
@@ -55,10 +56,8 @@ class Tape:
                 raise ValueError("explain: a checkpoint hides its ops; compute the loss without it")
         self.dys: dict[Any, np.ndarray] = {}  # by Node, and by leaf
         with context(observers=()):
-            backpropagate([(self.root, loss.cotangent())], self._arrive, retain_graph=True, retained=set(self.nodes))
-
-    def _arrive(self, target: Any, dx: np.ndarray, owned: bool) -> None:
-        self.dys[target] = self.dys[target] + dx if target in self.dys else dx.copy()
+            accumulate = partial(accumulate_sum, self.dys)
+            backpropagate([(self.root, loss.cotangent())], accumulate, retain_graph=True, retained=set(self.nodes))
 
     def uses(self, target: Node | Tensor) -> list[tuple[Node, int]]:
         """List the ops that use the target and that the loss depends on, with the index of the input."""
@@ -79,9 +78,8 @@ class Tape:
         """Name an entry of a gradient, after the op that computed the target, the parameter, or `w`."""
         if isinstance(target, Node):
             return f"dL/dy{_brackets(index)} of {self.label(target)}"
-        for node in self.nodes:
-            names = node.record.parameter_names if node.record else ()
-            if name := dict(zip(map(id, node.parents or ()), names, strict=False)).get(id(target)):
+        for node, slot in self.uses(target):
+            if node.record and (name := node.record.parameter_names[slot]):
                 return f"dL/d {name}{_brackets(index)}"
         return f"dL/dw{_brackets(index)}"
 

@@ -24,6 +24,8 @@ from nanograd.inspect.memory import MemoryReport
 from nanograd.op import Observer, Op, observe
 from nanograd.tape import Node, arrays_in, buffer_of
 
+Sums = dict[tuple[str, str], tuple[int, float]]  # calls and seconds by kind (forward, backward, region) and name
+
 
 class Row(NamedTuple):
     """The calls and times of one op, or of one region; times in seconds, added over the threads."""
@@ -48,13 +50,16 @@ class _Frame:
     nested: float = 0.0
 
 
-class _Thread:
-    """The stack of one thread, and its sums by kind (forward, backward, region) and name."""
+class _Thread(threading.local):
+    """The stack and the sums of the running thread.
 
-    def __init__(self) -> None:
+    Python calls `__init__` again in every thread, at its first op; it appends that thread's sums to `all_sums`.
+    """
+
+    def __init__(self, all_sums: list[Sums]) -> None:
         self.stack: list[_Frame] = []
-        self.calls: dict[tuple[str, str], int] = defaultdict(int)
-        self.seconds: dict[tuple[str, str], float] = defaultdict(float)
+        self.sums: Sums = defaultdict(lambda: (0, 0.0))
+        all_sums.append(self.sums)
 
     def begin(self, key: object) -> None:
         self.stack.append(_Frame(key, time.perf_counter()))
@@ -71,8 +76,8 @@ class _Thread:
         duration = end - frame.start
         if self.stack:
             self.stack[-1].nested += duration
-        self.calls[kind, name] += 1
-        self.seconds[kind, name] += duration - nested
+        calls, seconds = self.sums[kind, name]
+        self.sums[kind, name] = calls + 1, seconds + duration - nested
 
 
 class Profile(Observer):
@@ -83,72 +88,54 @@ class Profile(Observer):
 
     def __init__(self) -> None:
         self.elapsed = 0.0
-        self._local = threading.local()
-        self._threads: list[_Thread] = []
+        self._sums: list[Sums] = []  # one for each thread
+        self._thread = _Thread(self._sums)
         self._memory = MemoryReport()
 
-    def _current_thread(self) -> _Thread:
-        """Return the record of the running thread, created at its first op."""
-        thread: _Thread | None = getattr(self._local, "thread", None)
-        if thread is None:
-            thread = self._local.thread = _Thread()
-            self._threads.append(thread)
-        return thread
-
     def before_forward(self, op: Op) -> None:
-        self._current_thread().begin(op)
+        self._thread.begin(op)
 
     def after_forward(
         self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
     ) -> None:
-        self._current_thread().end(op, "forward", op.name)
+        self._thread.end(op, "forward", op.name)
         if node is not None:  # leaves live without the tape, so their arrays do not count
             leaves = {id(buffer_of(p.data)) for p in node.parents or () if isinstance(p, Tensor)}
             self._memory.add(op.name, node, [a for a in arrays_in(saved) if id(buffer_of(a)) not in leaves])
 
     def before_backward(self, node: Node, dy: np.ndarray, saved: Any) -> None:
-        self._current_thread().begin(node)
+        self._thread.begin(node)
 
     def after_backward(self, node: Node, dy: np.ndarray, saved: Any, dxs: Any) -> None:
-        self._current_thread().end(node, "backward", node.op.name)
+        self._thread.end(node, "backward", node.op.name)
         self._memory.after_backward(node, dy, saved, dxs)
 
     def before_region(self, name: str) -> None:
-        self._current_thread().begin(name)
+        self._thread.begin(name)
 
     def after_region(self, name: str) -> None:
-        self._current_thread().end(name, "region", name)
+        self._thread.end(name, "region", name)
 
     def rows(self) -> list[Row]:
         """Return a row for each op, added over the threads, the slowest first."""
-        calls, seconds = self._sums()
+        totals = self._totals()
         rows = [
-            Row(
-                name,
-                calls["forward", name],
-                seconds["forward", name],
-                seconds["backward", name],
-                self._memory.saved[name],
-            )
-            for name in {name for kind, name in calls if kind != "region"}
+            Row(name, *totals["forward", name], totals["backward", name][1], self._memory.saved[name])
+            for name in {name for kind, name in totals if kind != "region"}
         ]
         return sorted(rows, key=lambda row: -row.seconds)
 
     def regions(self) -> dict[str, Row]:
         """Return a row for each region, by name; its time excludes the ops and regions inside it."""
-        calls, seconds = self._sums()
-        names = [name for kind, name in calls if kind == "region"]
-        return {name: Row(name, calls["region", name], seconds["region", name], None, 0) for name in names}
+        return {name: Row(name, *sums, None, 0) for (kind, name), sums in self._totals().items() if kind == "region"}
 
-    def _sums(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], float]]:
-        """Add the calls and the seconds of all threads."""
-        calls: dict[tuple[str, str], int] = defaultdict(int)
-        seconds: dict[tuple[str, str], float] = defaultdict(float)
-        for thread in self._threads:
-            for key, n in thread.calls.items():
-                calls[key] += n
-                seconds[key] += thread.seconds[key]
-        return calls, seconds
+    def _totals(self) -> Sums:
+        """Add the sums of all threads."""
+        totals: Sums = defaultdict(lambda: (0, 0.0))
+        for sums in self._sums:
+            for key, (calls, seconds) in sums.items():
+                totals[key] = totals[key][0] + calls, totals[key][1] + seconds
+        return totals
 
     def __str__(self) -> str:
         rows = [*self.rows(), *self.regions().values()]
