@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from gpt.commands.arguments import Parser, add_checkpoint, add_flags, take
 from gpt.commands.interactive import interact
 from gpt.config import SampleConfig
-from gpt.finetune.chat import answer, truncate
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Message
-from gpt.finetune.loss_mask import end_ids
-from gpt.finetune.templates import Template, load_template
+from gpt.finetune.sft import answer, truncate
+from gpt.finetune.templates import Template, end_ids, load_template
 from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer

@@ -45,12 +45,16 @@ def main(arguments: Sequence[str]) -> int:
     assert checkpoint.task is not None
     labels, context_length = checkpoint.task.labels, checkpoint.model_config.context_length
     rows, notes = read_texts(args)
-    texts = encode_texts(checkpoint.tokenizer, rows, labels, context_length, args.file or "text")
-    for note in [*notes, *texts.notes(context_length)]:
+    texts, losses = encode_texts(checkpoint.tokenizer, rows, labels, context_length, args.file or "text")
+    for note in [*notes, *losses]:
         print(f"gpt classify: note: {note}", file=sys.stderr)
     p = probabilities(model, texts)
     predicted = [labels[i] for i in p.argmax(axis=1)]
-    confusion = None if rows[0].label is None else confusion_matrix(texts.classes, p.argmax(axis=1), len(labels))
+    confusion = (
+        None
+        if rows[0].label is None
+        else confusion_matrix(np.array([text.label for text in texts]), p.argmax(axis=1), len(labels))
+    )
     if args.json:
         for row, label, values in zip(rows, predicted, p.tolist(), strict=True):
             truth = {} if confusion is None else {"truth": row.label}

@@ -4,15 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from gpt.commands.arguments import Parser, add_flags, dispatch, reader, take
 from gpt.config import ModelConfig
 from gpt.finetune.classifier import ClassifyTask
 from gpt.finetune.dpo import PreferTask
-from gpt.finetune.loss_mask import supports_colour
 from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
-from gpt.finetune.task import FinetuneTask, begin, resume
+from gpt.finetune.task import begin, resume
+from gpt.finetune.templates import supports_colour
 from gpt.runs.run import run_training
 
 SUMMARIES = {
@@ -20,9 +19,7 @@ SUMMARIES = {
     "instruct": "learn to answer, from instructions and conversations",
     "prefer": "learn which of two answers is preferred, by DPO",
 }
-TASKS: dict[str, FinetuneTask[Any, Any, Any]] = {
-    task.kind: task for task in (ClassifyTask(), InstructTask(), PreferTask())
-}
+TASKS = {task.kind: task for task in (ClassifyTask(), InstructTask(), PreferTask())}
 HELP = (
     "usage: python -m gpt finetune TASK …\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in SUMMARIES.items())

@@ -5,7 +5,7 @@ batching.py             which examples form a batch; buckets of similar length; 
 task.py                 a task reads data, builds its model, names its objective and evaluates; begin and resume a run
 
 classify                classification_data.py (labelled texts) → metrics.py → classifier.py (model and task)
-instruct                conversations.py → templates.py → loss_mask.py (trained tokens) → chat.py (answers) → sft.py
+instruct                conversations.py → templates.py (tokens and loss mask) → sft.py (model, answers and task)
 prefer                  dpo.py (pairs of answers, loss, reference and task), on the files of instruct
 
 A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. Its Objective:

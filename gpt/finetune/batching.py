@@ -8,7 +8,7 @@ The batches of a run are numbered from 0 on through all epochs. A batch follows 
 resumed run continues with the batches that it would have seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from functools import lru_cache, partial
 
 import numpy as np
@@ -69,12 +69,12 @@ def bucketed_batches(lengths: Sequence[int] | np.ndarray, batch_size: int, seed:
     return lambda number: of_epoch(number // per_epoch)[number % per_epoch]
 
 
-def shuffled_batches(n_examples: int, batch_size: int, seed: int) -> IndexBatches:
+def shuffled_batches(lengths: Sized, batch_size: int, seed: int) -> IndexBatches:
     """Return the batches of all epochs, shuffled without regard to length.
 
     All have the same size: a batch that reaches the end of an epoch continues in the next one.
     """
-    return partial(epoch_batch, permutation_order, n_examples, batch_size, seed)
+    return partial(epoch_batch, permutation_order, len(lengths), batch_size, seed)
 
 
 def padding_share(lengths: Sequence[int], batches: Sequence[np.ndarray]) -> float:

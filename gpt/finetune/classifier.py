@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from gpt.config import ModelConfig, known_fields, nearest, option
-from gpt.finetune.batching import batches_by_length, bucketed_batches, pad
+from gpt.finetune.batching import batches_by_length, pad
 from gpt.finetune.classification_data import Row, Split, balance, count_labels, read_labelled, read_rows, split
 from gpt.finetune.metrics import confusion_matrix, draw, report, scores
-from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
+from gpt.finetune.task import FinetuneTask, Splits, Start, load_best, make_objective, resolve
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ LONGEST_CONTEXT = 256  # tokens: the most that `choose_context` returns
 HEAD = 2  # with INIT, which the random base (nothing) and the adapters (1) have drawn from
 VOCABULARY = 512  # of a tokenizer trained on the training texts: they are few
 SCORES = "scores.json"
-FILES = {"train": "train.jsonl", "val": "val.jsonl", "test": "test.jsonl"}
+FILES = ("train.jsonl", "val.jsonl", "test.jsonl")
 
 
 @dataclass(frozen=True)
@@ -83,48 +83,33 @@ class GPTClassifier(Module):
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Encoded texts (N), their classes (N,), and what encoding lost. Without labels, all classes are 0."""
+class EncodedText:
+    """The tokens of a text, and its class; 0 where it has no label."""
 
-    ids: list[list[int]]
-    classes: np.ndarray
-    n_cut: int = 0  # texts longer than the context, which lost their end
-    n_unknown: int = 0  # characters left out because the tokenizer does not have them
+    ids: list[int]
+    label: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each text (N,)."""
-        return np.array([len(ids) for ids in self.ids])
 
-    def batch(self, indices: np.ndarray) -> Batch:
-        """Return some texts as ids (B, T), padded on the right to the longest, lengths (B,) and classes (B,)."""
-        rows = [self.ids[i] for i in indices]
-        return Batch((pad(rows), np.array(list(map(len, rows))), self.classes[indices]), len(rows))
-
-    def notes(self, context_length: int) -> list[str]:
-        """Return phrases that say what encoding lost."""
-        notes = []
-        if self.n_cut:
-            notes.append(f"{plural(self.n_cut, 'text')} cut to the context of {context_length} tokens, at the end")
-        if self.n_unknown:
-            notes.append(f"{plural(self.n_unknown, 'character')} left out that the tokenizer does not have")
-        return notes
+def collate_texts(texts: Sequence[EncodedText]) -> Batch:
+    """Return ids (B, T) of texts, padded on the right to the longest, lengths (B,) and classes (B,)."""
+    classes = np.array([text.label for text in texts], np.int64)
+    return Batch((pad([text.ids for text in texts]), np.array(list(map(len, texts))), classes), len(texts))
 
 
 def encode_texts(
     tokenizer: Tokenizer, rows: Sequence[Row], labels: Sequence[str], context_length: int, path: str = "text"
-) -> Texts:
-    """Encode texts, and count what is lost: ends past the context, and characters that the tokenizer does not have.
+) -> tuple[list[EncodedText], list[str]]:
+    """Encode texts; return them, and notes on what is lost: ends past the context, characters without a token.
 
     An <|endoftext|> written in a text is text. Raises ValueError, with path and line, for a label that is not among
     `labels`, and for a text of which nothing is left.
     """
     class_of = {label: i for i, label in enumerate(labels)}
     characters = set(tokenizer.characters) if isinstance(tokenizer, CharTokenizer) else None
-    ids, classes, n_cut, n_unknown = [], [], 0, 0
+    texts, n_cut, n_unknown = [], 0, 0
     for row in rows:
         text = row.text if characters is None else "".join(filter(characters.__contains__, row.text))
         n_unknown += len(row.text) - len(text)
@@ -136,9 +121,13 @@ def encode_texts(
             hint = nearest(row.label, list(labels)) or f"; it knows {', '.join(labels)}"
             raise ValueError(f"{path}, line {row.line}: the classifier has no label {row.label!r}{hint}")
         n_cut += len(tokens) > context_length
-        ids.append(tokens[:context_length])
-        classes.append(0 if row.label is None else class_of[row.label])
-    return Texts(ids, np.array(classes, np.int64), n_cut, n_unknown)
+        texts.append(EncodedText(tokens[:context_length], 0 if row.label is None else class_of[row.label]))
+    notes = []
+    if n_cut:
+        notes.append(f"{plural(n_cut, 'text')} cut to the context of {context_length} tokens, at the end")
+    if n_unknown:
+        notes.append(f"{plural(n_unknown, 'character')} left out that the tokenizer does not have")
+    return texts, notes
 
 
 def choose_context(lengths: Sequence[int]) -> int:
@@ -155,19 +144,12 @@ def text_loss(model: GPTClassifier, ids: np.ndarray, lengths: np.ndarray, classe
     return ops.cross_entropy(model(ids, lengths), classes, reduction="sum")
 
 
-def classification_objective(model: GPTClassifier, train: Texts, val: Texts, config: ClassifyConfig) -> Objective:
-    """Return the objective: the cross-entropy of the labels, in batches of texts of similar length."""
-    indices = bucketed_batches(train.lengths, config.batch_size, config.seed)
-    validation = [val.batch(batch) for batch in batches_by_length(val.lengths, config.batch_size)]
-    return make_objective(model, lambda number: train.batch(indices(number)), text_loss, validation, config)
-
-
 @no_grad()
-def probabilities(model: GPTClassifier, texts: Texts, batch_size: int = 64) -> np.ndarray:
+def probabilities(model: GPTClassifier, texts: Sequence[EncodedText], batch_size: int = 64) -> np.ndarray:
     """Return the probability of each class for each text (N, K)."""
     p = np.empty((len(texts), model.head.weight.shape[0]), np.float32)
-    for indices in batches_by_length(texts.lengths, batch_size):
-        ids, lengths, _ = texts.batch(indices).rows
+    for indices in batches_by_length(list(map(len, texts)), batch_size):
+        ids, lengths, _ = collate_texts([texts[i] for i in indices]).rows
         p[indices] = ops.softmax(model(ids, lengths)).data
     return p
 
@@ -182,15 +164,13 @@ def load_classifier(checkpoint: Checkpoint) -> GPTClassifier:
 Classifying = Run[GPTClassifier, ClassifyConfig]
 
 
-class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]):
-    """Learn to classify texts. The data is the encoded texts of "train", "val" and "test"."""
+class ClassifyTask(FinetuneTask):
+    """Learn to classify texts."""
 
-    kind, config_type, data_noun = "classify", ClassifyConfig, "the labelled texts"
+    kind, config_type, data_name = "classify", ClassifyConfig, "the labelled texts"
     allow_random, unit = True, "texts"
 
-    def start(
-        self, config: ClassifyConfig, base: Checkpoint | None, flags: Mapping[str, Any]
-    ) -> Start[GPTClassifier, ClassifyConfig, dict[str, Texts]]:
+    def start(self, config: ClassifyConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         ModelConfig(**known_fields(ModelConfig, flags))  # reports invalid flags before any work is done
         if base is not None:
             check_flags(flags)
@@ -198,35 +178,29 @@ class ClassifyTask(FinetuneTask[GPTClassifier, ClassifyConfig, dict[str, Texts]]
         gpt, tokenizer, lengths = make_gpt(config, base, flags, [row.text for row in splits.train])
         config = resolve(config, len(lengths), sum(lengths) // len(lengths))
         model = GPTClassifier(gpt, len(labels), generator(config.seed, INIT, HEAD))
-        files: dict[str, Content] = {}
-        data = {}
-        for (name, file), rows in zip(FILES.items(), splits, strict=True):
-            files[file] = partial(write_rows, rows)
-            data[name] = encode_split(name, rows, str(config.data), tokenizer, labels, gpt.config.context_length)
+        files = {file: partial(write_rows, rows) for file, rows in zip(FILES, splits, strict=True)}
+        data = encode_splits(splits, [str(config.data)] * 3, tokenizer, labels, gpt.config.context_length)
         return Start(model, config, tokenizer, data, files, labels=labels)
 
     def empty_model(self, checkpoint: Checkpoint) -> GPTClassifier:
         assert checkpoint.task is not None
         return GPTClassifier(GPT(checkpoint.model_config, init=False), len(checkpoint.task.labels))
 
-    def read(self, run: Classifying) -> dict[str, Texts]:
+    def read(self, run: Classifying) -> Splits:
         assert run.task is not None
-        data, context_length = {}, run.model.gpt.config.context_length
-        for name, file in FILES.items():
-            path = run_file(run.folder, file, run.state)
-            rows = read_rows(path, label_column="label", text_column="text").rows
-            data[name] = encode_split(name, rows, str(path), run.tokenizer, run.task.labels, context_length)
-        return data
+        paths = [run_file(run.folder, file, run.state) for file in FILES]
+        splits = [read_rows(path, label_column="label", text_column="text").rows for path in paths]
+        return encode_splits(splits, paths, run.tokenizer, run.task.labels, run.model.gpt.config.context_length)
 
-    def objective(self, run: Classifying, data: dict[str, Texts]) -> Objective:
-        return classification_objective(run.model, data["train"], data["val"], run.config)
+    def objective(self, run: Classifying, data: Splits) -> Objective:
+        return make_objective(run.model, data.train, data.val, collate_texts, text_loss, run.config)
 
-    def evaluate(self, run: Classifying, data: dict[str, Texts], flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Classifying, data: Splits, flags: Mapping[str, Any]) -> None:
         """Print and write the scores of the best checkpoint on the test texts; draw the confusion matrix for --plot."""
         assert run.task is not None
-        best, labels, test = load_best(run), run.task.labels, data["test"]
+        best, labels, test = load_best(run), run.task.labels, data.test
         predicted = probabilities(load_classifier(best), test).argmax(axis=1)
-        confusion = confusion_matrix(test.classes, predicted, len(labels))
+        confusion = confusion_matrix(collate_texts(test).rows[2], predicted, len(labels))
         print(f"test      the best checkpoint, of step {best.state.step}, on texts that nothing else has seen\n")
         print(report(confusion, labels))
         result = {"step": best.state.step, **scores(confusion).to_dict(labels)}
@@ -288,11 +262,18 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def encode_split(
-    name: str, rows: Sequence[Row], path: str, tokenizer: Tokenizer, labels: Sequence[str], context_length: int
-) -> Texts:
-    """Encode the texts of a split, and print what that lost."""
-    texts = encode_texts(tokenizer, rows, labels, context_length, path)
-    for note in texts.notes(context_length):
-        print(f"note      {name}: {note}")
-    return texts
+def encode_splits(
+    splits: Sequence[Sequence[Row]],
+    paths: Sequence[str | Path],
+    tokenizer: Tokenizer,
+    labels: Sequence[str],
+    context_length: int,
+) -> Splits:
+    """Encode the texts of three splits, read from these paths, and print what that lost."""
+    encoded = []
+    for file, rows, path in zip(FILES, splits, paths, strict=True):
+        texts, notes = encode_texts(tokenizer, rows, labels, context_length, str(path))
+        encoded.append(texts)
+        for note in notes:
+            print(f"note      {file.removesuffix('.jsonl')}: {note}")
+    return Splits(*encoded)

@@ -10,6 +10,7 @@ Pairs are read from a JSON list, or from JSONL:
     {"instruction": "Add the numbers.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
 """
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,11 +34,9 @@ from gpt.finetune.conversations import (
     check_not_empty,
     count_notes,
     missing_fields,
-    split_conversations,
 )
-from gpt.finetune.loss_mask import Example, encode
-from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
-from gpt.finetune.templates import Template, load_template
+from gpt.finetune.task import Content, FinetuneTask, Splits, Start, load_best, make_objective, resolve
+from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -94,14 +93,15 @@ class Pair(Conversation):
 
 @dataclass(frozen=True)
 class PairExample:
-    """The tokens of both answers, each after the prompt."""
+    """The tokens of both answers, each after the prompt, and the reference's log-probabilities (2,) of them."""
 
     chosen: Example
     rejected: Example
+    reference: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return how many tokens the model reads of the longer one."""
-        return max(len(self.chosen.ids), len(self.rejected.ids))
+        return max(len(self.chosen), len(self.rejected))
 
 
 def read_pairs(path: str | Path) -> tuple[list[Pair], list[str]]:
@@ -151,28 +151,17 @@ def _parse(record: Record, counts: Counter[str]) -> Pair:
     return Pair(messages, location, rejected)
 
 
-def encode_pairs(
-    pairs: Sequence[Pair], template: Template, tokenizer: Tokenizer, context_length: int
-) -> tuple[list[PairExample], Counter[str]]:
-    """Return the examples of pairs, and how many were left out because the longer answer ends beyond the context.
+def encode_pair(
+    pair: Pair, template: Template, tokenizer: Tokenizer, context_length: int
+) -> tuple[PairExample | None, str]:
+    """Return the example of a pair, or None and the rule, where the longer answer ends beyond the context.
 
-    A truncated answer would teach that its end does not matter. Raises ValueError, with the location, for a pair that
-    cannot be encoded.
+    A truncated answer would teach that its end does not matter.
     """
-    examples, counts = [], Counter[str]()
-    for pair in pairs:
-        try:
-            chosen, rejected = (
-                encode(messages, template, tokenizer) for messages in (pair.messages, pair.rejected_messages)
-            )
-        except ValueError as error:
-            raise ValueError(f"data: {pair.location}: {error}") from None
-        example = PairExample(chosen, rejected)
-        if len(example) > context_length:
-            counts[TOO_LONG] += 1
-        else:
-            examples.append(example)
-    return examples, counts
+    example = PairExample(
+        encode(pair.messages, template, tokenizer), encode(pair.rejected_messages, template, tokenizer)
+    )
+    return (None, TOO_LONG) if len(example) > context_length else (example, "")
 
 
 def pad_pairs(examples: Sequence[PairExample]) -> tuple[np.ndarray, np.ndarray]:
@@ -185,61 +174,49 @@ def pad_pairs(examples: Sequence[PairExample]) -> tuple[np.ndarray, np.ndarray]:
     return ids.reshape(len(examples), 2, -1), targets.reshape(len(examples), 2, -1)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs (n) and the reference's log-probabilities (n, 2) of their answers, chosen before rejected."""
-
-    examples: Sequence[PairExample]
-    reference: np.ndarray
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> Batch:
-        """Return ids (B, 2, T), targets (B, 2, T) and reference (B, 2) of some pairs; each pair is one target."""
-        ids, targets = pad_pairs([self.examples[i] for i in indices])
-        return Batch((ids, targets, self.reference[np.asarray(indices)]), len(ids))
+def collate_pairs(examples: Sequence[PairExample]) -> Batch:
+    """Return ids (B, 2, T), targets (B, 2, T) and reference (B, 2) of some pairs; each pair is one target."""
+    reference = np.array([example.reference for example in examples])
+    return Batch((*pad_pairs(examples), reference), len(examples))
 
 
 Preferring = Run[GPT, PreferConfig]
 
 
-class PreferTask(FinetuneTask[GPT, PreferConfig, list[Pairs]]):
-    """Learn which of two answers is preferred. The data is three splits: train, validation and test."""
+class PreferTask(FinetuneTask):
+    """Learn which of two answers is preferred."""
 
-    kind, config_type, data_noun, unit = "prefer", PreferConfig, "a file of pairs", "pairs"
+    kind, config_type, data_name, unit = "prefer", PreferConfig, "a file of pairs", "pairs"
 
-    def start(
-        self, config: PreferConfig, base: Checkpoint | None, flags: Mapping[str, Any]
-    ) -> Start[GPT, PreferConfig, list[Pairs]]:
+    def start(self, config: PreferConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         assert base is not None
         template, path, model = template_of(config, base), Path(str(config.data)), base.model()
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
-        config = resolve(config, len(splits[0]), 2 * round(float(np.mean([len(example) for example in splits[0]]))))
+        config = resolve(config, len(splits.train), 2 * round(float(np.mean(list(map(len, splits.train))))))
         log_probs = log_probs_of(model, [*chain(*splits)], config.batch_size)
         files: dict[str, Content] = {DATA: path, REFERENCE: partial(save_reference, log_probs=log_probs)}
         data = with_reference(splits, log_probs)
         return Start(model, config, base.tokenizer, data, files, template=template.to_dict())
 
-    def empty_model(self, checkpoint: Checkpoint) -> GPT:
-        return GPT(checkpoint.model_config, init=False)
-
-    def read(self, run: Preferring) -> list[Pairs]:
+    def read(self, run: Preferring) -> Splits:
         assert run.task is not None
         template, path = Template.from_dict(run.task.template), run_file(run.folder, DATA, run.state)
         splits = read_splits(path, run.config, template, run.tokenizer, run.model.config.context_length)
         log_probs = load_reference(run_file(run.folder, REFERENCE, run.state), sum(map(len, splits)))
         return with_reference(splits, log_probs)
 
-    def objective(self, run: Preferring, data: list[Pairs]) -> Objective:
-        return preference_objective(run.model, data[0], data[1], run.config)
+    def objective(self, run: Preferring, data: Splits) -> Objective:
+        return preference_objective(run.model, data.train, data.val, run.config)
 
-    def evaluate(self, run: Preferring, data: list[Pairs], flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Preferring, data: Splits, flags: Mapping[str, Any]) -> None:
         """Print the metrics of each split, before training and with the best checkpoint."""
         model, config = load_best(run).model(), run.config
-        before = [pairs.reference for pairs in data]
-        after = [log_probs_of(model, pairs.examples, config.batch_size) for pairs in data]
-        for when, policies in (("before", before), ("after", after)):
-            for name, pairs, policy in zip(SPLITS, data, policies, strict=True):
-                if pairs.examples:
-                    print(f"{when:<9} {name:<8}  {preference_metrics(policy, pairs.reference, config.beta)}")
+        splits = [(name, pairs) for name, pairs in zip(SPLITS, data, strict=True) if pairs]
+        reference = [np.array([pair.reference for pair in pairs]) for _, pairs in splits]
+        after = [log_probs_of(model, pairs, config.batch_size) for _, pairs in splits]
+        for when, policies in (("before", reference), ("after", after)):
+            for (name, _), policy, log_probs in zip(splits, policies, reference, strict=True):
+                print(f"{when:<9} {name:<8}  {preference_metrics(policy, log_probs, config.beta)}")
 
 
 def template_of(config: PreferConfig, base: Checkpoint) -> Template:
@@ -252,32 +229,30 @@ def template_of(config: PreferConfig, base: Checkpoint) -> Template:
 
 def read_splits(
     path: str | Path, config: PreferConfig, template: Template, tokenizer: Tokenizer, context_length: int
-) -> list[list[PairExample]]:
+) -> Splits:
     """Read, split and encode the pairs; print what there is, and what is left out."""
     pairs, notes = read_pairs(path)
-    encoded = [
-        encode_pairs(split, template, tokenizer, context_length)
-        for split in split_conversations(pairs, (config.val_fraction, config.test_fraction), config.seed)
-    ]
-    splits = [examples for examples, _ in encoded]
+    encode_one = partial(encode_pair, template=template, tokenizer=tokenizer, context_length=context_length)
+    fractions = config.val_fraction, config.test_fraction
+    splits, encode_notes = encode_splits(pairs, encode_one, fractions, config.seed)
     train, val, test = map(len, splits)
     print(
         f"data      {config.data}: {train:,} pairs to train on, {val:,} to choose the best checkpoint, {test:,} to test it"
     )
-    for note in [*notes, *count_notes(sum((counts for _, counts in encoded), Counter()))]:
+    for note in [*notes, *encode_notes]:
         print(f"note      {note}")
     if not train:
         raise ValueError(
             f"data: no pair to train on fits the base's context of {context_length} tokens; give a base with a longer "
             "one, or a shorter template (--template chat)"
         )
-    return splits
+    return Splits(*splits)
 
 
-def with_reference(splits: Sequence[Sequence[PairExample]], log_probs: np.ndarray) -> list[Pairs]:
-    """Pair the examples of each split with their rows of the reference's log-probabilities (n, 2)."""
-    ends = np.cumsum([len(split) for split in splits])[:-1]
-    return [Pairs(split, rows) for split, rows in zip(splits, np.split(log_probs, ends), strict=True)]
+def with_reference(splits: Splits, log_probs: np.ndarray) -> Splits:
+    """Add the reference's log-probabilities (n, 2) to the examples of all splits, in their order."""
+    rows = iter(log_probs)
+    return Splits(*([dataclasses.replace(pair, reference=next(rows)) for pair in split] for split in splits))
 
 
 def answer_log_probs(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:
@@ -309,13 +284,12 @@ def dpo_loss(
     )  # fmt: skip
 
 
-def preference_objective(model: GPT, train: Pairs, val: Pairs, config: PreferConfig) -> Objective:
-    """Return the objective: the DPO loss of batches of pairs."""
+def preference_objective(
+    model: GPT, train: Sequence[PairExample], val: Sequence[PairExample], config: PreferConfig
+) -> Objective:
+    """Return the objective: the DPO loss of batches of pairs, which are not sorted by length."""
     loss_of = partial(dpo_loss, beta=config.beta, label_smoothing=config.label_smoothing)
-    indices = shuffled_batches(len(train.examples), config.batch_size, config.seed)
-    batches = batches_by_length([len(example) for example in val.examples], config.batch_size)
-    validation = [val.batch(batch) for batch in batches]
-    return make_objective(model, lambda number: train.batch(indices(number)), loss_of, validation, config)
+    return make_objective(model, train, val, collate_pairs, loss_of, config, shuffled_batches)
 
 
 @no_grad()
@@ -323,7 +297,7 @@ def log_probs_of(model: GPT, examples: Sequence[PairExample], batch_size: int) -
     """Return a model's log-probabilities (n, 2) of all answers, without dropout."""
     log_probs = np.empty((len(examples), 2), model.lm_head_weight.dtype)
     with evaluating(model):
-        for batch in batches_by_length([len(example) for example in examples], batch_size):
+        for batch in batches_by_length(list(map(len, examples)), batch_size):
             log_probs[batch] = pair_log_probs(model, *pad_pairs([examples[i] for i in batch])).data
     return log_probs
 

@@ -1,14 +1,15 @@
 """Supervised fine-tuning on instructions: a model that continues texts learns to answer.
 
 The loss is that of pretraining, the cross-entropy of the next token, over the tokens of the responses alone (see
-`loss_mask.py`). The result is evaluated on test conversations: by the same loss, by the share of their tokens that are the
+`templates.py`). The result is evaluated on test conversations: by the same loss, by the share of their tokens that are the
 model's first choice, and by the answers that it generates.
 """
 
+import dataclasses
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,30 @@ import numpy as np
 
 from gpt.config import SampleConfig, option
 from gpt.data.batches import IGNORE
-from gpt.finetune.batching import batches_by_length, bucketed_batches, epoch_order, padding_share
-from gpt.finetune.chat import answer
-from gpt.finetune.conversations import ASSISTANT, count_notes, read_conversations, split_conversations
-from gpt.finetune.loss_mask import Example, encode_all, pad_examples, show_mask
-from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, open_data_and_base, resolve
-from gpt.finetune.templates import Template, load_template
+from gpt.finetune.batching import epoch_order, padding_share
+from gpt.finetune.conversations import ASSISTANT, SYSTEM, Message, read_conversations
+from gpt.finetune.task import (
+    FinetuneTask,
+    Splits,
+    Start,
+    evaluation_batches,
+    load_best,
+    make_objective,
+    open_data_and_base,
+    resolve,
+)
+from gpt.finetune.templates import (
+    Example,
+    Template,
+    encode,
+    encode_conversation,
+    encode_splits,
+    load_template,
+    pad_examples,
+    show_mask,
+)
 from gpt.finetune.trainable import FinetuneConfig
+from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file
@@ -51,44 +69,31 @@ class InstructConfig(FinetuneConfig):
     test_fraction: float = option(0.1, "share of the conversations for the test at the end", least=0, below=1)
 
 
-class Splits(NamedTuple):
-    """Examples to train on, to choose the best checkpoint with, and to test it with."""
-
-    train: list[Example]
-    val: list[Example]
-    test: list[Example]
-
-
 Instructing = Run[GPT, InstructConfig]
 
 
-class InstructTask(FinetuneTask[GPT, InstructConfig, Splits]):
+class InstructTask(FinetuneTask):
     """Learn to answer, from instructions and conversations."""
 
-    kind, config_type, data_noun = "instruct", InstructConfig, "a file of instructions or conversations"
+    kind, config_type, data_name = "instruct", InstructConfig, "a file of instructions or conversations"
 
-    def start(
-        self, config: InstructConfig, base: Checkpoint | None, flags: Mapping[str, Any]
-    ) -> Start[GPT, InstructConfig, Splits]:
+    def start(self, config: InstructConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         assert base is not None
         template, path = template_of(config), Path(str(config.data))
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
-        lengths = [len(example.ids) for example in splits.train]
+        lengths = list(map(len, splits.train))
         config = resolve(config, len(lengths), round(float(np.mean(lengths))))
         print(f"epoch     {-(-len(lengths) // config.batch_size):,} batches; {config.max_steps:,} steps")
         model = base.model()
         print_scores("before", model, splits.test, config)
         return Start(model, config, base.tokenizer, splits, {DATA: path}, template=template.to_dict())
 
-    def empty_model(self, checkpoint: Checkpoint) -> GPT:
-        return GPT(checkpoint.model_config, init=False)
-
     def read(self, run: Instructing) -> Splits:
         path = run_file(run.folder, DATA, run.state)
         return read_splits(path, run.config, stored_template(run), run.tokenizer, run.model.config.context_length)
 
     def objective(self, run: Instructing, data: Splits) -> Objective:
-        return instruction_objective(run.model, data.train, data.val, run.config)
+        return make_objective(run.model, data.train, data.val, pad_examples, next_token_loss, run.config)
 
     def evaluate(self, run: Instructing, data: Splits, flags: Mapping[str, Any]) -> None:
         """Print how the best checkpoint answers the test questions, and write its answers for another judge."""
@@ -131,12 +136,10 @@ def read_splits(
 ) -> Splits:
     """Read, split and encode the conversations; print what there is, and what is left out."""
     conversations, notes = read_conversations(path)
+    encode_one = partial(encode_conversation, template=template, tokenizer=tokenizer, context_length=context_length)
     fractions = config.val_fraction, config.test_fraction
-    encoded = [
-        encode_all(split, template, tokenizer, context_length)
-        for split in split_conversations(conversations, fractions, config.seed)
-    ]
-    splits = Splits(*(examples for examples, _ in encoded))
+    encoded, encode_notes = encode_splits(conversations, encode_one, fractions, config.seed)
+    splits = Splits(*encoded)
     if not splits.train:
         raise ValueError(
             f"data: no conversation fits the base's context of {context_length} tokens; give a base with a longer one, "
@@ -146,9 +149,9 @@ def read_splits(
         f"data      {config.data}: {len(conversations):,} conversations: {len(splits.train):,} to train on, "
         f"{len(splits.val):,} to choose the best checkpoint, {len(splits.test):,} to test it"
     )
-    for note in [*notes, *count_notes(sum((counts for _, counts in encoded), Counter()))]:
+    for note in [*notes, *encode_notes]:
         print(f"note      {note}")
-    lengths = [len(example.ids) for example in splits.train]
+    lengths = list(map(len, splits.train))
     n_learned = sum(int(example.loss_mask.sum()) for example in splits.train)
     padding = padding_share(lengths, epoch_order(lengths, config.batch_size, config.seed, 0))
     print(
@@ -156,23 +159,6 @@ def read_splits(
         f"{padding:.1%} beside them is padding"
     )
     return splits
-
-
-def instruction_objective(
-    model: GPT, train: Sequence[Example], val: Sequence[Example], config: InstructConfig
-) -> Objective:
-    """Return the objective: the loss of responses, in batches of conversations of similar length."""
-    indices = bucketed_batches([len(example.ids) for example in train], config.batch_size, config.seed)
-    validation = evaluation_batches(val, config.batch_size)
-    return make_objective(
-        model, lambda number: pad_examples([train[i] for i in indices(number)]), next_token_loss, validation, config
-    )
-
-
-def evaluation_batches(examples: Sequence[Example], batch_size: int) -> list[Batch]:
-    """Return every example once, the shortest first."""
-    batches = batches_by_length([len(example.ids) for example in examples], batch_size)
-    return [pad_examples([examples[i] for i in batch]) for batch in batches]
 
 
 @no_grad()
@@ -193,12 +179,48 @@ def token_accuracy(model: GPT, batches: Sequence[Batch]) -> float:
 def print_scores(when: str, model: GPT, test: Sequence[Example], config: InstructConfig) -> None:
     """Print loss and token accuracy of the test responses."""
     if test:
-        batches = evaluation_batches(test, config.batch_size)
+        batches = evaluation_batches(test, pad_examples, config.batch_size)
         loss = mean_loss(model, batches, next_token_loss, shards=config.shards)
         accuracy = token_accuracy(model, batches)
         print(
             f"{when:<9} response loss {loss:.4f} nats a token, token accuracy {accuracy:.1%}, of {len(test)} responses"
         )
+
+
+def answer(
+    model: GPT, tokenizer: Tokenizer, template: Template, messages: Sequence[Message], config: SampleConfig
+) -> Iterator[str]:
+    """Return the answer to messages, the last of which is the user's, streamed as complete characters.
+
+    It ends with the model's end of a response, after max_new_tokens, or where the context is full: the question is never
+    cut off. Raises ValueError where the messages alone fill the context.
+    """
+    ids = encode(messages, template, tokenizer).tokens.tolist()
+    max_tokens = model.config.context_length + 1 - len(ids)  # the last generated token is not an input
+    if max_tokens < 1:
+        raise ValueError(
+            f"the question has {len(ids):,} tokens, with its template, and the context {model.config.context_length:,}: "
+            "no room for an answer; ask something shorter"
+        )
+    config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, max_tokens))
+    texts = generate_text(model, tokenizer, ids, config, stop=[template.end] if template.end else ())
+    return (text for (text,) in texts if text)
+
+
+def truncate(
+    messages: Sequence[Message], template: Template, tokenizer: Tokenizer, max_tokens: int
+) -> tuple[list[Message], int]:
+    """Drop the oldest turns until at most max_tokens remain; return the messages, and how many turns were dropped.
+
+    The system message and the last question stay, whatever their length.
+    """
+    system = [message for message in messages if message.role == SYSTEM]
+    rest = [message for message in messages if message.role != SYSTEM]
+    n_dropped = 0
+    while len(rest) > 1 and len(encode([*system, *rest], template, tokenizer).tokens) > max_tokens:
+        rest = rest[2:]
+        n_dropped += 1
+    return [*system, *rest], n_dropped
 
 
 class Response(NamedTuple):

@@ -7,14 +7,16 @@ tasks: the base, freezing and adapters here; the run's folder in gpt/runs; and t
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gpt.config import known_fields
+from gpt.finetune.batching import IndexBatches, batches_by_length, bucketed_batches
 from gpt.finetune.trainable import FinetuneConfig, count_trainable, freeze, set_trainable
+from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, Task, find_checkpoint, load_checkpoint
 from gpt.runs.init_from import open_base
 from gpt.runs.run import Run
@@ -27,70 +29,78 @@ from nanograd.parallel.shards import choose_shards
 from nanograd.runtime.files import file_sha256
 from nanograd.seeds import INIT, generator
 
-M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=FinetuneConfig)
-D = TypeVar("D")
+E = TypeVar("E", bound=Sized)  # an example
 Content = Path | Callable[[Path], None]  # a file to copy, or a function that writes to a path
 ADAPTERS = 1  # with INIT: a random base has already drawn from INIT alone
 
 
 @dataclass(frozen=True)
-class Start(Generic[M, C, D]):
+class Start:
     """What a new run starts from.
 
     config    with max_steps and shards resolved
+    data      ready to form batches
     files     the run's own copy of its data, by file name
     labels    of a classifier
     template  how a prompt is written, where the task has one
     """
 
-    model: M
-    config: C
+    model: Module
+    config: FinetuneConfig
     tokenizer: Tokenizer
-    data: D
+    data: Any
     files: Mapping[str, Content]
     labels: tuple[str, ...] = ()
     template: Any = None
 
 
-class FinetuneTask(ABC, Generic[M, C, D]):
-    """One thing that a model is fine-tuned for. D is its data, ready to form batches.
+class Splits(NamedTuple):
+    """Examples to train on, to choose the best checkpoint with, and to test it with. len(example) counts its tokens."""
+
+    train: list[Any]
+    val: list[Any]
+    test: list[Any]
+
+
+class FinetuneTask(ABC):
+    """One thing that a model is fine-tuned for; a subclass names the types of its model, config and data.
 
     kind          its name on the command line and in checkpoints
     config_type   its options
-    data_noun     what --data is
+    data_name     what --data is
     allow_random  whether it can start from random weights
     unit          what the loss is a mean over, for the speed that is shown
     """
 
     kind: str
-    config_type: type[C]
-    data_noun: str
+    config_type: type[FinetuneConfig]
+    data_name: str
     allow_random = False
     unit = "tok"
 
     @abstractmethod
-    def start(self, config: C, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start[M, C, D]:
+    def start(self, config: Any, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         """Read the data that the config names, and build the model; print what there is, and what is left out."""
 
-    @abstractmethod
-    def empty_model(self, checkpoint: Checkpoint) -> M:
+    def empty_model(self, checkpoint: Checkpoint) -> Module:
         """Return a model of a checkpoint's shape, whose weights are to be loaded."""
+        return GPT(checkpoint.model_config, init=False)
 
     @abstractmethod
-    def read(self, run: Run[M, C]) -> D:
+    def read(self, run: Run[Any, Any]) -> Any:
         """Read the data of a run that is resumed, from its folder."""
 
     @abstractmethod
-    def objective(self, run: Run[M, C], data: D) -> Objective:
+    def objective(self, run: Run[Any, Any], data: Any) -> Objective:
         """Return batches, loss and validation loss."""
 
     @abstractmethod
-    def evaluate(self, run: Run[M, C], data: D, flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Run[Any, Any], data: Any, flags: Mapping[str, Any]) -> None:
         """Evaluate the best checkpoint on the test data; print the result and write it to the run's folder."""
 
 
-def begin(task: FinetuneTask[M, C, D], flags: Mapping[str, Any]) -> tuple[Run[M, C], D]:
+def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], Any]:
     """Start a run and its folder: freeze, add adapters, make the optimizer, and store the data."""
     config = task.config_type(**known_fields(task.config_type, flags))
     if "max_steps" in flags and "epochs" not in flags:
@@ -108,10 +118,10 @@ def begin(task: FinetuneTask[M, C, D], flags: Mapping[str, Any]) -> tuple[Run[M,
     return run, start.data
 
 
-def open_data_and_base(task: FinetuneTask[M, C, D], config: C) -> Checkpoint | None:
+def open_data_and_base(task: FinetuneTask, config: FinetuneConfig) -> Checkpoint | None:
     """Return the base that a config names, or None for random weights; ValueError where it names no data or no base."""
     if config.data is None:
-        raise ValueError(f"data: give {task.data_noun}: --data FILE")
+        raise ValueError(f"data: give {task.data_name}: --data FILE")
     if config.base == "random" and task.allow_random:
         return None
     if config.base is None or config.base == "random":
@@ -120,10 +130,10 @@ def open_data_and_base(task: FinetuneTask[M, C, D], config: C) -> Checkpoint | N
     return open_base(config.base)
 
 
-def resume(task: FinetuneTask[M, C, D], path: str, flags: Mapping[str, Any]) -> tuple[Run[M, C], D]:
+def resume(task: FinetuneTask, path: str, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], Any]:
     """Continue a run from its last checkpoint, as `gpt.runs.start.resume_run` does, with its data."""
 
-    def load_model(checkpoint: Checkpoint, config: C) -> M:
+    def load_model(checkpoint: Checkpoint, config: FinetuneConfig) -> Module:
         model = checkpoint.load_into(task.empty_model(checkpoint), adapters=True)
         if config.lora_rank is None:
             freeze(model, config.freeze)
@@ -155,15 +165,25 @@ def resolve(config: C, n_examples: int, length: int) -> C:
 
 def make_objective(
     model: Module,
-    batch: Callable[[int], Batch],
+    train: Sequence[E],
+    val: Sequence[E],
+    collate: Callable[[Sequence[E]], Batch],
     loss_of: Callable[..., Tensor],
-    validation: Sequence[Batch],
     config: FinetuneConfig,
+    make_batches: Callable[[Sequence[int], int, int], IndexBatches] = bucketed_batches,
 ) -> Objective:
-    """Return the objective of a task: `batch` maps the number of a micro-batch to it, from 0 on through all epochs."""
+    """Return the objective of a task: `collate` makes a batch of examples, `make_batches` chooses which they are."""
+    indices = make_batches(list(map(len, train)), config.batch_size, config.seed)
 
     def batch_of(step: int, micro: int) -> Batch:
-        return batch(step * config.grad_accum_steps + micro)
+        return collate([train[i] for i in indices(step * config.grad_accum_steps + micro)])
 
-    evaluate = partial(mean_loss, model, validation, loss_of, shards=config.shards) if validation else None
+    batches = evaluation_batches(val, collate, config.batch_size)
+    evaluate = partial(mean_loss, model, batches, loss_of, shards=config.shards) if batches else None
     return Objective(batch_of, loss_of, evaluate)
+
+
+def evaluation_batches(examples: Sequence[E], collate: Callable[[Sequence[E]], Batch], batch_size: int) -> list[Batch]:
+    """Return batches of every example once, the shortest first."""
+    batches = batches_by_length(list(map(len, examples)), batch_size)
+    return [collate([examples[i] for i in indices]) for indices in batches]

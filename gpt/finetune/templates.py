@@ -1,25 +1,46 @@
-"""Chat templates: how a conversation becomes one text, in which a model learns the responses.
+"""Chat templates: how a conversation becomes tokens, and which of them a model learns to predict.
 
 A template is data: a few strings in which {content} stands for a message. Two are built in; your own is a JSON file with
 the same fields. A checkpoint stores the template that its model was trained with: `chat` must use the same.
 
     alpaca    Below is an instruction … ### Instruction: … ### Input: … ### Response: …   (Taori et al. 2023)
     chat      User: … Assistant: …                                                         a fifth of the tokens
+
+The model learns the tokens of the responses, each with its end, and no others. A text of n + 1 tokens has n inputs and n
+targets, the inputs one step later. A target that belongs to a prompt is -100 and ignored: it adds nothing to the loss or to
+any gradient.
+
+    tokens      User:  hi  ⏎  Assistant:  ⏎   Hello  !     <end>
+    targets     -100 -100  -100        -100   Hello  !     <end>      (from the second token on)
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TextIO, TypeVar
+
+import numpy as np
 
 from gpt.config import nearest
-from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Message
+from gpt.data.batches import IGNORE
+from gpt.finetune.batching import pad
+from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Conversation, Message, count_notes, split_conversations
 from gpt.text.read import read_text
+from gpt.tokenizer import EOT, Tokenizer
+from gpt.training import Batch
 
 CONTENT = "{content}"
+SHORTENED = "more tokens than the context: turns at their end left out"
+TOO_LONG = "more tokens than the context in the first turn: left out"
+RESPONSE, PROMPT, RESET = "\x1b[1;32m", "\x1b[2m", "\x1b[0m"  # bold green, dim
+
+C = TypeVar("C", bound=Conversation)
+E = TypeVar("E")
 
 
 class Segment(NamedTuple):
@@ -133,3 +154,124 @@ def load_template(name: str | os.PathLike[str], *, end: str | None = None) -> Te
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return template if end is None else dataclasses.replace(template, end=end)
+
+
+@dataclass(frozen=True)
+class Example:
+    """The tokens (n + 1,) of messages, and a mask (n + 1,) of those that the model learns to predict."""
+
+    messages: tuple[Message, ...]
+    tokens: np.ndarray
+    loss_mask: np.ndarray
+
+    def __len__(self) -> int:
+        """Return how many tokens the model reads."""
+        return len(self.tokens) - 1
+
+    @property
+    def ids(self) -> np.ndarray:
+        """The inputs of the model (n,): all tokens but the last."""
+        return self.tokens[:-1]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The next tokens (n,), or -100 outside the loss mask."""
+        return np.where(self.loss_mask[1:], self.tokens[1:], IGNORE)
+
+
+def end_ids(tokenizer: Tokenizer, template: Template) -> list[int]:
+    """Return the tokens that end a response: the template's own end, or the end-of-text token.
+
+    Raises ValueError where there is neither: a model that never sees an end would never stop.
+    """
+    if template.end:
+        try:
+            return tokenizer.encode_ordinary(template.end)
+        except ValueError as error:
+            raise ValueError(f"the end of a response, {template.end!r}: {error}") from None
+    if tokenizer.eot_id is None:
+        raise ValueError(
+            f"tokenizer: the base's, of kind {tokenizer.kind}, has no {EOT} to end a response with; name a text that "
+            r"occurs in no response and that its vocabulary can encode, for example --end '\n\n'"
+        )
+    return [tokenizer.eot_id]
+
+
+def encode(messages: Sequence[Message], template: Template, tokenizer: Tokenizer) -> Example:
+    """Return the tokens of messages. Every segment is encoded separately, exactly as at generation.
+
+    A special token written in a message is ordinary text: only the end that is added here ends a response. Raises
+    ValueError for a response that contains the template's own end.
+    """
+    end = end_ids(tokenizer, template)
+    tokens: list[int] = []
+    loss_mask: list[bool] = []
+    for text, trainable in template.render(messages):
+        if trainable and template.end and template.end in text:
+            raise ValueError(f"a response contains {template.end!r}, which is to end it; choose another --end")
+        ids = tokenizer.encode_ordinary(text) + (end if trainable else [])
+        tokens += ids
+        loss_mask += [trainable] * len(ids)
+    return Example(tuple(messages), np.array(tokens, np.int64), np.array(loss_mask, bool))
+
+
+def encode_splits(
+    conversations: Sequence[C], encode_one: Callable[[C], tuple[E | None, str]], fractions: Sequence[float], seed: int
+) -> tuple[list[list[E]], list[str]]:
+    """Split conversations and encode them; return the examples of each split, and notes on what was left out.
+
+    `encode_one` returns an example, or None for a conversation to leave out, and the rule that it applied, or "". Its
+    ValueErrors get the location of the conversation.
+    """
+    splits, counts = list[list[E]](), Counter[str]()
+    for split in split_conversations(conversations, fractions, seed):
+        splits.append([])
+        for conversation in split:
+            try:
+                example, rule = encode_one(conversation)
+            except ValueError as error:
+                raise ValueError(f"data: {conversation.location}: {error}") from None
+            splits[-1] += [] if example is None else [example]
+            counts[rule] += bool(rule)
+    return splits, count_notes(+counts)
+
+
+def encode_conversation(
+    conversation: Conversation, template: Template, tokenizer: Tokenizer, context_length: int
+) -> tuple[Example | None, str]:
+    """Return the example of a conversation, and the rule that shortened it or left it out, if any.
+
+    A conversation of more than context_length + 1 tokens loses as many turns at its end as necessary. If the first turn
+    alone is too long, it is left out: a response without its end would teach the model not to stop.
+    """
+    messages = conversation.messages
+    example = encode(messages, template, tokenizer)
+    while len(example) > context_length:
+        messages = messages[:-2]
+        if not any(message.role == ASSISTANT for message in messages):
+            return None, TOO_LONG
+        example = encode(messages, template, tokenizer)
+    return example, "" if messages == conversation.messages else SHORTENED
+
+
+def pad_examples(examples: Sequence[Example], filler: int = 0) -> Batch:
+    """Return a batch of ids (B, T) and targets (B, T), T being the longest; padding is never a target."""
+    ids, targets = pad([example.ids for example in examples], filler), pad([e.targets for e in examples], IGNORE)
+    return Batch((ids, targets), int((targets != IGNORE).sum()))
+
+
+def show_mask(example: Example, tokenizer: Tokenizer, *, colour: bool) -> str:
+    """Return the text of an example with its trainable tokens marked: green, or between [ and ] without colour."""
+    shown = ""
+    for trainable, group in groupby(range(len(example.tokens)), lambda i: bool(example.loss_mask[i])):
+        text = tokenizer.decode(example.tokens[i] for i in group)
+        if colour:
+            shown += (RESPONSE if trainable else PROMPT) + text + RESET
+        else:
+            shown += f"[{text}]" if trainable else text
+    return shown
+
+
+def supports_colour(out: TextIO) -> bool:
+    """Tell whether to print in colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

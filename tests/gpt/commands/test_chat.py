@@ -12,8 +12,8 @@ import gpt.commands.chat
 from gpt.__main__ import main
 from gpt.commands.chat import Chat
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
-from gpt.finetune.chat import answer
 from gpt.finetune.conversations import Message
+from gpt.finetune.sft import answer
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Task, TrainingState, save_checkpoint

@@ -53,22 +53,21 @@ def test_bucketed_batches_are_numbered_through_the_epochs() -> None:
 
 
 def test_shuffled_batches_have_one_size_and_each_example_once_an_epoch() -> None:
-    batch = shuffled_batches(10, 4, seed=5)
+    batch = shuffled_batches(range(10), 4, seed=5)
     drawn = np.concatenate([batch(number) for number in range(5)]).tolist()
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert drawn[:10] != drawn[10:]
-    half = shuffled_batches(10, 2, seed=5)
+    half = shuffled_batches(range(10), 2, seed=5)
     assert np.concatenate([half(number) for number in range(10)]).tolist() == drawn
-    assert [len(shuffled_batches(3, 8, seed=5)(number)) for number in range(3)] == [8, 8, 8]  # of several epochs
-    assert shuffled_batches(10, 4, seed=6)(0).tolist() != drawn[:4]
+    assert [len(shuffled_batches(range(3), 8, seed=5)(number)) for number in range(3)] == [8, 8, 8]  # of several epochs
+    assert shuffled_batches(range(10), 4, seed=6)(0).tolist() != drawn[:4]
 
 
 @pytest.mark.parametrize("make", [bucketed_batches, shuffled_batches])
 def test_a_batch_follows_from_its_number_alone(make: object) -> None:
     """The order of the calls does not matter, as in a run that is resumed."""
-    source = LENGTHS[:20] if make is bucketed_batches else 20
-    batches = [make(source, 3, 1)(number).tolist() for number in range(15)]  # type: ignore[operator]
-    again = make(source, 3, 1)  # type: ignore[operator]
+    batches = [make(LENGTHS[:20], 3, 1)(number).tolist() for number in range(15)]  # type: ignore[operator]
+    again = make(LENGTHS[:20], 3, 1)  # type: ignore[operator]
     assert [again(number).tolist() for number in reversed(range(15))] == batches[::-1]
 
 

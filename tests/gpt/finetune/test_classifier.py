@@ -11,14 +11,15 @@ from gpt.config import ModelConfig
 from gpt.finetune.classification_data import Row, balance, read_labelled, split
 from gpt.finetune.classifier import (
     ClassifyConfig,
+    EncodedText,
     GPTClassifier,
-    Texts,
     choose_context,
-    classification_objective,
+    collate_texts,
     encode_texts,
     probabilities,
     text_loss,
 )
+from gpt.finetune.task import make_objective
 from gpt.finetune.trainable import set_trainable
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
@@ -26,7 +27,9 @@ from gpt.training import Record, accumulate_gradients, fit, make_optimizer
 
 SHAPE = ModelConfig(vocab_size=11, context_length=12, d_model=16, n_layers=2, n_heads=2)
 LLAMA = dataclasses.replace(SHAPE, norm="rmsnorm", position="rope", mlp="gated", bias=False, n_kv_heads=1)
-TEXTS = Texts([[1, 2, 3], [4, 5], [6], [7, 8, 9, 10, 1, 2, 3], [3, 1, 4, 1, 5]], np.array([0, 2, 1, 1, 0]))
+IDS = [1, 2, 3], [4, 5], [6], [7, 8, 9, 10, 1, 2, 3], [3, 1, 4, 1, 5]
+TEXTS = [EncodedText(ids, label) for ids, label in zip(IDS, (0, 2, 1, 1, 0), strict=True)]
+CLASSES = np.array([text.label for text in TEXTS])
 ALL = np.arange(len(TEXTS))
 
 
@@ -51,18 +54,18 @@ def logits(model: GPTClassifier, ids: list[int], padding: list[int]) -> np.ndarr
 @pytest.mark.parametrize("shape", [SHAPE, LLAMA])
 def test_padding_does_not_change_the_logits_of_a_text(shape: ModelConfig) -> None:
     model = classifier(shape)
-    for ids in TEXTS.ids:
+    for ids in IDS:
         alone = logits(model, ids, [])
         for padding in ([0], [0] * 5, [9, 3, 7]):
             assert logits(model, ids, padding) == pytest.approx(alone, rel=1e-12, abs=1e-13)
-    batch = model(*TEXTS.batch(ALL).rows[:2]).data
-    for row, ids in zip(batch, TEXTS.ids, strict=True):
+    batch = model(*collate_texts(TEXTS).rows[:2]).data
+    for row, ids in zip(batch, IDS, strict=True):
         assert row == pytest.approx(logits(model, ids, []), rel=1e-12, abs=1e-13)
 
 
 def test_every_real_token_changes_the_logits() -> None:
     model = classifier()
-    ids = TEXTS.ids[4]
+    ids = IDS[4]
     alone = logits(model, ids, [])
     for i in range(len(ids)):
         changed = [*ids[:i], 0, *ids[i + 1 :]]
@@ -98,7 +101,7 @@ def test_the_composition_of_batches_changes_neither_loss_nor_gradient() -> None:
     results = []
     for groups in ([ALL], [[i] for i in ALL], [[3, 0], [2, 4, 1]], [[1, 2], [0, 4], [3]]):
         model = classifier()
-        losses = [text_loss(model, *TEXTS.batch(np.array(group)).rows) for group in groups]
+        losses = [text_loss(model, *collate_texts([TEXTS[i] for i in group]).rows) for group in groups]
         for loss in losses:
             loss.backward()
         gradients = {name: p.grad for name, p in model.named_parameters()}
@@ -116,24 +119,28 @@ def test_the_composition_of_batches_changes_neither_loss_nor_gradient() -> None:
 def test_micro_batches_of_different_sizes_give_the_mean_over_the_texts_of_a_step() -> None:
     config = ClassifyConfig(batch_size=2, grad_accum_steps=3, shards=2)  # 2, 2 and 1 texts: a whole epoch
     model = classifier()
-    loss, n = accumulate_gradients(model, classification_objective(model, TEXTS, TEXTS, config), config, 0)
+    loss, n = accumulate_gradients(
+        model, make_objective(model, TEXTS, TEXTS, collate_texts, text_loss, config), config, 0
+    )
     assert n == len(TEXTS)
-    by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, TEXTS.classes]).mean()
+    by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, CLASSES]).mean()
     assert loss == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_the_validation_loss_is_a_mean_over_texts() -> None:
     model = classifier()
-    evaluate = classification_objective(model, TEXTS, TEXTS, ClassifyConfig(batch_size=2, shards=1)).evaluate
+    evaluate = make_objective(
+        model, TEXTS, TEXTS, collate_texts, text_loss, ClassifyConfig(batch_size=2, shards=1)
+    ).evaluate
     assert evaluate is not None
-    by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, TEXTS.classes]).mean()
+    by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, CLASSES]).mean()
     assert evaluate() == pytest.approx(by_hand, rel=1e-5)  # a mean of means of batches of 2, 2 and 1 would not be it
 
 
 def test_probabilities_are_in_the_order_of_the_texts() -> None:
     model = classifier()
     p = probabilities(model, TEXTS, batch_size=2)
-    for row, ids in zip(p, TEXTS.ids, strict=True):
+    for row, ids in zip(p, IDS, strict=True):
         z = np.exp(logits(model, ids, []))
         assert row == pytest.approx(z / z.sum(), rel=1e-5)
 
@@ -144,10 +151,9 @@ def test_probabilities_are_in_the_order_of_the_texts() -> None:
 def test_what_encoding_loses_is_counted() -> None:
     tokenizer = CharTokenizer("abc")
     rows = [Row(1, "abcab", "y"), Row(2, "a?b!", "x"), Row(3, "c")]
-    texts = encode_texts(tokenizer, rows, ["x", "y"], 3)
-    assert texts.ids == [[0, 1, 2], [0, 1], [2]]
-    assert texts.classes.tolist() == [1, 0, 0]
-    assert texts.notes(3) == [
+    texts, notes = encode_texts(tokenizer, rows, ["x", "y"], 3)
+    assert texts == [EncodedText([0, 1, 2], 1), EncodedText([0, 1], 0), EncodedText([2], 0)]
+    assert notes == [
         "1 text cut to the context of 3 tokens, at the end",
         "2 characters left out that the tokenizer does not have",
     ]
@@ -155,9 +161,9 @@ def test_what_encoding_loses_is_counted() -> None:
 
 def test_an_end_of_text_written_in_a_text_is_text() -> None:
     tokenizer = BPETokenizer.train("", 257)
-    (ids,) = encode_texts(tokenizer, [Row(1, "<|endoftext|>")], ["x"], 99).ids
-    assert tokenizer.eot_id not in ids
-    assert len(ids) == 13
+    (text,), _ = encode_texts(tokenizer, [Row(1, "<|endoftext|>")], ["x"], 99)
+    assert tokenizer.eot_id not in text.ids
+    assert len(text) == 13
 
 
 @pytest.mark.parametrize(
@@ -186,11 +192,11 @@ def test_the_context_holds_99_of_100_texts() -> None:
 # Learning
 
 
-def last_token_decides() -> Texts:
+def last_token_decides() -> list[EncodedText]:
     """Return texts whose class is their last token modulo 3."""
     rng = np.random.default_rng(0)
     ids = [rng.integers(0, 11, rng.integers(1, 9)).tolist() for _ in range(200)]
-    return Texts(ids, np.array([row[-1] % 3 for row in ids]))
+    return [EncodedText(row, row[-1] % 3) for row in ids]
 
 
 @pytest.mark.parametrize(
@@ -208,11 +214,11 @@ def test_it_learns_and_frozen_parameters_stay(settings: dict[str, Any]) -> None:
     fit(
         model,
         make_optimizer(model, config),
-        classification_objective(model, texts, texts, config),
+        make_objective(model, texts, texts, collate_texts, text_loss, config),
         config,
         after_step=records.append,
     )
-    right = (probabilities(model.eval(), texts).argmax(axis=1) == texts.classes).mean()
+    right = (probabilities(model.eval(), texts).argmax(axis=1) == [text.label for text in texts]).mean()
     assert right >= 0.8  # a coin of three sides: 0.33
     after = model.state_dict()
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
@@ -232,11 +238,11 @@ def test_a_real_collection_in_seconds(data_dir: Path) -> None:
     drawn = balance(data.rows, 0)
     splits = split(drawn[:: len(drawn) // 400], 0)
     tokenizer = BPETokenizer.train("\n".join(row.text for row in splits.train), 300)
-    train, test = (encode_texts(tokenizer, rows, data.labels, 64) for rows in (splits.train, splits.test))
+    train, test = (encode_texts(tokenizer, rows, data.labels, 64)[0] for rows in (splits.train, splits.test))
     shape = dataclasses.replace(SHAPE, vocab_size=tokenizer.vocab_size, context_length=64, d_model=32)
     model = GPTClassifier(GPT(shape, np.random.default_rng(1)), 2, np.random.default_rng(2))
     config = ClassifyConfig(max_steps=60, batch_size=16, lr=3e-3, warmup_steps=5, shards=2)
-    objective = dataclasses.replace(classification_objective(model, train, test, config), evaluate=None)
+    objective = dataclasses.replace(make_objective(model, train, test, collate_texts, text_loss, config), evaluate=None)
     fit(model, make_optimizer(model, config), objective, config, after_step=lambda record: None)
-    right = (probabilities(model.eval(), test).argmax(axis=1) == test.classes).mean()
+    right = (probabilities(model.eval(), test).argmax(axis=1) == [text.label for text in test]).mean()
     assert right >= 0.85

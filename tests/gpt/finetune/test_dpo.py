@@ -18,11 +18,11 @@ from gpt.finetune.dpo import (
     SWAPPED,
     TOO_LONG,
     Pair,
-    Pairs,
     PreferConfig,
     answer_log_probs,
+    collate_pairs,
     dpo_loss,
-    encode_pairs,
+    encode_pair,
     load_reference,
     log_probs_of,
     pad_pairs,
@@ -30,7 +30,9 @@ from gpt.finetune.dpo import (
     preference_objective,
     read_pairs,
     save_reference,
+    with_reference,
 )
+from gpt.finetune.task import Splits
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, load_checkpoint, save_checkpoint
@@ -66,16 +68,21 @@ def make_model(seed: int = 0, **changes: Any) -> GPT:
 
 def examples_of(entries: list[dict[str, Any]], tmp_path: Path, template: Template = SHORT) -> list[Any]:
     pairs, _ = read_pairs(write(tmp_path / "pairs.jsonl", entries))
-    return encode_pairs(pairs, template, BYTES, 64)[0]
+    return [encode_pair(pair, template, BYTES, 64)[0] for pair in pairs]
+
+
+def with_own_reference(model: GPT, examples: list[Any]) -> list[Any]:
+    """Return the examples with the log-probabilities of this model as their reference."""
+    train, val, test = with_reference(Splits(examples[:2], [], examples[2:]), log_probs_of(model, examples, 3))
+    assert not val
+    return [*train, *test]
 
 
 # Pairs
 
 
 def test_a_pair_by_hand(tmp_path: Path) -> None:
-    pairs, _ = read_pairs(write(tmp_path / "pairs.jsonl", [{"prompt": "q", "chosen": "yes", "rejected": "no"}]))
-    (example,), _ = encode_pairs(pairs, SHORT, BYTES, 64)
-    ids, targets = pad_pairs([example])
+    ids, targets = pad_pairs(examples_of([{"prompt": "q", "chosen": "yes", "rejected": "no"}], tmp_path))
     end, _ = BYTES.eot_id, IGNORE
     assert ids.tolist() == [[[*b"<q>:yes"], [*b"<q>:no", 0]]]
     assert targets.tolist() == [[[_, _, _, *b"yes", end], [_, _, _, *b"no", end, _]]]
@@ -116,9 +123,9 @@ def test_a_pair_with_an_answer_beyond_the_context_is_left_out_and_counted() -> N
     question = (Message("user", "q"), Message("assistant", "yes"))
     pairs = [Pair(question, "here", "n" * n) for n in range(1, 6)]
     context_length = len(b"<q>:nnnn")  # the end is a target, and no input
-    examples, counts = encode_pairs(pairs, SHORT, BYTES, context_length)
-    assert [len(example.rejected.ids) for example in examples] == [5, 6, 7, 8]
-    assert counts == {TOO_LONG: 1}
+    encoded = [encode_pair(pair, SHORT, BYTES, context_length) for pair in pairs]
+    assert [len(example) for example, rule in encoded if example is not None and not rule] == [7, 7, 7, 8]
+    assert encoded[4:] == [(None, TOO_LONG)]
 
 
 @pytest.mark.parametrize(
@@ -199,16 +206,15 @@ def test_pairs_sorted_by_length_keep_their_rows(tmp_path: Path) -> None:
 def test_the_other_pairs_of_a_batch_change_no_loss(tmp_path: Path) -> None:
     model = make_model()
     entries = [*ENTRIES[:3], {"prompt": "long " * 5, "chosen": "ever so long", "rejected": "short"}]
-    pairs = Pairs(examples_of(entries, tmp_path), log_probs_of(make_model(1), examples_of(entries, tmp_path), 3))
-    together = dpo_loss(model, *pairs.batch(range(4)).rows, **BETA).item()
-    alone = sum(dpo_loss(model, *pairs.batch([k]).rows, **BETA).item() for k in range(4))
+    pairs = with_own_reference(make_model(1), examples_of(entries, tmp_path))
+    together = dpo_loss(model, *collate_pairs(pairs).rows, **BETA).item()
+    alone = sum(dpo_loss(model, *collate_pairs([pair]).rows, **BETA).item() for pair in pairs)
     assert together == pytest.approx(alone, rel=1e-12)
 
 
 def test_before_the_first_step_the_loss_is_ln_2_and_a_step_is_the_same_in_shards(tmp_path: Path) -> None:
     model = make_model()
-    examples = examples_of(ENTRIES, tmp_path)
-    pairs = Pairs(examples, log_probs_of(model, examples, 5))
+    pairs = with_own_reference(model, examples_of(ENTRIES, tmp_path))
     norms = []
     for shards, size, micro in ((1, 6, 1), (3, 6, 1), (1, 3, 2)):
         config = PreferConfig(batch_size=size, grad_accum_steps=micro, shards=shards)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
-from gpt.config import ModelConfig, TrainConfig
+from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import Message
-from gpt.finetune.loss_mask import Example, encode
-from gpt.finetune.sft import InstructConfig, Response, evaluation_batches, instruction_objective, token_accuracy
-from gpt.finetune.templates import CHAT, Template
+from gpt.finetune.sft import InstructConfig, Response, answer, token_accuracy, truncate
+from gpt.finetune.task import evaluation_batches, make_objective
+from gpt.finetune.templates import CHAT, Example, Template, encode, pad_examples
+from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import METRICS, Progress
@@ -23,6 +24,7 @@ from gpt.training import Record, accumulate_gradients, make_optimizer, mean_loss
 Output = pytest.CaptureFixture[str]
 VOCAB = 13
 BYTES = BPETokenizer.train("ab", 257)
+SHORT = Template(name="short", user="<{content}>", reply=":", between="/", system="[{content}]")
 ANIMALS = {"cat": "Meow.", "dog": "Woof!", "cow": "Moo.", "owl": "Hoot."}
 FLAGS = "--template chat --batch-size 3 --max-steps 12 --eval-every 4 --save-every 5 --warmup-steps 2 --lr 0.01"
 
@@ -97,10 +99,10 @@ def test_a_run_prints_its_scores_and_writes_its_answers(base: str, data: str, tm
     assert after.endswith("of 3 responses")
     answers = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text("utf-8").splitlines()]
     assert len(answers) == 3
-    for answer in answers:
-        assert list(answer) == ["instruction", "input", "expected", "response"]
-        assert answer["expected"] == ANIMALS[answer["input"]]
-        assert f"{answer['instruction']} | {answer['input']}\n    expected: {answer['expected']}\n" in shown
+    for fields in answers:
+        assert list(fields) == ["instruction", "input", "expected", "response"]
+        assert fields["expected"] == ANIMALS[fields["input"]]
+        assert f"{fields['instruction']} | {fields['input']}\n    expected: {fields['expected']}\n" in shown
     assert shown.endswith(f"\nTalk to it: python -m gpt chat {tmp_path / 'run'}\n")
     checkpoint = load_checkpoint(tmp_path / "run" / LAST)
     assert checkpoint.task is not None
@@ -220,8 +222,8 @@ def test_a_character_tokenizer_needs_an_end(data: str, tmp_path: Path, capsys: O
     assert "of kind char, has no <|endoftext|>" in capsys.readouterr().err
     assert run(base, data, tmp_path / "run", "--end", r"\n\n", "--max-steps", "80") == 0
     answers = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text("utf-8").splitlines()]
-    assert all("\n\n" not in answer["response"] for answer in answers)
-    assert all(answer["response"] and len(answer["response"]) < 10 for answer in answers)  # it learned to stop
+    assert all("\n\n" not in fields["response"] for fields in answers)
+    assert all(fields["response"] and len(fields["response"]) < 10 for fields in answers)  # it learned to stop
     assert "answers are the expected ones" in capsys.readouterr().out
 
 
@@ -247,7 +249,7 @@ def test_token_accuracy_by_hand() -> None:
     assert correct >= 2
     assert count == 3 + 30 + 8 + 3
     for size in (1, 2, 3):
-        assert token_accuracy(model, evaluation_batches(examples, size)) == correct / count
+        assert token_accuracy(model, evaluation_batches(examples, pad_examples, size)) == correct / count
 
 
 def test_answers_are_compared_without_white_space_around_them() -> None:
@@ -262,6 +264,34 @@ def test_answers_are_compared_without_white_space_around_them() -> None:
         "response": " Yes é\n",
         "before": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
     }
+
+
+# Answers
+
+
+def test_an_answer_ends_with_the_context() -> None:
+    model = small()
+    question = [Message("user", "q" * 30)]
+    text = "".join(answer(model, BYTES, CHAT, question, SampleConfig(max_new_tokens=999, temperature=0)))
+    prompt = encode(question, CHAT, BYTES).tokens.tolist()
+    assert len(prompt) == 48
+    longest, one_more = (
+        "".join(text for (text,) in generate_text(model, BYTES, prompt, SampleConfig(max_new_tokens=n, temperature=0)))
+        for n in (64 - 48 + 1, 64 - 48 + 2)  # the model reads 64 tokens, and not the last one
+    )
+    assert text == longest != one_more
+    with pytest.raises(ValueError, match="the question has 68 tokens, with its template, and the context 64: no room"):
+        answer(model, BYTES, CHAT, [Message("user", "q" * 50)], SampleConfig())
+
+
+def test_as_many_turns_stay_as_fit() -> None:
+    messages = [Message("system", "s")]
+    messages += [Message(role, "x") for _ in range(3) for role in ("user", "assistant")] + [Message("user", "q")]
+    lengths = [len(encode([messages[0], *messages[k:]], SHORT, BYTES).tokens) for k in (1, 3, 5, 7)]
+    for max_tokens in range(1, lengths[0] + 2):
+        remaining, n_dropped = truncate(messages, SHORT, BYTES, max_tokens)
+        assert n_dropped == next((k for k, n in enumerate(lengths) if n <= max_tokens), 3)
+        assert remaining == [messages[0], *messages[1 + 2 * n_dropped :]]
 
 
 # Batches
@@ -286,7 +316,7 @@ def small_gpt() -> GPT:
 
 
 def loss_of(model: GPT, data: list[Example], batch_size: int) -> float:
-    return mean_loss(model, evaluation_batches(data, batch_size), next_token_loss)
+    return mean_loss(model, evaluation_batches(data, pad_examples, batch_size), next_token_loss)
 
 
 def test_batches_do_not_change_the_loss() -> None:
@@ -305,7 +335,8 @@ def gradients(data: list[Example], batch_size: int, micro: int, shards: int) -> 
     """Return the loss and gradients of one step over all examples."""
     model = small_gpt()
     config = InstructConfig(batch_size=batch_size, grad_accum_steps=micro, shards=shards)
-    loss, _ = accumulate_gradients(model, instruction_objective(model, data, [], config), config, step=0)
+    objective = make_objective(model, data, [], pad_examples, next_token_loss, config)
+    loss, _ = accumulate_gradients(model, objective, config, step=0)
     return loss, {name: p.grad.copy() for name, p in model.named_parameters() if p.grad is not None}
 
 

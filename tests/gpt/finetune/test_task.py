@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig, TrainConfig
-from gpt.finetune.batching import batches_by_length, shuffled_batches
-from gpt.finetune.task import FinetuneTask, Start, begin, make_objective, resolve, resume
+from gpt.finetune.batching import shuffled_batches
+from gpt.finetune.task import FinetuneTask, Start, begin, evaluation_batches, make_objective, resolve, resume
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Checkpoint, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
@@ -49,18 +49,28 @@ def loss_of(model: Classifier, ids: np.ndarray, labels: np.ndarray) -> Tensor:
     return ops.cross_entropy(model(ids), labels, reduction="sum")
 
 
-def make_batch(indices: np.ndarray) -> Batch:
-    return Batch((IDS[indices], LABELS[indices]), len(indices))
+@dataclasses.dataclass
+class Row:
+    ids: np.ndarray
+    label: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
-class ToyTask(FinetuneTask[Classifier, FinetuneConfig, None]):
+ROWS = [Row(ids, label) for ids, label in zip(IDS, LABELS.tolist(), strict=True)]
+
+
+def collate(rows: Sequence[Row]) -> Batch:
+    return Batch((np.array([row.ids for row in rows]), np.array([row.label for row in rows])), len(rows))
+
+
+class ToyTask(FinetuneTask):
     """Classify ten rows of tokens into three classes."""
 
-    kind, config_type, data_noun, unit = "classify", FinetuneConfig, "rows", "texts"
+    kind, config_type, data_name, unit = "classify", FinetuneConfig, "rows", "texts"
 
-    def start(
-        self, config: FinetuneConfig, base: Checkpoint | None, flags: Mapping[str, Any]
-    ) -> Start[Classifier, FinetuneConfig, None]:
+    def start(self, config: FinetuneConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         assert base is not None
         model = Classifier()
         model.gpt.load_state_dict(base.model().state_dict())
@@ -74,9 +84,7 @@ class ToyTask(FinetuneTask[Classifier, FinetuneConfig, None]):
         return None
 
     def objective(self, run: Toy, data: None) -> Objective:
-        indices = shuffled_batches(len(IDS), run.config.batch_size, run.config.seed)
-        validation = [make_batch(batch) for batch in batches_by_length([8] * 10, 4)]
-        return make_objective(run.model, lambda number: make_batch(indices(number)), loss_of, validation, run.config)
+        return make_objective(run.model, ROWS, ROWS, collate, loss_of, run.config, shuffled_batches)
 
     def evaluate(self, run: Toy, data: None, flags: Mapping[str, Any]) -> None:
         raise NotImplementedError
@@ -122,17 +130,18 @@ def test_mean_loss_is_a_mean_over_targets_not_batches() -> None:
     logits = model(IDS).data
     losses = [np.log(np.exp(z).sum()) - z[label] for z, label in zip(logits, LABELS, strict=True)]
     model.train()
-    assert mean_loss(
-        model, [make_batch(batch) for batch in batches_by_length([8] * 10, 4)], loss_of, shards=2
-    ) == pytest.approx(np.mean(losses), rel=1e-5)
+    batches = evaluation_batches(ROWS, collate, 4)
+    assert [batch.n_targets for batch in batches] == [4, 4, 2]
+    assert mean_loss(model, batches, loss_of, shards=2) == pytest.approx(np.mean(losses), rel=1e-5)
     assert model.training
 
 
 def test_micro_batches_are_numbered_through_the_steps() -> None:
-    config = dataclasses.replace(CONFIG, grad_accum_steps=3)
-    objective = make_objective(Classifier(), lambda number: make_batch(np.array([number])), loss_of, [], config)
+    config = dataclasses.replace(CONFIG, grad_accum_steps=3, batch_size=1)
+    objective = make_objective(Classifier(), ROWS, [], collate, loss_of, config, shuffled_batches)
     batches = [objective.batch_of(step, micro).rows[0] for step in range(2) for micro in range(3)]
-    np.testing.assert_array_equal(np.concatenate(batches), IDS[:6])
+    indices = shuffled_batches(ROWS, 1, config.seed)
+    np.testing.assert_array_equal(np.concatenate(batches), IDS[[int(indices(number)[0]) for number in range(6)]])
     assert objective.evaluate is None
 
 
