@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from nanograd.inspect.anomaly import detect_anomaly as detect_anomaly
     from nanograd.inspect.anomaly import detect_mutation as detect_mutation
     from nanograd.inspect.explain import explain as explain
-    from nanograd.inspect.memory import memory_report as memory_report
     from nanograd.inspect.player import graph as graph
+    from nanograd.inspect.profiler import memory_report as memory_report
     from nanograd.inspect.profiler import profile as profile
     from nanograd.inspect.trace import trace as trace
 
@@ -39,7 +39,7 @@ _LAZY = {
     "explain": "inspect.explain",
     "gradcheck": "check.gradcheck",
     "graph": "inspect.player",
-    "memory_report": "inspect.memory",
+    "memory_report": "inspect.profiler",
     "nn": "",
     "optim": "",
     "profile": "inspect.profiler",

@@ -1,8 +1,9 @@
 """python -m nanograd: the calculus as a table, gradcheck, mutation testing, studies and drills from the command line."""
 
 import ast
-import importlib.util
+import importlib
 import os
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -144,13 +145,9 @@ def _load(name: str) -> Any:
         return OPS[name]
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    pair = getattr(module, f"{attribute}_forward", None), getattr(module, f"{attribute}_backward", None)
-    function = getattr(module, attribute, pair if all(pair) else None)
+    names = runpy.run_path(path, run_name=Path(path).stem)
+    pair = names.get(f"{attribute}_forward"), names.get(f"{attribute}_backward")
+    function = names.get(attribute, pair if all(pair) else None)
     if function is None:
         raise ValueError(f"{path} has no {attribute}, nor {attribute}_forward and {attribute}_backward")
     return function

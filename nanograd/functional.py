@@ -28,12 +28,7 @@ def grad(
     """
     ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if isinstance(outputs, Tensor):
-        dys = [gradients]
-    elif gradients is None:
-        dys = [None] * len(ys)
-    else:
-        dys = list(gradients)
+    dys = [gradients] * len(ys) if gradients is None or isinstance(outputs, Tensor) else list(gradients)
     if len(dys) != len(ys):
         raise ValueError(f"grad: there are {len(ys)} outputs and {len(dys)} gradients")
     for x in xs:

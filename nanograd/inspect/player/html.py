@@ -64,7 +64,7 @@ def heatmap(
 ) -> str:
     """Return a table of values (rows, columns), warm above 0 and cold below; NaN marks an unused cell.
 
-    Cells show whole multiples of a unit, which the caption states. By default it is the power of ten that gives the
+    Cells show whole multiples of a unit, which the caption states. The default unit is the power of ten that gives the
     largest value two digits.
     """
     largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
