@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from gpt.data.batches import random_batch
-from gpt.text.clean import DEFAULT, DESTRUCTIVE, STEPS, Cleaner
+from gpt.text.clean import DEFAULT, DESTRUCTIVE, Cleaner, clean
 from gpt.text.documents import Document, read_documents
 from gpt.text.html import strip_html
 from gpt.text.read import HTML_SUFFIXES, python_documentation
@@ -40,11 +40,11 @@ def show(name: str, before: str, after: str) -> str:
 print("1. Clean a small page, step by step\n")
 text = show("strip_html", PAGE, strip_html(PAGE))
 for name in DEFAULT:
-    text = show(name, text, STEPS[name](text))
+    text = show(name, text, clean(text, [name]))
 print("\nclean:", ascii(text))
 print("\nsteps that run only on request:\n")
 for name in DESTRUCTIVE:
-    show(name, text, STEPS[name](text))
+    show(name, text, clean(text, [name]))
 
 print("\n2. Clean a real text\n")
 cleaner = Cleaner()

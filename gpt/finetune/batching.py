@@ -10,15 +10,25 @@ resumed run continues with the batches that it would have seen.
 
 from collections.abc import Callable, Sequence, Sized
 from functools import lru_cache, partial
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from gpt.data.batches import epoch_batch, permutation_order
 from nanograd.seeds import DATA, generator
 
+T = TypeVar("T")
 POOL = 16  # batches whose examples are sorted together: larger pools pad less, smaller ones mix the examples more
 IndexBatches = Callable[[int], np.ndarray]
 """From a batch's number to the indices (B,) of its examples."""
+
+
+class Splits(NamedTuple, Generic[T]):
+    """Examples to train on, to choose the best checkpoint with, and to test it with."""
+
+    train: list[T]
+    val: list[T]
+    test: list[T]
 
 
 def pad(rows: Sequence[Sequence[int] | np.ndarray], filler: int = 0) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt.config import nearest
+from gpt.finetune.batching import Splits
 from gpt.runs.estimate import plural
 from gpt.text.records import check_text_field, read_json, read_table
 from nanograd.seeds import EVAL, generator
@@ -38,28 +39,12 @@ class Rows(NamedTuple):
     notes: list[str]
 
 
-class Columns(NamedTuple):
-    """The names of the columns that hold text, label and id."""
-
-    text: str
-    label: str | None
-    id: str | None = None
-
-
 class Labelled(NamedTuple):
     """The cleaned rows of a file, their labels in sorted order, and notes on what was left out."""
 
     rows: list[Row]
     labels: tuple[str, ...]
     notes: list[str]
-
-
-class Split(NamedTuple):
-    """Three sets of rows without a common text."""
-
-    train: list[Row]
-    val: list[Row]
-    test: list[Row]
 
 
 # Reading
@@ -98,7 +83,7 @@ def read_rows(
     if not has_header and label_column is None and text_column is None and len(names) <= 2:
         requested = {"label": "1", "text": "2"} if len(names) == 2 else {"label": None, "text": "1"}
     columns = _find_columns(names, requested, need_label, path)
-    return Rows([_make_row(line, fields, columns, f"{path}, line {line}") for line, fields in cells], notes)
+    return Rows([_make_row(line, fields, *columns, f"{path}, line {line}") for line, fields in cells], notes)
 
 
 def _has_header(first_row: Sequence[str], requested: Mapping[str, str | None]) -> bool:
@@ -128,8 +113,10 @@ def _name_cells(
     return names, [(line, dict(zip(names, cells, strict=True))) for line, cells in rows]
 
 
-def _find_columns(names: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path) -> Columns:
-    """Choose the columns by name: the requested ones, or those with a usual name."""
+def _find_columns(
+    names: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path
+) -> tuple[str, str | None, str | None]:
+    """Choose the columns of text, label and id by name: the requested ones, or those with a usual name."""
     for name in requested.values():
         if name is not None and name not in names:
             hint = nearest(name, names) or f"; its columns are {', '.join(names)}"
@@ -147,21 +134,28 @@ def _find_columns(names: list[str], requested: Mapping[str, str | None], need_la
         raise ValueError(f"data: {path} has no column called {role}; {options}; choose one: --{role}-column NAME")
 
     label, text = choose("label", LABEL_NAMES), choose("text", TEXT_NAMES)
-    return Columns(str(text), label, next((name for name in names if name.lower() == "id"), None))
+    return str(text), label, next((name for name in names if name.lower() == "id"), None)
 
 
-def _make_row(line: int, fields: Mapping[str, Any], columns: Columns, location: str) -> Row:
-    for name in (columns.text, columns.label):
+def _make_row(
+    line: int,
+    fields: Mapping[str, Any],
+    text_column: str,
+    label_column: str | None,
+    id_column: str | None,
+    location: str,
+) -> Row:
+    for name in (text_column, label_column):
         if name is not None and name not in fields:
             raise ValueError(f"data: {location} has no {name!r}; each row must have one")
-    text, label, id = check_text_field(fields[columns.text], columns.text, location), None, None
-    if columns.label is not None:
-        value = fields[columns.label]
+    text, label, id = check_text_field(fields[text_column], text_column, location), None, None
+    if label_column is not None:
+        value = fields[label_column]
         if isinstance(value, (dict, list)) or value is None or not str(value).strip():
-            raise ValueError(f"data: {location}: {columns.label!r} must be a word or a number, got {value!r}")
+            raise ValueError(f"data: {location}: {label_column!r} must be a word or a number, got {value!r}")
         label = str(value).strip()
-    if columns.id is not None and fields.get(columns.id) is not None:
-        id = str(fields[columns.id])
+    if id_column is not None and fields.get(id_column) is not None:
+        id = str(fields[id_column])
     return Row(line, text, label, id)
 
 
@@ -246,7 +240,7 @@ def balance(rows: Sequence[Row], seed: int) -> list[Row]:
     return [rows[i] for i in sorted(drawn)]
 
 
-def split(rows: Sequence[Row], seed: int) -> Split:
+def split(rows: Sequence[Row], seed: int) -> Splits[Row]:
     """Split each class at random into 70, 10 and 20 % (stratified), with at least one row of each class in each split."""
     train, val, test = list[int](), list[int](), list[int]()
     for number, indices in enumerate(indices_by_label(rows).values()):
@@ -255,7 +249,7 @@ def split(rows: Sequence[Row], seed: int) -> Split:
         val += order[:n_val]
         test += order[n_val : n_val + n_test]
         train += order[n_val + n_test :]
-    return Split(*([rows[i] for i in sorted(indices)] for indices in (train, val, test)))
+    return Splits(*([rows[i] for i in sorted(indices)] for indices in (train, val, test)))
 
 
 def indices_by_label(rows: Sequence[Row]) -> dict[str, list[int]]:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from gpt.config import ModelConfig, known_fields, nearest, option
-from gpt.finetune.batching import batches_by_length, pad
-from gpt.finetune.classification_data import Row, Split, balance, count_labels, read_labelled, read_rows, split
+from gpt.finetune.batching import Splits, batches_by_length, pad
+from gpt.finetune.classification_data import Row, balance, count_labels, read_labelled, read_rows, split
 from gpt.finetune.metrics import confusion_matrix, draw, report, scores
-from gpt.finetune.task import FinetuneTask, Splits, Start, load_best, make_objective, resolve
+from gpt.finetune.task import FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -186,16 +186,16 @@ class ClassifyTask(FinetuneTask):
         assert checkpoint.task is not None
         return GPTClassifier(GPT(checkpoint.model_config, init=False), len(checkpoint.task.labels))
 
-    def read(self, run: Classifying) -> Splits:
+    def read(self, run: Classifying) -> Splits[EncodedText]:
         assert run.task is not None
         paths = [run_file(run.folder, file, run.state) for file in FILES]
         splits = [read_rows(path, label_column="label", text_column="text").rows for path in paths]
         return encode_splits(splits, paths, run.tokenizer, run.task.labels, run.model.gpt.config.context_length)
 
-    def objective(self, run: Classifying, data: Splits) -> Objective:
+    def objective(self, run: Classifying, data: Splits[EncodedText]) -> Objective:
         return make_objective(run.model, data.train, data.val, collate_texts, text_loss, run.config)
 
-    def evaluate(self, run: Classifying, data: Splits, flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Classifying, data: Splits[EncodedText], flags: Mapping[str, Any]) -> None:
         """Print and write the scores of the best checkpoint on the test texts; draw the confusion matrix for --plot."""
         assert run.task is not None
         best, labels, test = load_best(run), run.task.labels, data.test
@@ -219,7 +219,7 @@ def check_flags(flags: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}: the base decides it; leave --{name.replace('_', '-')} out, or use --base random")
 
 
-def read_splits(config: ClassifyConfig) -> tuple[Split, tuple[str, ...]]:
+def read_splits(config: ClassifyConfig) -> tuple[Splits[Row], tuple[str, ...]]:
     """Read, clean, balance and split the texts, and print what that did; return the splits and the labels."""
     data = read_labelled(
         str(config.data), label_column=config.label_column, text_column=config.text_column, encoding=config.encoding
@@ -268,7 +268,7 @@ def encode_splits(
     tokenizer: Tokenizer,
     labels: Sequence[str],
     context_length: int,
-) -> Splits:
+) -> Splits[EncodedText]:
     """Encode the texts of three splits, read from these paths, and print what that lost."""
     encoded = []
     for file, rows, path in zip(FILES, splits, paths, strict=True):

@@ -24,7 +24,7 @@ import numpy as np
 
 from gpt.config import option
 from gpt.data.batches import IGNORE
-from gpt.finetune.batching import batches_by_length, pad, shuffled_batches
+from gpt.finetune.batching import Splits, batches_by_length, pad, shuffled_batches
 from gpt.finetune.conversations import (
     ASSISTANT,
     DUPLICATE,
@@ -35,7 +35,7 @@ from gpt.finetune.conversations import (
     count_notes,
     missing_fields,
 )
-from gpt.finetune.task import Content, FinetuneTask, Splits, Start, load_best, make_objective, resolve
+from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
@@ -194,21 +194,21 @@ class PreferTask(FinetuneTask):
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
         config = resolve(config, len(splits.train), 2 * round(float(np.mean(list(map(len, splits.train))))))
         log_probs = log_probs_of(model, [*chain(*splits)], config.batch_size)
-        files: dict[str, Content] = {DATA: path, REFERENCE: partial(save_reference, log_probs=log_probs)}
+        files: dict[str, Content] = {DATA: path, REFERENCE: partial(save_file, {LOG_PROBS: log_probs})}
         data = with_reference(splits, log_probs)
         return Start(model, config, base.tokenizer, data, files, template=template.to_dict())
 
-    def read(self, run: Preferring) -> Splits:
+    def read(self, run: Preferring) -> Splits[PairExample]:
         assert run.task is not None
         template, path = Template.from_dict(run.task.template), run_file(run.folder, DATA, run.state)
         splits = read_splits(path, run.config, template, run.tokenizer, run.model.config.context_length)
         log_probs = load_reference(run_file(run.folder, REFERENCE, run.state), sum(map(len, splits)))
         return with_reference(splits, log_probs)
 
-    def objective(self, run: Preferring, data: Splits) -> Objective:
+    def objective(self, run: Preferring, data: Splits[PairExample]) -> Objective:
         return preference_objective(run.model, data.train, data.val, run.config)
 
-    def evaluate(self, run: Preferring, data: Splits, flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Preferring, data: Splits[PairExample], flags: Mapping[str, Any]) -> None:
         """Print the metrics of each split, before training and with the best checkpoint."""
         model, config = load_best(run).model(), run.config
         splits = [(name, pairs) for name, pairs in zip(SPLITS, data, strict=True) if pairs]
@@ -229,7 +229,7 @@ def template_of(config: PreferConfig, base: Checkpoint) -> Template:
 
 def read_splits(
     path: str | Path, config: PreferConfig, template: Template, tokenizer: Tokenizer, context_length: int
-) -> Splits:
+) -> Splits[PairExample]:
     """Read, split and encode the pairs; print what there is, and what is left out."""
     pairs, notes = read_pairs(path)
     encode_one = partial(encode_pair, template=template, tokenizer=tokenizer, context_length=context_length)
@@ -249,7 +249,7 @@ def read_splits(
     return Splits(*splits)
 
 
-def with_reference(splits: Splits, log_probs: np.ndarray) -> Splits:
+def with_reference(splits: Splits[PairExample], log_probs: np.ndarray) -> Splits[PairExample]:
     """Add the reference's log-probabilities (n, 2) to the examples of all splits, in their order."""
     rows = iter(log_probs)
     return Splits(*([dataclasses.replace(pair, reference=next(rows)) for pair in split] for split in splits))
@@ -300,11 +300,6 @@ def log_probs_of(model: GPT, examples: Sequence[PairExample], batch_size: int) -
         for batch in batches_by_length(list(map(len, examples)), batch_size):
             log_probs[batch] = pair_log_probs(model, *pad_pairs([examples[i] for i in batch])).data
     return log_probs
-
-
-def save_reference(path: str | os.PathLike[str], log_probs: np.ndarray) -> None:
-    """Write the reference's log-probabilities (n, 2), for a run that is resumed."""
-    save_file({LOG_PROBS: log_probs}, path)
 
 
 def load_reference(path: str | os.PathLike[str], n: int) -> np.ndarray:

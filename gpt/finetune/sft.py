@@ -17,11 +17,10 @@ import numpy as np
 
 from gpt.config import SampleConfig, option
 from gpt.data.batches import IGNORE
-from gpt.finetune.batching import epoch_order, padding_share
+from gpt.finetune.batching import Splits, epoch_order, padding_share
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, Message, read_conversations
 from gpt.finetune.task import (
     FinetuneTask,
-    Splits,
     Start,
     evaluation_batches,
     load_best,
@@ -88,14 +87,14 @@ class InstructTask(FinetuneTask):
         print_scores("before", model, splits.test, config)
         return Start(model, config, base.tokenizer, splits, {DATA: path}, template=template.to_dict())
 
-    def read(self, run: Instructing) -> Splits:
+    def read(self, run: Instructing) -> Splits[Example]:
         path = run_file(run.folder, DATA, run.state)
         return read_splits(path, run.config, stored_template(run), run.tokenizer, run.model.config.context_length)
 
-    def objective(self, run: Instructing, data: Splits) -> Objective:
+    def objective(self, run: Instructing, data: Splits[Example]) -> Objective:
         return make_objective(run.model, data.train, data.val, pad_examples, next_token_loss, run.config)
 
-    def evaluate(self, run: Instructing, data: Splits, flags: Mapping[str, Any]) -> None:
+    def evaluate(self, run: Instructing, data: Splits[Example], flags: Mapping[str, Any]) -> None:
         """Print how the best checkpoint answers the test questions, and write its answers for another judge."""
         if not data.test:
             return
@@ -133,7 +132,7 @@ def template_of(config: InstructConfig) -> Template:
 
 def read_splits(
     path: str | Path, config: InstructConfig, template: Template, tokenizer: Tokenizer, context_length: int
-) -> Splits:
+) -> Splits[Example]:
     """Read, split and encode the conversations; print what there is, and what is left out."""
     conversations, notes = read_conversations(path)
     encode_one = partial(encode_conversation, template=template, tokenizer=tokenizer, context_length=context_length)

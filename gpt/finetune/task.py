@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from gpt.config import known_fields
 from gpt.finetune.batching import IndexBatches, batches_by_length, bucketed_batches
@@ -53,14 +53,6 @@ class Start:
     files: Mapping[str, Content]
     labels: tuple[str, ...] = ()
     template: Any = None
-
-
-class Splits(NamedTuple):
-    """Examples to train on, to choose the best checkpoint with, and to test it with. len(example) counts its tokens."""
-
-    train: list[Any]
-    val: list[Any]
-    test: list[Any]
 
 
 class FinetuneTask(ABC):

@@ -1,11 +1,10 @@
-"""Clean text in steps, each a function of a string, and write the clean documents.
+"""Clean text in steps, and write the clean documents.
 
 A long text is cleaned in chunks of about 1 MB. A chunk ends at a blank line, or at a line end if its paragraph is longer.
 So memory holds one chunk and not the text, except that a line must fit, and that HTML is parsed whole. The result is the
 same as for the whole text at once, but for paragraphs of more than 1 MB, which are compared chunk by chunk.
 """
 
-import functools
 import hashlib
 import itertools
 import json
@@ -13,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +28,6 @@ MAX_PARAGRAPHS = 4_000_000  # that are remembered, at about 100 bytes each
 
 LINE_ENDS = re.compile("[\r\v\f\x85\u2028\u2029]")
 CONTROL = regex.compile(r"[\p{Cc}\uFFF9-\uFFFB[\p{Cf}&&\p{Default_Ignorable_Code_Point}]--[\n\t]]", regex.V1)
-PUNCTUATION = regex.compile(r"\p{P}+")
 MARKER = re.compile(
     r"^[^\S\n]*(?:\*\*\*[^\S\n]*(?:START|(?P<end>END))[^\S\n]+OF[^\S\n]+TH(?:E|IS)[^\S\n]+PROJECT[^\S\n]+GUTENBERG"
     r"|\*END\*[^\S\n]*THE[^\S\n]+SMALL[^\S\n]+PRINT).*\n?",
@@ -54,10 +53,6 @@ def remove_control(text: str) -> str:
     return CONTROL.sub("", LINE_ENDS.sub("\n", text.replace("\r\n", "\n")))
 
 
-def lowercase(text: str) -> str:
-    return text.lower()
-
-
 def remove_non_ascii(text: str) -> str:
     """Remove characters that are not ASCII; an accented letter goes as a whole, even if written as letter and accent.
 
@@ -65,48 +60,6 @@ def remove_non_ascii(text: str) -> str:
     'nave nave'
     """
     return text if text.isascii() else unicodedata.normalize("NFC", text).encode("ascii", "ignore").decode()
-
-
-def strip_gutenberg(text: str) -> str:
-    """Remove the header and the licence of Project Gutenberg: the text outside its START and END lines.
-
-    A text may hold several books, each with such lines; a text without them is not changed.
-    """
-    return "".join(_strip_gutenberg([text]))
-
-
-def remove_punctuation(text: str) -> str:
-    """Remove the Unicode categories P: quotes, dashes, brackets, stops; not symbols such as $ + <, which are S.
-
-    >>> remove_punctuation("«Don't!» — 3 < 4")
-    'Dont  3 < 4'
-    """
-    return PUNCTUATION.sub("", text)
-
-
-def normalise_unicode(text: str) -> str:
-    """Normalise to NFC, one form of each character: e and a combining accent become é."""
-    return unicodedata.normalize("NFC", text)
-
-
-def drop_duplicates(text: str) -> str:
-    r"""Remove each paragraph that repeats an earlier one, apart from spaces and line ends.
-
-    >>> drop_duplicates("one\n\ntwo\n\none\n\nthree")
-    'one\n\ntwo\n\nthree'
-    """
-    return Duplicates().drop(text)
-
-
-def tidy_whitespace(text: str) -> str:
-    r"""Reduce runs of spaces to one space and runs of blank lines to one; strip line ends and the text.
-
-    Spaces at the beginning of a line stay, since verse and code need them; a single tab stays.
-
-    >>> tidy_whitespace("\n\n  a   b \n\n\nc\t1\n")
-    '  a b\n\nc\t1'
-    """
-    return "".join(_tidy([text]))
 
 
 @dataclass
@@ -117,7 +70,11 @@ class Duplicates:
     seen: set[bytes] = field(default_factory=set)
 
     def drop(self, text: str) -> str:
-        """Remove the paragraphs that were seen before, each with the blank lines after it."""
+        r"""Remove the paragraphs that were seen before, apart from spaces and line ends, with the blank lines after them.
+
+        >>> Duplicates().drop("one\n\ntwo\n\none\n\nthree")
+        'one\n\ntwo\n\nthree'
+        """
         fields = BLANK_LINES.split(text)  # paragraph, blank lines, paragraph, …
         output = []
         for paragraph, blank in zip(fields[::2], [*fields[1::2], ""], strict=True):
@@ -139,16 +96,84 @@ class Duplicates:
         return True
 
 
+def strip_gutenberg(chunks: Iterable[str]) -> Iterator[str]:
+    """Remove the header and the licence of Project Gutenberg: the text outside its START and END lines.
+
+    A text may hold several books, each with such lines; a text without them is not changed.
+    """
+    head = ""
+    inside: bool | None = None  # unknown until a marker, or the length of the longest header
+    for chunk in chunks:
+        if inside is None:
+            head += chunk
+            if len(head) < HEADER and not MARKER.search(head):
+                continue
+            chunk, inside = head[_header_end(head) :], True
+        text, inside = _between_markers(chunk, inside)
+        yield text
+    if inside is None:
+        yield head
+
+
+def _header_end(text: str) -> int:
+    """Return the index after the header: after the first marker, if that is a START near the beginning."""
+    marker = MARKER.search(text)
+    return marker.end() if marker and not marker["end"] and marker.start() < HEADER else 0
+
+
+def _between_markers(text: str, inside: bool) -> tuple[str, bool]:
+    """Return the text inside the markers, with a line end for each START, and whether its end is inside."""
+    output, start = [], 0
+    for marker in MARKER.finditer(text):
+        if inside:
+            output.append(text[start : marker.start()])
+        inside, start = not marker["end"], marker.end()
+        if inside:
+            output.append("\n")
+    if inside:
+        output.append(text[start:])
+    return "".join(output), inside
+
+
+def tidy_whitespace(chunks: Iterable[str]) -> Iterator[str]:
+    r"""Reduce runs of spaces to one space and runs of blank lines to one; strip line ends and the text.
+
+    Spaces at the beginning of a line stay, since verse and code need them; a single tab stays.
+
+    >>> clean("\n\n  a   b \n\n\nc\t1\n", ["tidy_whitespace"])
+    '  a b\n\nc\t1'
+    """
+    breaks = 0  # line ends since the last word; those before the first word are dropped
+    begun = False
+    for chunk in chunks:
+        text = SPACES_AT_END.sub("", SPACES_BETWEEN.sub(" ", OTHER_SPACES.sub(" ", chunk)))
+        lines = text.strip("\n")
+        if not lines:
+            breaks += len(text)
+            continue
+        breaks += len(text) - len(text.lstrip("\n"))
+        if begun:
+            yield "\n" * min(breaks, 2)
+        yield re.sub("\n{3,}", "\n\n", lines)
+        begun, breaks = True, len(text) - len(text.rstrip("\n"))
+
+
+# A step is a function from the chunks of a text to cleaned chunks; most clean each chunk by itself.
 # This order makes cleaning twice the same as cleaning once. Characters are removed before the search for the lines of
 # Project Gutenberg, except punctuation, which marks these lines. NFC comes after every removal, since a removed character
 # may have stood between a letter and its accent.
-STEPS: dict[str, Callable[[str], str]] = {
-    step.__name__: step
-    for step in (
-        remove_control, lowercase, remove_non_ascii, strip_gutenberg, remove_punctuation, normalise_unicode,
-        drop_duplicates, tidy_whitespace,
-    )
-}  # fmt: skip
+STEPS: dict[str, Callable[[Iterable[str]], Iterable[str]]] = {
+    "remove_control": partial(map, remove_control),
+    "lowercase": partial(map, str.lower),
+    "remove_non_ascii": partial(map, remove_non_ascii),
+    "strip_gutenberg": strip_gutenberg,
+    # the Unicode categories P: quotes, dashes, brackets, stops; not symbols such as $ + <, which are S
+    "remove_punctuation": partial(map, partial(regex.compile(r"\p{P}+").sub, "")),
+    # NFC has one form of each character: e and a combining accent become é
+    "normalise_unicode": partial(map, partial(unicodedata.normalize, "NFC")),
+    "drop_duplicates": lambda chunks: map(Duplicates().drop, chunks),  # of one text; a Cleaner compares all its texts
+    "tidy_whitespace": tidy_whitespace,
+}
 DESTRUCTIVE = ("lowercase", "remove_punctuation", "remove_non_ascii")
 DEFAULT = tuple(name for name in STEPS if name not in DESTRUCTIVE)
 
@@ -184,7 +209,8 @@ class Cleaner:
             chunks = self._measure("strip_html", lambda blocks: [strip_html("".join(blocks))], chunks)
         chunks = to_chunks(chunks)
         for name in self.steps:
-            chunks = self._measure(name, self._stage(name), chunks)
+            step = partial(map, self.duplicates.drop) if name == "drop_duplicates" else STEPS[name]
+            chunks = self._measure(name, step, chunks)
         for chunk in chunks:
             if chunk:
                 self.written += len(chunk)
@@ -204,25 +230,17 @@ class Cleaner:
             self.read += len(block)
             yield block
 
-    def _stage(self, name: str) -> Callable[[Iterable[str]], Iterable[str]]:
-        """Return the step as a function of chunks. Three steps carry a state from chunk to chunk."""
-        if name == "strip_gutenberg":
-            return _strip_gutenberg
-        if name == "tidy_whitespace":
-            return _tidy
-        return functools.partial(map, self.duplicates.drop if name == "drop_duplicates" else STEPS[name])
-
     def _measure(
-        self, name: str, stage: Callable[[Iterable[str]], Iterable[str]], chunks: Iterable[str]
+        self, name: str, step: Callable[[Iterable[str]], Iterable[str]], chunks: Iterable[str]
     ) -> Iterator[str]:
-        """Run a stage and count the characters that it removes."""
+        """Run a step and count the characters that it removes."""
 
-        def stage_input() -> Iterator[str]:
+        def step_input() -> Iterator[str]:
             for chunk in chunks:
                 self.removed[name] += len(chunk)
                 yield chunk
 
-        for chunk in stage(stage_input()):
+        for chunk in step(step_input()):
             self.removed[name] -= len(chunk)
             yield chunk
 
@@ -243,57 +261,6 @@ def to_chunks(blocks: Iterable[str], size: int | None = None) -> Iterator[str]:
         yield text[:end]
         buffer, length = [text[end:]], len(text) - end
     yield "".join(buffer)
-
-
-def _strip_gutenberg(chunks: Iterable[str]) -> Iterator[str]:
-    head = ""
-    inside: bool | None = None  # unknown until a marker, or the length of the longest header
-    for chunk in chunks:
-        if inside is None:
-            head += chunk
-            if len(head) < HEADER and not MARKER.search(head):
-                continue
-            chunk, inside = head[_header_end(head) :], True
-        text, inside = _between_markers(chunk, inside)
-        yield text
-    if inside is None:
-        yield head
-
-
-def _header_end(text: str) -> int:
-    """Return the index after the header: after the first marker, if that is a START near the beginning."""
-    marker = MARKER.search(text)
-    return marker.end() if marker and not marker["end"] and marker.start() < HEADER else 0
-
-
-def _between_markers(text: str, inside: bool) -> tuple[str, bool]:
-    """Return the text inside the markers, with a line end for each START, and whether its end is inside."""
-    output, start = [], 0
-    for marker in MARKER.finditer(text):
-        if inside:
-            output.append(text[start : marker.start()])
-        inside, start = not marker["end"], marker.end()
-        if inside:
-            output.append("\n")
-    if inside:
-        output.append(text[start:])
-    return "".join(output), inside
-
-
-def _tidy(chunks: Iterable[str]) -> Iterator[str]:
-    breaks = 0  # line ends since the last word; those before the first word are dropped
-    begun = False
-    for chunk in chunks:
-        text = SPACES_AT_END.sub("", SPACES_BETWEEN.sub(" ", OTHER_SPACES.sub(" ", chunk)))
-        lines = text.strip("\n")
-        if not lines:
-            breaks += len(text)
-            continue
-        breaks += len(text) - len(text.lstrip("\n"))
-        if begun:
-            yield "\n" * min(breaks, 2)
-        yield re.sub("\n{3,}", "\n\n", lines)
-        begun, breaks = True, len(text) - len(text.rstrip("\n"))
 
 
 # Writing

@@ -12,9 +12,11 @@ import pytest
 from gpt.__main__ import main
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import IGNORE
+from gpt.finetune.batching import Splits
 from gpt.finetune.conversations import DUPLICATE, Message
 from gpt.finetune.dpo import (
     EQUAL,
+    LOG_PROBS,
     SWAPPED,
     TOO_LONG,
     Pair,
@@ -29,14 +31,13 @@ from gpt.finetune.dpo import (
     preference_metrics,
     preference_objective,
     read_pairs,
-    save_reference,
     with_reference,
 )
-from gpt.finetune.task import Splits
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import Progress, read_metrics
+from gpt.runs.safetensors import save_file
 from gpt.tokenizer import BPETokenizer
 from gpt.training import Record, accumulate_gradients
 from nanograd import ops
@@ -249,7 +250,7 @@ def test_metrics_by_hand() -> None:
 
 
 def test_a_reference_of_other_pairs_is_refused(tmp_path: Path) -> None:
-    save_reference(tmp_path / "r", np.ones((3, 2), np.float32))
+    save_file({LOG_PROBS: np.ones((3, 2), np.float32)}, tmp_path / "r")
     assert load_reference(tmp_path / "r", 3).tolist() == [[1, 1]] * 3
     with pytest.raises(ValueError, match="does not hold the reference's log-probabilities of 4 pairs"):
         load_reference(tmp_path / "r", 4)
@@ -336,7 +337,7 @@ def test_the_reference_is_computed_once_and_no_other_is_accepted(
     assert run(base, data, tmp_path / "run") == 130
     assert main(["finetune", "prefer", "--resume", str(tmp_path / "run")]) == 130
     assert calls == {"reference": 1}
-    save_reference(tmp_path / "run" / "reference.safetensors", np.zeros((len(ENTRIES), 2), np.float32))
+    save_file({LOG_PROBS: np.zeros((len(ENTRIES), 2), np.float32)}, tmp_path / "run" / "reference.safetensors")
     assert main(["finetune", "prefer", "--resume", str(tmp_path / "run")]) == 1
     assert "reference.safetensors is not the file that this checkpoint was trained with" in capsys.readouterr().err
 
