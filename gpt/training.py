@@ -150,7 +150,7 @@ def evaluate(
     return mean_loss(model, batches, next_token_loss, shards=shards)
 
 
-def pretraining(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig) -> Objective:
+def next_token_objective(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig) -> Objective:
     """Return the objective of a language model: predict every next token in windows of a text."""
 
     def batch_of(step: int, micro: int) -> Batch:
@@ -179,7 +179,7 @@ def train(
     elapsed: float = 0.0,
 ) -> None:
     """Pretrain: `fit` a language model to a text."""
-    objective = pretraining(model, train_tokens, val_tokens, config)
+    objective = next_token_objective(model, train_tokens, val_tokens, config)
     fit(model, optimizer, objective, config, after_step=after_step, start=start, elapsed=elapsed)
 
 

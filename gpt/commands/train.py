@@ -6,9 +6,10 @@ from gpt.commands.arguments import Parser, add_flags, reader
 from gpt.commands.profile import STEPS, profile_training
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.generation.generate import generate_text, start_ids
+from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
-from gpt.runs.pretrain import Pretraining, begin_pretraining, prepare, resume_pretraining
-from gpt.runs.run import SAMPLE, run_training
+from gpt.runs.pretrain import begin_pretraining, prepare, resume_pretraining
+from gpt.runs.run import SAMPLE, Run, run_training
 from gpt.training import make_optimizer
 from nanograd.runtime.files import write_text
 
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def write_sample(run: Pretraining) -> None:
+def write_sample(run: Run[GPT, TrainConfig]) -> None:
     """Generate some text with the run's best model, to the terminal and to sample.txt."""
     model = load_checkpoint(find_checkpoint(run.folder)).model()
     sample = ""

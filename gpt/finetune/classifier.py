@@ -19,8 +19,8 @@ from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.estimate import count, plural
+from gpt.runs.pretrain import make_tokenizer
 from gpt.runs.run import Run, run_file
-from gpt.runs.training_data import make_tokenizer
 from gpt.tokenizer import CharTokenizer, Tokenizer
 from gpt.training import Batch, Objective
 from nanograd import ops

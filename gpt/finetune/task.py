@@ -17,12 +17,11 @@ from gpt.config import known_fields
 from gpt.finetune.batching import IndexBatches, batches_by_length, bucketed_batches
 from gpt.finetune.trainable import FinetuneConfig, count_trainable, freeze, set_trainable
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint, Task, find_checkpoint, load_checkpoint
-from gpt.runs.init_from import open_base
+from gpt.runs.checkpoint import Checkpoint, Task, TrainingState, find_checkpoint, load_checkpoint
 from gpt.runs.run import Run
-from gpt.runs.start import begin_run, new_folder, resume_run
+from gpt.runs.start import new_folder, open_base, resume_run
 from gpt.tokenizer import Tokenizer
-from gpt.training import Batch, Objective, mean_loss
+from gpt.training import Batch, Objective, make_optimizer, mean_loss
 from nanograd._tensor import Tensor
 from nanograd.nn import Module
 from nanograd.parallel.shards import choose_shards
@@ -106,7 +105,9 @@ def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], 
     print(f"trained   {trainable:,} of {total:,} parameters: {trainable / total:.1%}")
     path, sha256 = ("", "") if base is None else (str(base.path.resolve()), file_sha256(base.path))
     stored = Task(task.kind, config.to_dict(), start.labels, start.template, lora, path, sha256)
-    run = begin_run(folder, model, config, start.tokenizer, start.files, task=stored, unit=task.unit)
+    optimizer = make_optimizer(model, config)
+    run = Run(folder, model, optimizer, config, start.tokenizer, TrainingState(), stored, unit=task.unit)
+    run.create(start.files)
     return run, start.data
 
 

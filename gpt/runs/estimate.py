@@ -9,7 +9,7 @@ from pathlib import Path
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import Tokens
 from gpt.model import GPT
-from gpt.training import accumulate_gradients, pretraining
+from gpt.training import accumulate_gradients, next_token_objective
 from nanograd.ops.linear_cross_entropy import LOGITS
 
 
@@ -141,7 +141,7 @@ def check_memory(model: ModelConfig, config: TrainConfig) -> int:
 
 def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
     """Measure the seconds of one step, on the data of step 0 and without changing the parameters."""
-    objective, times = pretraining(model, tokens, None, config), []
+    objective, times = next_token_objective(model, tokens, None, config), []
     for _ in range(2):  # the first one also allocates memory
         began = time.perf_counter()
         accumulate_gradients(model, objective, config, step=0)

@@ -1,28 +1,51 @@
-"""Begin or resume a pretraining run, from the options of the command line: read the data, make the model, check both."""
+"""Pretraining: read its data, make its model, random or from a checkpoint, and begin or resume its run."""
 
 import dataclasses
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from gpt.config import ModelConfig, TrainConfig, known_fields
 from gpt.data.batches import Tokens, check_length, count_windows, window_stride
-from gpt.data.dataset import MANIFEST
+from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepared, open_dataset
+from gpt.data.documents import TextFiles
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
 from gpt.runs.estimate import check_memory, count, duration, gigabytes, step_seconds
-from gpt.runs.init_from import describe, initial_config, initial_model, open_base
-from gpt.runs.run import Run
-from gpt.runs.start import begin_run, new_folder, resume_run
-from gpt.runs.training_data import TrainingData, open_training_data
-from gpt.tokenizer import Tokenizer
-from gpt.training import Objective, pretraining
+from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, Run
+from gpt.runs.start import new_folder, open_base, resume_run
+from gpt.text.read import python_documentation, read_text, split_text, text_sha256
+from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from gpt.training import Objective, make_optimizer, next_token_objective
 from nanograd.parallel.shards import choose_shards
+from nanograd.runtime.files import file_sha256
 from nanograd.seeds import INIT, generator
 
-Pretraining = Run[GPT, TrainConfig]
+TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # one row per token
 
 
-def begin_pretraining(flags: Mapping[str, Any]) -> tuple[Pretraining, Objective]:
+@dataclass(frozen=True)
+class TrainingData:
+    """Tokens, the tokenizer that encoded them, the SHA-256 of their text, and the config that describes them."""
+
+    config: TrainConfig
+    tokenizer: Tokenizer
+    sha256: str
+    train: Tokens
+    val: Tokens
+    dataset: Dataset | None = None  # the prepared folder that holds the tokens
+
+    def files(self) -> dict[str, Path | Tokens]:
+        """Return what a run's folder must store: nothing if a dataset holds the tokens."""
+        return {} if self.dataset is not None else {TRAIN_TOKENS: self.train, VAL_TOKENS: self.val}
+
+
+def begin_pretraining(flags: Mapping[str, Any]) -> tuple[Run[GPT, TrainConfig], Objective]:
     """Begin a run and create its folder.
 
     flags are the options that the user gave, by name: fields of TrainConfig and ModelConfig, and `out`, `init`, `base`
@@ -31,11 +54,12 @@ def begin_pretraining(flags: Mapping[str, Any]) -> tuple[Pretraining, Objective]
     folder = new_folder(flags.get("out"))
     model, data, state = prepare(flags)
     print_time(model, data.train, data.config)
-    run = begin_run(folder, model, data.config, data.tokenizer, data.files(), state=state)
-    return run, pretraining(model, *run.tokens(), run.config)
+    run = Run(folder, model, make_optimizer(model, data.config), data.config, data.tokenizer, state)
+    run.create(data.files())
+    return run, next_token_objective(model, *run.tokens(), run.config)
 
 
-def resume_pretraining(path: str, flags: Mapping[str, Any]) -> tuple[Pretraining, Objective]:
+def resume_pretraining(path: str, flags: Mapping[str, Any]) -> tuple[Run[GPT, TrainConfig], Objective]:
     """Resume a run from its last checkpoint, with the changes that the flags make."""
 
     def load_model(checkpoint: Checkpoint, config: TrainConfig) -> GPT:
@@ -45,7 +69,7 @@ def resume_pretraining(path: str, flags: Mapping[str, Any]) -> tuple[Pretraining
     run = resume_run(path, "", TrainConfig, flags, load_model)
     train_tokens, val_tokens = run.tokens()
     print_time(run.model, train_tokens, run.config, start=run.state.step)
-    return run, pretraining(run.model, train_tokens, val_tokens, run.config)
+    return run, next_token_objective(run.model, train_tokens, val_tokens, run.config)
 
 
 def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]:
@@ -56,9 +80,7 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     config = TrainConfig(**known_fields(TrainConfig, flags))
     base, new_tokenizer = None, bool(flags.get("new_tokenizer"))
     if flags.get("init") is None:  # an invalid flag is an error before any work is done
-        model_config = ModelConfig(
-            **{f.name: flags[f.name] for f in dataclasses.fields(ModelConfig) if f.name in flags}
-        )
+        model_config = ModelConfig(**known_fields(ModelConfig, flags))
     else:
         base = open_base(flags["init"], flags.get("base"), option="init")
         model_config = initial_config(base, flags, new_tokenizer=new_tokenizer)
@@ -129,3 +151,146 @@ def print_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int = 0) 
     """Measure a step, and print about how long the steps from `start` on will take."""
     steps = config.max_steps - start
     print(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps\n", flush=True)
+
+
+def initial_config(checkpoint: Checkpoint, flags: Mapping[str, Any], *, new_tokenizer: bool = False) -> ModelConfig:
+    """Return the checkpoint's model config, changed by the flags that may differ: dropout and a shorter context.
+
+    The context may also be longer if positions are rotary, and the vocabulary size differs for a new tokenizer.
+    Raises ValueError, naming the flag, if the weights would not fit.
+    """
+    old = checkpoint.model_config
+    changes = {name: flags[name] for name in ("dropout", "context_length") if name in flags}
+    for field in dataclasses.fields(ModelConfig):
+        name = field.name
+        if name not in flags or name in changes or (name == "vocab_size" and new_tokenizer):
+            continue
+        if getattr(dataclasses.replace(old, **{name: flags[name]}), name) != getattr(old, name):
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"init: {flag} is {getattr(old, name)} in {checkpoint.path} and cannot be {flags[name]}: the weights "
+                f"have that shape; leave {flag} out"
+            )
+    config = dataclasses.replace(old, **changes)
+    if config.position == "learned" and config.context_length > old.context_length:
+        raise ValueError(
+            f"init: --context-length can be {old.context_length} at most, as many positions as {checkpoint.path} has "
+            f"learned, got {config.context_length}"
+        )
+    return config
+
+
+def initial_model(
+    checkpoint: Checkpoint, config: ModelConfig, rng: np.random.Generator, *, new_tokenizer: bool = False
+) -> GPT:
+    """Return a model of `config` with the checkpoint's weights; of its position embeddings, the first.
+
+    A new tokenizer needs a new token embedding, and a new output projection if it is not tied: both are initialised. The
+    blocks, position embeddings and norms are the checkpoint's.
+    """
+    old = checkpoint.model()
+    if config == old.config and not new_tokenizer:
+        return old
+    state = old.state_dict()
+    model = GPT(config, rng) if new_tokenizer else GPT(config, init=False)
+    if new_tokenizer:
+        initialised = model.state_dict()
+        state |= {name: initialised[name] for name in TOKEN_TABLES if name in initialised}
+    if "pos_emb.weight" in state:
+        state["pos_emb.weight"] = state["pos_emb.weight"][: config.context_length]
+    return model.load_state_dict(state)
+
+
+def describe(checkpoint: Checkpoint) -> str:
+    """Return one line that identifies the weights, for a run that begins from them to store."""
+    state = checkpoint.state
+    imported = f", imported from {state.source}" if state.source else ""
+    return f"{checkpoint.path}, step {state.step}{imported} (sha256 {file_sha256(checkpoint.path)[:16]}…)"
+
+
+def open_training_data(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint | None = None) -> TrainingData:
+    """Return the data that the config names; a base settles the tokenizer."""
+    return (open_prepared if is_prepared(config.data) else read_texts)(config, flags, base)
+
+
+def open_prepared(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint | None = None) -> TrainingData:
+    """Open a prepared folder; ValueError for a flag that was settled when it was prepared.
+
+    base is the checkpoint whose tokenizer must have encoded the data, if any.
+    """
+    dataset = open_dataset(str(config.data))
+    if base is not None:
+        way_out = f"prepare the data with that of {base.path}, or initialise new token rows with --new-tokenizer"
+        dataset.check_tokenizer(base.tokenizer, way_out)
+    if "val_fraction" in flags:
+        raise ValueError(f"val_fraction: {config.data} was split when it was prepared; leave --val-fraction out")
+    if "tokenizer" not in flags:
+        tokenizer = dataset.tokenizer()
+        config = dataclasses.replace(config, tokenizer=str(dataset.path / TOKENIZER))
+    elif config.tokenizer not in ("bpe", "char"):
+        tokenizer = load_tokenizer(config.tokenizer)
+        dataset.check_tokenizer(tokenizer, "leave --tokenizer out")
+    else:
+        raise ValueError(f"tokenizer: {config.data} was prepared with one, which is {TOKENIZER}; leave --tokenizer out")
+    size = gigabytes(dataset.manifest["text_bytes"])
+    print(f"data      {config.data}: prepared from {size} of text, sha256 {dataset.sha256[:16]}…")
+    return TrainingData(config, tokenizer, dataset.sha256, dataset.tokens(TRAIN), dataset.tokens(VAL), dataset)
+
+
+def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint | None = None) -> TrainingData:
+    """Read a text or the texts of a folder, and encode them with a new, a loaded or the base's tokenizer."""
+    tokenizer = None
+    if base is not None:
+        tokenizer, path = base.tokenizer, config.tokenizer
+        if "tokenizer" in flags and not (os.path.isfile(path) and load_tokenizer(path).sha256 == tokenizer.sha256):
+            raise ValueError(
+                f"init: --tokenizer is another than that of {base.path}, whose ids mean other tokens; leave it out, or "
+                "initialise new token rows with --new-tokenizer"
+            )
+        config = dataclasses.replace(config, tokenizer=base.train_config.tokenizer)
+    if config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
+        train_texts, val_texts = read_folder(config.data, config.val_fraction)
+    else:
+        text = python_documentation() if config.data is None else read_text(config.data)
+        train_texts, val_texts = ([part] for part in split_text(text, config.val_fraction))
+    name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
+    text = "".join((*train_texts, *val_texts))
+    sha256 = text_sha256(text)
+    print(f"data      {name}: {len(text):,} characters, sha256 {sha256[:16]}…")
+    if tokenizer is None:
+        tokenizer = make_tokenizer(config.tokenizer, flags.get("vocab_size"), text, train_texts)
+    train, val = (np.array(encode_texts(tokenizer, texts), np.int64) for texts in (train_texts, val_texts))
+    return TrainingData(config, tokenizer, sha256, train, val)
+
+
+def read_folder(folder: str, val_fraction: float) -> tuple[list[str], list[str]]:
+    """Return the documents of a folder for training, and those for validation."""
+    texts: dict[str, list[list[str]]] = {TRAIN: [], VAL: []}
+    for chunk in TextFiles([folder], warn=lambda message: print(f"note      {message}")).chunks(val_fraction):
+        if chunk.first:
+            texts[chunk.split].append([])
+        texts[chunk.split][-1].append(chunk.text)
+    return ["".join(parts) for parts in texts[TRAIN]], ["".join(parts) for parts in texts[VAL]]
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Return the ids of the texts, separated by the end-of-text token if the tokenizer has one."""
+    ids: list[int] = []
+    for number, text in enumerate(texts):
+        if number and tokenizer.eot_id is not None:
+            ids.append(tokenizer.eot_id)
+        ids += tokenizer.encode_data(text)
+    return ids
+
+
+def make_tokenizer(kind: str, vocab_size: int | None, text: str, train_texts: Sequence[str]) -> Tokenizer:
+    """Train or load the tokenizer; byte pairs are learned from the training texts alone."""
+    if kind == "char":
+        return CharTokenizer.train(text)
+    if kind == "bpe":
+        return BPETokenizer.train(EOT.join(train_texts), vocab_size or ModelConfig().vocab_size)
+    if not os.path.isfile(kind):
+        raise ValueError(
+            f"tokenizer must be char, bpe or the path of a saved tokenizer, got {kind!r}, which is no file"
+        )
+    return load_tokenizer(kind)

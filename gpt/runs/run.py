@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -29,31 +30,23 @@ M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
 
 
+@dataclass(eq=False)
 class Run(Generic[M, C]):
     """A model in training and the folder of its run: logs every step, and saves checkpoints when they are due."""
 
-    def __init__(
-        self,
-        folder: Path,
-        model: M,
-        optimizer: AdamW,
-        config: C,
-        tokenizer: Tokenizer,
-        state: TrainingState,
-        task: Task | None = None,
-        *,
-        unit: str = "tok",
-    ) -> None:
-        self.folder = folder
-        self.model = model
-        self.optimizer = optimizer
-        self.config = config
-        self.tokenizer = tokenizer
-        self.state = state
-        self.task = task
-        self.patience: int | None = getattr(config, "patience", None)  # an option of fine-tuning alone
-        self.progress = Progress(state, config.max_steps, unit=unit)
-        self.saved_step = state.step
+    folder: Path
+    model: M
+    optimizer: AdamW
+    config: C
+    tokenizer: Tokenizer
+    state: TrainingState
+    task: Task | None = None
+    unit: str = "tok"  # what the speed counts
+
+    def __post_init__(self) -> None:
+        self.patience: int | None = getattr(self.config, "patience", None)  # an option of fine-tuning alone
+        self.progress = Progress(self.state, self.config.max_steps, unit=self.unit)
+        self.saved_step = self.state.step
         self.stop_asked = False  # by Ctrl-C
         self.stopped_early = False  # at the end of its patience
 

@@ -1,4 +1,4 @@
-"""Begin a run, or resume one: the same for pretraining and for every fine-tuning."""
+"""Begin a run or resume one: what pretraining and every fine-tuning have in common."""
 
 import dataclasses
 import time
@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt.config import LoopConfig, ModelConfig, known_fields
-from gpt.data.batches import Tokens
-from gpt.runs.checkpoint import LAST, Checkpoint, Task, TrainingState, find_checkpoint, load_checkpoint
+from gpt.runs.checkpoint import LAST, Checkpoint, find_checkpoint, load_checkpoint
 from gpt.runs.run import Run, check_data_files, truncate_metrics
-from gpt.tokenizer import Tokenizer
 from gpt.training import make_optimizer
 from nanograd.nn import Module
 from nanograd.runtime import blas
@@ -41,22 +39,17 @@ def new_folder(out: str | None) -> Path:
     return folder
 
 
-def begin_run(
-    folder: Path,
-    model: M,
-    config: C,
-    tokenizer: Tokenizer,
-    data: Mapping[str, Path | Tokens | Callable[[Path], None]],
-    *,
-    state: TrainingState | None = None,
-    task: Task | None = None,
-    unit: str = "tok",
-) -> Run[M, C]:
-    """Create a run and its folder, which gets the data, as `Run.create` takes it, and a checkpoint of step 0."""
-    optimizer = make_optimizer(model, config)
-    run = Run(folder, model, optimizer, config, tokenizer, state or TrainingState(), task, unit=unit)
-    run.create(data)
-    return run
+def open_base(path: str, adapters_base: str | None = None, *, option: str = "base") -> Checkpoint:
+    """Read the checkpoint that a run begins from; ValueError, naming the option, if it is no language model.
+
+    adapters_base is the path of the base of LoRA adapters, if it has moved since they were trained.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(path), adapters_base)
+    if not checkpoint.is_language_model:
+        raise ValueError(
+            f"{option}: {checkpoint.path} was fine-tuned to {checkpoint.kind}; begin from a language model"
+        )
+    return checkpoint
 
 
 def resume_run(

@@ -19,7 +19,7 @@ from gpt.training import (
     evaluate,
     learning_rate,
     make_optimizer,
-    pretraining,
+    next_token_objective,
     train,
 )
 from nanograd._tensor import Tensor
@@ -45,7 +45,7 @@ def gradients(model: GPT) -> dict[str, np.ndarray]:
 
 def step_loss(model: GPT, config: TrainConfig, step: int) -> float:
     """Leave the gradient of a step in the model, and return its loss."""
-    loss, n_targets = accumulate_gradients(model, pretraining(model, TOKENS, None, config), config, step)
+    loss, n_targets = accumulate_gradients(model, next_token_objective(model, TOKENS, None, config), config, step)
     assert n_targets == config.grad_accum_steps * config.batch_size * model.config.context_length
     return loss
 

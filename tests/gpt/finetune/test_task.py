@@ -16,9 +16,8 @@ from gpt.finetune.task import FinetuneTask, Start, begin, evaluation_batches, ma
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Checkpoint, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
-from gpt.runs.init_from import open_base
 from gpt.runs.run import Run, read_metrics, run_training
-from gpt.runs.start import MUTABLE_ON_RESUME
+from gpt.runs.start import MUTABLE_ON_RESUME, open_base
 from gpt.tokenizer import CharTokenizer
 from gpt.training import Batch, NotFiniteError, Objective, Record, accumulate_gradients, mean_loss
 from nanograd import ops

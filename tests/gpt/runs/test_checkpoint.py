@@ -17,7 +17,7 @@ from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.safetensors import load_file, save_file
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from gpt.training import accumulate_gradients, make_optimizer, pretraining
+from gpt.training import accumulate_gradients, make_optimizer, next_token_objective
 from nanograd.optim import AdamW
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -30,7 +30,7 @@ def trained() -> tuple[GPT, AdamW]:
     """Return a model and an optimizer that have taken two steps, so that nothing is zero."""
     model = GPT(MODEL, np.random.default_rng(0))
     optimizer = make_optimizer(model, TRAIN)
-    objective = pretraining(model, np.array([0, 1, 2, 1, 0, 2, 2, 1]), None, TRAIN)
+    objective = next_token_objective(model, np.array([0, 1, 2, 1, 0, 2, 2, 1]), None, TRAIN)
     for step in range(2):
         accumulate_gradients(model, objective, TRAIN, step)
         optimizer.step()

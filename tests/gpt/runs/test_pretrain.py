@@ -60,7 +60,7 @@ def test_an_invalid_option_is_refused_before_any_data_is_read(flags: dict[str, A
 
 
 def test_a_folder_in_use_is_refused_before_any_data_is_read(flags: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is there already and not empty"):
+    with pytest.raises(ValueError, match="already exists and is not empty"):
         begin_pretraining({**flags, "data": "missing.txt", "out": str(tmp_path)})
 
 

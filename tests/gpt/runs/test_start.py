@@ -11,8 +11,9 @@ from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Checkpoint, TrainingState, load_checkpoint
 from gpt.runs.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Run
-from gpt.runs.start import MUTABLE_ON_RESUME, begin_run, changed_config, new_folder, resume_run
+from gpt.runs.start import MUTABLE_ON_RESUME, changed_config, new_folder, resume_run
 from gpt.tokenizer import CharTokenizer
+from gpt.training import make_optimizer
 
 SHAPE = ModelConfig(vocab_size=3, context_length=2, d_model=4, n_layers=1, n_heads=1)
 CONFIG = TrainConfig(max_steps=9, tokenizer="char")
@@ -20,7 +21,10 @@ DATA = {TRAIN_TOKENS: np.array([0, 1, 2, 1]), VAL_TOKENS: np.array([2, 1])}
 
 
 def begin(folder: Path) -> Run[GPT, TrainConfig]:
-    return begin_run(folder, GPT(SHAPE, np.random.default_rng(0)), CONFIG, CharTokenizer("abc"), DATA)
+    model = GPT(SHAPE, np.random.default_rng(0))
+    run = Run(folder, model, make_optimizer(model, CONFIG), CONFIG, CharTokenizer("abc"), TrainingState())
+    run.create(DATA)
+    return run
 
 
 def resume(folder: Path, **flags: Any) -> Run[GPT, TrainConfig]:
@@ -34,7 +38,7 @@ def test_a_new_folder_is_named_after_the_time_or_by_the_user(tmp_path: Path, mon
     assert new_folder(str(tmp_path / "empty")) == tmp_path / "empty"
     (tmp_path / "file").write_text("x", encoding="utf-8")
     for out in (tmp_path, tmp_path / "file"):
-        with pytest.raises(ValueError, match="is there already and not empty; go on with --resume"):
+        with pytest.raises(ValueError, match="already exists and is not empty; go on with --resume"):
             new_folder(str(out))
 
 

@@ -12,7 +12,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.lora import LoRASettings, add_lora
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Task, TrainingState, load_checkpoint, save_checkpoint
-from gpt.runs.init_from import initial_config, initial_model
+from gpt.runs.pretrain import initial_config, initial_model
 from gpt.runs.run import read_metrics
 from gpt.tokenizer import CharTokenizer
 from gpt.training import learning_rate
