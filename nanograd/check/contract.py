@@ -5,6 +5,7 @@ fact, the reason and, where there is one, the remedy. gradcheck, the test suite 
 """
 
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from nanograd.op import Needs
 from nanograd.tape import arrays_in
 
 Rule = Callable[[Target, np.ndarray], str]
+identical = functools.partial(np.array_equal, equal_nan=True)
 ROUNDING = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-4}  # relative to the largest entry, or to 1
 
 
@@ -57,7 +59,7 @@ def wrong_count(target: Target, gradients: Sequence[Any]) -> str:
 def runs_agree(target: Target, dy: np.ndarray) -> str:
     """Two runs give the same y and the same gradients, to the bit."""
     (y, vjp), (again, vjp_again) = target.run(), target.run()
-    if np.array_equal(y, again, equal_nan=True) and _equal(vjp(dy.copy()), vjp_again(dy.copy())):
+    if identical(y, again) and _all_agree(vjp(dy.copy()), vjp_again(dy.copy()), identical):
         return ""
     return "two runs differ: draw random numbers from a seed that is an option, as dropout does"
 
@@ -81,7 +83,7 @@ def layout_does_not_matter(target: Target, dy: np.ndarray) -> str:
     y, vjp = target.run()
     columns = [np.array(x, order="F") if isinstance(x, np.ndarray) else x for x in target.inputs]
     y_columns, vjp_columns = target.run(columns)
-    if near(y_columns, y) and _all_near(vjp_columns(np.array(dy, order="F")), vjp(dy.copy())):
+    if near(y_columns, y) and _all_agree(vjp_columns(np.array(dy, order="F")), vjp(dy.copy()), near):
         return ""
     return "the memory layout matters: the same numbers in column order give another result"
 
@@ -90,7 +92,7 @@ def float32_stays_float32(target: Target, dy: np.ndarray) -> str:
     """float32 in means float32 out: y, and every gradient."""
     if target.pair is None or "dtype" in target.options:
         return ""
-    y, vjp = target.run(_narrow(target))
+    y, vjp = target.run(_in_float32(target))
     gradients = vjp(dy.astype(y.dtype))
     dtypes = {y.dtype, *(np.asarray(dx).dtype for dx in gradients if dx is not None)} - {np.dtype(np.float32)}
     if not dtypes:
@@ -111,7 +113,8 @@ def nothing_is_written_into(target: Target, dy: np.ndarray) -> str:
         ("dy", [own_dy], [dy]),
         ("what forward returned or saved", [y, *arrays_in(saved)], results),
     ):
-        if any(_changed(a, b) for a, b in zip(arrays, before, strict=True)):
+        pairs = zip(arrays, before, strict=True)
+        if any(isinstance(a, np.ndarray) and a.tobytes() != b.tobytes() for a, b in pairs):
             return f"{name} was written into: others still need it; write into arrays of your own"
     return ""
 
@@ -146,11 +149,11 @@ def float32_is_accurate(target: Target, dy: np.ndarray) -> str:
     if target.pair is None or "dtype" in target.options:
         return ""
     exact = target.gradients(dy)
-    y, vjp = target.run(_narrow(target))
+    y, vjp = target.run(_in_float32(target))
     for i, dx in enumerate(vjp(dy.astype(y.dtype))):
         if dx is not None and np.shape(dx) != np.shape(target.inputs[i]):
             return f"input {i}: in float32 the gradient has shape {np.shape(dx)}"
-        if dx is not None and not _within(dx, exact[i], 2e-4):
+        if dx is not None and not within(dx, exact[i], 2e-4):
             return f"input {i}: in float32 the gradient differs from that in float64 by more than rounding"
     return ""
 
@@ -186,10 +189,10 @@ REGISTERED: tuple[Rule, ...] = (  # what every op in OPS must keep as well
 def near(a: Any, b: Any, factor: float = 1.0) -> bool:
     """Tell whether two arrays have one shape and agree up to `factor` times the rounding error of their dtype."""
     dtype = np.asarray(b).dtype
-    return _within(a, b, factor * ROUNDING.get(dtype, 0.0))
+    return within(a, b, factor * ROUNDING.get(dtype, 0.0))
 
 
-def _within(a: Any, b: Any, tolerance: float) -> bool:
+def within(a: Any, b: Any, tolerance: float) -> bool:
     """Tell whether two arrays agree to tolerance · max(1, largest finite entry of b)."""
     a, b = np.asarray(a), np.asarray(b)
     finite = np.abs(b[np.isfinite(b)])
@@ -197,22 +200,13 @@ def _within(a: Any, b: Any, tolerance: float) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=bound, equal_nan=True))
 
 
-def _all_near(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    pairs = list(zip(a, b, strict=True))
-    return all((x is None) == (y is None) and (x is None or near(x, y)) for x, y in pairs)
+def _all_agree(a: Sequence[Any], b: Sequence[Any], agrees: Callable[[Any, Any], bool]) -> bool:
+    """Tell whether two lists of gradients have None at the same inputs and agree at the others."""
+    pairs = zip(a, b, strict=True)
+    return all((x is None) == (y is None) and (x is None or agrees(x, y)) for x, y in pairs)
 
 
-def _equal(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    """Tell whether two lists of gradients agree to the bit."""
-    pairs = list(zip(a, b, strict=True))
-    return all((x is None) == (y is None) and (x is None or np.array_equal(x, y, equal_nan=True)) for x, y in pairs)
-
-
-def _changed(a: Any, before: Any) -> bool:
-    return isinstance(a, np.ndarray) and a.tobytes() != before.tobytes()
-
-
-def _narrow(target: Target) -> list[Any]:
+def _in_float32(target: Target) -> list[Any]:
     """Return the inputs with float32 for float64."""
     return [x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in target.inputs]
 
@@ -228,7 +222,7 @@ def _check_needs(target: Target, dy: np.ndarray, unneeded_may_be_computed: bool)
         patterns = (tuple(j == i for j in range(len(target.needs))) for i in target.needed)
     for needs in patterns:
         y_again, saved = target.run_forward(needs=needs)
-        if not np.array_equal(y, y_again, equal_nan=True):
+        if not identical(y, y_again):
             return f"with needs {needs}, y is another"
         for i, dx in enumerate(target.run_backward(dy.copy(), saved, needs) if any(needs) else ()):
             if needs[i] and (dx is None or not near(dx, reference[i])):

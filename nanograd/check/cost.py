@@ -10,6 +10,7 @@ import numpy as np
 
 from nanograd.check.cases import CASES
 from nanograd.check.cases.case import Case
+from nanograd.check.target import Target
 from nanograd.op import OPS, Op
 from nanograd.ops._equations import equations
 from nanograd.tape import arrays_in
@@ -35,7 +36,7 @@ class Counter(np.ndarray):
             Counter.flops += np.size(plain[0])
         else:
             Counter.flops += np.size(y) if y is not None else np.size(plain[-1])
-        return y.view(Counter) if isinstance(y, np.ndarray) and y.dtype.kind == "f" else y
+        return y.view(Counter) if _is_float(y) else y
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         plain = _plain(args)
@@ -47,7 +48,11 @@ class Counter(np.ndarray):
         elif function in (np.cumsum, np.cumprod, np.clip):
             Counter.flops += np.size(plain[0])
         y = function(*plain, **{name: _plain(value) for name, value in options.items()})
-        return y.view(Counter) if isinstance(y, np.ndarray) and y.dtype.kind == "f" else y
+        return y.view(Counter) if _is_float(y) else y
+
+
+def _is_float(a: Any) -> bool:
+    return isinstance(a, np.ndarray) and a.dtype.kind == "f"
 
 
 def _plain(value: Any) -> Any:
@@ -73,19 +78,16 @@ class Cost:
 def cost(op: Op, case: Case | None = None) -> Cost:
     """Run the readable pair of an op on a Case, by default its first, in float32, and count."""
     case = case or CASES[op.name][0]
-    arrays = [a.astype(np.float32) if a is not None and a.dtype.kind == "f" else a for a in case.arrays()]
-    counted = [a.view(Counter) if a is not None and a.dtype.kind == "f" else a for a in arrays]
-    if not op.variadic:
-        counted += [None] * (len(op.arrays) - len(counted))
-    needs = op.differentiable(counted)
+    target = Target(op, case.arrays(), case.options, np.float32)
+    arrays = [a for a in target.inputs if a is not None]
     Counter.flops = 0
-    y, saved = op.run_forward(op.pair, counted, needs, case.options)
+    y, saved = target.run_forward([a.view(Counter) if _is_float(a) else a for a in target.inputs])
     forward, Counter.flops = Counter.flops, 0
     saved_bytes = {id(a if a.base is None else a.base): a.nbytes for a in arrays_in(saved)}
-    op.run_backward(op.pair.backward, np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved), needs)
+    target.run_backward(np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved))
     code = op.pair.backward.__code__
     folder = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")
-    shapes = " ".join(str(a.shape).replace(" ", "") for a in arrays if a is not None)
+    shapes = " ".join(str(a.shape).replace(" ", "") for a in arrays)
     names = op.arrays or ("x",)
     lines = equations(op.pair.backward)
     is_gradient = re.compile(rf"(^|\s)d({'|'.join(names)})(\b|_)")

@@ -15,9 +15,8 @@ class Evidence:
 
     x: np.ndarray
     y_shape: tuple[int, ...]
-    u: np.ndarray  # the random cotangent
-    analytic: np.ndarray  # what backward returned for u
-    numeric: np.ndarray  # the right gradient for u
+    analytic: np.ndarray  # the result of backward for a random cotangent
+    numeric: np.ndarray  # the right gradient for it
     analytic_jacobian: np.ndarray | None  # None if the shape is wrong
     numeric_jacobian: np.ndarray
     wrong: np.ndarray  # where in x

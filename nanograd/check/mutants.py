@@ -15,6 +15,7 @@ import numpy as np
 
 from nanograd.check.cases import CASES, EQUIVALENT
 from nanograd.check.cases.case import Case
+from nanograd.check.contract import within
 from nanograd.check.mutator import function_tree, mistakes, mutations, redefine
 from nanograd.check.target import Target
 from nanograd.op import OPS, Needs, Op, Pair
@@ -88,8 +89,7 @@ def _agrees(dx: Any, right: Any) -> bool:
     dx, right = np.asarray(dx), np.asarray(right)
     if dx.shape != right.shape or dx.dtype != right.dtype:
         return False
-    bound = TOLERANCE * max(1.0, float(np.nanmax(np.abs(right), initial=0)))
-    return right.dtype != np.float64 or np.allclose(dx, right, rtol=0, atol=bound, equal_nan=True)
+    return right.dtype != np.float64 or within(dx, right, TOLERANCE)
 
 
 def score(op: Op, pair: Pair, name: str) -> Score:

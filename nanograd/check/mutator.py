@@ -51,7 +51,7 @@ def mutations(tree: ast.AST | str, changes: Changes, skip_indices: bool = False)
             target = next(itertools.islice(ast.walk(changed), i, None))
             before, statement = ast.unparse(target), _statement_around(changed, target)
             after = change(copy.deepcopy(target))
-            _replace(changed, target, after)
+            _Replacement(target, after).visit(changed)
             ast.fix_missing_locations(changed)
             mutation = Mutation(before, ast.unparse(after), statement, changed)
             if mutation.source not in seen:
@@ -129,10 +129,11 @@ def mistakes(node: ast.AST) -> Iterator[Callable[[Any], ast.AST]]:
 
 def _mistakes_in_call(node: ast.Call) -> Iterator[Callable[[Any], ast.AST]]:
     """Yield: a keyword left out, the call left out (no un-broadcast, no transpose), two arguments exchanged, = for +=."""
-    for i in [i for i, keyword in enumerate(node.keywords) if keyword.arg not in HARMLESS]:
-        yield partial(_without_keyword, i=i)
-    if ast.unparse(node.func) == "np.add.at":
-        yield _assigning
+    for i, keyword in enumerate(node.keywords):
+        if keyword.arg not in HARMLESS:
+            yield partial(_without_keyword, i=i)
+    if ast.unparse(node.func) == "np.add.at":  # → dx[index] = dy, which keeps one of the values of a repeated index
+        yield lambda n: ast.Call(ast.Attribute(n.args[0], "__setitem__", ast.Load()), n.args[1:], [])
     elif isinstance(node.func, ast.Attribute) and not _is_module(node.func.value):
         yield lambda n: n.func.value  # a method: a.sum(…) → a
     elif node.args:
@@ -145,11 +146,6 @@ def _without_keyword(node: ast.Call, i: int) -> ast.Call:
     return ast.Call(node.func, node.args, node.keywords[:i] + node.keywords[i + 1 :])
 
 
-def _assigning(node: ast.Call) -> ast.AST:
-    """Turn np.add.at(dx, index, dy) into dx[index] = dy, which keeps one of the values of a repeated index."""
-    return ast.Call(ast.Attribute(node.args[0], "__setitem__", ast.Load()), node.args[1:], [])
-
-
 def _is_module(node: ast.AST) -> bool:
     return isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).split(".")[0] in ("np", "math")
 
@@ -159,13 +155,13 @@ def _mistakes_in_return(returned: ast.Tuple) -> Iterator[Callable[[Any], ast.AST
     for i, value in enumerate(returned.elts):
         if isinstance(value, ast.Constant):
             continue
-        original = ast.unparse(value)
-        yield partial(_returning, i=i, code=f"(None if ({original}) is None else ({original}) * 0)")
-        yield partial(_returning, i=i, code=f"(None if ({original}) is None else ({original}) * 1.01)")
-        yield partial(_returning, i=i, code=f"(None if ({original}) is None else -({original}))")
-        yield partial(_returning, i=i, code="dy")
-        mean = f"np.full_like({original}, np.mean({original}))"
-        yield partial(_returning, i=i, code=f"(None if ({original}) is None else {mean})")
+        dx = ast.unparse(value)
+        mean = f"np.full_like({dx}, np.mean({dx}))"
+        wrong = [
+            f"(None if ({dx}) is None else {code})" for code in (f"({dx}) * 0", f"({dx}) * 1.01", f"-({dx})", mean)
+        ]
+        for code in (*wrong[:3], "dy", wrong[3]):
+            yield partial(_returning, i=i, code=code)
 
 
 def _returning(node: ast.Return, i: int, code: str) -> ast.Return:
@@ -193,16 +189,11 @@ def _statement_around(tree: ast.AST, node: ast.AST) -> str:
     return ast.unparse(statements[-1]).splitlines()[0]
 
 
-def _replace(tree: ast.AST, old: ast.AST, new: ast.AST) -> None:
-    """Replace a node of the tree."""
-    for parent in ast.walk(tree):
-        for name, value in ast.iter_fields(parent):
-            if value is old:
-                setattr(parent, name, new)
-                return
-            if isinstance(value, list):
-                for i, item in enumerate(value):
-                    if item is old:
-                        value[i] = new
-                        return
-    raise AssertionError("the node is not in the tree")
+class _Replacement(ast.NodeTransformer):
+    """Replace a node of a tree."""
+
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.new if node is self.old else self.generic_visit(node)

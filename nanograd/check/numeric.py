@@ -34,7 +34,7 @@ def directional_derivative(
 
 def finite_differences(values: Values, x: np.ndarray, step: float | None = None) -> np.ndarray:
     """Return the derivative of `values()` by each entry of x: of shape (*values.shape, *x.shape)."""
-    columns = [directional_derivative(values, x, basis, step) for basis in _basis(x)]
+    columns = [directional_derivative(values, x, basis, step) for basis in basis_arrays(x)]
     shape = columns[0].shape if columns else np.shape(values())
     return np.stack(columns, axis=-1).reshape((*shape, *x.shape)) if columns else np.zeros((*shape, *x.shape))
 
@@ -50,7 +50,7 @@ def complex_step(function: Callable[[np.ndarray], Any], x: np.ndarray) -> np.nda
     columns = []
     try:
         with np.errstate(all="ignore"):
-            for basis in _basis(x):
+            for basis in basis_arrays(x):
                 y = np.asarray(function(x + 1j * h * basis))
                 if y.dtype.kind != "c":
                     return None
@@ -71,7 +71,7 @@ def one_sided(values: Values, x: np.ndarray, index: Any, step: float) -> tuple[n
     return left, right
 
 
-def _basis(x: np.ndarray) -> Iterator[np.ndarray]:
+def basis_arrays(x: np.ndarray) -> Iterator[np.ndarray]:
     """Yield, for each entry of x, an array with 1 there and 0 elsewhere."""
     for index in np.ndindex(x.shape):
         basis = np.zeros_like(x)

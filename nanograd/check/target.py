@@ -65,19 +65,17 @@ class Target:
         """Run the forward of a pair; return y and what it saved."""
         assert self.op is not None
         assert self.pair is not None
-        return self.op.run_forward(
-            self.pair, self.inputs if inputs is None else inputs, self.needs if needs is None else needs, self.options
-        )
+        return self.op.run_forward(self.pair, inputs or self.inputs, needs or self.needs, self.options)
 
     def run_backward(self, dy: np.ndarray, saved: Any, needs: Needs | None = None) -> list[Any]:
         """Run the backward of a pair; return one gradient per input."""
         assert self.op is not None
         assert self.pair is not None
-        return list(self.op.run_backward(self.pair.backward, dy, saved, self.needs if needs is None else needs))
+        return list(self.op.run_backward(self.pair.backward, dy, saved, needs or self.needs))
 
     def run(self, inputs: Sequence[Any] | None = None) -> tuple[np.ndarray, VJP]:
         """Return y, and the function from dy to one gradient per input."""
-        inputs = self.inputs if inputs is None else inputs
+        inputs = inputs or self.inputs
         if self.pair:
             y, saved = self.run_forward(inputs)
             return y, lambda dy: self.run_backward(dy, saved)

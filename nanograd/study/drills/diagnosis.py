@@ -36,9 +36,7 @@ def diagnosis(drill: Drill, backward: Callable[..., Any], call: Call, i: int, gr
     integers = [a for a in call.inputs if a.dtype.kind in "iu"]
     others = [a for a in call.inputs if a.dtype.kind == "f" and a is not x]
     kinks = np.zeros(x.shape, bool)
-    evidence = Evidence(
-        x, call.dy.shape, call.dy, gradient, right, claimed, true, wrong, bound(right), integers, others, kinks
-    )
+    evidence = Evidence(x, call.dy.shape, gradient, right, claimed, true, wrong, bound(right), integers, others, kinks)
     reason = diagnose(evidence)
     if gradient.shape != right.shape:
         return reason

@@ -11,7 +11,7 @@ import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd._tensor import Tensor
-from nanograd.check.gradcheck import finite_differences
+from nanograd.check.numeric import finite_differences
 from nanograd.nn import LayerNorm, RMSNorm, count_parameters
 from nanograd.op import no_grad
 from nanograd.optim import AdamW, clip_grad_norm

@@ -9,8 +9,7 @@ import pytest
 from nanograd._tensor import Tensor
 from nanograd.check.cases import CASES
 from nanograd.check.cases.case import Case
-from nanograd.check.contract import REGISTERED, Rule, agree, near
-from nanograd.check.gradcheck import GradcheckError, compare
+from nanograd.check.contract import REGISTERED, Rule, agree, near, within
 from nanograd.check.numeric import finite_differences
 from nanograd.check.target import Target
 from nanograd.op import OPS, Op, Pair
@@ -82,10 +81,10 @@ def test_backward_is_the_derivative_of_forward(run: Run) -> None:
             continue
         dx = np.asarray(dx)
         numeric = finite_differences(loss, x)  # an entry of -∞ stays where it is, and its derivative is 0
-        compare(f"{run.op.name}: {run.case.label}", dx, numeric, TOLERANCE)
+        assert np.isfinite(dx).all()
+        assert within(dx, numeric, TOLERANCE)
         if np.abs(numeric).max(initial=0) > 1e-4:  # the check can fail: one per cent too much is caught
-            with pytest.raises(GradcheckError):
-                compare("a planted error", dx * 1.01, numeric, TOLERANCE)
+            assert not within(dx * 1.01, numeric, TOLERANCE)
 
 
 @runs("readable", "fast")

@@ -9,7 +9,7 @@ import pytest
 import nanograd as ng
 from nanograd import Tensor, gradcheck
 from nanograd.check import contract
-from nanograd.check.contract import REGISTERED, RULES, Rule, agree, broken_rules, near
+from nanograd.check.contract import REGISTERED, RULES, Rule, agree, broken_rules, near, within
 from nanograd.check.target import Target
 from nanograd.op import OPS, Needs
 
@@ -229,3 +229,10 @@ def test_a_tensor_function_has_no_pair() -> None:
     target = Target(lambda x: Tensor(x.data * 2), [X])
     assert target.pair is None
     assert contract.nothing_is_written_into(target, target.cotangent()) == ""
+
+
+def test_tolerance_is_relative_to_the_largest_entry() -> None:
+    a, b = np.array([1000.0, 0.05]), np.array([1000.0, 0.0])
+    assert within(a, b, 1e-4)  # 0.05 of 1000
+    assert not within(a, b, 1e-5)
+    assert not within(np.ones(2), np.ones((2, 1)), 1e-7)

@@ -7,7 +7,8 @@ import pytest
 
 import nanograd as ng
 from nanograd import GradcheckError, Op, Tensor, gradcheck
-from nanograd.check.gradcheck import compare, finite_differences
+from nanograd.check.contract import within
+from nanograd.check.numeric import finite_differences
 
 X = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.6]])
 
@@ -101,7 +102,7 @@ def test_a_uniform_cotangent_would_have_missed_them(backward: Any) -> None:
     """Each row of softmax sums to one for every x, so sum() has derivative zero, and so have all these mistakes."""
     y, saved = ng.ops.softmax.pair.forward(X)
     numeric = finite_differences(lambda: float(ng.softmax(X).sum()), X)
-    compare("softmax", backward(np.ones_like(y), saved)[0], numeric, 1e-7)
+    assert within(backward(np.ones_like(y), saved)[0], numeric, 1e-7)
 
 
 def test_a_missing_unbroadcast_is_caught() -> None:
@@ -154,18 +155,6 @@ def test_options_and_seed_are_passed_on() -> None:
     gradcheck(ng.softmax, X, axis=0)
     gradcheck(ng.dropout, X, p=0.5, seed=4)
     gradcheck(cube(1.0), X, cotangent_seed=7)
-
-
-def test_tolerance_is_relative_to_the_largest_entry() -> None:
-    analytic, numeric = np.array([1000.0, 0.05]), np.array([1000.0, 0.0])
-    compare("x", analytic, numeric, 1e-4)  # 0.05 of 1000
-    with pytest.raises(GradcheckError, match=r"x: worst at \[1\]: analytic 0.05, numeric 0, error 0.05 > 1e-05"):
-        compare("x", analytic, numeric, 1e-5)
-
-
-def test_shapes_must_agree() -> None:
-    with pytest.raises(GradcheckError, match=r"x: gradient has shape \(2,\), the input \(2, 1\)"):
-        compare("x", np.ones(2), np.ones((2, 1)), 1e-7)
 
 
 def test_a_number_is_checked() -> None:
