@@ -5,19 +5,15 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gpt.config import ModelConfig
-from gpt.pretrained import gpt2, llama
-from gpt.pretrained.lazy_tensors import Link
+from gpt.pretrained.families import FAMILIES, Link, links, write_config
 from gpt.pretrained.load import CONFIG, SINGLE
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
 from nanograd.runtime.files import check_new_folder, write_text
-
-ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "silu": "silu"}  # ours → theirs
 
 
 def export(
@@ -32,11 +28,12 @@ def export(
     folder = Path(folder)
     kind = layout(config)
     check_new_folder(folder, "choose another")
-    family = gpt2 if kind == "gpt2" else llama
-    texts = {CONFIG: (_gpt2_config if kind == "gpt2" else _llama_config)(config, kind) | _eot_ids(tokenizer)}
+    family = FAMILIES[kind]
+    eot_id = None if tokenizer is None else tokenizer.eot_id
+    texts = {CONFIG: write_config(config, kind) | {"bos_token_id": eot_id, "eos_token_id": eot_id}}
     if isinstance(tokenizer, BPETokenizer):
         texts["tokenizer.json"] = to_huggingface(tokenizer)
-        end = {"bos_token": EOT, "eos_token": EOT} if tokenizer.eot_id is not None else {}
+        end = {"bos_token": EOT, "eos_token": EOT} if eot_id is not None else {}
         texts["tokenizer_config.json"] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": config.context_length,
@@ -44,9 +41,9 @@ def export(
             **end,
         }
     tensors = {}
-    for link in family.links(config):
+    for link in links(family, config):
         for name, array in _split(link, state):
-            full_name = name if name.startswith("lm_head.") else family.PREFIX + name
+            full_name = name if name.startswith("lm_head.") else family.prefix + name
             tensors[full_name] = array
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -61,15 +58,14 @@ def export(
 
 def layout(config: ModelConfig) -> str:
     """Return the model_type that describes a model: gpt2, llama or qwen3. Raises ValueError if none can, and says why."""
-    standard = {"norm": config.norm, "position": config.position, "mlp": config.mlp}
-    required = {
-        "gpt2": {"norm": "layernorm", "position": "learned", "mlp": "plain"},
-        "llama": {"norm": "rmsnorm", "position": "rope", "mlp": "gated"},
-    }
-    wrong = {
-        kind: [f"{name}={standard[name]} (only {value})" for name, value in options.items() if standard[name] != value]
-        for kind, options in required.items()
-    }
+    wrong = {}
+    for kind in ("gpt2", "llama"):
+        actual = {name: getattr(config, name) for name in FAMILIES[kind].options}
+        wrong[kind] = [
+            f"{name}={actual[name]} (only {value})"
+            for name, value in FAMILIES[kind].options.items()
+            if actual[name] != value
+        ]
     if config.n_kv_heads != config.n_heads:
         wrong["gpt2"].append(f"n_kv_heads={config.n_kv_heads} (only n_heads)")
     if config.head_dim * config.n_heads != config.d_model:
@@ -90,60 +86,11 @@ def _split(link: Link, state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, n
     """Yield the tensors of one link, as views of ours; a bias that our model lacks is zero."""
     if link.ours not in state:
         assert link.ours.endswith(".bias"), link.ours
-        yield link.theirs[0], np.zeros(link.shapes[0], np.float32)
+        for name, shape in link.theirs.items():
+            yield name, np.zeros(shape, np.float32)
         return
     array = state[link.ours].T if link.transposed else state[link.ours]
     begin = 0
-    for name, shape in zip(link.theirs, link.shapes, strict=True):
+    for name, shape in link.theirs.items():
         yield name, array[begin : begin + shape[0]]
         begin += shape[0]
-
-
-def _eot_ids(tokenizer: Tokenizer | None) -> dict[str, Any]:
-    """Return the keys of the end-of-text token."""
-    end = None if tokenizer is None else tokenizer.eot_id
-    return {"bos_token_id": end, "eos_token_id": end}
-
-
-def _gpt2_config(config: ModelConfig, kind: str) -> dict[str, Any]:
-    """Return the config.json that read_config of gpt2.py reads."""
-    return {
-        "model_type": kind,
-        "architectures": ["GPT2LMHeadModel"],
-        "vocab_size": config.vocab_size,
-        "n_positions": config.context_length,
-        "n_embd": config.d_model,
-        "n_layer": config.n_layers,
-        "n_head": config.n_heads,
-        "n_inner": config.d_ff,
-        "activation_function": ACTIVATIONS[config.activation],
-        "layer_norm_epsilon": config.norm_eps,
-        "resid_pdrop": config.dropout,
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
-        "tie_word_embeddings": config.tie_embeddings,
-        "torch_dtype": "float32",
-    }
-
-
-def _llama_config(config: ModelConfig, kind: str) -> dict[str, Any]:
-    """Return the config.json that read_config of llama.py reads."""
-    return {
-        "model_type": kind,
-        "architectures": ["Qwen3ForCausalLM" if kind == "qwen3" else "LlamaForCausalLM"],
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context_length,
-        "hidden_size": config.d_model,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "head_dim": config.head_dim,
-        "intermediate_size": config.d_ff,
-        "hidden_act": ACTIVATIONS[config.activation],
-        "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
-        "attention_bias": config.bias,
-        **({} if kind == "qwen3" else {"mlp_bias": config.bias}),
-        "tie_word_embeddings": config.tie_embeddings,
-        "torch_dtype": "float32",
-    }

@@ -4,7 +4,7 @@ A key that changes the computation in an unsupported way would give a model that
 by name, and so is an unknown key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,13 @@ ACTIVATIONS = {  # their names → ours
     "relu": "relu",
     "silu": "silu",
     "swish": "silu",
+}
+
+RULES: dict[type, tuple[str, Callable[[Any], bool]]] = {  # of the values that are read, by their type
+    int: ("must be a whole number from 1 to 2**31", lambda value: type(value) is int and 1 <= value <= 2**31),
+    float: ("must be a number greater than 0", lambda value: type(value) in (int, float) and 0 < value < 1e30),
+    bool: ("must be true or false", lambda value: type(value) is bool),
+    str: (f"must be one of {', '.join(ACTIVATIONS)}", lambda value: type(value) is str and value in ACTIVATIONS),
 }
 
 # Keys about the origin of a model, its training and sampling: logits do not depend on them.
@@ -68,19 +75,16 @@ class HFConfig:
         value = self.fields.get(key)
         return default if value is None else value
 
-    def whole(self, key: str, default: int | None = None) -> int:
-        """Return a whole number of at least 1."""
-        value = self.get(key, default)
-        if type(value) is not int or not 1 <= value <= 2**31:
-            raise self.error(key, "must be a whole number from 1 to 2**31", value)
-        return value
+    def read(self, key: str, kind: type, default: Any = None) -> Any:
+        """Return a key's value, of the type and range of RULES. A key without a default is required."""
+        return self.check(key, kind, self.get(key, default))
 
-    def number(self, key: str, default: float | None = None) -> float:
-        """Return a number greater than 0."""
-        value = self.get(key, default)
-        if type(value) not in (int, float) or not 0 < value < 1e30:
-            raise self.error(key, "must be a number greater than 0", value)
-        return float(value)
+    def check(self, key: str, kind: type, value: Any) -> Any:
+        """Return a value. Raises ValueError if it breaks the rule of its type."""
+        rule, is_valid = RULES[kind]
+        if not is_valid(value):
+            raise self.error(key, rule, value)
+        return kind(value)
 
     def share(self, key: str, default: float) -> float:
         """Return a number from 0 to less than 1."""
@@ -88,20 +92,6 @@ class HFConfig:
         if type(value) not in (int, float) or not 0 <= value < 1:
             raise self.error(key, "must be a number from 0 to less than 1", value)
         return float(value)
-
-    def flag(self, key: str, default: bool) -> bool:
-        """Return true or false."""
-        value = self.get(key, default)
-        if type(value) is not bool:
-            raise self.error(key, "must be true or false", value)
-        return value
-
-    def activation(self, key: str, default: str) -> str:
-        """Return our name of an activation."""
-        value = self.get(key, default)
-        if not isinstance(value, str) or value not in ACTIVATIONS:
-            raise self.error(key, f"must be one of {', '.join(ACTIVATIONS)}", value)
-        return ACTIVATIONS[value]
 
     def only(self, key: str, *allowed: Any) -> None:
         """Raise ValueError for a key that changes the computation, unless it has one of the allowed values."""

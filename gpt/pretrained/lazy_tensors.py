@@ -3,20 +3,16 @@
 So loading a model needs little more memory than the model itself, and all shapes are checked before a number is read.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from gpt.runs.safetensors import Entry, map_tensor
 
 BLOCK = 1 << 22  # bytes read at a time from a tensor whose rows can be read separately
-FLOATS = ("F16", "BF16", "F32", "F64")
 
 
 @dataclass(frozen=True)
@@ -31,18 +27,6 @@ class LazyTensor:
     read: Callable[[], np.ndarray]
     dtype: str = "F32"
     rows: Callable[[int, int], np.ndarray] | None = None
-
-
-class Link(NamedTuple):
-    """The names of one of our tensors elsewhere: `theirs`, whose rows stacked are ours; `shapes` are theirs.
-
-    GPT-2's matrices are (in, out) there and (out, in) here: then `transposed` is True.
-    """
-
-    ours: str
-    theirs: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    transposed: bool = False
 
 
 class LazyTensors(Mapping[str, np.ndarray]):
@@ -100,8 +84,8 @@ def _finite(array: np.ndarray) -> bool:
     return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
-def from_safetensors(path: Path, entries: Mapping[str, Entry]) -> dict[str, LazyTensor]:
-    """Return the tensors that the header of a file lists."""
+def lazy_tensors(path: Path, entries: Mapping[str, Entry]) -> dict[str, LazyTensor]:
+    """Return the tensors of a file whose types, shapes and offsets were checked."""
 
     def rows(entry: Entry, begin: int, end: int) -> np.ndarray:
         row = (entry.end - entry.begin) // entry.shape[0]  # bytes
@@ -114,69 +98,6 @@ def from_safetensors(path: Path, entries: Mapping[str, Entry]) -> dict[str, Lazy
         )
         for name, entry in entries.items()
     }
-
-
-def from_raw(path: Path, name: str, shape: tuple[int, ...], offset: int) -> LazyTensor:
-    """Return a tensor of little-endian float32 at byte `offset` of a file, whose length was checked."""
-
-    def rows(begin: int, end: int) -> np.ndarray:
-        at = offset + 4 * begin * prod(shape[1:])
-        return np.memmap(path, np.dtype("<f4"), "r", at, (end - begin, *shape[1:])).view(np.ndarray)
-
-    return LazyTensor(f"{path}: {shown(name)}", shape, lambda: rows(0, shape[0]), rows=rows)
-
-
-def connect(
-    source: str,
-    stored: Mapping[str, LazyTensor],
-    links: Sequence[Link],
-    *,
-    ignored: str,
-    copies: Mapping[str, str] | None = None,
-) -> LazyTensors:
-    """Return our tensors, made from the `stored` ones; every name and shape is checked, and no number is read yet.
-
-    `ignored` is a pattern of names that hold no weights. `copies` maps names to the tensors that they must equal: such a
-    copy is left out if it has the same numbers, and refused otherwise.
-    """
-    expected = {name: shape for link in links for name, shape in zip(link.theirs, link.shapes, strict=True)}
-    if missing := [name for name in expected if name not in stored]:
-        why = "are these all its files, and is config.json its own?"
-        raise ValueError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]}; {why}")
-    for name in stored.keys() - expected.keys():
-        original = (copies or {}).get(name)
-        if original is not None:
-            _check_same(stored[name], stored[original], f"{name} must equal {original}, to which config.json ties it")
-        elif not re.fullmatch(ignored, name):
-            raise ValueError(f"{stored[name].where}: is no tensor of this model as config.json describes it")
-    for name, shape in expected.items():
-        if stored[name].shape != shape:
-            raise ValueError(
-                f"{stored[name].where}: must have shape {shape} by config.json, found {stored[name].shape}"
-            )
-        if stored[name].dtype not in FLOATS:
-            rule = f"must be {', '.join(FLOATS[:-1])} or {FLOATS[-1]}; quantised weights cannot be read"
-            raise ValueError(f"{stored[name].where}: {rule}, found {stored[name].dtype}")
-    return LazyTensors({link.ours: _joined([stored[name] for name in link.theirs], link) for link in links})
-
-
-def _joined(tensors: list[LazyTensor], link: Link) -> LazyTensor:
-    """Return one of our tensors, made from those of a link."""
-    if len(tensors) == 1 and not link.transposed:
-        return tensors[0]
-    shape = (sum(shape[0] for shape in link.shapes), *link.shapes[0][1:])
-
-    def read() -> np.ndarray:
-        arrays = [tensor.read() for tensor in tensors]
-        joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return joined.T if link.transposed else joined
-
-    return LazyTensor(tensors[0].where, shape[::-1] if link.transposed else shape, read)
-
-
-def _check_same(copy: LazyTensor, original: LazyTensor, rule: str) -> None:
-    if copy.shape != original.shape or not np.array_equal(copy.read(), original.read(), equal_nan=True):
-        raise ValueError(f"{copy.where}: {rule}, and has other numbers")
 
 
 def shown(name: str) -> str:

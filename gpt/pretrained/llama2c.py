@@ -16,14 +16,34 @@ from pathlib import Path
 import numpy as np
 
 from gpt.config import ModelConfig
-from gpt.pretrained import llama
+from gpt.pretrained.families import LLAMA, connect, links
 from gpt.pretrained.hf_config import model_config, read_bounded
-from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, connect, from_raw
+from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors
+from gpt.runs.safetensors import Entry
 from gpt.tokenizer import ScoredTokenizer
 
 TOKENIZER = "tokenizer.bin"
 LARGEST = 1 << 26  # bytes of a tokenizer.bin; that of Llama 2 has 434,000
-_NAMES = ("dim", "hidden_dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "seq_len")
+_HEADER = {  # its numbers → our fields
+    "dim": "d_model",
+    "hidden_dim": "d_ff",
+    "n_layers": "n_layers",
+    "n_heads": "n_heads",
+    "n_kv_heads": "n_kv_heads",
+    "vocab_size": "vocab_size",
+    "seq_len": "context_length",
+}
+_IN_LAYERS = (  # in the order of the file
+    "input_layernorm",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "post_attention_layernorm",
+    "mlp.gate_proj",  # w1
+    "mlp.down_proj",  # w2
+    "mlp.up_proj",  # w3
+)
 _VERSIONED = 0x616B3432  # "ak42", with which the later versions begin
 
 
@@ -36,26 +56,13 @@ def open_bin(path: Path) -> tuple[ModelConfig, LazyTensors]:
         raise ValueError(f"{path}: a .bin of llama2.c begins with 28 bytes of header, found {len(header)}")
     if struct.unpack_from("<I", header)[0] == _VERSIONED:
         raise ValueError(f"{path}: is of a later version of llama2.c's format; export it with --version 0")
-    sizes = dict(zip(_NAMES, struct.unpack("<7i", header), strict=True))
+    sizes = dict(zip(_HEADER, struct.unpack("<7i", header), strict=True))
     untied, sizes["vocab_size"] = sizes["vocab_size"] < 0, abs(sizes["vocab_size"])
     wrong = [name for name, size in sizes.items() if size < 1]
     if wrong or sizes["dim"] % sizes["n_heads"] or sizes["n_heads"] % sizes["n_kv_heads"]:
         raise ValueError(f"{path}: is no .bin of llama2.c: its header would say {sizes}")
-    config = model_config(
-        path,
-        vocab_size=sizes["vocab_size"],
-        context_length=sizes["seq_len"],
-        d_model=sizes["dim"],
-        n_layers=sizes["n_layers"],
-        n_heads=sizes["n_heads"],
-        d_ff=sizes["hidden_dim"],
-        bias=False,
-        norm="rmsnorm",
-        position="rope",
-        mlp="gated",
-        n_kv_heads=sizes["n_kv_heads"],
-        tie_embeddings=not untied,
-    )
+    values = {ours: sizes[theirs] for theirs, ours in _HEADER.items()}
+    config = model_config(path, **values, **LLAMA.options, bias=False, tie_embeddings=not untied)
     if 4 * config.n_layers > length:
         raise ValueError(f"{path}: has {length} bytes, too few for the {config.n_layers} layers of its header")
     needed = 28
@@ -66,40 +73,29 @@ def open_bin(path: Path) -> tuple[ModelConfig, LazyTensors]:
     if needed != length:
         least = "at least " if needed > length else ""
         raise ValueError(f"{path}: has {length} bytes, where its header asks for {least}{needed}; is it cut off?")
-    tensors: dict[str, LazyTensor] = {}
+    entries: dict[str, Entry] = {}
     offset = 28
     for name, shape in _layout(config):
-        tensors[name] = from_raw(path, name, shape, offset)
+        entries[name] = Entry("F32", shape, offset, offset := offset + 4 * prod(shape))
+    tensors = lazy_tensors(path, {name: entry for name, entry in entries.items() if not name.startswith("freq_")})
+    for name, tensor in tensors.items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
-            tensors[name] = _reorder_for_rope(tensors[name], config.head_dim)
-        offset += 4 * prod(shape)
-    return config, connect(str(path), tensors, list(llama.links(config)), ignored="freq_.*")
+            tensors[name] = _reorder_for_rope(tensor, config.head_dim)
+    return config, connect(str(path), tensors, LLAMA, config, "the header")
 
 
 def _layout(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield the tensors in the order of the file, by Hugging Face's names."""
-    C, V, F, D = config.d_model, config.vocab_size, config.d_ff, config.head_dim
-    K = config.n_kv_heads * D
-    yield "embed_tokens.weight", (V, C)
-    layer_tensors: tuple[tuple[str, tuple[int, ...]], ...] = (
-        ("input_layernorm", (C,)),
-        ("self_attn.q_proj", (C, C)),
-        ("self_attn.k_proj", (K, C)),
-        ("self_attn.v_proj", (K, C)),
-        ("self_attn.o_proj", (C, C)),
-        ("post_attention_layernorm", (C,)),
-        ("mlp.gate_proj", (F, C)),  # w1
-        ("mlp.down_proj", (C, F)),  # w2
-        ("mlp.up_proj", (F, C)),  # w3
-    )
-    for name, shape in layer_tensors:
+    shapes = {name: s for link in links(LLAMA, replace(config, n_layers=1)) for name, s in link.theirs.items()}
+    yield "embed_tokens.weight", shapes["embed_tokens.weight"]
+    for name in _IN_LAYERS:
         for i in range(config.n_layers):
-            yield f"layers.{i}.{name}.weight", shape
-    yield "norm.weight", (C,)
+            yield f"layers.{i}.{name}.weight", shapes[f"layers.0.{name}.weight"]
+    yield "norm.weight", shapes["norm.weight"]
     for kind in ("real", "imag"):  # tables of RoPE, which are computed here
-        yield f"freq_{kind}", (config.context_length, D // 2)
+        yield f"freq_{kind}", (config.context_length, config.head_dim // 2)
     if not config.tie_embeddings:
-        yield "lm_head.weight", (V, C)
+        yield "lm_head.weight", shapes["lm_head.weight"]
 
 
 def _reorder_for_rope(tensor: LazyTensor, head_dim: int) -> LazyTensor:

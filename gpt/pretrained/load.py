@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from gpt.model import GPT
-from gpt.pretrained import gpt2, llama, llama2c, openai
+from gpt.pretrained import llama2c, openai
+from gpt.pretrained.families import connect, read_config
 from gpt.pretrained.hf_config import HFConfig, read_json
-from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, Link, connect, from_safetensors, shown
+from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
 from gpt.runs.safetensors import MAX_HEADER, read_header
 from gpt.tokenizer import Tokenizer, load_tokenizer
 
@@ -76,30 +77,14 @@ def _open_huggingface(weights: Path) -> tuple[ModelConfig, LazyTensors, str, tup
     if not weights.with_name(CONFIG).is_file():
         raise FileNotFoundError(f"{weights.with_name(CONFIG)} is missing: it describes the model")
     hf = HFConfig(weights.with_name(CONFIG))
-    kind = hf.get("model_type")
-    family = gpt2 if kind == "gpt2" else llama if kind in llama.FAMILY else None
-    if family is None:
-        raise hf.error("model_type", f"must be one of gpt2, {', '.join(llama.FAMILY)}", kind)
-    config = family.read_config(hf)
+    family, config = read_config(hf)
     ignored = hf.finish()
     stored: dict[str, LazyTensor] = {}
     for name, tensor in read_weights(weights).items():
-        if stored.setdefault(name.removeprefix(family.PREFIX), tensor) is not tensor:
-            raise ValueError(f"{tensor.where}: is stored with and without the prefix {family.PREFIX!r}")
-    copies = family.COPIES if config.tie_embeddings else None
-    tensors = connect(
-        str(weights), stored, _bounded(family.links, config, stored, weights), ignored=family.IGNORED, copies=copies
-    )
-    return config, tensors, str(kind), ignored
-
-
-def _bounded(
-    links: Callable[[ModelConfig], Iterator[Link]], config: ModelConfig, stored: dict[str, LazyTensor], weights: Path
-) -> list[Link]:
-    """Return the links of a model. Raises ValueError, before they fill the memory, for more layers than tensors."""
-    if config.n_layers > len(stored):
-        raise ValueError(f"{weights}: has {len(stored)} tensors, and config.json says {config.n_layers} layers")
-    return list(links(config))
+        if stored.setdefault(name.removeprefix(family.prefix), tensor) is not tensor:
+            raise ValueError(f"{tensor.where}: is stored with and without the prefix {family.prefix!r}")
+    tensors = connect(str(weights), stored, family, config, CONFIG)
+    return config, tensors, str(hf.fields["model_type"]), ignored
 
 
 def _read_tokenizer(
@@ -130,7 +115,7 @@ def read_weights(path: Path) -> dict[str, LazyTensor]:
     """Return the tensors of a safetensors file, or of all files of an index. Raises ValueError for inconsistent files."""
     if not path.name.endswith(".index.json"):
         entries, _ = read_header(path)
-        return from_safetensors(path, entries)
+        return lazy_tensors(path, entries)
     index = read_json(path, MAX_HEADER).get("weight_map")
     if not isinstance(index, Mapping) or not index:
         raise ValueError(f"{path}: weight_map must give each tensor its file, found {shown(repr(index))}")
@@ -150,7 +135,7 @@ def read_weights(path: Path) -> dict[str, LazyTensor]:
                 raise ValueError(f"{what} does not know; do the files belong together?")
             if index[name] != shard:
                 raise ValueError(f"{what} says is in {index[name]}; a tensor is in one file")
-        tensors |= from_safetensors(file, entries)
+        tensors |= lazy_tensors(file, entries)
     if missing := [name for name in index if name not in tensors]:
         raise ValueError(f"{path}: says that {shown(missing[0])} is in {index[missing[0]]}, where it is not")
     return tensors

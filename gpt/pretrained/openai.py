@@ -15,13 +15,21 @@ from math import prod
 from pathlib import Path
 
 from gpt.config import ModelConfig
-from gpt.pretrained import gpt2
+from gpt.pretrained.families import GPT2, connect
 from gpt.pretrained.hf_config import HFConfig, model_config, read_bounded
-from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, connect, from_raw, shown
+from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
+from gpt.runs.safetensors import Entry
 
 LARGEST = 1 << 24  # bytes of an index; that of GPT-2 has 5,000
 _MAGIC = 0xDB4775248B80FB57
 _FLOAT = 1  # DT_FLOAT of types.proto
+_HPARAMS = {  # keys of hparams.json → ours
+    "n_vocab": "vocab_size",
+    "n_ctx": "context_length",
+    "n_embd": "d_model",
+    "n_layer": "n_layers",
+    "n_head": "n_heads",
+}
 _KINDS = {"g": "weight", "w": "weight", "b": "bias"}
 Fields = dict[int, list[int | bytes]]
 
@@ -29,19 +37,10 @@ Fields = dict[int, list[int | bytes]]
 def open_checkpoint(index: Path) -> tuple[ModelConfig, LazyTensors]:
     """Return the config and the tensors of a checkpoint. Raises ValueError for malformed or inconsistent files."""
     hparams = HFConfig(index.with_name("hparams.json"))
-    config = model_config(
-        hparams.path,
-        vocab_size=hparams.whole("n_vocab"),
-        context_length=hparams.whole("n_ctx"),
-        d_model=hparams.whole("n_embd"),
-        n_layers=hparams.whole("n_layer"),
-        n_heads=hparams.whole("n_head"),
-    )
+    config = model_config(hparams.path, **{name: hparams.read(key, int) for key, name in _HPARAMS.items()})
     hparams.finish()
     tensors = {_huggingface_name(name): tensor for name, tensor in read_index(index).items()}
-    if config.n_layers > len(tensors):
-        raise ValueError(f"{index}: has {len(tensors)} tensors, and hparams.json says {config.n_layers} layers")
-    return config, connect(str(index), tensors, list(gpt2.links(config)), ignored="")
+    return config, connect(str(index), tensors, GPT2, config, "hparams.json")
 
 
 def read_index(index: Path) -> dict[str, LazyTensor]:
@@ -49,7 +48,7 @@ def read_index(index: Path) -> dict[str, LazyTensor]:
     table = read_bounded(index, LARGEST)
     data = index.with_suffix(".data-00000-of-00001")
     length = data.stat().st_size
-    tensors = {}
+    entries = {}
     try:
         for key, value in _table(table):
             fields = _fields(value)
@@ -67,10 +66,10 @@ def read_index(index: Path) -> dict[str, LazyTensor]:
                 raise ValueError(f"{shown(name)} of shape {shape} must lie in the {length} bytes of {data.name}")
             if len(shape) == 3 and shape[0] == 1:  # GPT-2's matrices are convolutions of width 1
                 shape = shape[1:]
-            tensors[name] = from_raw(data, name, shape, offset)
+            entries[name] = Entry("F32", shape, offset, offset + size)
     except (ValueError, IndexError, struct.error) as error:
         raise ValueError(f"{index}: is no index of a TensorFlow checkpoint, or damaged: {error}") from None
-    return tensors
+    return lazy_tensors(data, entries)
 
 
 def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
