@@ -1,7 +1,7 @@
 """The methods of Tensor that are ops.
 
-An op whose arguments are all arrays is a method as it is (`Op.__get__`); one with options has a typed line, so that
-editors and mypy see the options, and callers may pass them by position.
+A function, and an op whose arguments are all arrays, is a method as it is (`Op.__get__`). An op with options has a typed
+line, so that editors and mypy see the options, and callers may pass them by position.
 """
 
 from typing import Any, Generic, TypeVar
@@ -143,6 +143,9 @@ class Methods(Generic[Result]):
 
     # Shape
     flatten = ops.flatten
+    swapaxes = ops.swapaxes
+    split = ops.split
+    chunk = ops.chunk
 
     @property
     def T(self) -> Result:
@@ -156,9 +159,6 @@ class Methods(Generic[Result]):
         if len(axes) == 2:
             return ops.swapaxes(self, *axes)
         return ops.transpose(self, axes=(axes[0] if isinstance(axes[0], (tuple, list)) else axes) if axes else None)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Result:
-        return ops.swapaxes(self, axis1, axis2)
 
     def expand_dims(self, axis: Axes) -> Result:
         return ops.expand_dims(self, axis=axis)
@@ -190,12 +190,6 @@ class Methods(Generic[Result]):
     def gather(self, dim: int, index: Any) -> Result:
         """Call take_along_axis under PyTorch's name."""
         return ops.take_along_axis(self, index, axis=dim)
-
-    def split(self, sections: Any, axis: int = 0) -> list[Result]:
-        return ops.split(self, sections, axis)
-
-    def chunk(self, chunks: int, axis: int = 0) -> list[Result]:
-        return ops.chunk(self, chunks, axis)
 
     def __getitem__(self, index: Any) -> Result:
         return ops.getitem(self, index=_plain(index))

@@ -90,9 +90,9 @@ class Explanation:
     value is the entry as backward computes it. print() shows the largest terms; drill(k) explains the dy of term k.
     """
 
-    def __init__(self, tape: Tape, target: Node | Tensor, index: Index, name: str, most: int, budget: int) -> None:
-        self.tape, self.index, self.name = tape, index, name
-        self.most, self.budget = most, budget
+    def __init__(self, tape: Tape, target: Node | Tensor, index: Index, most: int, budget: int) -> None:
+        self.tape, self.index, self.most, self.budget = tape, index, most, budget
+        self.name = tape.name(target, index)
         self.value = float(tape.dys[target][index])
         self.terms: list[Term] = []
         self.complete = True
@@ -108,22 +108,19 @@ class Explanation:
         size = sum(abs(term.value) for term in self.terms) + abs(self.value)
         tolerance = 50 * float(np.finfo(tape.dys[target].dtype).eps) * len(self.terms) ** 0.5 + 1e-12
         assert abs(total + self.rest - self.value) <= tolerance * size, (
-            f"{name}: the terms add up to {total}, the gradient is {self.value}: is a backward not linear in dy?"
+            f"{self.name}: the terms add up to {total}, the gradient is {self.value}: is a backward not linear in dy?"
         )
 
     def drill(self, *path: int) -> "Explanation":
         """Explain the dy of term k, and of a term of that, and so on: `drill(0, 2)` is `drill(0).drill(2)`."""
-        if not path:
-            return self
-        k, *rest = path
-        if not 0 <= k < len(self.terms):
-            rule = f"k must be from 0 to {len(self.terms) - 1}" if self.terms else "it is the loss, which has no terms"
-            raise IndexError(f"explain: {self.name} has no term {k}; {rule}")
-        term = self.terms[k]
-        inner = Explanation(
-            self.tape, term.node, term.entry, self.tape.name(term.node, term.entry), self.most, self.budget
-        )
-        return inner.drill(*rest)
+        explanation = self
+        for k in path:
+            terms = explanation.terms
+            if not 0 <= k < len(terms):
+                rule = f"k must be from 0 to {len(terms) - 1}" if terms else "it is the loss, which has no terms"
+                raise IndexError(f"explain: {explanation.name} has no term {k}; {rule}")
+            explanation = Explanation(self.tape, terms[k].node, terms[k].entry, self.most, self.budget)
+        return explanation
 
     def __str__(self) -> str:
         value = f" = {self.value:+.6g}"
@@ -178,7 +175,7 @@ def explain(
     tape, target = Tape(loss), param.node or param
     if target not in tape.dys:
         raise ValueError("explain: the loss does not depend on param")
-    return Explanation(tape, target, position, tape.name(target, position), most, budget)
+    return Explanation(tape, target, position, most, budget)
 
 
 def _terms(node: Node, slot: int, index: Index, dy: np.ndarray, budget: int) -> tuple[list[Term], bool]:

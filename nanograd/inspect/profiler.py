@@ -8,10 +8,9 @@
         model.loss(ids, targets).backward()
     print(p)
 
-Both are observers (`nanograd.op.Observer`). In a profile, each thread has a stack of what is running in it and a table
-of its own, so shards that run side by side neither wait for each other nor lose a count. The time of an op excludes what
-ran inside it, such as the ops of a `checkpoint`. Profiling costs about 6 µs an op, which are not counted as the op's
-time.
+Both are observers (`nanograd.op.Observer`). A profile has a stack of running ops and a table for each thread, so shards
+that run side by side neither wait for each other nor lose a count. The time of an op excludes what ran inside it, such as
+the ops of a `checkpoint`. Profiling costs about 6 µs an op, which are not counted as the op's time.
 """
 
 import contextlib

@@ -103,16 +103,14 @@ def array(name: str, a: Summary) -> str:
     """Return the table of an array: its corner and its range."""
     if not a.shape:
         return f'<p class="scalar"><b>{clean(name)}</b> <span class="of">()</span> = <code>{number(a.mean)}</code></p>'
-    rows = a.shape[-2] if len(a.shape) > 1 else 1
-    columns = a.shape[-1]
-    is_cut = rows > len(a.corner) or columns > len(a.corner[0] if a.corner else ()) or len(a.shape) > 2
+    n_rows, n_columns = len(a.corner), len(a.corner[0]) if a.corner else 0  # of the corner
     corner = ""
-    if is_cut and a.corner:
-        sizes = [f":{len(a.corner)}", f":{len(a.corner[0])}"][-len(a.shape) :]
+    if a.corner and a.shape != (n_rows, n_columns)[-len(a.shape) :]:
+        sizes = [f":{n_rows}", f":{n_columns}"][-len(a.shape) :]
         corner = f", the corner [{', '.join(['0'] * (len(a.shape) - 2) + sizes)}]"
     nonfinite = f" · {a.nonfinite} not finite" if a.nonfinite else ""
-    more = '<td class="more">…</td>' if a.corner and columns > len(a.corner[0]) else ""
-    head = "".join(f'<th scope="col">{j}</th>' for j in range(len(a.corner[0]) if a.corner else 0))
+    more = '<td class="more">…</td>' if a.corner and a.shape[-1] > n_columns else ""
+    head = "".join(f'<th scope="col">{j}</th>' for j in range(n_columns))
     body = "".join(
         f'<tr><th scope="row">{i}</th>{"".join(f"<td>{number(v)}</td>" for v in row)}{more}</tr>'
         for i, row in enumerate(a.corner)
@@ -147,20 +145,24 @@ def broadcast_axes(node: Node, slot: int) -> list[int] | None:
     return [i for i, (m, n) in enumerate(zip(padded, target, strict=True)) if m != n or i < len(target) - len(shape)]
 
 
-def _start(playback: Playback) -> str:
-    root = playback.nodes[-1]
-    value = array("loss", root.record.y)
+def _section(playback: Playback, i: int, title: str, body: str, key: str = "") -> str:
+    """Return the section of step i; title and body are HTML, and key is the attribute that names its op."""
     return (
-        '<section class="card step" id="step=0" aria-labelledby="h0">'
-        f'<h2 id="h0">Step 0 of {len(playback.steps) + 1}: the loss</h2>'
-        f"<p>The forward is done. The backward begins with dL/dL.</p>{value}"
-        f"{array('dL/dL', root.record.backward.dy)}</section>"
+        f'<section class="card step" id="step={i}"{key} aria-labelledby="h{i}">'
+        f'<h2 id="h{i}">Step {i} of {len(playback.steps) + 1}: {title}</h2>{body}</section>'
     )
+
+
+def _start(playback: Playback) -> str:
+    """Return the loss and its gradient."""
+    root = playback.nodes[-1].record
+    body = "<p>The forward is done. The backward begins with dL/dL.</p>"
+    return _section(playback, 0, "the loss", body + array("loss", root.y) + array("dL/dL", root.backward.dy))
 
 
 def _step(playback: Playback, node: Node) -> str:
     """Return the section of one op."""
-    record, i = node.record, playback.step[node]
+    record = node.record
     inputs = ", ".join(
         f"{name} {'—' if shape is None else shape}" for name, shape in zip(record.inputs, record.shapes, strict=False)
     )
@@ -169,13 +171,13 @@ def _step(playback: Playback, node: Node) -> str:
     contributions = "".join(
         _contribution(playback, node, contribution) for contribution in record.backward.contributions
     )
-    return (
-        f'<section class="card step" id="step={i}" data-key="{playback.keys[node]}" aria-labelledby="h{i}">'
-        f'<h2 id="h{i}">Step {i} of {len(playback.steps) + 1}: backward of <bdi>{clean(playback.name(node))}</bdi></h2>'
+    title = f"backward of <bdi>{clean(playback.name(node))}</bdi>"
+    body = (
         f'<p class="call"><code>{clean(call)}</code></p>'
         f"<h3>Upstream gradient</h3>{array('dy', record.backward.dy)}<h3>Local rule</h3>{rule(node)}"
-        f"<h3>Gradients of its inputs</h3>{contributions or '<p>Nothing.</p>'}</section>"
+        f"<h3>Gradients of its inputs</h3>{contributions or '<p>Nothing.</p>'}"
     )
+    return _section(playback, playback.step[node], title, body, f' data-key="{playback.keys[node]}"')
 
 
 def _contribution(playback: Playback, node: Node, contribution: Contribution) -> str:
@@ -212,16 +214,14 @@ def _end(playback: Playback) -> str:
         for leaf, name in playback.leaves.items()
         if (a := final.get(leaf))
     )
-    i = len(playback.steps) + 1
-    return (
-        f'<section class="card step" id="step={i}" aria-labelledby="h{i}">'
-        f'<h2 id="h{i}">Step {i} of {i}: all gradients are complete</h2>'
+    body = (
         '<div class="wide" tabindex="0" role="region" aria-label="Gradients of the leaves"><table class="leaves">'
         "<caption>The gradients of the leaves</caption>"
         '<thead><tr><th scope="col">leaf</th><th scope="col">shape</th><th scope="col">contributions</th>'
         '<th scope="col">min</th><th scope="col">mean</th><th scope="col">max</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></section>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
+    return _section(playback, len(playback.steps) + 1, "all gradients are complete", body)
 
 
 def _name(playback: Playback, target: Target) -> str:
