@@ -21,11 +21,11 @@ def test_every_worker_calls_the_initializer_first(tmp_path: Path) -> None:
 
 
 def test_no_more_items_are_taken_than_keep_the_workers_busy() -> None:
-    taken: list[int] = []
-    results = in_order(math.isqrt, (taken.append(n) or n for n in range(50)), 1)  # type: ignore[func-returns-value]
+    drawn: list[int] = []
+    results = in_order(math.isqrt, (drawn.append(n) or n for n in range(50)), 1)  # type: ignore[func-returns-value]
     for n_results in range(1, 10):
         next(results)
-        assert len(taken) == n_results + 1  # 2 · workers at a time
+        assert len(drawn) == n_results + 1  # 2 · workers at a time
     results.close()
 
 
