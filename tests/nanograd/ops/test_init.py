@@ -95,7 +95,7 @@ CASES: dict[str, list[Case]] = {"halve": on_shapes(normal)}
 
 from nanograd.study.reasons.reason import Reasons
 
-CHAPTER = 1
+CHAPTERS = {"halve": 1}
 
 REASONS: dict[str, Reasons] = {
     "halve": Reasons(lines=("Two halves make a whole.", "The derivative of a constant multiple is the constant."))

@@ -1,4 +1,4 @@
-"""Reasons of broadcast_to, concat, expand_dims, getitem, reshape, squeeze, stack and transpose."""
+"""Reasons of reshape, transpose, expand_dims, squeeze, broadcast_to, getitem, concat and stack."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from nanograd.study import draw
 from nanograd.study.draw import Draw, Example
 from nanograd.study.reasons.reason import Reason, Reasons
 
-CHAPTER = 9
+CHAPTERS = {"shape": 9}
 
 
 def _getitem(d: Draw) -> Example:

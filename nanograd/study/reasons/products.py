@@ -1,9 +1,9 @@
-"""Reasons of linear and matmul."""
+"""Reasons of linear, matmul and einsum."""
 
 from nanograd.study.draw import Draw, Example
-from nanograd.study.reasons.reason import Reasons
+from nanograd.study.reasons.reason import Reason, Reasons
 
-CHAPTER = 11
+CHAPTERS = {"linear": 11, "einsum": 12}
 
 
 def _linear(d: Draw) -> Example:
@@ -14,6 +14,12 @@ def _linear(d: Draw) -> Example:
 def _matmul(d: Draw) -> Example:
     d.axes(1, "an axis to add over")
     return [d.normal(*d.shape), d.normal(d.shape[-1], 3)], {}
+
+
+def _einsum(d: Draw) -> Example:
+    d.axes(2, "two axes, i and k")
+    dots = "..." if len(d.shape) > 2 else ""
+    return [d.normal(*d.shape), d.normal(d.shape[-1], 3)], {"spec": f"{dots}ik,kj->{dots}ij"}
 
 
 REASONS: dict[str, Reasons] = {
@@ -45,5 +51,25 @@ REASONS: dict[str, Reasons] = {
         },
         matrices=frozenset({"a", "b", "dy"}),
         example=_matmul,
+    ),
+    "einsum": Reasons(
+        lines=(
+            Reason(
+                "For every choice of all letters multiply one entry of each operand; sum over the letters that y "
+                "lacks.",
+                code="np.einsum(spec, *xs)",
+                name="y",
+            ),
+            Reason(
+                "With the others constant, y is linear in x_k with their product as coefficient; multiply by dy "
+                "and sum over the letters that x_k lacks.",
+                reference="tuple(gradient(k) for k in range(len(xs)))",
+                also=("tuple(backward(k) for k in range(len(xs)))",),
+                code="tuple(einsum_gradient(spec, k, dy, xs) for k in range(len(xs)))",
+                name="dxs",
+            ),
+        ),
+        definitions={"spec": "explicit(spec, xs)"},
+        example=_einsum,
     ),
 }

@@ -1,11 +1,55 @@
-"""Reasons of flip, pad, repeat, roll, scatter, scatter_add and take_along_axis."""
+"""Reasons of ops that choose, copy and move entries: where to triu, pad to scatter_add, and embedding."""
+
+import numpy as np
 
 from nanograd.study import draw
+from nanograd.study.draw import Draw, Example
 from nanograd.study.reasons.reason import Reason, Reasons
 
-CHAPTER = 10
+CHAPTERS = {"select": 8, "arrange": 10, "embedding": 21}
+
+
+def _triangle(d: Draw) -> Example:
+    return [d.normal(*d.axes(2, "two axes, rows and columns"))], {}
+
+
+def _embedding(d: Draw) -> Example:
+    d.fits(len(d.shape) == 2, "a table (V, C)")
+    last = d.shape[0] - 1
+    return [d.normal(*d.shape), np.array([last, 0, last])], {}  # two tokens share a row
+
 
 REASONS: dict[str, Reasons] = {
+    "masked_fill": Reasons(
+        lines=(
+            "One value replaces all masked entries.",
+            "Where mask is True, y is a constant; elsewhere y is x with derivative 1.",
+        ),
+        example=lambda d: ([d.normal(*d.shape), d.mask(*d.shape)], {"value": -9.0}),
+    ),
+    "tril": Reasons(
+        lines=(
+            "Keep the entries on the k-th diagonal and below it.",
+            "∂y/∂x is 1 for an entry that is kept and 0 for one that is cleared.",
+        ),
+        example=_triangle,
+    ),
+    "triu": Reasons(
+        lines=(
+            "Keep the entries on the k-th diagonal and above it.",
+            "∂y/∂x is 1 for an entry that is kept and 0 for one that is cleared.",
+        ),
+        example=_triangle,
+    ),
+    "where": Reasons(
+        lines=(
+            "Each entry comes from a or from b, after broadcasting.",
+            "Where the condition is True, y is a with derivative 1, elsewhere y does not depend on a; then sum "
+            "over the copies of each a.",
+            "y depends on b exactly where it does not depend on a; then sum over the copies of each b.",
+        ),
+        example=lambda d: ([d.mask(*d.shape), d.normal(*d.shape), d.normal(*d.shape[-1:])], {}),
+    ),
     "flip": Reasons(
         lines=("The first entry becomes the last.", "x[i] is y[n - 1 - i], so its gradient is the dy there."),
         definitions={"n": "rows(x, axis).shape[-1]", "i": "np.arange(n)"},
@@ -80,5 +124,17 @@ REASONS: dict[str, Reasons] = {
         ),
         definitions={"n": "x.shape[axis]"},
         example=draw.picked(values=False),
+    ),
+    "embedding": Reasons(
+        lines=(
+            "Every token gets a copy of the row of its id.",
+            "Row v is the y of every token whose id is v, with derivative 1: sum the dy of these tokens.",
+        ),
+        definitions={
+            "ids": "np.ravel(ids)",
+            "v": "np.arange(len(weight))[:, None]",
+            "dy": "dy.reshape(ids.size, weight.shape[1])",
+        },
+        example=_embedding,
     ),
 }
