@@ -12,7 +12,6 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
 
 import numpy as np
 
@@ -31,15 +30,6 @@ class LoRASettings:
     rank: int
     alpha: float
     targets: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON's types."""
-        return {"rank": self.rank, "alpha": self.alpha, "targets": list(self.targets)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make one from `to_dict`."""
-        return cls(int(values["rank"]), float(values["alpha"]), tuple(map(str, values["targets"])))
 
 
 class LoRALinear(Linear):

@@ -33,18 +33,15 @@ class Row:
 
 
 class Rows(NamedTuple):
-    """The rows of a file, and notes on how they were read, such as "2 blank lines skipped"."""
+    """The rows of a file, and notes on how they were read and what was left out, such as "2 blank lines skipped"."""
 
     rows: list[Row]
     notes: list[str]
 
-
-class Labelled(NamedTuple):
-    """The cleaned rows of a file, their labels in sorted order, and notes on what was left out."""
-
-    rows: list[Row]
-    labels: tuple[str, ...]
-    notes: list[str]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in sorted order."""
+        return tuple(indices_by_label(self.rows))
 
 
 # Reading
@@ -164,7 +161,7 @@ def _make_row(
 
 def read_labelled(
     path: str | Path, *, label_column: str | None = None, text_column: str | None = None, encoding: str | None = None
-) -> Labelled:
+) -> Rows:
     """Read the labelled texts of a .csv, .tsv or .jsonl, and clean them.
 
     Left out and counted: texts of white space alone; exact duplicates of an earlier text, so that no text is in two
@@ -184,7 +181,7 @@ def read_labelled(
                 f"data: {path}: the label {label!r} has {plural(n, 'text')}, and training, validation and test need one "
                 "each; add some, or check that --label-column and --text-column name the right columns"
             )
-    return Labelled(rows, tuple(sorted(counts)), [*notes, *clean_notes])
+    return Rows(rows, [*notes, *clean_notes])
 
 
 def check_ids(rows: Sequence[Row], path: str | Path) -> None:

@@ -179,7 +179,7 @@ class ClassifyTask(FinetuneTask):
         config = resolve(config, len(lengths), sum(lengths) // len(lengths))
         model = GPTClassifier(gpt, len(labels), generator(config.seed, INIT, HEAD))
         files = {file: partial(write_rows, rows) for file, rows in zip(FILES, splits, strict=True)}
-        data = encode_splits(splits, [str(config.data)] * 3, tokenizer, labels, gpt.config.context_length)
+        data = encode_rows(splits, [str(config.data)] * 3, tokenizer, labels, gpt.config.context_length)
         return Start(model, config, tokenizer, data, files, labels=labels)
 
     def empty_model(self, checkpoint: Checkpoint) -> GPTClassifier:
@@ -190,7 +190,7 @@ class ClassifyTask(FinetuneTask):
         assert run.task is not None
         paths = [run_file(run.folder, file, run.state) for file in FILES]
         splits = [read_rows(path, label_column="label", text_column="text").rows for path in paths]
-        return encode_splits(splits, paths, run.tokenizer, run.task.labels, run.model.gpt.config.context_length)
+        return encode_rows(splits, paths, run.tokenizer, run.task.labels, run.model.gpt.config.context_length)
 
     def objective(self, run: Classifying, data: Splits[EncodedText]) -> Objective:
         return make_objective(run.model, data.train, data.val, collate_texts, text_loss, run.config)
@@ -238,15 +238,15 @@ def make_gpt(
     config: ClassifyConfig, base: Checkpoint | None, flags: Mapping[str, Any], texts: Sequence[str]
 ) -> tuple[GPT, Tokenizer, list[int]]:
     """Return the base's GPT and tokenizer, or random ones made for these texts, and the tokens of each text; print them."""
-    shape = known_fields(ModelConfig, flags)
     if base is None:
         tokenizer = make_tokenizer(config.tokenizer, flags.get("vocab_size", VOCABULARY), "".join(texts), texts)
-        lengths = [len(tokenizer.encode_ordinary(text)) for text in texts]
+    else:
+        tokenizer = base.tokenizer
+    lengths, shape = [len(tokenizer.encode_ordinary(text)) for text in texts], known_fields(ModelConfig, flags)
+    if base is None:
         shape = {"context_length": choose_context(lengths), **shape, "vocab_size": tokenizer.vocab_size}
         gpt = GPT(ModelConfig(**shape), generator(config.seed, INIT))
     else:
-        tokenizer = base.tokenizer
-        lengths = [len(tokenizer.encode_ordinary(text)) for text in texts]
         gpt = base.load_into(GPT(dataclasses.replace(base.model_config, **shape), init=False))
     print(
         f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; a training text has up to "
@@ -262,7 +262,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def encode_splits(
+def encode_rows(
     splits: Sequence[Sequence[Row]],
     paths: Sequence[str | Path],
     tokenizer: Tokenizer,

@@ -24,7 +24,7 @@ import numpy as np
 
 from gpt.config import option
 from gpt.data.batches import IGNORE
-from gpt.finetune.batching import Splits, batches_by_length, pad, shuffled_batches
+from gpt.finetune.batching import Splits, batches_by_length, shuffled_batches
 from gpt.finetune.conversations import (
     ASSISTANT,
     DUPLICATE,
@@ -36,7 +36,7 @@ from gpt.finetune.conversations import (
     missing_fields,
 )
 from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
-from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template
+from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples
 from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -169,9 +169,9 @@ def pad_pairs(examples: Sequence[PairExample]) -> tuple[np.ndarray, np.ndarray]:
 
     A target is -100 in the prompt and in the padding.
     """
-    answers = [answer for example in examples for answer in (example.chosen, example.rejected)]
-    ids, targets = pad([answer.ids for answer in answers]), pad([answer.targets for answer in answers], IGNORE)
-    return ids.reshape(len(examples), 2, -1), targets.reshape(len(examples), 2, -1)
+    batch = pad_examples([answer for example in examples for answer in (example.chosen, example.rejected)])
+    ids, targets = (array.reshape(len(examples), 2, -1) for array in batch.rows)
+    return ids, targets
 
 
 def collate_pairs(examples: Sequence[PairExample]) -> Batch:
@@ -233,8 +233,7 @@ def read_splits(
     """Read, split and encode the pairs; print what there is, and what is left out."""
     pairs, notes = read_pairs(path)
     encode_one = partial(encode_pair, template=template, tokenizer=tokenizer, context_length=context_length)
-    fractions = config.val_fraction, config.test_fraction
-    splits, encode_notes = encode_splits(pairs, encode_one, fractions, config.seed)
+    splits, encode_notes = encode_splits(pairs, encode_one, (config.val_fraction, config.test_fraction), config.seed)
     train, val, test = map(len, splits)
     print(
         f"data      {config.data}: {train:,} pairs to train on, {val:,} to choose the best checkpoint, {test:,} to test it"
@@ -246,7 +245,7 @@ def read_splits(
             f"data: no pair to train on fits the base's context of {context_length} tokens; give a base with a longer "
             "one, or a shorter template (--template chat)"
         )
-    return Splits(*splits)
+    return splits
 
 
 def with_reference(splits: Splits[PairExample], log_probs: np.ndarray) -> Splits[PairExample]:

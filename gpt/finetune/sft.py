@@ -137,8 +137,7 @@ def read_splits(
     conversations, notes = read_conversations(path)
     encode_one = partial(encode_conversation, template=template, tokenizer=tokenizer, context_length=context_length)
     fractions = config.val_fraction, config.test_fraction
-    encoded, encode_notes = encode_splits(conversations, encode_one, fractions, config.seed)
-    splits = Splits(*encoded)
+    splits, encode_notes = encode_splits(conversations, encode_one, fractions, config.seed)
     if not splits.train:
         raise ValueError(
             f"data: no conversation fits the base's context of {context_length} tokens; give a base with a longer one, "
@@ -245,13 +244,11 @@ class Response(NamedTuple):
         return {**fields, "before": [message.to_dict() for message in earlier]} if earlier else fields
 
 
-def respond(
-    model: GPT, tokenizer: Tokenizer, template: Template, examples: Sequence[Example], config: SampleConfig = GREEDY
-) -> Iterator[Response]:
+def respond(model: GPT, tokenizer: Tokenizer, template: Template, examples: Sequence[Example]) -> Iterator[Response]:
     """Yield the model's own answer to the last question of each example."""
     for example in examples:
         assert example.messages[-1].role == ASSISTANT
-        yield Response(example, "".join(answer(model, tokenizer, template, example.messages[:-1], config)))
+        yield Response(example, "".join(answer(model, tokenizer, template, example.messages[:-1], GREEDY)))
 
 
 def stored_template(run: Run[Any, Any]) -> Template:

@@ -28,7 +28,7 @@ import numpy as np
 
 from gpt.config import nearest
 from gpt.data.batches import IGNORE
-from gpt.finetune.batching import pad
+from gpt.finetune.batching import Splits, pad
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Conversation, Message, count_notes, split_conversations
 from gpt.text.read import read_text
 from gpt.tokenizer import EOT, Tokenizer
@@ -217,7 +217,7 @@ def encode(messages: Sequence[Message], template: Template, tokenizer: Tokenizer
 
 def encode_splits(
     conversations: Sequence[C], encode_one: Callable[[C], tuple[E | None, str]], fractions: Sequence[float], seed: int
-) -> tuple[list[list[E]], list[str]]:
+) -> tuple[Splits[E], list[str]]:
     """Split conversations and encode them; return the examples of each split, and notes on what was left out.
 
     `encode_one` returns an example, or None for a conversation to leave out, and the rule that it applied, or "". Its
@@ -233,7 +233,7 @@ def encode_splits(
                 raise ValueError(f"data: {conversation.location}: {error}") from None
             splits[-1] += [] if example is None else [example]
             counts[rule] += bool(rule)
-    return splits, count_notes(+counts)
+    return Splits(*splits), count_notes(+counts)
 
 
 def encode_conversation(

@@ -11,7 +11,7 @@ parameters, and the task names the checkpoint with the frozen ones, its base, by
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -75,8 +75,7 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON's types."""
-        lora = None if self.lora is None else self.lora.to_dict()
-        return {**vars(self), "labels": list(self.labels), "lora": lora}
+        return {**asdict(self), "labels": list(self.labels)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -85,13 +84,9 @@ class Task:
         if unknown := sorted(values.keys() - known):
             raise ValueError(f"task: unknown key {unknown[0]!r}")
         lora = values.get("lora")
-        return cls(
-            **{
-                **values,
-                "labels": tuple(values.get("labels", ())),
-                "lora": None if lora is None else LoRASettings.from_dict(lora),
-            }
-        )
+        if lora is not None:
+            lora = LoRASettings(lora["rank"], lora["alpha"], tuple(lora["targets"]))
+        return cls(**{**values, "labels": tuple(values.get("labels", ())), "lora": lora})
 
 
 @dataclass

@@ -9,16 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.finetune.classification_data import (
-    Labelled,
-    Row,
-    balance,
-    clean,
-    count_labels,
-    read_labelled,
-    read_rows,
-    split,
-)
+from gpt.finetune.classification_data import Row, Rows, balance, clean, count_labels, read_labelled, read_rows, split
 
 FEW = [("ham", "hi"), ("ham", "see you"), ("ham", "ok"), ("spam", "win"), ("spam", "prize"), ("spam", "call now")]
 
@@ -29,7 +20,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
-def pairs(data: Labelled) -> list[tuple[str | None, str]]:
+def pairs(data: Rows) -> list[tuple[str | None, str]]:
     return [(row.label, row.text) for row in data.rows]
 
 
