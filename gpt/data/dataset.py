@@ -22,7 +22,7 @@ import os
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -78,7 +78,7 @@ class ShardWriter:
 
     def finish(self) -> None:
         """Append the indices of the documents and write the header."""
-        self.file.write(bytes(_padding(self.tokens * self.dtype.itemsize)))
+        self.file.write(bytes(-self.tokens * self.dtype.itemsize % INDEX.itemsize))
         self.file.write(np.array(self.starts, INDEX).data)
         self.file.seek(0)
         counts = self.dtype.itemsize, self.tokens, self.vocab_size, len(self.starts)
@@ -123,7 +123,7 @@ def read_shard(path: str | os.PathLike[str]) -> Shard:
     if len(head) < begin:
         raise ValueError(f"{path} is damaged: its header needs {begin} bytes, it has {size}")
     n_documents, sha256 = HEADERS[2].unpack(head)[5:] if version == 2 else (0, bytes(32))
-    end = begin + count * width + (_padding(count * width) if version == 2 else 0)
+    end = begin + count * width + (-count * width % INDEX.itemsize if version == 2 else 0)
     if size != end + n_documents * INDEX.itemsize:
         raise ValueError(
             f"{path} is damaged: {count} ids and {n_documents} documents need {end + n_documents * INDEX.itemsize} "
@@ -135,11 +135,6 @@ def read_shard(path: str | os.PathLike[str]) -> Shard:
         vocab_size,
         sha256.hex() if any(sha256) else "",
     )
-
-
-def read_tokens(path: str | os.PathLike[str]) -> np.ndarray:
-    """Map the ids (n,) of a shard."""
-    return read_shard(path).tokens
 
 
 class Shards:
@@ -192,7 +187,21 @@ class Dataset:
 
     def shards(self, split: str) -> list[Shard]:
         """Map the shards of a split and check each against the manifest."""
-        return [self._shard(part[split]) for part in self.manifest["parts"] if split in part]
+        shards = []
+        for entry in shard_entries(self.manifest["parts"], (split,)):
+            path = self.path / entry["file"]
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"{path} is missing: {MANIFEST} lists it; restore it, or prepare the data again"
+                )
+            shard = read_shard(path)
+            contents = len(shard.tokens), shard.vocab_size, shard.tokenizer_sha256
+            if contents != (entry["tokens"], self.manifest["vocab_size"], self.manifest["tokenizer_sha256"]):
+                raise ValueError(
+                    f"{path} is not the shard that {MANIFEST} lists; restore it, or prepare the data again"
+                )
+            shards.append(shard)
+        return shards
 
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer of the ids."""
@@ -211,24 +220,17 @@ class Dataset:
 
     def files(self) -> list[Path]:
         """Return the paths of all shards."""
-        return [self.path / entry["file"] for entry in self._entries()]
+        return [self.path / entry["file"] for entry in shard_entries(self.manifest["parts"])]
 
     def damaged(self) -> list[str]:
         """Return the names of the shards whose bytes have changed since they were written; reads all of them."""
-        return [entry["file"] for entry in self._entries() if file_sha256(self.path / entry["file"]) != entry["sha256"]]
+        entries = shard_entries(self.manifest["parts"])
+        return [entry["file"] for entry in entries if file_sha256(self.path / entry["file"]) != entry["sha256"]]
 
-    def _entries(self) -> list[dict[str, Any]]:
-        return [part[split] for part in self.manifest["parts"] for split in (TRAIN, VAL) if split in part]
 
-    def _shard(self, entry: dict[str, Any]) -> Shard:
-        path = self.path / entry["file"]
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: {MANIFEST} lists it; restore it, or prepare the data again")
-        shard = read_shard(path)
-        contents = len(shard.tokens), shard.vocab_size, shard.tokenizer_sha256
-        if contents != (entry["tokens"], self.manifest["vocab_size"], self.manifest["tokenizer_sha256"]):
-            raise ValueError(f"{path} is not the shard that {MANIFEST} lists; restore it, or prepare the data again")
-        return shard
+def shard_entries(parts: Iterable[dict[str, Any]], splits: Sequence[str] = (TRAIN, VAL)) -> list[dict[str, Any]]:
+    """Return the manifest's entries of the shards of these splits."""
+    return [part[split] for part in parts for split in splits if split in part]
 
 
 def is_prepared(path: str | os.PathLike[str] | None) -> bool:
@@ -256,10 +258,6 @@ def open_dataset(path: str | os.PathLike[str]) -> Dataset:
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is damaged: {error}; prepare the data again") from None
     return dataset
-
-
-def _padding(size: int) -> int:
-    return -size % INDEX.itemsize
 
 
 def _map(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:

@@ -10,16 +10,16 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gpt.data.dataset import TRAIN, VAL, dtype_for
 from gpt.text.documents import Document, list_files, read_documents
 from gpt.text.read import Warn
-from gpt.tokenizer import Tokenizer, tokenizer_from_dict
+from gpt.tokenizer import Tokenizer
 from gpt.tokenizer.pretokens import last_split_point
 from nanograd.runtime.workers import in_order
 
@@ -87,10 +87,10 @@ def split_documents(documents: Iterable[Document], val_fraction: float, size: in
         yield from _divide(head[0], val_fraction, size)
         return
     limit = val_fraction if len(head) == MANY else _hash_limit(head, val_fraction)
-    for document in _release(head, documents):
+    released = (head.pop(0) for _ in range(len(head)))  # the list lets go of each before the next is read
+    for document in chain(released, documents):
         split = VAL if hash_fraction(document) < limit else TRAIN
-        for text, first, last in _mark_ends(cut_chunks(document.blocks, size)):
-            yield Chunk(document.name, split, text, first, last)
+        yield from _document_chunks(document.name, split, document.blocks, size)
 
 
 def hash_fraction(document: Document) -> float:
@@ -141,8 +141,7 @@ def _divide(document: Document, val_fraction: float, size: int) -> Iterator[Chun
     n = sum(map(len, document.blocks))
     n_train = round(n * (1 - val_fraction))
     for split, start, stop in ((TRAIN, 0, n_train), (VAL, n_train, n)):
-        for text, first, last in _mark_ends(cut_chunks(slice_text(document.blocks, start, stop), size)):
-            yield Chunk(document.name, split, text, first, last and stop == n)
+        yield from _document_chunks(document.name, split, slice_text(document.blocks, start, stop), size, stop == n)
 
 
 def _hash_limit(documents: Sequence[Document], val_fraction: float) -> float:
@@ -153,20 +152,14 @@ def _hash_limit(documents: Sequence[Document], val_fraction: float) -> float:
     return sorted(map(hash_fraction, documents))[n_val]
 
 
-def _mark_ends(texts: Iterator[str]) -> Iterator[tuple[str, bool, bool]]:
-    """Yield each text with whether it is the first, and whether it is the last."""
+def _document_chunks(name: str, split: str, blocks: Iterable[str], size: int, complete: bool = True) -> Iterator[Chunk]:
+    """Yield the chunks of a document, or of its beginning if it is not complete: then none is its last."""
+    texts = cut_chunks(blocks, size)
     following, first = next(texts, None), True
     while following is not None:
         text, following = following, next(texts, None)
-        yield text, first, following is None
+        yield Chunk(name, split, text, first, complete and following is None)
         first = False
-
-
-def _release(head: list[Document], documents: Iterator[Document]) -> Iterator[Document]:
-    """Yield the documents of the list and then the others; the list lets go of each before the next is read."""
-    while head:
-        yield head.pop(0)
-    yield from documents
 
 
 # Encoding
@@ -180,14 +173,7 @@ def encode_chunks(
     With several workers, processes encode. Memory holds only as many chunks as keep them busy. Raises ValueError, with
     the name of the document, for text that the tokenizer cannot encode.
     """
-    if workers == 1:
-        encode = partial(_encode_batch, tokenizer)
-        batches: Iterable[tuple[list[Chunk], Any]] = ((batch, encode(batch)) for batch in _batches(chunks))
-    else:
-        batches = in_order(
-            _encode_in_worker, _batches(chunks), workers, initializer=_start_worker, initargs=(tokenizer.to_dict(),)
-        )
-    for batch, (ids, ends) in batches:
+    for batch, (ids, ends) in in_order(partial(_encode_batch, tokenizer), _batches(chunks), workers):
         for chunk, start, end in zip(batch, [0, *ends], ends, strict=False):
             yield chunk, ids[start:end]
 
@@ -219,15 +205,3 @@ def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> tuple[np.ndarray,
             ids.append(tokenizer.eot_id)
         ends.append(len(ids))
     return np.array(ids, dtype_for(tokenizer.vocab_size)), ends
-
-
-_worker_tokenizer: Tokenizer  # of a worker process
-
-
-def _start_worker(fields: dict[str, Any]) -> None:
-    global _worker_tokenizer
-    _worker_tokenizer = tokenizer_from_dict(fields)
-
-
-def _encode_in_worker(batch: list[Chunk]) -> tuple[np.ndarray, list[int]]:
-    return _encode_batch(_worker_tokenizer, batch)

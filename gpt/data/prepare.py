@@ -30,6 +30,7 @@ from gpt.data.dataset import (
     Dataset,
     ShardWriter,
     open_dataset,
+    shard_entries,
     shard_writer,
 )
 from gpt.data.documents import CHUNK, Chunk, TextFiles, encode_chunks
@@ -81,9 +82,14 @@ def prepare(
 
     Raises ValueError if there is no text, if `out` holds something else, or if it was begun with other settings.
     """
-    _check(val_fraction, shard_tokens, workers)
+    if not 0 <= val_fraction < 1:
+        raise ValueError(f"val_fraction must be at least 0 and below 1, got {val_fraction}")
+    for option, number in (("shard_tokens", shard_tokens), ("workers", workers)):
+        if number < 1:
+            raise ValueError(f"{option} must be at least 1, got {number}")
     out = Path(out)
     settings = {
+        "format": FORMAT,
         "tokenizer_sha256": tokenizer.sha256,
         "vocab_size": tokenizer.vocab_size,
         "eot_id": tokenizer.eot_id,
@@ -94,8 +100,10 @@ def prepare(
         "text_key": files.text_key,
     }
     stored = read_state(out)
-    if stored is not None:
-        _check_same(out, stored, settings)
+    for name, value in settings.items():
+        if stored is not None and stored.get(name) != value:
+            begun = f"{out} was begun with {name} {stored.get(name)}"
+            raise ValueError(f"out: {begun}, which cannot change to {value}; choose another -o")
     if (out / MANIFEST).is_file():
         (out / UNFINISHED).unlink(missing_ok=True)
         return open_dataset(out)
@@ -112,14 +120,14 @@ def prepare(
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(".*.tmp"):  # of a writer that was killed
         leftover.unlink()
-    _write_json(out / UNFINISHED, {"format": FORMAT, **settings, "parts": parts})
+    _write_json(out / UNFINISHED, {**settings, "parts": parts})
     tokenizer.save(out / TOKENIZER)
     try:
         with closing(encode_chunks(chunks, tokenizer, workers)) as encoded:
             while new_part := _write_part(out, len(parts), encoded, settings, status, report):
                 parts.append(new_part)
-                _write_json(out / UNFINISHED, {"format": FORMAT, **settings, "parts": parts})
-        _write_json(out / MANIFEST, {"format": FORMAT, **settings, **_summary(parts, status, files), "parts": parts})
+                _write_json(out / UNFINISHED, {**settings, "parts": parts})
+        _write_json(out / MANIFEST, {**settings, **_summary(parts, status, files), "parts": parts})
     except OSError as error:
         if error.errno is not None and error.filename is None:  # from a write: the disk is full
             error.filename = str(out)
@@ -215,8 +223,8 @@ def _write_part(
 
 def _is_intact(out: Path, part: dict[str, Any]) -> bool:
     """Return whether the shards of a part are as they were written."""
-    shards = [part[split] for split in (TRAIN, VAL) if split in part]
-    return all((out / f["file"]).is_file() and file_sha256(out / f["file"]) == f["sha256"] for f in shards)
+    files = [(out / entry["file"], entry["sha256"]) for entry in shard_entries([part])]
+    return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in files)
 
 
 def _skip_part(chunks: Iterator[Chunk], part: dict[str, Any], status: Status) -> None:
@@ -227,14 +235,14 @@ def _skip_part(chunks: Iterator[Chunk], part: dict[str, Any], status: Status) ->
     if digest.hexdigest() != part["text_sha256"]:
         raise ValueError("data: the texts have changed since this was begun; restore them, or choose another -o")
     status.resumed_bytes = status.n_bytes
-    status.n_tokens += sum(part[split]["tokens"] for split in (TRAIN, VAL) if split in part)
+    status.n_tokens += sum(entry["tokens"] for entry in shard_entries([part]))
 
 
 def _summary(parts: list[dict[str, Any]], status: Status, files: TextFiles) -> dict[str, Any]:
     """Return the totals over all parts."""
 
     def total(split: str, key: str) -> int:
-        return sum(part[split][key] for part in parts if split in part)
+        return sum(entry[key] for entry in shard_entries(parts, (split,)))
 
     return {
         "split": "position" if status.divided else "document",
@@ -243,23 +251,6 @@ def _summary(parts: list[dict[str, Any]], status: Status, files: TextFiles) -> d
         "documents": {split: total(split, "documents") for split in (TRAIN, VAL)},
         "skipped": {"count": files.n_skipped, "first": files.skipped},
     }
-
-
-def _check(val_fraction: float, shard_tokens: int, workers: int) -> None:
-    if not 0 <= val_fraction < 1:
-        raise ValueError(f"val_fraction must be at least 0 and below 1, got {val_fraction}")
-    for name, value in (("shard_tokens", shard_tokens), ("workers", workers)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-
-
-def _check_same(out: Path, stored: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Raise ValueError unless the folder was begun with these settings."""
-    for name, value in settings.items():
-        if stored.get(name) != value:
-            raise ValueError(
-                f"out: {out} was begun with {name} {stored.get(name)}, which cannot change to {value}; choose another -o"
-            )
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

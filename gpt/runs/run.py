@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from gpt.config import LoopConfig
 from gpt.data.batches import Tokens
-from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_tokens, write_tokens
+from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_shard, write_tokens
 from gpt.model import find_gpt
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, save_checkpoint
 from gpt.runs.progress import Progress
@@ -205,7 +205,7 @@ def run_tokens(folder: Path, name: str, state: TrainingState) -> Tokens:
     """Map the tokens (n,) of a run, from its folder or its dataset; ValueError if they have changed since training."""
     if state.dataset:
         return open_dataset(run_file(folder, MANIFEST, state).parent).tokens(SPLITS[name])
-    return read_tokens(run_file(folder, name, state))
+    return read_shard(run_file(folder, name, state)).tokens
 
 
 def run_file(folder: Path, name: str, state: TrainingState) -> Path:

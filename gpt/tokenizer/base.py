@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from nanograd.runtime.files import write_text
 
@@ -46,13 +46,21 @@ class Tokenizer(ABC):
         """Return the ids of a text for training or evaluation: an <|endoftext|> written in it ends a document."""
         return self.encode(text)
 
-    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """Return the ids of each text."""
-        return [self.encode(text) for text in texts]
+    def encode_batch(self, texts: Iterable[str], **options: Any) -> list[list[int]]:
+        """Return the ids of each text; the options are those of `encode`."""
+        return [self.encode(text, **options) for text in texts]
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the whole tokenizer as an object for JSON; `tokenizer_from_dict` reads it."""
+
+    @classmethod
+    @abstractmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote; ValueError says what is wrong with it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_dict, (self.to_dict(),)  # pickled without its caches
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Return the bytes of `ids`; they may begin or end inside a character.

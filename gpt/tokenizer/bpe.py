@@ -6,13 +6,14 @@ All 256 bytes are tokens, so every text can be encoded, and decoding returns it.
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from gpt.tokenizer.base import Tokenizer, check_fields, header
 from gpt.tokenizer.pairs import Pair, Word, merge_steps
 from gpt.tokenizer.pretokens import EOT, Segment, check_chunks, check_special_tokens, split_pretokens, word_finder
-from gpt.tokenizer.trainer import Progress, build_vocab, count_files, count_merges, learn_merges, train_on_chunks
+from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
 from gpt.tokenizer.word_encoder import WordEncoder
 
 SpecialTokens = Literal["all"] | Collection[str]
@@ -111,10 +112,8 @@ class BPETokenizer(Tokenizer):
         """Learn the merges of text files of any size, read as `gpt.text.read.read_text` does; see `count_files`."""
         name = "BPETokenizer.train_files"
         special_tokens = check_special_tokens(name, special_tokens)
-        n_merges = count_merges(vocab_size, special_tokens, name=name)
-        counts = count_files(paths, special_tokens, pattern=pattern, workers=workers, plain=True, progress=progress)
-        merges = learn_merges(counts, n_merges)
-        vocab = build_vocab(merges, special_tokens)
+        count = partial(count_files, paths, pattern=pattern, workers=workers, plain=True, progress=progress)
+        vocab, merges = train_on_counts(count, vocab_size, special_tokens, name=name)
         return cls(vocab, merges, special_tokens, pattern=pattern, allowed_special=())
 
     def encode(
@@ -147,18 +146,6 @@ class BPETokenizer(Tokenizer):
         An id is yielded as soon as no text that follows can change it.
         """
         return chain.from_iterable(self._encode(chunks, allowed_special, disallowed_special, "encode_iterable"))
-
-    def encode_batch(
-        self,
-        texts: Iterable[str],
-        *,
-        allowed_special: SpecialTokens | None = None,
-        disallowed_special: SpecialTokens = "all",
-    ) -> list[list[int]]:
-        """Return the ids of each text."""
-        return [
-            self.encode(text, allowed_special=allowed_special, disallowed_special=disallowed_special) for text in texts
-        ]
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Return the ids of `text`, with special tokens as ordinary text."""
@@ -244,8 +231,7 @@ class BPETokenizer(Tokenizer):
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "BPETokenizer":
-        """Read what `to_dict` wrote; ValueError says what is wrong with it."""
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         check_fields(
             fields, {"pattern": str, "vocab": dict, "merges": list, "special_tokens": dict, "allowed_special": list}
         )

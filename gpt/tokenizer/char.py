@@ -6,7 +6,7 @@ learned. The price is length: one id for every character. Byte pairs (`bpe.py`, 
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, Self
 
 from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
 
@@ -71,8 +71,7 @@ class CharTokenizer(Tokenizer):
         return {**header(self.kind), "characters": self.characters}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "CharTokenizer":
-        """Read what `to_dict` wrote; ValueError says what is wrong with it."""
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         check_fields(fields, {"characters": str})
         return cls(fields["characters"])
 

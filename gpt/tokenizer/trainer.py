@@ -55,11 +55,8 @@ def train_bpe(
 
     Raises ValueError if `vocab_size` has no room for the bytes and special tokens, or the file is not UTF-8.
     """
-    special_tokens = check_special_tokens("train_bpe", special_tokens)
-    n_merges = count_merges(vocab_size, special_tokens, name="train_bpe")
-    counts = count_files([path], special_tokens, pattern=pattern, workers=workers, progress=progress)
-    merges = learn_merges(counts, n_merges)
-    return build_vocab(merges, special_tokens), merges
+    count = partial(count_files, [path], pattern=pattern, workers=workers, progress=progress)
+    return train_on_counts(count, vocab_size, special_tokens, name="train_bpe")
 
 
 def train_on_chunks(
@@ -71,14 +68,16 @@ def train_on_chunks(
     name: str = "train_on_chunks",
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Train as `train_bpe` does, on the text "".join(chunks), cut anywhere; errors begin with `name`."""
+    return train_on_counts(
+        partial(count_words, chunks, pattern=pattern, name=name), vocab_size, special_tokens, name=name
+    )
+
+
+def train_on_counts(
+    count: Callable[[Sequence[str]], Mapping[str, int]], vocab_size: int, special_tokens: Iterable[str], *, name: str
+) -> tuple[dict[int, bytes], list[Pair]]:
+    """Train as `train_bpe` does, on the words that count(special_tokens) counts; errors begin with `name`."""
     special_tokens = check_special_tokens(name, special_tokens)
-    n_merges = count_merges(vocab_size, special_tokens, name=name)
-    merges = learn_merges(count_words(chunks, special_tokens, pattern=pattern, name=name), n_merges)
-    return build_vocab(merges, special_tokens), merges
-
-
-def count_merges(vocab_size: int, special_tokens: Sequence[str], *, name: str) -> int:
-    """Return how many merges fit into a vocabulary; raise if the bytes and special tokens alone do not."""
     least = 256 + len(special_tokens)
     if not isinstance(vocab_size, Integral):
         raise TypeError(f"{name}: vocab_size must be an integer, got {vocab_size!r}")
@@ -87,15 +86,11 @@ def count_merges(vocab_size: int, special_tokens: Sequence[str], *, name: str) -
             f"{name}: vocab_size must be at least {least} (256 bytes and {len(special_tokens)} special tokens), "
             f"got {vocab_size}; raise it, or use CharTokenizer for a smaller vocabulary"
         )
-    return vocab_size - least
-
-
-def build_vocab(merges: Iterable[Pair], special_tokens: Iterable[str]) -> dict[int, bytes]:
-    """Number the tokens: the bytes by their value, then the token of each merge, then the special tokens."""
+    merges = learn_merges(count(special_tokens), vocab_size - least)
     tokens = [bytes([byte]) for byte in range(256)]
     tokens += [left + right for left, right in merges]
     tokens += [token.encode("utf-8") for token in special_tokens]
-    return dict(enumerate(tokens))
+    return dict(enumerate(tokens)), merges
 
 
 # Counting words
@@ -152,9 +147,7 @@ def count_files(
     counts: Counter[str] = Counter()
     done = 0
     count = partial(_count_range, special_tokens=tuple(special_tokens), pattern=pattern, plain=plain)
-    workers = min(workers, len(ranges))
-    serial = zip(ranges, map(count, ranges), strict=True)
-    for file_range, range_counts in in_order(count, ranges, workers) if workers > 1 else serial:
+    for file_range, range_counts in in_order(count, ranges, max(1, min(workers, len(ranges)))):
         counts.update(range_counts)
         done += file_range.stop - file_range.start
         if progress is not None:
@@ -304,10 +297,7 @@ def _merge_everywhere(
     return new_counts
 
 
-Entry = tuple[int, str, str, str]
-
-
-def _entry(pair: str, count: int, keys: list[str]) -> Entry:
+def _entry(pair: str, count: int, keys: list[str]) -> tuple[int, str, str, str]:
     """Return a heap entry that sorts before those of rarer pairs and, among equally frequent pairs, of lesser bytes."""
     return (-count, keys[ord(pair[0])], keys[ord(pair[1])], pair)
 

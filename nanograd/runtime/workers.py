@@ -14,26 +14,25 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    workers: int,
-    *,
-    initializer: Callable[..., None] | None = None,
-    initargs: tuple[Any, ...] = (),
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Yield (item, function(item)) in the order of the items, computed in worker processes.
+    """Yield (item, function(item)) in the order of the items, computed in worker processes; one worker is this process.
 
-    At most two items per worker are in memory. Each worker first calls initializer(*initargs). The processes import the
-    main script again, which must guard its work with `if __name__ == "__main__":`.
+    At most two items per worker are in memory. Each worker receives the function once, so it may hold large data. The
+    processes import the main script again, which must guard its work with `if __name__ == "__main__":`.
 
     Raises ChildProcessError if a worker was killed, and whatever the function raised.
     """
+    if workers == 1:
+        for item in items:
+            yield item, function(item)
+        return
     context = multiprocessing.get_context("spawn")  # the same on all systems, and safe with threads
     pending: deque[tuple[Item, Future[Result]]] = deque()
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(initializer, initargs)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(function,)) as pool:
         try:
             for item in items:
-                pending.append((item, pool.submit(function, item)))
+                pending.append((item, pool.submit(_call, item)))
                 if len(pending) == 2 * workers:
                     item, future = pending.popleft()
                     yield item, future.result()
@@ -48,12 +47,19 @@ def in_order(
                 future.cancel()
 
 
-def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
-    """Prepare a worker: call the initializer, leave Ctrl-C to the parent, and end with the parent, even if it is killed."""
-    if initializer is not None:
-        initializer(*initargs)
+_function: Callable[[Any], Any]  # of a worker process
+
+
+def _start(function: Callable[[Any], Any]) -> None:
+    """Prepare a worker: leave Ctrl-C to the parent, and end with the parent, even if it is killed."""
+    global _function
+    _function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _call(item: Any) -> Any:
+    return _function(item)
 
 
 def _end_with_parent() -> None:

@@ -46,11 +46,21 @@ def load_tokenizer(
     if path.is_dir():
         path = _in_folder(path)
     companions = COMPANIONS | {merges: vocab for vocab, merges in COMPANIONS.items()}
-    with _name_errors(path):
-        if path.name in companions:
+    if path.name in companions:
+        with _name_errors(path):
             if special_tokens is not None:
                 raise ValueError("special_tokens must be left out: the file itself has them")
-            return _load_companions(path, path.with_name(companions[path.name]), pattern or "gpt2")
+            other = path.with_name(companions[path.name])
+            if not other.is_file():
+                raise ValueError(f"{other.name} must be in the same folder; the tokenizer consists of both files")
+        vocab, merges = (path, other) if path.suffix == ".json" else (other, path)
+        with _name_errors(vocab):
+            tokens = parse_json(vocab.read_bytes())
+        with _name_errors(merges):
+            lines = merges.read_bytes().decode("utf-8")
+        with _name_errors(path):
+            return from_openai(tokens, lines, pattern=pattern or "gpt2")
+    with _name_errors(path):
         data = path.read_bytes()
         if path.suffix == ".tiktoken" or _RANKS.match(data):
             return from_tiktoken(data, name=path.stem, pattern=pattern, special_tokens=special_tokens)
@@ -88,32 +98,13 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _load_companions(path: Path, other: Path, pattern: str) -> BPETokenizer:
-    """Read the two files of GPT-2's tokenizer, of which either is `path`."""
-    if not other.is_file():
-        raise ValueError(f"{other.name} must be in the same folder; the tokenizer consists of both files")
-    vocab, merges = (path, other) if path.suffix == ".json" else (other, path)
-    with _name_errors(vocab):
-        tokens = parse_json(vocab.read_bytes())
-    with _name_errors(merges):
-        try:
-            lines = merges.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise ValueError(f"it is not UTF-8: byte 0x{byte:02x} at position {error.start}") from None
-    return from_openai(tokens, lines, pattern=pattern)
-
-
-class _NamedError(ValueError):
-    """A ValueError whose message names the file."""
-
-
 @contextlib.contextmanager
 def _name_errors(path: Path) -> Iterator[None]:
     """Put the name of the file before the message of an error."""
     try:
         yield
-    except _NamedError:
-        raise
+    except UnicodeDecodeError as error:
+        reason = f"it is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start}"
+        raise ValueError(f"load_tokenizer: {path}: {reason}") from None
     except (ValueError, TypeError) as error:
-        raise _NamedError(f"load_tokenizer: {path}: {error}") from None
+        raise ValueError(f"load_tokenizer: {path}: {error}") from None

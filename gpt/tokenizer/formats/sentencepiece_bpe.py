@@ -11,7 +11,7 @@ import heapq
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
 
@@ -95,8 +95,7 @@ class ScoredTokenizer(Tokenizer):
         return {**header(self.kind), "pieces": self.pieces, "scores": self.scores}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "ScoredTokenizer":
-        """Read what `to_dict` wrote; ValueError says what is wrong with it."""
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         check_fields(fields, {"pieces": list, "scores": list})
         if not all(isinstance(piece, str) for piece in fields["pieces"]):
             raise ValueError("'pieces' must hold texts")

@@ -21,7 +21,6 @@ from gpt.data.dataset import (
     is_prepared,
     open_dataset,
     read_shard,
-    read_tokens,
     shard_writer,
     write_tokens,
 )
@@ -71,7 +70,7 @@ def test_a_token_file_of_an_earlier_run_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_an_earlier_file_shorter_than_the_header_of_today_is_read(tmp_path: Path, count: int) -> None:
     (tmp_path / "t").write_bytes(struct.pack(f"<8sIIQQ{count}H", b"GPTTOKEN", 1, 2, count, 300, *range(count)))
-    assert read_tokens(tmp_path / "t").tolist() == list(range(count))
+    assert read_shard(tmp_path / "t").tokens.tolist() == list(range(count))
 
 
 def test_what_fails_leaves_no_shard(tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def test_ids_take_two_bytes_while_they_fit(tmp_path: Path, vocab_size: int, widt
     ids = [0, vocab_size - 1]
     write_tokens(tmp_path / "t", np.array(ids), vocab_size)
     assert (tmp_path / "t").stat().st_size == 72 + 8 + 8  # a header, two ids filled up, and one document
-    read = read_tokens(tmp_path / "t")
+    read = read_shard(tmp_path / "t").tokens
     assert read.dtype == np.dtype(f"<u{width}")
     assert read.tolist() == ids  # 65535 and 65536 are where a narrow type would wrap round
 
@@ -94,12 +93,12 @@ def test_ids_take_two_bytes_while_they_fit(tmp_path: Path, vocab_size: int, widt
 def test_no_ids_are_a_file_too(tmp_path: Path, vocab_size: int) -> None:
     write_tokens(tmp_path / "t", [], vocab_size)
     assert (tmp_path / "t").stat().st_size == 72
-    assert read_tokens(tmp_path / "t").shape == (0,)
+    assert read_shard(tmp_path / "t").tokens.shape == (0,)
 
 
 def test_the_ids_are_mapped_and_cannot_be_written(tmp_path: Path) -> None:
     write_tokens(tmp_path / "t", [1, 2, 3], 4)
-    tokens = read_tokens(str(tmp_path / "t"))
+    tokens = read_shard(str(tmp_path / "t")).tokens
     assert isinstance(tokens, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         tokens[0] = 2
@@ -116,7 +115,7 @@ def test_ids_outside_the_vocabulary_are_not_written(tmp_path: Path, ids: list[in
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t").write_bytes(content)
     with pytest.raises(ValueError, match="t is not a token file: it does not begin with GPTTOKEN"):
-        read_tokens(tmp_path / "t")
+        read_shard(tmp_path / "t")
 
 
 @pytest.mark.parametrize("change", [-3, -1, 1, 2])
@@ -126,7 +125,7 @@ def test_a_file_of_another_length_is_damaged(tmp_path: Path, change: int) -> Non
     (tmp_path / "t").write_bytes(whole[:change] if change < 0 else whole + b"\0" * change)
     message = f"t is damaged: 3 ids and 1 documents need 88 bytes, it has {88 + change}"
     with pytest.raises(ValueError, match=message):
-        read_tokens(tmp_path / "t")
+        read_shard(tmp_path / "t")
 
 
 @pytest.mark.parametrize(("version", "width"), [(3, 2), (2, 8), (2, 0), (1, 8)])
@@ -135,14 +134,14 @@ def test_another_version_is_refused(tmp_path: Path, version: int, width: int) ->
     with pytest.raises(
         ValueError, match=f"t: version {version} with {width} bytes per id; this program reads versions 1 and 2"
     ):
-        read_tokens(tmp_path / "t")
+        read_shard(tmp_path / "t")
 
 
 def test_a_header_that_is_cut_off(tmp_path: Path) -> None:
     write_tokens(tmp_path / "t", [1, 2, 3], 4)
     (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes()[:50])
     with pytest.raises(ValueError, match="t is damaged: its header needs 72 bytes, it has 50"):
-        read_tokens(tmp_path / "t")
+        read_shard(tmp_path / "t")
 
 
 @settings(deadline=None)
