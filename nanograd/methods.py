@@ -30,9 +30,11 @@ class Methods(Generic[Result]):
     __neg__ = ops.neg
     __abs__ = ops.abs
 
-    def __pow__(self, other: Any) -> Result:
-        is_integer = isinstance(other, int) or (isinstance(other, float) and self.data.dtype.kind == "f")
-        return ops.square(self) if is_integer and other == 2 else ops.pow(self, other)
+    def __pow__(self, exponent: Any) -> Result:
+        is_number = isinstance(exponent, int) or (isinstance(exponent, float) and self.data.dtype.kind == "f")
+        return ops.square(self) if is_number and exponent == 2 else ops.pow(self, exponent)
+
+    pow = __pow__
 
     def __radd__(self, other: Any) -> Result:
         return ops.add(other, self)
@@ -73,9 +75,6 @@ class Methods(Generic[Result]):
         if approximate not in ("none", "tanh"):
             raise ValueError(f'gelu: approximate must be "none" or "tanh", got {approximate!r}')
         return ops.gelu_tanh(self) if approximate == "tanh" else ops.gelu(self)
-
-    def pow(self, exponent: Any) -> Result:
-        return self**exponent
 
     def maximum(self, other: Any) -> Result:
         return ops.maximum(self, other)

@@ -121,12 +121,8 @@ def trace() -> Iterator[None]:
     >>> y.node.record.y.corner
     ((1.0, 4.0),)
     """
-    observer = Trace()
-    with observe(observer):
-        try:
-            yield
-        finally:
-            observer.sums.clear()
+    with observe(Trace()):
+        yield
 
 
 def summarise(a: np.ndarray) -> Summary:
