@@ -4,7 +4,7 @@
     warn  possible, but seldom intended
     bad   something is broken: training would waste the time
 
-`examine` makes all checks of a Patient. A check that changes the weights says so. Models must be in evaluation mode: the
+`examine` makes all checks of a Subject. A check that changes the weights says so. Models must be in evaluation mode: the
 checks know no dropout.
 """
 
@@ -62,7 +62,7 @@ class Finding:
 
 
 @dataclass
-class Patient:
+class Subject:
     """A model to examine: its shape, its training config and tokens, and the checkpoint if it is a run's."""
 
     config: ModelConfig
@@ -86,12 +86,12 @@ class Patient:
         return GPT(self.config, generator(self.training.seed, INIT)).eval()
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(subject: Subject) -> Iterator[Finding]:
     """Yield the finding of every check, the cheap ones first; stop early if the weights are not finite."""
-    config, training, checkpoint = patient.config, patient.training, patient.checkpoint
-    ids, targets = patient.batch()
+    config, training, checkpoint = subject.config, subject.training, subject.checkpoint
+    ids, targets = subject.batch()
     check_memory(config, dataclasses.replace(training, batch_size=len(ids), grad_accum_steps=1, shards=1))
-    fresh = patient.fresh()  # initialised once: at GPT-2's size that takes 3 s
+    fresh = subject.fresh()  # initialised once: at GPT-2's size that takes 3 s
     model = fresh if checkpoint is None else checkpoint.load_into(copy.deepcopy(fresh)).eval()
     averages = {} if checkpoint is None else {k: a for k, a in checkpoint.tensors.items() if k.startswith("adamw.")}
     yield (finiteness := finite(model, ids, targets, averages))
@@ -105,16 +105,16 @@ def examine(patient: Patient) -> Iterator[Finding]:
     yield causality(model, ids)
     yield independence(model, ids[:2])
     yield cached_generation(model, ids[:2])
-    if patient.step:
+    if subject.step:
         yield trained_loss(model, ids, targets)
     yield gradient_norms(model, ids, targets)
     yield dead_units(model, ids)
     optimizer = make_optimizer(model, training)
     steps, lr = WARM_UP, training.lr
-    if checkpoint is not None and patient.step:
+    if checkpoint is not None and subject.step:
         checkpoint.load_optimizer(optimizer)
-        steps, lr = 1, learning_rate(patient.step - 1, training)
-    batches = [patient.batch(i) for i in range(steps)]
+        steps, lr = 1, learning_rate(subject.step - 1, training)
+    batches = [subject.batch(i) for i in range(steps)]
     yield update_ratios(model, optimizer, batches, lr, grad_clip=training.grad_clip)
 
 

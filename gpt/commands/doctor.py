@@ -8,7 +8,7 @@ import numpy as np
 
 from gpt.commands.arguments import Parser
 from gpt.config import ModelConfig, TrainConfig
-from gpt.doctor import BAD, WARN, Finding, Patient, examine
+from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
 from gpt.runs.run import TRAIN_TOKENS, run_tokens
 from nanograd.seeds import EVAL, generator
@@ -27,23 +27,23 @@ Each line says ok, warn (possible, but seldom intended) or bad; the exit code is
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt doctor", description=DESCRIPTION)
     parser.add_argument(
-        "patient", metavar="CONFIG|RUN", nargs="?", help="a run's config.json, its folder, or a checkpoint"
+        "subject", metavar="CONFIG|RUN", nargs="?", help="a run's config.json, its folder, or a checkpoint"
     )
-    patient = admit(parser.parse(arguments).patient)
+    subject = read_subject(parser.parse(arguments).subject)
     findings = []
-    for finding in examine(patient):
+    for finding in examine(subject):
         findings.append(finding)
         print(f"{finding.verdict:<5} {finding.check:<16} {finding.number:<30}  {finding.meaning}", flush=True)
     print("\n".join(["", *table(findings), "", summary(findings)]))
     return int(any(finding.verdict == BAD for finding in findings))
 
 
-def admit(path: str | None) -> Patient:
+def read_subject(path: str | None) -> Subject:
     """Read the model to examine; a config without a text gets random tokens."""
     if path is None or Path(path).suffix == ".json":
         config, training = (ModelConfig(), TrainConfig()) if path is None else read_config(Path(path))
         print(f"model     {'the default config' if path is None else path}, newly initialised, on random tokens")
-        return Patient(config, training, random_tokens(config))
+        return Subject(config, training, random_tokens(config))
     checkpoint = load_checkpoint(find_checkpoint(path, LAST))
     if checkpoint.task is not None:
         raise ValueError(
@@ -56,7 +56,7 @@ def admit(path: str | None) -> Patient:
     except (FileNotFoundError, ValueError):  # a checkpoint that was moved; most checks need no text
         tokens, source = random_tokens(config), "random tokens, since its text is not beside it"
     print(f"model     {checkpoint.path} at step {checkpoint.state.step}, on {source}")
-    return Patient(config, checkpoint.train_config, tokens, checkpoint)
+    return Subject(config, checkpoint.train_config, tokens, checkpoint)
 
 
 def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:

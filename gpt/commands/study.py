@@ -113,17 +113,16 @@ def attention_maps(qkv: np.ndarray, dy: np.ndarray, options: dict[str, Any]) -> 
 
 def section(layer: int, maps: dict[str, np.ndarray], words: Sequence[str]) -> str:
     """Return the maps of a layer, head by head; masked cells are empty."""
-    masked = np.tri(len(words), dtype=bool) == 0
-    units = {"P": 0.01}  # percent
+    visible = np.tri(len(words), dtype=bool)
     heads = []
     for head in range(len(maps["P"])):
         tables = "".join(
             heatmap(
                 f"{name}, head {head} of block {layer}",
-                np.where(masked, np.nan, a[head]),
+                np.where(visible, a[head], np.nan),
                 words,
                 words,
-                unit=units.get(name),
+                unit=0.01 if name == "P" else None,
             )
             for name, a in maps.items()
         )

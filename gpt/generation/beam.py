@@ -63,7 +63,7 @@ def beam_search(
     log_p[0] = 0
     for n in range(1, max_new_tokens + 1):
         if n == 1:
-            decoder = Decoder(model, beams, min(len(prompt) + max_new_tokens, model.config.context_length))
+            decoder = Decoder(model, beams, len(prompt) + max_new_tokens)
             logits = decoder.prefill(np.tile(prompt, (beams, 1)))
         else:
             logits = decoder.step(np.array([text[-1] for text in texts]))

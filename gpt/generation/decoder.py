@@ -62,12 +62,6 @@ class KVCache:
         is_padding = t < self.starts[:, None]
         return np.where(is_padding, -np.inf, 0).astype(self.keys[0].dtype)[:, None, None]
 
-    def reorder(self, rows: np.ndarray) -> None:
-        """Replace row i by row rows[i]."""
-        self.token_ids, self.starts = self.token_ids[rows], self.starts[rows]
-        for array in (*self.keys, *self.values):
-            array[:, :, : self.length] = array[rows, :, : self.length]
-
 
 class Decoder:
     """Continue `batch_size` texts side by side. It uses the model's own arrays and copies none.
@@ -138,10 +132,12 @@ class Decoder:
 
     def reorder(self, rows: np.ndarray) -> None:
         """Let row i continue the text of row rows[i], as a beam search does."""
-        rows = np.asarray(rows)
+        rows, cache = np.asarray(rows), self.cache
         if rows.shape != (self.batch_size,):
             raise ValueError(f"reorder: rows must be ({self.batch_size},), one for each row, got shape {rows.shape}")
-        self.cache.reorder(rows)
+        cache.token_ids, cache.starts = cache.token_ids[rows], cache.starts[rows]
+        for array in (*cache.keys, *cache.values):
+            array[:, :, : cache.length] = array[rows, :, : cache.length]
 
     def _refill(self, ids: np.ndarray) -> np.ndarray:
         """Drop the older half of every row that has context_length tokens, and read the rest and ids (B,) again."""

@@ -28,25 +28,18 @@ def generate(
     prompt = list(ids)
     if not prompt:
         raise ValueError("generate: needs at least one token to continue")
+    rules = {name: value for name, value in config.to_dict().items() if name not in ("max_new_tokens", "seed")}
     ended = np.zeros(n, bool)
     seen = [set(prompt) for _ in range(n)]  # for repetition_penalty
     tokens = np.array(prompt[-1:] * n)
     for t in range(config.max_new_tokens):
         if t == 0:
-            decoder = Decoder(model, n, min(len(prompt) + config.max_new_tokens, model.config.context_length))
+            decoder = Decoder(model, n, len(prompt) + config.max_new_tokens)
             logits = decoder.prefill(np.tile(prompt, (n, 1)))  # (n, V)
         else:
             logits = decoder.step(tokens)
         for s in np.flatnonzero(~ended):
-            p = next_token_probabilities(
-                logits[s],
-                temperature=config.temperature,
-                top_k=config.top_k,
-                top_p=config.top_p,
-                min_p=config.min_p,
-                repetition_penalty=config.repetition_penalty,
-                seen=seen[s],
-            )
+            p = next_token_probabilities(logits[s], seen=seen[s], **rules)
             tokens[s] = draw(p, generator(config.seed, SAMPLE, t, int(s)).random())
             seen[s].add(int(tokens[s]))
             ended[s] = tokens[s] == stop_id
@@ -107,7 +100,7 @@ def check_stop(stop: Sequence[str]) -> None:
 def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """Return the text before the stop string that is complete first, and whether there is one.
 
-    Of stop strings that are complete at the same character, the longest is cut off.
+    If several are complete at the same character, the longest of them is cut off.
 
     >>> cut_at_stop("one\\n\\ntwo", ["\\n\\n"])
     ('one', True)

@@ -72,10 +72,8 @@ def token_log_probabilities(model: GPT, ids: Sequence[int] | np.ndarray, *, stri
 
 def _batches(n: int, T: int, stride: int, size: int) -> Iterator[list[tuple[int, int, int]]]:
     """Yield the windows over n inputs, `size` at a time: their start, the first token they score, and their stop."""
-    windows = [(0, 0, min(T, n))]
-    while windows[-1][2] < n:
-        start, _, stop = windows[-1]
-        windows.append((start + stride, stop, min(start + stride + T, n)))
+    starts = range(0, max(n - T, 0) + stride, stride)
+    windows = [(start, start - stride + T if start else 0, min(start + T, n)) for start in starts]
     for i in range(0, len(windows), size):
         yield windows[i : i + size]
 

@@ -64,7 +64,7 @@ def _fetch_file(url: str, path: Path, out: TextIO) -> None:
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
-            _fetch_part(url, part, Progress(path.name, out))
+            _fetch_part(url, part, path.name, out)
             break
         except (HTTPException, OSError) as error:
             if isinstance(error, urllib.error.HTTPError):
@@ -82,8 +82,12 @@ def _fetch_file(url: str, path: Path, out: TextIO) -> None:
     os.replace(part, path)
 
 
-def _fetch_part(url: str, part: Path, progress: "Progress") -> None:
-    """Append what is missing to `part`; return when it is complete."""
+def _fetch_part(url: str, part: Path, name: str, out: TextIO) -> None:
+    """Append the missing bytes to `part`; return when it is complete.
+
+    The progress is one live line on a terminal, else one line at the end.
+    """
+    progress = ""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "nanograd-gpt", "Accept-Encoding": "identity"})
     if have:
@@ -109,10 +113,14 @@ def _fetch_part(url: str, part: Path, progress: "Progress") -> None:
         while have <= total and (block := response.read(BLOCK)):
             file.write(block)
             have += len(block)
-            progress.show(have, total)
+            progress = f"{name:<18} {have / 1e6:,.1f} of {total / 1e6:,.1f} MB"
+            if out.isatty():
+                out.write(f"\r{progress}")
+                out.flush()
         file.flush()
         os.fsync(file.fileno())
-    progress.end()
+    if progress:
+        out.write("\n" if out.isatty() else f"{progress}\n")
     if have > total:
         part.unlink()
         raise _CutOffError(f"received {have:,} bytes, more than the {total:,} announced")
@@ -127,21 +135,3 @@ def _total(response: HTTPResponse, have: int) -> int | None:
         return int(match[2]) if match and int(match[1]) == have else None
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
-
-
-class Progress:
-    """Show how much of a file is received: a live line on a terminal, else one line at the end."""
-
-    def __init__(self, name: str, out: TextIO) -> None:
-        self.name, self.out = name, out
-        self.line = ""
-
-    def show(self, have: int, total: int) -> None:
-        self.line = f"{self.name:<18} {have / 1e6:,.1f} of {total / 1e6:,.1f} MB"
-        if self.out.isatty():
-            self.out.write(f"\r{self.line}")
-            self.out.flush()
-
-    def end(self) -> None:
-        if self.line:
-            self.out.write("\n" if self.out.isatty() else f"{self.line}\n")

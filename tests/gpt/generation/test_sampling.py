@@ -261,7 +261,7 @@ def test_who_has_the_greater_logit_is_not_less_likely(
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(0, 100))
 def test_the_kept_are_the_fewest_that_reach_p(weights: list[int], percent: int) -> None:
-    # In whole numbers there is no rounding: what is kept has percent/100 of the total, and one fewer has not. A sum that
+    # Whole numbers are not rounded: what is kept has percent/100 of the total, and one fewer has not. A sum that
     # is exactly p may fall on either side in floats, where p or the probabilities have no exact binary form.
     kept = np.flatnonzero(np.isfinite(keep_top_p(np.log(weights), percent / 100)))
     inside = sorted((weights[i] for i in kept), reverse=True)
