@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanograd.ops._unbroadcast import unbroadcast
+from nanograd.ops._unbroadcast import broadcasts_to, unbroadcast
 
 
 @dataclass
@@ -60,11 +60,7 @@ def _shape(e: Evidence) -> str | None:
         return None
     a, shape = e.analytic, e.numeric.shape
     message = f"the gradient has shape {a.shape}, the input {shape}"
-    try:
-        np.broadcast_to(np.empty(shape), a.shape)
-    except ValueError:
-        pass
-    else:
+    if broadcasts_to(shape, a.shape):
         added = range(a.ndim - len(shape))
         stretched = [i for i, n in enumerate(shape, start=len(added)) if n == 1 and a.shape[i] != 1]
         axes = ", ".join(map(str, [*added, *stretched]))
@@ -86,9 +82,9 @@ def _not_finite(e: Evidence) -> str | None:
 
 
 def _zeros(e: Evidence) -> str | None:
-    return (
-        None if e.analytic.any() else "the gradient is zero everywhere; was the input detached, or its term forgotten?"
-    )
+    if e.analytic.any():
+        return None
+    return "the gradient is zero everywhere; was the input detached, or its term forgotten?"
 
 
 def _factor(e: Evidence) -> str | None:
@@ -144,7 +140,7 @@ def _some_entries(e: Evidence) -> str | None:
         return "differs only where entries tie"
     if ((e.x == 0) | ~e.wrong).all():
         return "differs only where the input is 0"
-    if ((e.x < 0) | ~e.wrong).all() and not ((e.x < 0) & ~e.wrong).any():
+    if ((e.x < 0) == e.wrong).all():
         return "differs only where the input is negative"
     for axis, n in enumerate(e.x.shape):
         slices = np.moveaxis(e.wrong, axis, 0).reshape(n, -1).any(axis=1)

@@ -21,21 +21,15 @@ SCORES = 2**18  # entries of P computed at once, of several heads; see CACHED in
 class AttentionOptions(NamedTuple):
     """The options of attention, and the number of queries in a block."""
 
-    causal: bool = False
-    scale: float = 1.0
-    dropout: float = 0.0
-    seed: int | None = None
-    rows: int = ROWS
+    causal: bool
+    scale: float
+    dropout: float
+    seed: int
+    rows: int
 
     def keep_masks(self) -> KeepMasks | None:
         """Return a new stream of the masks of dropout, or None without dropout."""
-        return KeepMasks(self.dropout, self.checked_seed()) if self.dropout else None
-
-    def checked_seed(self) -> int:
-        """Return the seed; raise if there is none."""
-        if self.seed is None:
-            raise ValueError(f"attention: dropout={self.dropout} needs a seed, so that backward sees the same mask")
-        return self.seed
+        return KeepMasks(self.dropout, self.seed) if self.dropout else None
 
 
 def head_groups(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[slice, slice]]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Op
-from nanograd.ops.reduce import Axis, spread
+from nanograd.ops.reduce import Axis, count, spread
 
 
 def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
@@ -17,9 +17,9 @@ def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddo
     c = x - x.mean(axis=axis, keepdims=True)
     c = c - c.mean(axis=axis, keepdims=True)  # (1), with the rounding error of the mean removed
     squares = (c * c).sum(axis=axis, keepdims=keepdims)
-    n = x.size // np.size(squares) if np.size(squares) else 1
-    y = np.sqrt(squares / (n - ddof))  # (2)
-    return y, (c, np.asarray(y), axis, n - ddof)
+    n = count(x, squares) - ddof
+    y = np.sqrt(squares / n)  # (2)
+    return y, (c, np.asarray(y), axis, n)
 
 
 def std_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:

@@ -122,9 +122,7 @@ def scatter_add_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, 
     """Add values to entries of x picked by position along an axis; positions that repeat add up.
     y[…, i, …] = x[…, i, …] + Σ_{j: indices[…, j, …] = i} values[…, j, …]   (1)
     """
-    axis = _check_along("scatter_add", x.shape, indices, axis)
-    if values.shape != indices.shape:
-        raise ValueError(f"scatter_add: values {values.shape} and indices {indices.shape} must have one shape")
+    axis = _check_along("scatter_add", x.shape, indices, axis, values)
     y = x.copy()
     np.add.at(y, _full_index(indices, axis), values)
     return y, (indices, axis)
@@ -150,9 +148,7 @@ def scatter_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, a
     """Overwrite entries of x picked by position along an axis; if several values have one position, the last is kept.
     y[…, indices[…, j, …], …] = values[…, j, …], and x elsewhere   (1)
     """
-    axis = _check_along("scatter", x.shape, indices, axis)
-    if values.shape != indices.shape:
-        raise ValueError(f"scatter: values {values.shape} and indices {indices.shape} must have one shape")
+    axis = _check_along("scatter", x.shape, indices, axis, values)
     y = x.copy()
     np.put_along_axis(y, indices, values, axis)
     writer = np.full(x.shape, -1)  # the number of the value that was written last to each entry
@@ -178,7 +174,9 @@ def scatter_backward(
 scatter = Op(scatter_forward, scatter_backward, nondifferentiable=("indices",))
 
 
-def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int) -> int:
+def _check_along(
+    op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int, values: np.ndarray | None = None
+) -> int:
     """Return the axis counted from the front; raise if the shapes disagree or a position is out of range."""
     axis = int(np.lib.array_utils.normalize_axis_index(axis, len(shape)))
     n = shape[axis]
@@ -192,6 +190,8 @@ def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int
         raise ValueError(
             f"{op}: indices must lie in [-{n}, {n}) along axis {axis}, got {indices.min()} to {indices.max()}"
         )
+    if values is not None and values.shape != indices.shape:
+        raise ValueError(f"{op}: values {values.shape} and indices {indices.shape} must have one shape")
     return axis
 
 

@@ -56,11 +56,10 @@ def attention_options(
     rows: int = ROWS,
 ) -> AttentionOptions:  # fmt: skip
     """Return the options of attention, with their defaults for queries q (…, T, D); raise if dropout has no seed."""
+    if dropout and seed is None:
+        raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    options = AttentionOptions(causal, scale, dropout, seed, rows)
-    if dropout:
-        options.checked_seed()
-    return options
+    return AttentionOptions(causal, scale, dropout, 0 if seed is None else seed, rows)
 
 
 def attention_forward(
@@ -100,7 +99,7 @@ def attention_forward(
     if mask is not None:
         scores = np.where(mask, scores, -np.inf)  # (1)
     p = softmax_array(scores)  # (2)
-    z = keep_mask(p.shape, dropout, options.checked_seed(), p.dtype) if dropout else None
+    z = keep_mask(p.shape, dropout, options.seed, p.dtype) if dropout else None
     y = (p if z is None else p * z) @ v  # (3)
     return y, (q, k, v, p, z, options.scale, group)
 

@@ -20,7 +20,7 @@ def spread(a: np.ndarray, shape: tuple[int, ...], axis: Axis) -> np.ndarray:
     return a.reshape([1 if i in axes else n for i, n in enumerate(shape)])
 
 
-def _count(x: np.ndarray, y: Any) -> int:
+def count(x: np.ndarray, y: Any) -> int:
     """Return how many entries of x went into each entry of y."""
     return x.size // np.size(y) if np.size(y) else 1
 
@@ -49,7 +49,7 @@ def mean_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
     y = Σ x / n                                            (1)
     """
     y = x.mean(axis=axis, keepdims=keepdims)
-    return y, (x.shape, axis, _count(x, y))
+    return y, (x.shape, axis, count(x, y))
 
 
 def mean_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -71,7 +71,7 @@ def var_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddo
     """
     c = x - x.mean(axis=axis, keepdims=True)  # (1)
     y = x.var(axis=axis, keepdims=keepdims, ddof=ddof)  # (2)
-    return y, (c, axis, _count(x, y) - ddof)
+    return y, (c, axis, count(x, y) - ddof)
 
 
 def var_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:

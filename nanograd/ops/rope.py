@@ -63,12 +63,10 @@ rope = Op(rope_forward, rope_backward, promotes_to_float=True)
 
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, interleaved: bool, rotated: int | None) -> np.ndarray:
     """Rotate every pair of x, or of its first `rotated` heads, by the angle with this cosine and sine: (1), (2)."""
-    y = np.empty_like(x)
+    y = out = np.empty_like(x)
     if rotated is not None:
         y[..., rotated:, :, :] = x[..., rotated:, :, :]
         x, out = x[..., :rotated, :, :], y[..., :rotated, :, :]
-    else:
-        out = y
     half = x.shape[-1] // 2
     first, second = (slice(0, None, 2), slice(1, None, 2)) if interleaved else (slice(half), slice(half, None))
     a, b = x[..., first], x[..., second]

@@ -199,9 +199,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
     """Exchange two axes."""
     i, j = normalize_axis_tuple((axis1, axis2), x.ndim, allow_duplicate=True)
-    axes = list(range(x.ndim))
-    axes[i], axes[j] = j, i
-    return transpose(x, axes=tuple(axes))
+    return transpose(x, axes=tuple({i: j, j: i}.get(k, k) for k in range(x.ndim)))
 
 
 def flatten(x: Any) -> Any:
@@ -224,11 +222,5 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
         if sections < 1 or n % sections:
             raise ValueError(f"split: axis {axis} of size {n} does not divide into {sections} equal sections")
         sections = [n // sections * i for i in range(1, sections)]
-    cuts = [0, *sections, n]
-    return [getitem(x, index=_along(x.ndim, axis, slice(a, b))) for a, b in pairwise(cuts)]
-
-
-def _along(ndim: int, axis: int, section: slice) -> tuple[slice, ...]:
-    index = [slice(None)] * ndim
-    index[axis] = section
-    return tuple(index)
+    lead = (slice(None),) * (axis % x.ndim)
+    return [getitem(x, index=(*lead, slice(a, b))) for a, b in pairwise([0, *sections, n])]

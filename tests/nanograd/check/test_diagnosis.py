@@ -90,7 +90,7 @@ def test_the_report_says_why(name: str, forward: Any, backward: Any, inputs: Any
         gradcheck((forward, backward), *inputs)
 
 
-def test_ties_are_told_from_other_mistakes() -> None:
+def test_ties_are_distinguished_from_other_mistakes() -> None:
     def first_forward(a: np.ndarray, b: np.ndarray) -> Any:
         return np.maximum(a, b), (a, b)
 

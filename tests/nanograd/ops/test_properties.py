@@ -1,4 +1,4 @@
-"""Random shapes, broadcasts, axes and layouts: gradients are slopes, and float32 is float64 rounded."""
+"""Random shapes, broadcasts, axes and layouts: gradients are finite differences, and float32 is float64 rounded."""
 
 from typing import Any
 
@@ -32,14 +32,14 @@ def draw(seed: int, shape: tuple[int, ...], layout: int = 0) -> np.ndarray:
 def check(op: Op, *arrays: np.ndarray, **options: Any) -> None:
     """Check gradients, and that float32 in gives float32 out, a few units in the last place from float64."""
     assert gradcheck(op, *arrays, tolerance=1e-6, **options).ok
-    wide = [Tensor(a, requires_grad=True) for a in arrays]
-    narrow = [Tensor(a.astype(np.float32), requires_grad=True) for a in arrays]
-    exact, y = op(*wide, **options), op(*narrow, **options)
+    double = [Tensor(a, requires_grad=True) for a in arrays]
+    single = [Tensor(a.astype(np.float32), requires_grad=True) for a in arrays]
+    exact, y = op(*double, **options), op(*single, **options)
     dy = np.asarray(np.random.default_rng(0).standard_normal(y.shape))
     exact.backward(dy)
     y.backward(dy.astype(np.float32))
     ulps = np.finfo(np.float32).eps * 16 * max(a.size for a in (*arrays, y.data, np.ones(1)))
-    for ours, true in ((y.data, exact.data), *((a.grad, b.grad) for a, b in zip(narrow, wide, strict=True))):
+    for ours, true in ((y.data, exact.data), *((a.grad, b.grad) for a, b in zip(single, double, strict=True))):
         assert ours is not None
         assert true is not None
         assert ours.dtype == np.float32
@@ -57,13 +57,13 @@ def test_elementwise(op: Op, shape: tuple[int, ...], seed: int, layout: int) -> 
 @few
 @given(st.sampled_from(BINARY), shapes, seeds, st.data())
 def test_broadcasts(op: Op, shape: tuple[int, ...], seed: int, data: DataObject) -> None:
-    def narrowed() -> tuple[int, ...]:
+    def broadcast_shape() -> tuple[int, ...]:
         cut = data.draw(st.integers(0, len(shape)))
         return tuple(1 if data.draw(st.booleans()) else n for n in shape[cut:])
 
     a, b = (
-        draw(seed, narrowed(), data.draw(st.integers(0, 2))),
-        draw(seed + 1, narrowed(), data.draw(st.integers(0, 2))),
+        draw(seed, broadcast_shape(), data.draw(st.integers(0, 2))),
+        draw(seed + 1, broadcast_shape(), data.draw(st.integers(0, 2))),
     )
     if op in (ng.maximum, ng.minimum):
         b = b + np.where(np.abs(a - b).min(initial=1) < 0.01, 2, 0)  # off the kink, where both are near
