@@ -1,6 +1,7 @@
-"""Compare the speed of a training step with the same step in PyTorch, on the same cores.
+"""Compare the speed of a training step with the same step in PyTorch, or in another checkout, on the same cores.
 
     python examples/bench.py [SHAPE …] [--steps N] [--json FILE] [--no-torch]
+    python examples/bench.py [SHAPE …] --against FOLDER      an older checkout of this project instead of PyTorch
     python examples/bench.py --ops                           fast pairs compared with readable ones
     python examples/bench.py tokenizer [--data FOLDER]       the tokenizer, compared with tiktoken and Hugging Face
     python examples/bench.py generate                        generation, compared with Hugging Face transformers
@@ -39,17 +40,21 @@ PAUSE = 0.03  # seconds between turns, in which idle threads stop spinning; afte
 AGREE = 1e-3  # largest difference of two losses of one step
 
 
-def compare(shape: Shape, steps: int, with_torch: bool) -> dict[str, Any]:
-    """Let both sides take `steps` steps in turn; return the measurements."""
+def compare(shape: Shape, steps: int, with_torch: bool, checkout: Path | None = None) -> dict[str, Any]:
+    """Let both sides take `steps` steps in turn; return the measurements.
+
+    The second side is another `checkout` of this project ("other"), PyTorch, or nothing.
+    """
+    second = "other" if checkout is not None else "torch" if with_torch else None
     seconds: dict[str, list[float]] = {}
     losses: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         weights = Path(folder) / "weights.safetensors"
-        workers = []
-        for side in ("ours", "torch") if with_torch else ("ours",):
-            workers.append(
-                stack.enter_context(Worker(side, shape, weights))
-            )  # ours is first, since it saves the weights
+        workers = [stack.enter_context(Worker("ours", shape, weights))]  # the first, since it saves the weights
+        if checkout is not None:  # it draws the same weights from the same seed
+            workers.append(stack.enter_context(Worker("other", shape, checkout=checkout)))
+        elif with_torch:
+            workers.append(stack.enter_context(Worker("torch", shape, weights)))
         for n in range(WARM_UP + steps):
             for worker in workers:
                 time.sleep(PAUSE)
@@ -73,11 +78,12 @@ def compare(shape: Shape, steps: int, with_torch: bool) -> dict[str, Any]:
     result["bound_ms"] = 1e3 * shape.flops() / peak
     for side in seconds:
         result[side]["share_of_peak"] = result["bound_ms"] / result[side]["median_ms"]
-    if with_torch:
-        pairs = zip(seconds["ours"], seconds["torch"], strict=True)
-        result["ratio"] = result["ours"]["median_ms"] / result["torch"]["median_ms"]
-        result["ratio_of_pairs"] = median(a / b for a, b in pairs)
-        result["loss_difference"] = max(abs(a - b) for a, b in zip(losses["ours"], losses["torch"], strict=True))
+    if second is not None:
+        above, below = ("ours", "torch") if second == "torch" else ("other", "ours")
+        result["ratio_of"] = f"{above} / {below}"
+        result["ratio"] = result[above]["median_ms"] / result[below]["median_ms"]
+        result["ratio_of_pairs"] = median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+        result["loss_difference"] = max(abs(a - b) for a, b in zip(losses["ours"], losses[second], strict=True))
     return result
 
 
@@ -88,7 +94,7 @@ def describe(name: str, result: dict[str, Any]) -> str:
         f"{name}: d_model {shape.d_model}, {shape.n_layers} layers, {shape.n_heads} heads, context {shape.context}, batch "
         f"{shape.batch}, vocabulary {shape.vocab}; {result['steps']} steps, ours in {result['ours']['shards']} shards"
     ]
-    for side in ("ours", "torch"):
+    for side in ("ours", "torch", "other"):
         if side in result:
             r = result[side]
             memory = "n/a" if r["peak_memory"] is None else f"{r['peak_memory'] / 1e6:,.0f} MB"
@@ -102,8 +108,8 @@ def describe(name: str, result: dict[str, Any]) -> str:
     )
     if "ratio" in result:
         lines.append(
-            f"  ours / torch {result['ratio']:.2f} (of adjacent steps {result['ratio_of_pairs']:.2f}); losses differ by "
-            f"{result['loss_difference']:.1e} at most"
+            f"  {result['ratio_of']} {result['ratio']:.2f} (of adjacent steps {result['ratio_of_pairs']:.2f}); "
+            f"losses differ by {result['loss_difference']:.1e} at most"
         )
     return "\n".join(lines)
 
@@ -141,12 +147,14 @@ def warn_if_busy() -> None:
         print(f"warning: the load average is {load:.1f}; other programs are running, so the times will be too long")
 
 
-def compare_shapes(names: list[str], steps: int | None, with_torch: bool, out: Path | None) -> None:
+def compare_shapes(
+    names: list[str], steps: int | None, with_torch: bool, checkout: Path | None, out: Path | None
+) -> None:
     """Compare the shapes one after the other; print every result immediately."""
     about: dict[str, Any] = {}
     results: dict[str, Any] = {}
     for name in names:
-        result = compare(SHAPES[name], steps or STEPS[name], with_torch)
+        result = compare(SHAPES[name], steps or STEPS[name], with_torch, checkout)
         if not about:
             about = header(result)
             print("\n".join(f"{key:<14}{value}" for key, value in about.items() if value is not None))
@@ -164,6 +172,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="timed steps of each side (default: by shape)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FOLDER",
+        help="compare with the step of another checkout of this project, not with PyTorch; other / ours below 1: "
+        "this checkout is slower",
+    )
     parser.add_argument("--ops", action="store_true", help="compare the fast pairs with the readable ones instead")
     parser.add_argument(
         "--scaling", action="store_true", help="measure the cost by context, width and vocabulary instead"
@@ -185,6 +200,13 @@ def main() -> None:
         parser.error(f"--steps must be at least 1, got {args.steps}")
     if args.plot is not None and not args.scaling:
         parser.error("--plot needs --scaling")
+    if args.against is not None:
+        if args.ops or args.scaling:
+            parser.error("--against compares training steps; leave out --ops and --scaling")
+        if not (args.against / "examples" / "bench_worker.py").is_file():
+            parser.error(
+                f"--against {args.against}: there is no examples/bench_worker.py, so no checkout of this project"
+            )
     warn_if_busy()
     if args.ops:
         script = Path(__file__).with_name("bench_ops.py")
@@ -194,7 +216,7 @@ def main() -> None:
 
         scaling(args.plot)
     else:
-        compare_shapes(args.shapes or list(SHAPES), args.steps, not args.no_torch, args.json)
+        compare_shapes(args.shapes or list(SHAPES), args.steps, not args.no_torch, args.against, args.json)
 
 
 if __name__ == "__main__":

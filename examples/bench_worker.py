@@ -21,6 +21,7 @@ import numpy as np
 from gpt.config import ModelConfig, TrainConfig
 from gpt.runs.safetensors import load_file, save_file
 
+ROOT = Path(__file__).resolve().parents[1]  # of this checkout
 CLIP = 1.0
 TRAIN = TrainConfig(lr=3e-4, weight_decay=0.1, beta1=0.9, beta2=0.99, grad_clip=CLIP)  # as in torch_gpt.adamw
 Step = Callable[[np.ndarray, np.ndarray], float]
@@ -174,13 +175,20 @@ def plain_environment() -> dict[str, str]:
 
 
 class Worker:
-    """A side in a process of its own, as bench.py uses it."""
+    """A side in a process of its own, as bench.py uses it.
 
-    def __init__(self, side: str, shape: Shape, weights: Path | None = None) -> None:
+    The process runs bench_worker.py of `checkout`, and imports the packages there.
+    """
+
+    def __init__(self, side: str, shape: Shape, weights: Path | None = None, checkout: Path = ROOT) -> None:
         self.side = side
+        script = checkout.resolve() / "examples" / "bench_worker.py"
+        environment = plain_environment()
+        paths = [str(checkout.resolve()), *filter(None, [environment.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
-            [sys.executable, __file__, side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
-            env=plain_environment(),
+            [sys.executable, script, "torch" if side == "torch" else "ours"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
+            env={**environment, "PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
         self.about = self.ask(json.dumps({"shape": shape, "weights": str(weights) if weights else None}))
 

@@ -1,6 +1,6 @@
 """Train a GPT with d_model 512 and 8 heads on a text of your own, after an estimate of the time it takes.
 
-    python examples/train_own_text.py [PATH] [--layers 6] [--context 256] [--batch 32] [--steps 2000] [--estimate]
+    python examples/train_seed.py [PATH] [--layers 6] [--context 256] [--batch 32] [--steps 2000] [--estimate]
 
 PATH is a UTF-8 text. The default is Python's own documentation, which is small for this model: it will be memorised. A
 step is timed on this machine first; --estimate stops after that. If a batch does not fit into memory, its gradient is
@@ -35,7 +35,7 @@ def fit(shape: ModelConfig, batch: int, free: int | None) -> TrainConfig:
         shards = choose_shards(size, shape.context_length)
         if free is None or training_memory(shape, size, shards) <= 0.9 * free:
             return TrainConfig(batch_size=size, grad_accum_steps=steps, shards=shards)
-    sys.exit(f"train_own_text: even a batch of 1 does not fit into {gigabytes(free or 0)}; give fewer --layers")
+    sys.exit(f"train_seed: even a batch of 1 does not fit into {gigabytes(free or 0)}; give fewer --layers")
 
 
 def seconds_per_step(shape: ModelConfig, config: TrainConfig) -> float:

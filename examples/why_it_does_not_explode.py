@@ -1,10 +1,12 @@
 """Why training needs warmup and gradient clipping: the same model, data and seed, trained with and without them.
 
-    python examples/warmup_and_clipping.py
+    python examples/why_it_does_not_explode.py
 
 At the start gradients are large and change their direction from step to step. With the full learning rate from step 0
 and no bound on an update, the first updates move the weights too far. Warmup makes them small, clipping bounds all others.
 """
+
+import argparse
 
 import numpy as np
 
@@ -17,13 +19,9 @@ from nanograd.optim import SGD
 from nanograd.seeds import INIT, generator
 
 STEPS, LR = 120, 1.0
-text = python_documentation()[:100_000]
-tokenizer = CharTokenizer.train(text)
-tokens = np.array(tokenizer.encode(text))
-shape = ModelConfig(vocab_size=tokenizer.vocab_size, context_length=32, d_model=64, n_layers=4, n_heads=4)
 
 
-def run(name: str, warmup_steps: int, grad_clip: float | None) -> list[Record]:
+def run(name: str, shape: ModelConfig, tokens: np.ndarray, warmup_steps: int, grad_clip: float | None) -> list[Record]:
     """Train with SGD: unlike in AdamW, an update is proportional to the gradient."""
     records: list[Record] = []
     config = TrainConfig(
@@ -43,10 +41,22 @@ def run(name: str, warmup_steps: int, grad_clip: float | None) -> list[Record]:
     return records
 
 
-unstable = run("without warmup and clipping", warmup_steps=0, grad_clip=None)
-stable = run("with 40 steps of warmup, and the norm clipped to 1", warmup_steps=40, grad_clip=1.0)
-start = np.log(tokenizer.vocab_size)
-assert len(unstable) < STEPS or unstable[-1].loss > start, "the run without warmup and clipping was expected to diverge"
-assert len(stable) == STEPS
-assert stable[-1].loss < 0.8 * start, "the run with warmup and clipping was expected to learn"
-print(f"\nAn untrained model has a loss of about ln {tokenizer.vocab_size} = {start:.2f}.")
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    text = python_documentation()[:100_000]
+    tokenizer = CharTokenizer.train(text)
+    tokens = np.array(tokenizer.encode(text))
+    shape = ModelConfig(vocab_size=tokenizer.vocab_size, context_length=32, d_model=64, n_layers=4, n_heads=4)
+    unstable = run("without warmup and clipping", shape, tokens, warmup_steps=0, grad_clip=None)
+    stable = run("with 40 steps of warmup, and the norm clipped to 1", shape, tokens, warmup_steps=40, grad_clip=1.0)
+    start = np.log(tokenizer.vocab_size)
+    assert len(unstable) < STEPS or unstable[-1].loss > start, (
+        "the run without warmup and clipping was expected to diverge"
+    )
+    assert len(stable) == STEPS
+    assert stable[-1].loss < 0.8 * start, "the run with warmup and clipping was expected to learn"
+    print(f"\nAn untrained model has a loss of about ln {tokenizer.vocab_size} = {start:.2f}.")
+
+
+if __name__ == "__main__":
+    main()
