@@ -8,11 +8,12 @@ classify                classification_data.py (labelled texts) → metrics.py �
 instruct                conversations.py → templates.py (tokens and loss mask) → sft.py (model, answers and task)
 prefer                  dpo.py (pairs of answers, loss, reference and task), on the files of instruct
 
-A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. Its Objective:
+A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. It names its
+objective with `make_objective(model, train, val, collate, loss_of, config)`:
 
-    batch_of(step, micro) -> Batch(rows, n_targets)   rows share their first axis, along which shards are cut
+    len(example) -> int                               its tokens, by which batches are sorted
+    collate(examples) -> Batch(rows, n_targets)       rows share their first axis, along which shards are cut
     loss_of(model, *rows) -> Tensor                   a sum over the targets, never a mean
-    evaluate() -> float                               a mean: mean_loss(model, batches, loss_of, shards=config.shards)
 
 A model built around a GPT has it as its attribute `gpt`; the parameters outside of it are the task's head. To open its
 checkpoint: `load_checkpoint(path, base).load_into(GPTClassifier(…))`; for a GPT: `.model()`. Adapters are then
