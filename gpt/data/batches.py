@@ -140,7 +140,7 @@ def consecutive_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the tokens as consecutive windows, so that every token but the first is a target exactly once.
 
-    The last window is padded with targets that the loss ignores. With a limit, only that many batches are taken, spread
+    The last window is padded with targets that the loss ignores. A limit takes only that many batches, spread
     evenly over the tokens.
     """
     n = len(tokens) - 1  # targets

@@ -77,7 +77,7 @@ def split_documents(documents: Iterable[Document], val_fraction: float, size: in
     """Yield the chunks of the documents, each document for training or for validation.
 
     A document is for validation if the hash of its beginning, a number in [0, 1), is below val_fraction. So copies of a
-    document are in one split, and a document's split does not depend on the other documents. With fewer than MANY
+    document are in one split, and a document's split does not depend on the other documents. If there are fewer than MANY
     documents, the round(n · val_fraction) with the lowest hashes are for validation, at least one and never all. A single
     document is divided: its end is for validation.
     """

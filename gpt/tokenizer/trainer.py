@@ -49,8 +49,8 @@ def train_bpe(
 ) -> tuple[dict[int, bytes], list[Pair]]:
     """Train byte-level BPE on a UTF-8 file and return (vocab, merges), as Stanford's CS336 asks.
 
-    Ids: the 256 bytes, then the merges in order, then the special tokens. Of equally frequent pairs the greater
-    (bytes, bytes) is merged. No merge reaches across a special token. A text too small for `vocab_size` gives fewer
+    Ids: the 256 bytes, then the merges in order, then the special tokens. The greater (bytes, bytes) of equally
+    frequent pairs is merged. No merge reaches across a special token. A text too small for `vocab_size` gives fewer
     tokens. The number of `workers` (see `count_files`) changes the time but not the result.
 
     Raises ValueError if `vocab_size` has no room for the bytes and special tokens, or the file is not UTF-8.

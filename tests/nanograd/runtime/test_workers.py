@@ -17,8 +17,8 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
     assert list(in_order(math.isqrt, range(9), workers)) == [(n, math.isqrt(n)) for n in range(9)]
 
 
-class Reduced:
-    """An object that counts how often it is pickled, and is `function` in the process that unpickles it."""
+class CountedPickles:
+    """A function that counts how often it is pickled."""
 
     def __init__(self, function: Callable[[int], int]) -> None:
         self.function, self.pickled = function, 0
@@ -32,7 +32,7 @@ class Reduced:
 
 
 def test_every_worker_receives_the_function_once() -> None:
-    function = Reduced(math.isqrt)
+    function = CountedPickles(math.isqrt)
     assert [result for _, result in in_order(function, range(20), 2)] == [math.isqrt(n) for n in range(20)]
     assert function.pickled in (1, 2)  # a worker that is not needed is not started
 

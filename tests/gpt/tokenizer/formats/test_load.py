@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ def test_a_tokenizer_comes_back_from_its_file(tokenizer: Tokenizer, tmp_path: Pa
 @both
 def test_a_tokenizer_comes_back_from_its_dict(tokenizer: Tokenizer) -> None:
     assert tokenizer_from_dict(tokenizer.to_dict()).sha256 == tokenizer.sha256
+
+
+@both
+def test_a_pickled_tokenizer_comes_back_without_its_cache(tokenizer: Tokenizer) -> None:
+    data = pickle.dumps(tokenizer)
+    tokenizer.encode_ordinary(TEXT + TEXT[::-1])
+    assert pickle.dumps(tokenizer) == data
+    again = pickle.loads(data)
+    assert (type(again), again.sha256) == (type(tokenizer), tokenizer.sha256)
 
 
 def test_what_encode_allows_is_kept() -> None:
