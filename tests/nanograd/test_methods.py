@@ -201,3 +201,10 @@ def test_pytorch_names_work_in_functions_too() -> None:
     np.testing.assert_array_equal(x.sum([0, 1]).data, 11)
     np.testing.assert_array_equal(ng.cat([x, x], axis=1).data, [[1, 2, 1, 2], [3, 5, 3, 5]])
     assert len(x.split(np.int64(2))) == 2
+
+
+def test_an_op_in_the_body_of_a_class_is_a_method() -> None:
+    assert Tensor.exp is ng.exp
+    assert X.exp.__doc__ == ng.exp.__doc__
+    with pytest.raises(TypeError, match=r"exp: takes 1 arrays \(x\), got 2"):
+        X.exp(1)
