@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -60,12 +61,8 @@ def layout(config: ModelConfig) -> str:
     """Return the model_type that describes a model: gpt2, llama or qwen3. Raises ValueError if none can, and says why."""
     wrong = {}
     for kind in ("gpt2", "llama"):
-        actual = {name: getattr(config, name) for name in FAMILIES[kind].options}
-        wrong[kind] = [
-            f"{name}={actual[name]} (only {value})"
-            for name, value in FAMILIES[kind].options.items()
-            if actual[name] != value
-        ]
+        options = ((name, getattr(config, name), value) for name, value in FAMILIES[kind].options.items())
+        wrong[kind] = [f"{name}={actual} (only {value})" for name, actual, value in options if actual != value]
     if config.n_kv_heads != config.n_heads:
         wrong["gpt2"].append(f"n_kv_heads={config.n_kv_heads} (only n_heads)")
     if config.head_dim * config.n_heads != config.d_model:
@@ -90,7 +87,5 @@ def _split(link: Link, state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, n
             yield name, np.zeros(shape, np.float32)
         return
     array = state[link.ours].T if link.transposed else state[link.ours]
-    begin = 0
-    for name, shape in link.theirs.items():
-        yield name, array[begin : begin + shape[0]]
-        begin += shape[0]
+    ends = accumulate(shape[0] for shape in link.theirs.values())
+    yield from zip(link.theirs, np.split(array, list(ends)[:-1]), strict=True)

@@ -38,8 +38,8 @@ KEYS = (  # our field, and the keys of GPT-2 and of Llama for it
     ("bias", None, "mlp_bias"),
     ("tie_embeddings", "tie_word_embeddings", "tie_word_embeddings"),
 )
-# Our module, the shape of its weight, and the modules of GPT-2 and of Llama. {i} is the number of a layer. Three of Llama's
-# matrices, q_proj, k_proj and v_proj, are stacked in our w_qkv; their heights are Q, K and K.
+# Our module, the shape of its weight, and the modules of GPT-2 and of Llama. {i} is the number of a layer. Our w_qkv holds
+# Llama's q_proj, k_proj and v_proj, stacked: they have Q, K and K rows.
 MODULES = (
     ("tok_emb", "V C", "wte", "embed_tokens"),
     ("pos_emb", "T C", "wpe", None),
@@ -121,9 +121,8 @@ def _gpt2_options(hf: HFConfig) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _llama_options(hf: HFConfig, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the defaults of Llama's keys, and those of our fields that several keys decide."""
-    width, heads, context = (
-        hf.read(key, int) for key in ("hidden_size", "num_attention_heads", "max_position_embeddings")
-    )
+    width, heads = hf.read("hidden_size", int), hf.read("num_attention_heads", int)
+    context = hf.read("max_position_embeddings", int)
     bias = hf.read("attention_bias", bool, False)
     if kind == "llama" and hf.read("mlp_bias", bool, False) != bias:
         raise hf.error("mlp_bias", f"must be {bias} as attention_bias: all linear layers have biases or none", not bias)

@@ -76,7 +76,8 @@ def open_bin(path: Path) -> tuple[ModelConfig, LazyTensors]:
     entries: dict[str, Entry] = {}
     offset = 28
     for name, shape in _layout(config):
-        entries[name] = Entry("F32", shape, offset, offset := offset + 4 * prod(shape))
+        entries[name] = Entry("F32", shape, offset, offset + 4 * prod(shape))
+        offset = entries[name].end
     tensors = lazy_tensors(path, {name: entry for name, entry in entries.items() if not name.startswith("freq_")})
     for name, tensor in tensors.items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
