@@ -7,8 +7,9 @@ Each field is typed, has a default and one phrase of help, and is checked when t
 import dataclasses
 import difflib
 import math
+import operator
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Self
@@ -18,6 +19,12 @@ POSITIONS = ("learned", "rope")
 MLPS = ("plain", "gated")
 ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "silu")
 SAMPLINGS = ("random", "epochs")
+BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: whether a value is within, and words
+    "least": (operator.ge, "at least"),
+    "above": (operator.gt, "above"),
+    "below": (operator.lt, "below"),
+    "most": (operator.le, "at most"),
+}
 RENAMED = {"tie_head": "tie_embeddings"}  # what fields were called before: in old files, and as flags
 
 
@@ -77,17 +84,11 @@ class Config:
             if type(value) is not kind:
                 raise ValueError(f"{name} must be {kind.__name__}{' or none' if optional else ''}, got {value!r}")
             rules: Any = self.__dataclass_fields__[name].metadata
-            least, most, above, below = rules["least"], rules["most"], rules["above"], rules["below"]
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be finite, got {value}")
-            if least is not None and value < least:
-                raise ValueError(f"{name} must be at least {least:g}, got {value}")
-            if above is not None and value <= above:
-                raise ValueError(f"{name} must be above {above:g}, got {value}")
-            if below is not None and value >= below:
-                raise ValueError(f"{name} must be below {below:g}, got {value}")
-            if most is not None and value > most:
-                raise ValueError(f"{name} must be at most {most:g}, got {value}")
+            for rule, (holds, words) in BOUNDS.items():
+                if rules[rule] is not None and not holds(value, rules[rule]):
+                    raise ValueError(f"{name} must be {words} {rules[rule]:g}, got {value}")
             if rules["among"] and value not in rules["among"]:
                 *first, last = rules["among"]
                 near = nearest(str(value), list(rules["among"]))

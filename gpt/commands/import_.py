@@ -11,7 +11,7 @@ from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS, fetch, instructions
 from gpt.pretrained.load import find_weights
 from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
-from gpt.runs.estimate import count, gigabytes
+from gpt.runs.estimate import gigabytes, summary
 from nanograd.runtime.files import check_new_folder
 
 DESCRIPTION = """Make a checkpoint from pretrained weights; sample, eval and info then open it.
@@ -62,7 +62,6 @@ def holds_weights(path: Path) -> bool:
 def convert(path: Path, tokenizer: str | None, folder: Path) -> None:
     """Load the weights and write the checkpoint; after an error no file remains."""
     pretrained = load_pretrained(path, tokenizer)
-    config = pretrained.model_config
     if pretrained.tokenizer is None:
         raise ValueError(
             f"a checkpoint needs the model's tokenizer, and none could be read: {pretrained.no_tokenizer}; put "
@@ -72,8 +71,7 @@ def convert(path: Path, tokenizer: str | None, folder: Path) -> None:
     if pretrained.ignored:
         print(f"ignored   keys of its config.json that do not affect logits: {', '.join(pretrained.ignored)}")
     print(
-        f"model     {count(config):,} parameters: {config.n_layers} layers, d_model {config.d_model}, "
-        f"{config.n_heads} heads, context {config.context_length}\n"
+        f"model     {summary(pretrained.model_config)}\n"
         f"tokenizer {pretrained.tokenizer.kind}, {pretrained.tokenizer.vocab_size:,} tokens",
         flush=True,
     )

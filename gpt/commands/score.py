@@ -56,18 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     if args.json:
         for id, token, value in zip(ids, tokens, log_p.tolist(), strict=True):
             print(json.dumps({"id": id, "token": token.decode("utf-8", "replace"), "log_probability": value}))
-        print(
-            json.dumps(
-                {
-                    "tokens": score.tokens,
-                    "bytes": score.bytes,
-                    "log_probability": score.log_probability,
-                    "loss": score.loss,
-                    "perplexity": score.perplexity,
-                    "bits_per_byte": score.bits_per_byte,
-                }
-            )
-        )
+        totals = ("tokens", "bytes", "log_probability", "loss", "perplexity", "bits_per_byte")
+        print(json.dumps({name: getattr(score, name) for name in totals}))
         return 0
     if args.file is None:
         print("    ln p         p  token")

@@ -30,6 +30,14 @@ def count(config: ModelConfig) -> int:
     return embeddings + config.n_layers * (attention + mlp + 2 * norm) + norm
 
 
+def summary(config: ModelConfig) -> str:
+    """Return the size of a model in one line."""
+    return (
+        f"{count(config):,} parameters: {config.n_layers} layers, d_model {config.d_model}, {config.n_heads} heads, "
+        f"context {config.context_length}"
+    )
+
+
 def head_rows(config: ModelConfig) -> tuple[int, int, int]:
     """Return the features of a head, the number of query heads, and the rows of w_qkv: (H + 2 K) D."""
     D, H, K = config.head_dim, config.n_heads, config.n_kv_heads

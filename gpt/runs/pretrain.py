@@ -16,7 +16,7 @@ from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepar
 from gpt.data.documents import TextFiles
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
-from gpt.runs.estimate import check_memory, count, duration, gigabytes, step_seconds
+from gpt.runs.estimate import check_memory, duration, gigabytes, step_seconds, summary
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, Run
 from gpt.runs.start import new_folder, open_base, resume_run
 from gpt.text.read import python_documentation, read_text, split_text, text_sha256
@@ -141,10 +141,7 @@ def print_summary(model: ModelConfig, config: TrainConfig) -> None:
     memory = check_memory(model, config)
     batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
     batch += f", in {config.shards} shards side by side" if (config.shards or 1) > 1 else ""
-    print(
-        f"model     {count(model):,} parameters: {model.n_layers} layers, d_model {model.d_model}, {model.n_heads} heads, "
-        f"context {model.context_length}\nmemory    about {gigabytes(memory)} with batches of {batch}"
-    )
+    print(f"model     {summary(model)}\nmemory    about {gigabytes(memory)} with batches of {batch}")
 
 
 def print_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int = 0) -> None:

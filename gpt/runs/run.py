@@ -74,8 +74,8 @@ class Run(Generic[M, C]):
             raise
 
     def tokens(self) -> tuple[Tokens, Tokens | None]:
-        """Map the tokens for training, and those for validation if there are any."""
-        train_tokens, val_tokens = (run_tokens(self.folder, name, self.state) for name in SPLITS)
+        """Map the tokens for training, and those for validation if there are any, without a second check of the files."""
+        train_tokens, val_tokens = (map_tokens(self.folder, name, self.state) for name in SPLITS)
         return train_tokens, val_tokens if len(val_tokens) else None
 
     def write_config(self) -> None:
@@ -203,9 +203,13 @@ def read_metrics(folder: Path) -> list[Record]:
 
 def run_tokens(folder: Path, name: str, state: TrainingState) -> Tokens:
     """Map the tokens (n,) of a run, from its folder or its dataset; ValueError if they have changed since training."""
-    if state.dataset:
-        return open_dataset(run_file(folder, MANIFEST, state).parent).tokens(SPLITS[name])
-    return read_shard(run_file(folder, name, state)).tokens
+    run_file(folder, MANIFEST if state.dataset else name, state)
+    return map_tokens(folder, name, state)
+
+
+def map_tokens(folder: Path, name: str, state: TrainingState) -> Tokens:
+    """Map the tokens (n,) of a run, from its folder or its dataset, without a check that hashes the file."""
+    return open_dataset(state.dataset).tokens(SPLITS[name]) if state.dataset else read_shard(folder / name).tokens
 
 
 def run_file(folder: Path, name: str, state: TrainingState) -> Path:
@@ -226,4 +230,4 @@ def check_data_files(folder: Path, state: TrainingState) -> None:
         run_file(folder, name, state)
     if state.dataset:
         for name in SPLITS:
-            run_tokens(folder, name, state)  # maps the shards that the manifest lists
+            map_tokens(folder, name, state)  # opens the shards that the manifest lists
