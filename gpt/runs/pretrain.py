@@ -86,14 +86,14 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
         model_config = initial_config(base, flags, new_tokenizer=new_tokenizer)
     if config.shards is None:  # the result depends on it, so it is chosen once and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, model_config.context_length))
-    keeps_tokenizer = base is not None and not new_tokenizer
-    data = open_training_data(config, flags, base if keeps_tokenizer else None)
+    reuse_tokenizer = base is not None and not new_tokenizer
+    data = open_training_data(config, flags, base if reuse_tokenizer else None)
     config = data.config
-    if not keeps_tokenizer:
+    if not reuse_tokenizer:
         vocab_size = model_vocabulary(config, flags, data.tokenizer)
         model_config = dataclasses.replace(model_config, vocab_size=vocab_size)
     if base is not None:
-        inherited = "its weights and its tokenizer" if keeps_tokenizer else "its blocks; new token rows are initialised"
+        inherited = "its weights and its tokenizer" if reuse_tokenizer else "its blocks; new token rows are initialised"
         print(f"init      {base.path}, step {base.state.step}: {inherited}")
     check_data(data, model_config.context_length)
     print_summary(model_config, config)

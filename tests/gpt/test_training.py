@@ -168,8 +168,8 @@ def test_evaluate_leaves_the_model_as_it_was_and_draws_nothing(training: bool, m
     def draw() -> int:
         raise AssertionError("a seed was drawn")
 
-    for place in ("gpt.model.next_seed", "nanograd.nn.next_seed", "gpt.data.batches.generator"):
-        monkeypatch.setattr(place, draw)
+    for function in ("gpt.model.next_seed", "nanograd.nn.next_seed", "gpt.data.batches.generator"):
+        monkeypatch.setattr(function, draw)
     loss = evaluate(model, TOKENS, 4)
     assert loss == evaluate(fresh(), TOKENS, 4)  # without dropout
     assert {module.training for module in model.modules()} == {training}

@@ -47,7 +47,7 @@ def test_every_field_is_a_flag_of_its_type() -> None:
     assert parse("--guests", "4", "--guests", "none") == Bakery()
 
 
-def test_what_the_caller_gives_comes_before_the_flags() -> None:
+def test_values_of_the_caller_override_the_flags() -> None:
     parser = Parser(prog="python -m gpt bake")
     add_flags(parser, Bakery, skip=("salt",))
     assert take(Bakery, parser.parse(["--n-loaves", "7"]), n_loaves=9) == Bakery(n_loaves=9)

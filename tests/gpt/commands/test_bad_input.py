@@ -249,7 +249,7 @@ def test_files_that_are_something_else(
         (["eval", "RUN", "--data", "one.txt"], "data: needs two tokens or more, one to predict from, got 1; give --data"),
     ],
 )  # fmt: skip
-def test_what_a_trained_model_cannot_do(
+def test_requests_that_a_trained_model_cannot_serve_are_refused(
     folder: Path, trained: Path, refused: Callable[..., str], words: list[str], message: str
 ) -> None:
     (folder / "other.txt").write_text("Übermut", encoding="utf-8")

@@ -107,7 +107,7 @@ def test_other_keys_and_encodings(tmp_path: Path, capsys: Output) -> None:
         ("line.jsonl", b'{"text": "x"}\n{"text": 1}', "line.jsonl, line 2: 'text' must be a text, got int"),
     ],
 )
-def test_what_cannot_be_read_stops_or_is_skipped_and_named(
+def test_unreadable_files_stop_the_command_or_are_skipped_by_name(
     folder: Path, tmp_path: Path, capsys: Output, name: str, raw: bytes | None, message: str
 ) -> None:
     bad, out = tmp_path / name, tmp_path / "out.txt"

@@ -59,7 +59,7 @@ def said(capsys: Output) -> Callable[..., str]:
 # Preparing
 
 
-def test_what_is_said_of_a_prepared_folder(texts: Path, prepared: Path, capsys: Output) -> None:
+def test_info_describes_a_prepared_folder(texts: Path, prepared: Path, capsys: Output) -> None:
     assert main(["data", "info", str(prepared), "--check"]) == 0
     manifest = open_dataset(prepared).manifest
     patterns = [
@@ -93,7 +93,7 @@ def test_a_damaged_shard_is_found(prepared: Path, tmp_path: Path, said: Callable
     assert "is damaged: train-00001.tokens; prepare it again" in said("data", "info", str(tmp_path), "--check")
 
 
-def test_what_is_skipped_is_said(texts: Path, tmp_path: Path, capsys: Output) -> None:
+def test_skipped_texts_are_counted(texts: Path, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\x00")
     words = [str(texts / "01.txt"), str(tmp_path / "bad.txt"), str(texts / "02.txt"), str(tmp_path / "none.txt")]
     words += ["--tokenizer", "bpe", "--vocab-size", "260", "-o", str(tmp_path / "out"), "--on-error", "skip"]
@@ -114,7 +114,7 @@ def test_what_is_skipped_is_said(texts: Path, tmp_path: Path, capsys: Output) ->
         (["--tokenizer", "TOKENIZER", "--encoding", "utf-9"], "encoding: Python has none called 'utf-9'"),
     ],
 )
-def test_flags_that_cannot_be(
+def test_invalid_flags_of_prepare_are_refused(
     texts: Path, prepared: Path, tmp_path: Path, said: Callable[..., str], words: list[str], message: str
 ) -> None:
     words = [str(prepared / TOKENIZER) if word == "TOKENIZER" else word for word in words]
@@ -209,7 +209,7 @@ def test_the_tokens_are_those_of_the_folder_of_texts(texts: Path, prepared: Path
         whole = dataset.tokens(split)
         np.testing.assert_array_equal(tokens[:], whole[: len(whole) - 1])  # between documents, not after the last
     assert main([*words, "--data", str(prepared), *tokenizer, "--out", str(tmp_path / "prepared")]) == 0
-    first, second = (load_checkpoint(tmp_path / each / LAST) for each in ("texts", "prepared"))
+    first, second = (load_checkpoint(tmp_path / name / LAST) for name in ("texts", "prepared"))
     assert first.tokenizer.sha256 == second.tokenizer.sha256
     assert second.model_config.vocab_size == 280
 
@@ -251,7 +251,7 @@ def test_eval_and_info_find_the_prepared_data(run: Path, prepared: Path, capsys:
         (["--stride", "0"], "stride must be at least 1, got 0"),
     ],
 )
-def test_what_does_not_go_with_prepared_data(
+def test_flags_that_do_not_fit_prepared_data_are_refused(
     prepared: Path, tmp_path: Path, said: Callable[..., str], words: list[str], message: str
 ) -> None:
     BPETokenizer.train("other", 257).save(tmp_path / "other.json")

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_a_run_prints(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_lines_of_a_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", folder / "data.tsv", "--base", "random", "--balance", "--out", tmp_path / "run"]
     assert finetune(*words, *TINY.split(), *QUICK.split()) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -132,7 +132,7 @@ def test_beams_print_the_most_probable_texts_and_their_ln_p(checkpoint: str, cap
         (["--repetition-penalty", "0.5"], "repetition_penalty must be at least 1, got 0.5"),
     ],
 )
-def test_what_makes_no_sense_is_refused(words: list[str], message: str, checkpoint: str, capsys: Output) -> None:
+def test_invalid_flags_are_refused(words: list[str], message: str, checkpoint: str, capsys: Output) -> None:
     try:
         ended = main(["sample", checkpoint, *words])
     except SystemExit as stop:

@@ -81,7 +81,7 @@ def test_a_tokenizer_is_converted_there_and_back(tmp_path: Path, saved: str, cap
 
 
 @pytest.mark.parametrize("name", ["empty", "binary"])
-def test_what_is_no_text_is_refused(tmp_path: Path, capsys: Output, name: str) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path, capsys: Output, name: str) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes({"empty": b"", "binary": b"a\0b"}[name])
     assert main(["tokenizer", "train", str(path), "-o", str(tmp_path / "out.json")]) == 1

@@ -184,7 +184,7 @@ def test_the_checkpoints_own_tokenizer_may_be_named() -> None:
         (["--resume", "out"], "--init and --resume exclude each other"),
     ],
 )
-def test_what_the_weights_do_not_fit_is_refused(
+def test_options_that_do_not_fit_the_weights_are_refused(
     flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_base()

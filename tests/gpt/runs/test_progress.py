@@ -33,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return advance
 
 
-def test_the_line_says_all_that_was_promised() -> None:
+def test_the_line_shows_all_measurements_of_a_step() -> None:
     progress = Progress(TrainingState(), 200, io.StringIO())
     progress.show(Record(5, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 10.0))
     line = progress.line(Record(50, 1.5, None, 1e-3, 0.5, 12345.6, 100.0))
@@ -48,7 +48,7 @@ def test_the_time_left_is_known_from_the_first_step_on() -> None:
     assert Progress(resumed, 61, io.StringIO()).line(record(41, elapsed_s=1003.0)).endswith("1:00 left")
 
 
-def test_elsewhere_lines_come_at_intervals_and_plain(clock: Callable[[float], None]) -> None:
+def test_without_a_terminal_plain_lines_come_at_intervals(clock: Callable[[float], None]) -> None:
     out = io.StringIO()
     progress = Progress(TrainingState(), 9, out, every_s=5.0)
     for step in range(1, 7):

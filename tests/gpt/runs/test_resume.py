@@ -309,7 +309,7 @@ def test_the_same_flags_may_be_given_again(data: Path, tmp_path: Path, capsys: p
         (["--max-steps", "20", "--lr", "nan"], "lr must be finite, got nan"),
     ],
 )
-def test_what_a_resumed_run_cannot_do_leaves_it_as_it_was(
+def test_a_refused_resumption_leaves_the_run_unchanged(
     finished: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     before = contents(finished)

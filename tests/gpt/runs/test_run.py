@@ -93,7 +93,7 @@ def test_ctrl_c_while_a_run_is_made_leaves_no_folder(run: Run, monkeypatch: pyte
     assert run.folder.exists()
 
 
-def test_of_two_runs_that_choose_one_folder_the_second_stops(run: Run) -> None:
+def test_the_second_of_two_runs_in_one_folder_stops(run: Run) -> None:
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
     with pytest.raises(FileExistsError):
         make_run(run.folder).create({TRAIN_TOKENS: [2, 2, 2], VAL_TOKENS: []})
@@ -143,7 +143,7 @@ def test_the_position_is_that_of_the_step(run: Run) -> None:
     assert (position.step, position.elapsed_s, position.val_loss, position.best_val_loss) == (4, 7.0, None, 2.0)
 
 
-def test_a_stop_that_was_asked_for_saves_first(run: Run) -> None:
+def test_ctrl_c_saves_before_it_stops(run: Run) -> None:
     assert not run.after_step(record(1))
     run.stop_asked = True
     assert run.after_step(record(2))
@@ -167,7 +167,7 @@ def test_ctrl_c_between_the_questions_waits_for_the_next_step(run: Run, monkeypa
 
 
 @pytest.mark.parametrize("val_loss", [math.nan, math.inf])
-def test_a_model_that_was_spoiled_is_not_saved(run: Run, val_loss: float) -> None:
+def test_a_model_with_a_loss_that_is_not_finite_is_not_saved(run: Run, val_loss: float) -> None:
     run.after_step(record(3, 2.0))
     with pytest.raises(
         NotFiniteError,

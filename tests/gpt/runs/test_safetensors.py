@@ -152,7 +152,9 @@ NAMES = st.text().filter(lambda name: name != "__metadata__")
 
 @settings(max_examples=60, deadline=None)
 @given(tensors=st.dictionaries(NAMES, any_array(), max_size=4), metadata=st.dictionaries(st.text(), st.text()))
-def test_what_is_saved_is_loaded(folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+def test_saved_tensors_are_loaded_unchanged(
+    folder: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
+) -> None:
     path = folder / "round.safetensors"
     save_file(tensors, path, metadata)
     entries, _ = read_header(path)
@@ -214,7 +216,7 @@ BAD_SAVES = {
 
 
 @pytest.mark.parametrize(("tensors", "metadata", "error", "message"), BAD_SAVES.values(), ids=BAD_SAVES.keys())
-def test_what_the_format_cannot_hold_is_not_saved(
+def test_tensors_that_the_format_cannot_hold_are_refused(
     tmp_path: Path, tensors: Any, metadata: Any, error: type[Exception], message: str
 ) -> None:
     path = tmp_path / "bad.safetensors"
