@@ -28,7 +28,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
         near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
-        raise ValueError(f"{message}; did you mean {near[0]}?" if near else f"{message}; see study --help")
+        command = self.prog.rpartition(" ")[2]
+        raise ValueError(f"{message}; did you mean {near[0]}?" if near else f"{message}; see {command} --help")
 
 
 def main(argv: Sequence[str]) -> int:

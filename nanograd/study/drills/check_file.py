@@ -49,18 +49,10 @@ def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
     }
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [
-            "-P",
-            "-m",
-            "nanograd.study.drills.check_file",
-            drill.name,
-            str(path.resolve()),
-            str(report),
-            str(limit),
-        ]
+        arguments = [drill.name, str(path.resolve()), str(report), str(limit)]
         try:
             process = subprocess.run(
-                [sys.executable, *command],
+                [sys.executable, "-P", "-m", "nanograd.study.drills.check_file", *arguments],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

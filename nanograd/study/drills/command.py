@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nanograd.runtime.files import write_text
+from nanograd.study.command import Parser
 from nanograd.study.drills import DRILLS, TOPICS
 from nanograd.study.drills.check_file import LIMIT, check
 from nanograd.study.drills.drill import Drill, learner_file, solution
@@ -37,13 +38,6 @@ class Record:
     checks: int = 0
     hints: int = 0
     solved: bool = False
-
-
-class Parser(argparse.ArgumentParser):
-    """Raise ValueError for a wrong command line; the caller prints it as one line."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise ValueError(message)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -93,10 +87,13 @@ def list_drills(folder: Path) -> int:
             mark = "✓ solved" if record.solved else "· started" if path_of(drill, folder).exists() else ""
             hints = f"{record.hints} of 3 hints" if record.hints else ""
             print(f"  {drill.name:<14} {mark:<9} {hints}".rstrip())
-    unsolved = [name for name in DRILLS if not records.get(name, Record()).solved]
-    if unsolved:
+    if unsolved := unsolved_drills(records):
         print(f"\nNext: python -m nanograd drill start {unsolved[0]}")
     return 0
+
+
+def unsolved_drills(records: dict[str, Record]) -> list[str]:
+    return [name for name in DRILLS if not records.get(name, Record()).solved]
 
 
 def start(drill: Drill, args: argparse.Namespace) -> int:
@@ -122,7 +119,7 @@ def check_once(drill: Drill, args: argparse.Namespace) -> int:
     write_progress(args.folder, records)
     print(report(drill, verdict))
     if verdict.ok:
-        unsolved = [name for name in DRILLS if not records.get(name, Record()).solved]
+        unsolved = unsolved_drills(records)
         more = f"next: python -m nanograd drill start {unsolved[0]}" if unsolved else "all drills are solved."
         print(f"  {len(DRILLS) - len(unsolved)} of {len(DRILLS)} solved; {more}")
     return 0 if verdict.ok else 1

@@ -1,25 +1,98 @@
-"""Describe a wrong gradient: by the general rules of check/diagnosis.py, and by the drill's own named mistakes."""
+"""Call a learner's backward with copies of the inputs and a random dy, and describe a wrong gradient.
 
+The description comes from the general rules of check/diagnosis.py, and from the drill's own named mistakes.
+"""
+
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nanograd.check.cases.case import Case
 from nanograd.check.contract import nothing_is_written_into
 from nanograd.check.diagnosis import Evidence, diagnose, table
-from nanograd.study.drills.call import (
-    Call,
-    bound,
-    gradient_names,
-    jacobian,
-    make_call,
-    near,
-    observe,
-    target_of,
-)  # fmt: skip
-from nanograd.study.drills.drill import Drill, plant
+from nanograd.check.target import Target
+from nanograd.study.drills.drill import Drill, differentiable, plant
+from nanograd.tape import arrays_in
 
+TOLERANCE = 1e-8  # of the largest entry, or of 1: another right answer differs from the reference by rounding
 VAGUE = ("no known pattern", "right for a uniform cotangent")  # general diagnoses that a more specific one replaces
+
+
+class Call(NamedTuple):
+    """The inputs of one call, drawn from a Case, and a cotangent."""
+
+    case: Case
+    inputs: list[Any]
+    dy: np.ndarray
+
+
+class Outcome(NamedTuple):
+    """The gradients that a backward returned, or the error that it raised."""
+
+    gradients: list[Any]
+    raised: BaseException | None
+
+
+def make_call(drill: Drill, case: Case, seed: int = 0, dtype: Any = np.float64) -> Call:
+    """Draw the inputs of a Case and, by `seed`, a random cotangent."""
+    target = Target((drill.forward, drill.backward), case.arrays(), case.options, dtype)
+    return Call(case, target.inputs, target.cotangent(seed))
+
+
+def target_of(drill: Drill, backward: Callable[..., Any], call: Call) -> Target:
+    """Return the drill's forward and a backward as a Target with copies of the call's inputs."""
+    pair = (drill.forward, lambda dy, saved: backward(dy, saved))
+    return Target(pair, copy.deepcopy(call.inputs), call.case.options, call.dy.dtype)
+
+
+def observe(drill: Drill, backward: Callable[..., Any], call: Call, read_only: bool = False) -> Outcome:
+    """Run a backward; read_only makes a write into dy or a saved array raise."""
+    target, dy = target_of(drill, backward, call), call.dy.copy()
+    _, saved = target.run_forward()
+    for array in (dy, *arrays_in(saved)) if read_only else ():
+        array.flags.writeable = False
+    try:
+        gradients = target.run_backward(dy, saved)
+    except BaseException as error:  # a learner's code may raise anything, also SystemExit; it becomes a message
+        return Outcome([], error)
+    return Outcome([np.copy(dx) if isinstance(dx, np.ndarray) else dx for dx in gradients], None)
+
+
+def jacobian(drill: Drill, backward: Callable[..., Any], call: Call, i: int) -> np.ndarray | None:
+    """Return the Jacobian of input i according to a backward, (entries of y, entries of x), or None if it fails."""
+    rows = []
+    for basis in np.eye(call.dy.size, dtype=call.dy.dtype):
+        outcome = observe(drill, backward, call._replace(dy=basis.reshape(call.dy.shape)))
+        if outcome.raised is not None or np.shape(outcome.gradients[i]) != call.inputs[i].shape:
+            return None
+        rows.append(np.asarray(outcome.gradients[i]).reshape(-1))
+    return np.stack(rows) if rows else np.zeros((0, call.inputs[i].size))
+
+
+def gradient_names(drill: Drill, call: Call) -> dict[int, str]:
+    """Return the names of the gradients that backward must return, by the index of the input."""
+    return {i: f"d{drill.arrays[i]}" for i in differentiable(call.inputs)}
+
+
+def describe(drill: Drill, call: Call) -> str:
+    """Describe the shapes and options of a call."""
+    shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(drill.arrays, call.inputs, strict=True))
+    options = "".join(f", {name}={value}" for name, value in call.case.options.items())
+    return f"with {shapes}{options}"
+
+
+def near(a: Any, b: Any) -> bool:
+    """Tell whether two gradients agree up to rounding."""
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=bound(b), equal_nan=True))
+
+
+def bound(a: np.ndarray) -> float:
+    """Return the largest error that counts as rounding for numbers as large as those in `a`."""
+    finite = a[np.isfinite(a)]
+    return TOLERANCE * max(1.0, float(np.abs(finite).max(initial=0)))
 
 
 def diagnosis(drill: Drill, backward: Callable[..., Any], call: Call, i: int, gradient: np.ndarray) -> str:

@@ -23,8 +23,17 @@ from nanograd.check.contract import (
     wrong_count,
 )  # fmt: skip
 from nanograd.check.gradcheck import gradcheck
-from nanograd.study.drills.call import Call, describe, gradient_names, make_call, near, observe, target_of
-from nanograd.study.drills.diagnosis import diagnosis, named_mistake
+from nanograd.study.drills.diagnosis import (
+    Call,
+    describe,
+    diagnosis,
+    gradient_names,
+    make_call,
+    named_mistake,
+    near,
+    observe,
+    target_of,
+)  # fmt: skip
 from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.train_gpt import compare_training
 
