@@ -1,6 +1,7 @@
 """The map: a GPT whose boxes lead to the pages of their ops, and a table of all ops."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from nanograd.check.cost import cost
@@ -109,13 +110,12 @@ GAP = {"open": 14, "close": 20, "plain": 14, "parts": 6, "ops": 14}  # below a r
 
 def drawing(link: Callable[[str], str]) -> str:
     """Return the SVG; link(op) is the address of an op's page."""
-    tops = _tops()
+    *tops, height = accumulate((HEIGHT[row.kind] + GAP[row.kind] for row in ROWS), initial=14)  # where each row begins
     parts = [*_modules(tops), *_arrows(tops), *_streams(tops)]
     for row, y in zip(ROWS, tops, strict=True):
         if row.kind == "plain":
             parts.append(f'<text x="{MIDDLE:g}" y="{y + 16}" text-anchor="middle">{clean(row.text)}</text>')
         parts += _boxes(row, y, link)
-    height = tops[-1] + HEIGHT[ROWS[-1].kind] + GAP[ROWS[-1].kind]
     title = "A GPT from token ids to the loss; each box is a link to its op"
     return f'<svg class="block" viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{title}">{"".join(parts)}</svg>'
 
@@ -123,15 +123,6 @@ def drawing(link: Callable[[str], str]) -> str:
 def drawn() -> set[str]:
     """Return the ops that have a box."""
     return {name for row in ROWS for name, _ in row.boxes}
-
-
-def _tops() -> list[int]:
-    """Return the vertical position of each row."""
-    tops, y = [], 14
-    for row in ROWS:
-        tops.append(y)
-        y += HEIGHT[row.kind] + GAP[row.kind]
-    return tops
 
 
 def _modules(tops: Sequence[int]) -> Iterator[str]:

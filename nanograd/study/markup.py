@@ -33,14 +33,18 @@ def paragraphs(text: str) -> str:
     return "".join(f"<p>{inline(part)}</p>" for part in text.split("\n\n") if part.strip())
 
 
+def location(function: Callable[..., Any]) -> str:
+    """Return the file and line of a function: nanograd/ops/softmax.py:12."""
+    return f"{function.__module__.replace('.', '/')}.py:{function.__code__.co_firstlineno}"
+
+
 def listing(function: Callable[..., Any]) -> str:
     """Return the source of a function, and where it stands."""
     source = inspect.getsource(function)
-    module = function.__module__.replace(".", "/")
-    location = f"{module}.py:{inspect.getsourcelines(function)[1]}"
     name = clean(function.__name__)
+    where = clean(location(function))
     return (
-        f'<figure class="listing"><figcaption><code>{name}</code> <span class="of">{clean(location)}</span></figcaption>'
+        f'<figure class="listing"><figcaption><code>{name}</code> <span class="of">{where}</span></figcaption>'
         f'<pre tabindex="0" role="region" aria-label="Source of {name}"><code>{highlight(source)}</code></pre></figure>'
     )
 

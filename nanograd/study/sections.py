@@ -130,47 +130,32 @@ def worksheet_section(worked: WorkedExample, prefix: str, *, printed: bool = Fal
     """
     i = worked.differentiated[0]
     name, gradient = f"d{worked.names[i]}", worked.gradients[i]
+    largest = float(np.abs(gradient).max(initial=0)) or 1.0
     arrays = "".join(table(name, a) for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None)
     options = ", ".join(
         f"{key} = {value!r}" for key, value in worked.options.items() if not isinstance(value, np.ndarray)
     )
     options_text = f"<p>With {clean(options)}.</p>" if options else ""
-    solution = f'<div class="flow">{table("y", worked.y)}{"".join(_gradients(worked))}</div>'
-    if printed:
-        answer = f"<h4>Solution</h4>{solution}"
-    else:
-        answer = f"<details><summary>Show the solution</summary>{solution}</details>"
-    return (
-        f"<p>Other numbers, the same op. Work out {code(name)} with a pencil, from {code('dy')} back through all lines"
-        f"{'' if printed else '; type each entry, two digits are enough'}.</p>{options_text}"
-        f'<div class="flow">{arrays}{table("dy", worked.dy)}</div>'
-        f'<div class="paper" data-tolerance="{CLOSE * _largest(gradient):.6g}">{_empty(name, gradient, printed)}'
-        + ("" if printed else _controls(prefix))
-        + f"</div>{answer}"
-    )
-
-
-def _gradients(worked: WorkedExample) -> list[str]:
-    return [table(f"d{worked.names[i]}", worked.gradients[i]) for i in worked.differentiated]
-
-
-def _largest(a: np.ndarray) -> float:
-    return float(np.abs(a).max(initial=0)) or 1.0
-
-
-def _controls(prefix: str) -> str:
-    return (
-        f'<p class="grade" hidden><button type="button" data-grade>Check</button> '
-        f'<span role="status" aria-live="polite" id="{clean(prefix)}-grade"></span></p>'
-    )
-
-
-def _empty(name: str, gradient: np.ndarray, printed: bool) -> str:
-    """Return the table of an array with cells to fill in."""
+    gradients = "".join(table(f"d{worked.names[i]}", worked.gradients[i]) for i in worked.differentiated)
+    solution = f'<div class="flow">{table("y", worked.y)}{gradients}</div>'
     cells = gradient.reshape(-1).tolist()
 
     def field(flat: int) -> str:
         label = clean(f"{name}{index(gradient.shape, flat)}")
         return f'<input aria-label="{label}" autocomplete="off" size="7" data-answer="{cells[flat]:.6g}"><span></span>'
 
-    return table(name, gradient, cell=(lambda flat: "") if printed else field)
+    if printed:
+        empty = table(name, gradient, cell=lambda flat: "")
+        answer = f"<h4>Solution</h4>{solution}"
+    else:
+        empty = table(name, gradient, cell=field) + (
+            '<p class="grade" hidden><button type="button" data-grade>Check</button> '
+            f'<span role="status" aria-live="polite" id="{clean(prefix)}-grade"></span></p>'
+        )
+        answer = f"<details><summary>Show the solution</summary>{solution}</details>"
+    return (
+        f"<p>Other numbers, the same op. Work out {code(name)} with a pencil, from {code('dy')} back through all lines"
+        f"{'' if printed else '; type each entry, two digits are enough'}.</p>{options_text}"
+        f'<div class="flow">{arrays}{table("dy", worked.dy)}</div>'
+        f'<div class="paper" data-tolerance="{CLOSE * largest:.6g}">{empty}</div>{answer}'
+    )

@@ -9,6 +9,7 @@ from nanograd.op import Op
 from nanograd.study.derivation import Line, Prose, check_sentence, derivation, remarks, summary
 from nanograd.study.line_check import Checked, check, definitions_of, evaluate
 from nanograd.study.line_code import LineCheck, op_code
+from nanograd.study.markup import location
 from nanograd.study.mistakes import Mistake, mistakes
 from nanograd.study.worked_example import WorkedExample, run_example
 
@@ -24,7 +25,7 @@ class Step(NamedTuple):
 
     @property
     def right(self) -> bool:
-        return self.checked is None or self.checked.error <= self.checked.tolerance
+        return self.checked is None or self.checked.ok
 
     @property
     def verdict(self) -> str:
@@ -107,12 +108,7 @@ def call(op: Op) -> str:
 
 def source_locations(op: Op) -> dict[str, str]:
     """Return file and line of the functions of an op: the readable pair, and the fast one if there is one."""
-    locations = {}
-    for function in (*op.pair, *(op.fast or ())):
-        code = function.__code__
-        file = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")[2]
-        locations[function.__name__] = f"nanograd/ops/{file}:{code.co_firstlineno}"
-    return locations
+    return {function.__name__: location(function) for function in (*op.pair, *(op.fast or ()))}
 
 
 def same(error: float) -> str:

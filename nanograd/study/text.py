@@ -16,8 +16,10 @@ SHOWN = 64  # numbers of one array; of a larger one the corners
 
 def to_text_page(study: StudyData) -> str:
     """Write a study; no line is longer than 80 columns."""
+    cost = study.cost
     blocks = [
-        *_heading(study),
+        fill(study.call, hanging="    "),
+        fill(study.summary),
         "FORWARD",
         *_side(study, backward=False),
         "BACKWARD",
@@ -25,7 +27,11 @@ def to_text_page(study: StudyData) -> str:
         "WORKED EXAMPLE",
         *_example(study),
         "COST",
-        *_cost(study),
+        fill(
+            f"On {cost.shapes}, in float32: {cost.forward} FLOPs forward, {cost.backward} backward; between the two it "
+            f"keeps {cost.saved} bytes.",
+            "  ",
+        ),
         "MISTAKES",
         *_mistakes(study),
         "CODE",
@@ -39,14 +45,10 @@ def list_of_ops() -> str:
     lines = []
     for name in sorted(OPS):
         forward = [line for line in derivation(name) if not line.backward]
-        lines += [f"{name:<21} {_short(forward[-1].text if forward else summary(name), WIDTH - 22)}"]
+        text = forward[-1].text if forward else summary(name)
+        lines += [f"{name:<21} {text if len(text) <= WIDTH - 22 else text[: WIDTH - 23] + '…'}"]
     lines += ["", f"{len(OPS)} ops. Study one with: python -m nanograd study softmax --format text"]
     return "\n".join(lines) + "\n"
-
-
-def _heading(study: StudyData) -> Iterator[str]:
-    yield fill(study.call, hanging="    ")
-    yield fill(study.summary)
 
 
 def _side(study: StudyData, backward: bool) -> Iterator[str]:
@@ -102,19 +104,11 @@ def show(name: str, value: Any) -> str:
     return f"{fill(f'{name}   {array.shape}', '  ', '    ')}\n{textwrap.indent(text, '    ')}"
 
 
-def _cost(study: StudyData) -> Iterator[str]:
-    cost = study.cost
-    yield fill(
-        f"On {cost.shapes}, in float32: {cost.forward} FLOPs forward, {cost.backward} backward; between the two it keeps "
-        f"{cost.saved} bytes.",
-        "  ",
-    )
-
-
 def _mistakes(study: StudyData) -> Iterator[str]:
     for mistake in study.mistakes:
         lines = [fill(f"✗ {mistake.name}: {mistake.wrong}", "  ", "    ")]
-        lines.append(fill(f"{_code(mistake.change[0])} → {_code(mistake.change[1])}", "    ", "      "))
+        before, after = (" ".join(code.split()) for code in mistake.change)
+        lines.append(fill(f"{before} → {after}", "    ", "      "))
         if mistake.uniform and mistake.random:
             blind = "; a test with y.sum() passes" if mistake.hides else ""
             lines.append(
@@ -126,14 +120,6 @@ def _mistakes(study: StudyData) -> Iterator[str]:
             )
         lines.append(fill(f"caught by {mistake.caught}", "    ", "      "))
         yield "\n".join(lines)
-
-
-def _code(code: str) -> str:
-    return " ".join(code.split())
-
-
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def fill(text: str, first: str = "", hanging: str | None = None) -> str:

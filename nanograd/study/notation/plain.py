@@ -8,10 +8,10 @@ RAISED = {t.Number("2"): "²", t.Number("3"): "³"}
 def to_text(formula: t.Formula) -> str:
     """Write a formula as the docstrings do; `to_text(parse(line)) == line`."""
     match formula:
-        case t.Name(text) | t.Number(text) | t.Symbol(text) | t.Words(text) | t.Indices(text):
-            return text
         case t.Code(text):
             return f"`{text}`"
+        case t.Leaf(text):
+            return text
         case t.Reference(number):
             return f"({number})"
         case t.Change(by, of):

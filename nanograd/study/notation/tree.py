@@ -1,62 +1,53 @@
 """The tree of a formula. It keeps how the formula was printed, so that it can be printed again to the letter."""
 
 from dataclasses import dataclass
+from typing import dataclass_transform
 
 
+@dataclass_transform(frozen_default=True)
 class Formula:
-    """A formula or a subtree of one."""
+    """A formula or a subtree of one. Every subclass is a frozen dataclass."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
 
 
-@dataclass(frozen=True)
-class Name(Formula):
+class Leaf(Formula):
+    """A formula without subtrees: its text as printed, of Code without the backticks."""
+
+    text: str
+
+
+class Name(Leaf):
     """A symbol or a named value: y, θ, weight, i-th."""
 
-    text: str
 
-
-@dataclass(frozen=True)
-class Number(Formula):
+class Number(Leaf):
     """A number: 2, 0.044715, ½."""
 
-    text: str
 
-
-@dataclass(frozen=True)
-class Symbol(Formula):
+class Symbol(Leaf):
     """One of ∞ … ⋯."""
 
-    text: str
 
-
-@dataclass(frozen=True)
-class Words(Formula):
+class Words(Leaf):
     """English among the symbols: over, went into."""
 
-    text: str
 
-
-@dataclass(frozen=True)
-class Code(Formula):
+class Code(Leaf):
     """A word of the program, printed between backticks: `axis`."""
 
-    text: str
 
-
-@dataclass(frozen=True)
 class Reference(Formula):
     """Another line of the same derivation: (4)."""
 
     number: int
 
 
-@dataclass(frozen=True)
-class Indices(Formula):
+class Indices(Leaf):
     """Letters or a number below a symbol, one index each: the ti of x_ti."""
 
-    text: str
 
-
-@dataclass(frozen=True)
 class Change(Formula):
     """A small change, or the gradient of the loss: dx, d⟨x⟩, δy; `by` is d or δ."""
 
@@ -64,7 +55,6 @@ class Change(Formula):
     of: Formula
 
 
-@dataclass(frozen=True)
 class Sub(Formula):
     """A symbol with an index below: y_j."""
 
@@ -72,7 +62,6 @@ class Sub(Formula):
     index: Formula
 
 
-@dataclass(frozen=True)
 class Power(Formula):
     """x², a^b, x^(-3/2)."""
 
@@ -80,14 +69,12 @@ class Power(Formula):
     exponent: Formula
 
 
-@dataclass(frozen=True)
 class Transpose(Formula):
     """kᵀ."""
 
     base: Formula
 
 
-@dataclass(frozen=True)
 class Item(Formula):
     """An entry at a position: x[i], y[…, j, …]."""
 
@@ -95,7 +82,6 @@ class Item(Formula):
     position: Formula
 
 
-@dataclass(frozen=True)
 class Call(Formula):
     """A function of arguments in parentheses: exp(x), U(dy), max(a, b)."""
 
@@ -103,7 +89,6 @@ class Call(Formula):
     inside: Formula
 
 
-@dataclass(frozen=True)
 class Apply(Formula):
     """A function of the factor after it: ln x, cosh² x."""
 
@@ -111,7 +96,6 @@ class Apply(Formula):
     argument: Formula
 
 
-@dataclass(frozen=True)
 class Fence(Formula):
     """A formula between two matching signs, which `kind` names; see FENCES."""
 
@@ -122,21 +106,18 @@ class Fence(Formula):
 FENCES = {"group": "()", "mean": "⟨⟩", "absolute": "||"}
 
 
-@dataclass(frozen=True)
 class Indicator(Formula):
     """1[i = j]: 1 where the condition holds, else 0."""
 
     condition: Formula
 
 
-@dataclass(frozen=True)
 class Root(Formula):
     """√x, √(2/π): the square root."""
 
     inside: Formula
 
 
-@dataclass(frozen=True)
 class Big(Formula):
     """Σ, Π or ∫ of all factors that follow, with its limits: Σ_j dy_j y_j."""
 
@@ -146,7 +127,6 @@ class Big(Formula):
     body: Formula
 
 
-@dataclass(frozen=True)
 class Such(Formula):
     """The letter that a sum runs over, with a condition: j: index_j = i."""
 
@@ -154,14 +134,12 @@ class Such(Formula):
     condition: Formula
 
 
-@dataclass(frozen=True)
 class Minus(Formula):
     """-x."""
 
     of: Formula
 
 
-@dataclass(frozen=True)
 class Product(Formula):
     """Factors side by side: y_i dx; tight where no space was printed: 2π."""
 
@@ -169,7 +147,6 @@ class Product(Formula):
     tight: bool = False
 
 
-@dataclass(frozen=True)
 class Quotient(Formula):
     """A quotient: c dy / n, or tight: dy/dx, x/√2."""
 
@@ -178,7 +155,6 @@ class Quotient(Formula):
     tight: bool = False
 
 
-@dataclass(frozen=True)
 class Infix(Formula):
     """Operands with operators of one precedence between them: a - b + c, j ≤ i; tight: b-1, j≠i."""
 
@@ -187,14 +163,12 @@ class Infix(Formula):
     tight: bool = False
 
 
-@dataclass(frozen=True)
 class Phrase(Formula):
     """Formulas and words in turn: dy / n | of the mean that | x_i | went into."""
 
     parts: tuple[Formula, ...]
 
 
-@dataclass(frozen=True)
 class List(Formula):
     """Clauses or arguments with the commas between them, which are ", " or, before a side remark, ",  "."""
 

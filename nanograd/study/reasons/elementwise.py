@@ -3,7 +3,6 @@
 import numpy as np
 
 from nanograd.study import draw
-from nanograd.study.draw import Draw, Example
 from nanograd.study.reasons.reason import Reason, Reasons
 
 CHAPTERS = {
@@ -18,8 +17,16 @@ CHAPTERS = {
 }
 
 
-def _larger(d: Draw) -> Example:
-    return [d.apart(*d.shape), d.apart(*d.shape[-1:]) + 0.1], {}
+def _choice(which: str) -> Reasons:
+    """Return the reasons of maximum or minimum: of the larger or smaller of two numbers."""
+    return Reasons(
+        lines=(
+            f"The {which} of each pair, after broadcasting.",
+            f"Where a is {which}, y is a with derivative 1; elsewhere y does not depend on a.",
+            f"Where b is {which}, y is b with derivative 1; elsewhere y does not depend on b.",
+        ),
+        example=lambda d: ([d.apart(*d.shape), d.apart(*d.shape[-1:]) + 0.1], {}),
+    )
 
 
 REASONS: dict[str, Reasons] = {
@@ -171,22 +178,8 @@ REASONS: dict[str, Reasons] = {
         definitions={"low": "-np.inf if low is None else low", "high": "np.inf if high is None else high"},
         example=draw.apart(low=-1.0, high=1.0),
     ),
-    "maximum": Reasons(
-        lines=(
-            "The larger of each pair, after broadcasting.",
-            "Where a is larger, y is a with derivative 1; elsewhere y does not depend on a.",
-            "Where b is larger, y is b with derivative 1; elsewhere y does not depend on b.",
-        ),
-        example=_larger,
-    ),
-    "minimum": Reasons(
-        lines=(
-            "The smaller of each pair, after broadcasting.",
-            "Where a is smaller, y is a with derivative 1; elsewhere y does not depend on a.",
-            "Where b is smaller, y is b with derivative 1; elsewhere y does not depend on b.",
-        ),
-        example=_larger,
-    ),
+    "maximum": _choice("larger"),
+    "minimum": _choice("smaller"),
     "gelu": Reasons(
         lines=(
             Reason(

@@ -9,8 +9,15 @@ from nanograd.study.reasons.reason import Reason, Reasons
 CHAPTERS = {"select": 8, "arrange": 10, "embedding": 21}
 
 
-def _triangle(d: Draw) -> Example:
-    return [d.normal(*d.axes(2, "two axes, rows and columns"))], {}
+def _triangle(side: str) -> Reasons:
+    """Return the reasons of tril or triu: of the entries below or above a diagonal."""
+    return Reasons(
+        lines=(
+            f"Keep the entries on the k-th diagonal and {side} it.",
+            "∂y/∂x is 1 for an entry that is kept and 0 for one that is cleared.",
+        ),
+        example=lambda d: ([d.normal(*d.axes(2, "two axes, rows and columns"))], {}),
+    )
 
 
 def _embedding(d: Draw) -> Example:
@@ -27,20 +34,8 @@ REASONS: dict[str, Reasons] = {
         ),
         example=lambda d: ([d.normal(*d.shape), d.mask(*d.shape)], {"value": -9.0}),
     ),
-    "tril": Reasons(
-        lines=(
-            "Keep the entries on the k-th diagonal and below it.",
-            "∂y/∂x is 1 for an entry that is kept and 0 for one that is cleared.",
-        ),
-        example=_triangle,
-    ),
-    "triu": Reasons(
-        lines=(
-            "Keep the entries on the k-th diagonal and above it.",
-            "∂y/∂x is 1 for an entry that is kept and 0 for one that is cleared.",
-        ),
-        example=_triangle,
-    ),
+    "tril": _triangle("below"),
+    "triu": _triangle("above"),
     "where": Reasons(
         lines=(
             "Each entry comes from a or from b, after broadcasting.",

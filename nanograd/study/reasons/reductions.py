@@ -7,8 +7,16 @@ from nanograd.study.reasons.reason import Reason, Reasons
 CHAPTERS = {"reduce": 5, "accumulate": 6}
 
 
-def _extremum(d: Draw) -> Example:
-    return [d.apart(*d.axes(1, "an axis"))], {"axis": -1}
+def _extremum(which: str) -> Reasons:
+    """Return the reasons of max or min: of the largest or smallest entry."""
+    return Reasons(
+        lines=(
+            f"The {which} entry along the axis.",
+            f"Only the {which} entry changes y, with derivative 1; where m entries tie, each gets the m-th part.",
+        ),
+        definitions={"m": "(x == y).sum(axis=axis, keepdims=True)", "dy": "spread(dy, x.shape, axis)"},
+        example=lambda d: ([d.apart(*d.axes(1, "an axis"))], {"axis": -1}),
+    )
 
 
 def _std(d: Draw) -> Example:
@@ -17,28 +25,22 @@ def _std(d: Draw) -> Example:
     return [d.normal(*d.shape)], {"axis": -1}
 
 
+_DEVIATION = Reason(
+    "The deviation of every entry from its mean.", reference="x - spread(x.sum(axis=axis), x.shape, axis) / n"
+)
+_DEVIATION_CHANGES = (
+    "x_i changes its own c_i by 1 and, through the mean, every c by -1/n; the second part sums to the mean of dc, which is "
+    "0 because Σ c is."
+)
+
 REASONS: dict[str, Reasons] = {
-    "max": Reasons(
-        lines=(
-            "The largest entry along the axis.",
-            "Only the largest entry changes y, with derivative 1; where m entries tie, each gets the m-th part.",
-        ),
-        definitions={"m": "(x == y).sum(axis=axis, keepdims=True)", "dy": "spread(dy, x.shape, axis)"},
-        example=_extremum,
-    ),
+    "max": _extremum("largest"),
     "mean": Reasons(
         lines=("The sum divided by the number n of entries.", "∂y/∂x_i is 1/n for the mean that x_i belongs to."),
         definitions={"n": "count(x, axis)", "dy": "np.ones(x.shape) * spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
-    "min": Reasons(
-        lines=(
-            "The smallest entry along the axis.",
-            "Only the smallest entry changes y, with derivative 1; where m entries tie, each gets the m-th part.",
-        ),
-        definitions={"m": "(x == y).sum(axis=axis, keepdims=True)", "dy": "spread(dy, x.shape, axis)"},
-        example=_extremum,
-    ),
+    "min": _extremum("smallest"),
     "sum": Reasons(
         lines=(
             "Every entry belongs to exactly one sum.",
@@ -49,14 +51,10 @@ REASONS: dict[str, Reasons] = {
     ),
     "var": Reasons(
         lines=(
-            Reason(
-                "The deviation of every entry from its mean.",
-                reference="x - spread(x.sum(axis=axis), x.shape, axis) / n",
-            ),
+            _DEVIATION,
             "The mean of the squared deviations.",
             "In (2) the derivative of c² is 2 c, and each square is divided by n - ddof.",
-            "x_i changes its own c_i by 1 and, through the mean, every c by -1/n; the second part sums to the "
-            "mean of dc, which is 0 because Σ c is.",
+            _DEVIATION_CHANGES,
         ),
         definitions={"n": "count(x, axis)", "dy": "spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
@@ -97,15 +95,11 @@ REASONS: dict[str, Reasons] = {
     ),
     "std": Reasons(
         lines=(
-            Reason(
-                "The deviation of every entry from its mean.",
-                reference="x - spread(x.sum(axis=axis), x.shape, axis) / n",
-            ),
+            _DEVIATION,
             "The root of the mean squared deviation, which has the unit of x.",
             "Square (2) to remove the root, and differentiate both sides.",
             "Solve (3) for δy: ∂y/∂c is c / ((n - ddof) y); multiply it by dy.",
-            "x_i changes its own c_i by 1 and, through the mean, every c by -1/n; the second part sums to the "
-            "mean of dc, which is 0 because Σ c is.",
+            _DEVIATION_CHANGES,
         ),
         definitions={"n": "count(x, axis)", "dy": "spread(dy, x.shape, axis)"},
         example=_std,
