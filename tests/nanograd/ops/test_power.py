@@ -110,7 +110,7 @@ def test_an_infinite_derivative_gives_no_warning(op: ng.Op) -> None:
 @pytest.mark.parametrize(
     ("there", "back"),
     [(ng.exp, ng.log), (ng.square, ng.sqrt), (ng.reciprocal, ng.reciprocal), (ng.rsqrt, lambda y: 1 / (y * y))],
-    ids=str,
+    ids=["exp", "square", "reciprocal", "rsqrt"],
 )
 def test_an_inverse_has_the_inverse_derivative(there: Any, back: Any) -> None:
     x = leaf(0.5, 1.0, 2.0)
