@@ -212,7 +212,6 @@ def test_importing_the_model_stays_small() -> None:
     assert int(loaded.stdout) <= 60
 
 
-@pytest.mark.xfail(reason="the layout is being rebuilt")
 def test_the_readme_lists_the_packages_in_the_import_order() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text[text.index("## Read it") :].split("\n## ")[0]
