@@ -68,7 +68,7 @@ def field_types(config: type) -> dict[str, tuple[type, bool]]:
 
 @dataclass(frozen=True)
 class Config:
-    """Check every field against its type and range; a mistake is a ValueError that says the way out."""
+    """Check every field against its type and range; an invalid value raises a ValueError that says how to fix it."""
 
     def __post_init__(self) -> None:
         for name, (kind, optional) in field_types(type(self)).items():

@@ -107,7 +107,7 @@ class MultiHeadAttention(Module):
 
 
 class MLP(Module):
-    """The feed-forward half of a block, at each token by itself: down(activation(up x)).
+    """The feed-forward network of a block, applied to each token independently: down(activation(up x)).
 
     A gated MLP computes down(activation(gate x) · up x): SwiGLU, if the activation is silu (Shazeer 2020,
     arXiv:2002.05202, section 2). At equal d_ff it has 1.5 times the weights.
@@ -206,10 +206,10 @@ class GPT(Module):
             self.init_weights(rng)
 
     def init_weights(self, rng: np.random.Generator) -> None:
-        """Draw every matrix from N(0, 0.02²), and those that add to the residual stream 1/√(2·n_layers) smaller.
+        """Draw every matrix from N(0, 0.02²); scale those that write to the residual stream by 1/√(2·n_layers).
 
-        2·n_layers of them add up, so the residual stream leaves the last block about as large as a single one would make
-        it, however deep the model (Radford et al. 2019, section 2.3). Gains stay 1 and biases 0.
+        Their 2·n_layers outputs are summed. The scaling keeps the size of that sum about the size of one unscaled output,
+        at any depth (Radford et al. 2019, section 2.3). Norm weights stay 1 and biases 0.
         """
         for name, p in self.named_parameters():
             if p.ndim < 2:
@@ -225,7 +225,7 @@ class GPT(Module):
         return self.tok_emb.weight if self.head is None else self.head.weight
 
     def forward(self, ids: np.ndarray, targets: np.ndarray | None = None, *, reduction: str = "mean") -> Tensor:
-        """Return the logits (B, T, V) of the token after each of ids (B, T), or, given targets (B, T), their loss."""
+        """Return the next-token logits (B, T, V) for ids (B, T), or the cross-entropy loss if targets (B, T) are given."""
         x = self.hidden_states(ids)
         if targets is None:
             return ops.linear(x, self.lm_head_weight)

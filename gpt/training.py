@@ -68,7 +68,7 @@ class Objective:
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Return the rate of a step, from 0: linear warmup to lr, then half a cosine down to min_lr at max_steps.
+    """Return the learning rate of a step (from 0): linear warmup to lr, then cosine decay to min_lr at max_steps.
 
     The first step has the rate lr / warmup_steps, not 0.
 
@@ -90,9 +90,9 @@ def make_optimizer(model: Module, config: LoopConfig) -> AdamW:
 
 
 def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig, step: int) -> tuple[float, int]:
-    """Compute the gradient of one step's loss into `.grad`; return the loss, a mean over targets, and their number.
+    """Add the gradient of one step's loss to `.grad`; return the mean loss per target and the number of targets.
 
-    Every micro-batch is divided by the number of targets in the whole step. So the gradients and losses add up to those
+    Each micro-batch's summed loss is divided by the number of targets in the whole step, so gradients add up to those
     of one large batch, also if the micro-batches have different numbers of targets.
     """
     batches = []

@@ -80,7 +80,7 @@ class Tensor(Methods["Tensor"]):
             backpropagate([(self.node, dy)], accumulate_grad, retain_graph=retain_graph)
 
     def cotangent(self, gradient: Any = None) -> np.ndarray:
-        """Return the dy at which backward starts: `gradient` as an array of this shape and dtype, or 1 for a scalar."""
+        """Return the initial dy of backward: `gradient` as an array of this shape and dtype, or 1 for a scalar."""
         if not self.requires_grad:
             raise RuntimeError(
                 "backward: this tensor does not require grad; nor does anything that it was computed from"

@@ -70,7 +70,7 @@ class Parameter(Tensor):
 
 
 class Module:
-    """A model or a layer of one. Its attributes hold its parameters and its modules; a list of modules is `name.0`, ….
+    """A model or a layer of one. Parameters and submodules are its attributes; modules in a list are named `name.0`, ….
 
     Subclasses define `forward`; calling the module calls it.
     """

@@ -138,7 +138,7 @@ class Op:
     """Bind `<name>_forward` and `<name>_backward` into one differentiable function called `<name>`.
 
     forward(*arrays, **options) -> (y, saved). Arrays are positional and may be None, options are keyword-only. A
-        forward that declares the keyword `needs` receives which gradients are needed, and saves only what they use.
+        forward that declares the keyword `needs` gets one bool per array (is its gradient needed?) and saves accordingly.
     backward(dy, saved[, needs]) -> one gradient per array. An op of several arrays passes `needs`; then backward
         computes only the gradients that are needed, and returns None for the others.
     fast is a second pair with the same signature and the same values, and faster.
@@ -205,7 +205,7 @@ class Op:
         return self.run_forward(self.selected_pair(), self.promote(args), (False,) * len(args), options)[0]
 
     def __get__(self, instance: Instance, owner: type[Instance] | None = None) -> Callable[..., Instance]:
-        """Make an op in the body of a class a method, as a function would be: `exp = ops.exp`."""
+        """Bind the op as a method, so that a class body can say `exp = ops.exp`."""
         return self if instance is None else MethodType(self, instance)
 
     def selected_pair(self) -> Pair:

@@ -73,7 +73,7 @@ class AdamW:
     Dividing by 1 - β^t corrects the bias of averages that start at 0. Weight decay applies to parameters with two or
     more axes (matrices, embeddings), not to biases and gains.
 
-    All parameters lie in one array, [decay | no decay], and so do their gradients and both averages; those of one
+    All parameters are stored in one flat array, [decay | no decay]; so are all gradients, m and v. The arrays of one
     parameter are views. A step updates chunks that fit in the cache, on all threads: 26 ms for 20 million parameters on
     two threads, 48 ms on one.
     """

@@ -1,4 +1,4 @@
-"""The tape: a Node for each recorded op, and the walk back over them.
+"""The tape (the autograd graph): a Node for each recorded op, and backpropagation through the Nodes.
 
 A Node holds the arrays that its backward needs and its parent Nodes, but no Tensor that an op returned. So an activation
 is freed as soon as no backward needs it, and there is no reference cycle.
@@ -18,7 +18,7 @@ _clock = count()  # next() is atomic, so several threads may record at once
 
 
 class Leaf(Protocol):
-    """A Tensor that no recorded op computed, as the walk sees it: its gradient ends here."""
+    """The interface of a leaf tensor: no recorded op computed it, and its gradient accumulates in `grad`."""
 
     grad: np.ndarray | None
     grad_buffer: np.ndarray | None  # where an optimizer keeps the gradient, or None
@@ -54,7 +54,7 @@ _ACCUMULATE: ContextVar[Accumulate | None] = ContextVar("nanograd.accumulate", d
 
 
 def current_accumulate() -> Accumulate:
-    """Return the callback of the walk in progress, for a backward that walks a graph of its own (`checkpoint`)."""
+    """Return the `accumulate` of the running backward pass; `checkpoint` passes it to its inner backward pass."""
     accumulate = _ACCUMULATE.get()
     assert accumulate is not None, "there is a callback only while a walk is in progress"
     return accumulate
@@ -67,10 +67,10 @@ def backpropagate(
     retain_graph: bool = False,
     retained: Container[Node] = (),
 ) -> None:
-    """Walk from the roots, each with its dy, back to the leaves; call `accumulate` once for every use of a leaf.
+    """Backpropagate from the roots, (node, dy) pairs, to the leaves; call `accumulate` once for each use of a leaf.
 
-    accumulate(leaf, dx, owned): `owned` says that nobody else holds dx, so the callback may keep it and write into it.
-    For a retained Node it is called too: once, with the Node in place of the leaf and its whole dy.
+    accumulate(leaf, dx, owned): if `owned`, nothing else refers to dx, so the callback may keep it and write into it.
+    For each Node in `retained`, accumulate(node, dy, False) is also called once, with the complete gradient dy.
 
     Nodes are visited newest first, so that all uses of a Node have contributed to its dy before it is visited. There
     is no recursion, so the depth has no limit, and each Node frees its saved arrays as soon as it has been visited.
@@ -160,7 +160,7 @@ def reachable(roots: list[Node]) -> list[Node]:
 
 
 def _add(a: np.ndarray, a_owned: bool, b: np.ndarray, b_owned: bool) -> tuple[np.ndarray, bool]:
-    """Add two contributions, into one that is owned if there is one: a residual join then allocates nothing."""
+    """Add two gradients, in place if either is owned: this saves an allocation at each residual connection."""
     if a_owned:
         return np.add(a, b, out=a), True
     if b_owned:
@@ -169,7 +169,7 @@ def _add(a: np.ndarray, a_owned: bool, b: np.ndarray, b_owned: bool) -> tuple[np
 
 
 def accumulate_sum(sums: dict[Any, np.ndarray], target: Any, dx: np.ndarray, owned: bool) -> None:
-    """Add dx to the sum of its target: for walks that leave `.grad` alone."""
+    """Add dx to sums[target]: the callback of backward passes that do not change `.grad`."""
     if target in sums:
         np.add(sums[target], dx, out=sums[target])
     else:

@@ -63,7 +63,7 @@ def epoch_batch(
 ) -> np.ndarray:
     """Return the indices (B,), from 0 to n - 1, of batch `number`, counted from 0 through all epochs.
 
-    An epoch takes every index once, as `order`, one of the two below, arranges them. A batch that reaches the end of an
+    An epoch visits every index once, shuffled by `order`: `permutation_order` or `feistel_order`. A batch at the end of an
     epoch continues in the next.
     """
     epochs, positions = np.divmod(np.arange(number * batch_size, (number + 1) * batch_size), n)
@@ -71,7 +71,7 @@ def epoch_batch(
 
 
 def permutation_order(positions: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
-    """Return which indices stand at these positions (k,) of an epoch's order: a permutation, drawn once an epoch.
+    """Return the indices at these positions (k,) of an epoch's shuffle: a random permutation, drawn once per epoch.
 
     Fine-tuning uses it: its examples are few. Pretraining uses `feistel_order`.
     """
@@ -84,7 +84,7 @@ def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def feistel_order(positions: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
-    """Return which indices stand at these positions (k,) of an epoch's order, in O(k): n may be a billion windows.
+    """Return the indices at these positions (k,) of an epoch's shuffle, in O(k) without storing a permutation of all n.
 
     Write an index as row and column of a table that is about square. Shifting every row by an amount hashed from its row
     number maps no two cells to one, nor does shifting every column; a few rounds of both shuffle the table. (This is a

@@ -66,11 +66,11 @@ class KVCache:
 class Decoder:
     """Continue `batch_size` texts side by side. It uses the model's own arrays and copies none.
 
-    Past context_length tokens,
+    After context_length tokens, the behaviour depends on `config.position`:
 
-    learned positions  have run out: the older half of the text is dropped, and the newer half is read again from
+    learned            no positions are left: the older half of the text is dropped, and the newer half is read again from
                        position 0;
-    RoPE               slides: a new token overwrites the oldest. Keys keep the angle by which they were rotated, since
+    rope               sliding window: a new token overwrites the oldest. Cached keys keep their rotation angle, since
                        attention depends only on differences of angles; hence padding need not be subtracted either.
 
     capacity (default: context_length) is the number of slots: fewer take less memory if texts are known to be short.

@@ -65,7 +65,7 @@ def generate_text(
 
 
 class TextStream:
-    """One text that arrives token by token. `add` returns the characters that are certain, as soon as they are.
+    """Decode one text token by token. `add` returns characters as soon as no later token can change them.
 
     A character spread over several tokens comes with the last of them. Text that may still become one of the strings in
     `stop` is held back, so that no part of a stop string is returned.

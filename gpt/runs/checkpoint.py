@@ -29,7 +29,7 @@ from nanograd.runtime.files import file_sha256
 
 FORMAT = "gpt-checkpoint-1"
 LAST, BEST = "last.safetensors", "best.safetensors"
-GPT_PREFIX = "gpt."  # of the parameters of a GPT that is the attribute `gpt` of another module, as in a classifier
+GPT_PREFIX = "gpt."  # parameter prefix of the GPT inside a wrapper module, such as a classifier
 M = TypeVar("M", bound=Module)
 WAY_OUT = f"give another checkpoint: a run has {BEST} and {LAST}"
 
@@ -267,7 +267,7 @@ def load_checkpoint(path: str | os.PathLike[str], base: str | os.PathLike[str] |
 
 
 def find_checkpoint(run: str | os.PathLike[str], prefer: str = BEST) -> Path:
-    """Return the checkpoint at a path: a file itself, or in the folder of a run the preferred one, else another."""
+    """Return the checkpoint file: `run` itself if it is a file, else the preferred (or any) checkpoint in that folder."""
     path = Path(run)
     if path.is_file():
         return path

@@ -51,7 +51,7 @@ class Run(Generic[M, C]):
         self.stopped_early = False  # at the end of its patience
 
     def create(self, data: Mapping[str, Path | Tokens | Callable[[Path], None]]) -> None:
-        """Make the folder, with the data, config.json and a first checkpoint; after an error nothing of it remains.
+        """Create the folder with the data, config.json and a first checkpoint; on an error, delete it again.
 
         data maps the names of files in the folder to tokens, a file that is copied, or a function that writes to a path.
         """
@@ -94,8 +94,8 @@ class Run(Generic[M, C]):
     def after_step(self, record: Record) -> bool:
         """Log a step, show it, and save the checkpoints that are due; return whether training must stop.
 
-        It stops, saved, if Ctrl-C asked for it and at the end of its patience. Raises NotFiniteError, and writes nothing,
-        if the update spoiled the model so that the validation loss is not finite.
+        Ctrl-C and early stopping save a checkpoint, then stop training. Raises NotFiniteError, and writes nothing,
+        if the validation loss is not finite.
         """
         if record.val_loss is not None and not math.isfinite(record.val_loss):
             raise NotFiniteError(

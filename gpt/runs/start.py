@@ -64,8 +64,8 @@ def resume_run(
     """Restore a run from its last checkpoint; its folder is changed only after every check.
 
     kind         the kind of the run's task; "" for pretraining
-    flags        the options that are given now, by name, with `base` if the base of LoRA adapters has moved
-    load_model   returns the model with the weights of the checkpoint, for the config of now
+    flags        the options of this call, by name; `base` is the new path of the LoRA base, if it has moved
+    load_model   (checkpoint, updated config) -> the model with the checkpoint's weights
     Raises ValueError if a flag changes an option that the weights or the data depend on, or if no step is left.
     """
     if flags.get("out") is not None:
