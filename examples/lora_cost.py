@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpt.config import ModelConfig
-from gpt.finetune.trainable import FinetuneConfig, count_trainable, set_trainable
+from gpt.finetune.task import FinetuneConfig, count_trainable, set_trainable
 from gpt.model import GPT
 from gpt.training import Batch, Objective, Record, fit, make_optimizer, next_token_loss
 from nanograd.runtime import blas

@@ -10,8 +10,7 @@ import numpy as np
 
 from gpt.commands.arguments import Parser, add_checkpoint
 from gpt.finetune.classification_data import SUFFIXES, Row, Rows, read_rows
-from gpt.finetune.classifier import encode_texts, load_classifier, probabilities
-from gpt.finetune.metrics import confusion_matrix, report, scores
+from gpt.finetune.classifier import confusion_matrix, encode_texts, load_classifier, probabilities, report, scores
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.estimate import plural
 from gpt.text.read import read_text

@@ -1,10 +1,10 @@
 """Fine-tuning: a trained model is trained further for a task. One loop, three tasks; read in this order.
 
-trainable.py            the options that all tasks share, and which parameters are trained (adapters: gpt/lora.py)
 batching.py             which examples form a batch; buckets of similar length; padding
-task.py                 a task reads data, builds its model, names its objective and evaluates; begin and resume a run
+task.py                 the options that all tasks share; a task reads data, builds its model, names its objective and
+                        evaluates; which parameters are trained (adapters: gpt/lora.py); begin and resume a run
 
-classify                classification_data.py (labelled texts) → metrics.py → classifier.py (model and task)
+classify                classification_data.py (labelled texts) → classifier.py (model, task and metrics)
 instruct                conversations.py → templates.py (tokens and loss mask) → sft.py (model, answers and task)
 prefer                  dpo.py (pairs of answers, loss, reference and task), on the files of instruct
 

@@ -35,9 +35,8 @@ from gpt.finetune.conversations import (
     count_notes,
     missing_fields,
 )
-from gpt.finetune.task import Content, FinetuneTask, Start, load_best, make_objective, resolve
+from gpt.finetune.task import Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective, resolve
 from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples
-from gpt.finetune.trainable import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file

@@ -20,6 +20,7 @@ from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, epoch_order, padding_share
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, Message, read_conversations
 from gpt.finetune.task import (
+    FinetuneConfig,
     FinetuneTask,
     Start,
     evaluation_batches,
@@ -38,7 +39,6 @@ from gpt.finetune.templates import (
     pad_examples,
     show_mask,
 )
-from gpt.finetune.trainable import FinetuneConfig
 from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint

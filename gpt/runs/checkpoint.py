@@ -75,7 +75,8 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON's types."""
-        return {**asdict(self), "labels": list(self.labels)}
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as lists
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -87,30 +87,24 @@ def save_file(
             file.write(flat.view(np.uint8).data)
 
 
-def load_file(path: str | os.PathLike[str], *, mmap: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read all tensors of `path`, in the order of their bytes, and its metadata.
 
     The arrays are private and writable, and `path` may be replaced immediately (Windows refuses to replace a mapped file).
-    If `mmap` is set, they are read-only views of the file instead, which the system reads page by page on access.
-    BF16 is converted to float32, which is exact, and BOOL is checked: both are always read completely.
+    BF16 is converted to float32, which is exact, and BOOL is checked.
 
     Raises ValueError if the file is malformed. NaN and infinity are allowed.
     """
     tensors = {}
     with open(path, "rb") as file:
         entries, metadata = _read_header(file, path)
-        mapped = np.memmap(file, np.uint8, "r").view(np.ndarray) if mmap else None
         for name, entry in entries.items():  # no seek: each tensor begins where the one before it ends
-            if mapped is not None:
-                raw = mapped[entry.begin : entry.end]
-            else:
-                raw = np.empty(entry.end - entry.begin, np.uint8)
-                if file.readinto(raw.data) != raw.size:
-                    raise ValueError(f"{path}: tensor {_show(name)}: the file was cut short while it was read")
+            raw = np.empty(entry.end - entry.begin, np.uint8)
+            if file.readinto(raw.data) != raw.size:
+                raise ValueError(f"{path}: tensor {_show(name)}: the file was cut short while it was read")
             if entry.dtype == "BOOL" and raw.max(initial=0) > 1:  # any other byte makes a NumPy bool misbehave
                 raise ValueError(f"{path}: tensor {_show(name)}: BOOL bytes must be 0 or 1, found {raw.max()}")
             tensors[name] = _decode(raw, entry)
-            tensors[name].flags.writeable = not mmap
     return tensors, metadata
 
 

@@ -19,8 +19,7 @@ from gpt.finetune.classifier import (
     probabilities,
     text_loss,
 )
-from gpt.finetune.task import make_objective
-from gpt.finetune.trainable import set_trainable
+from gpt.finetune.task import make_objective, set_trainable
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from gpt.training import Record, accumulate_gradients, fit, make_optimizer

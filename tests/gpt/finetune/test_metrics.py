@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt.finetune.metrics import confusion_matrix, draw, report, scores, table
+from gpt.finetune.classifier import confusion_matrix, draw, report, scores, table
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 PREDICTED = np.array([0, 0, 1, 2, 1, 1, 0, 2, 0, 2])

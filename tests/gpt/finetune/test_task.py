@@ -12,8 +12,16 @@ import pytest
 
 from gpt.config import ModelConfig, TrainConfig
 from gpt.finetune.batching import shuffled_batches
-from gpt.finetune.task import FinetuneTask, Start, begin, evaluation_batches, make_objective, resolve, resume
-from gpt.finetune.trainable import FinetuneConfig
+from gpt.finetune.task import (
+    FinetuneConfig,
+    FinetuneTask,
+    Start,
+    begin,
+    evaluation_batches,
+    make_objective,
+    resolve,
+    resume,
+)
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Checkpoint, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.run import Run, read_metrics, run_training

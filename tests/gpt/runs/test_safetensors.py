@@ -66,11 +66,10 @@ BY_HAND_TENSORS = {
 }
 
 
-@pytest.mark.parametrize("mmap", [False, True])
-def test_a_file_written_by_hand_is_read(tmp_path: Path, mmap: bool) -> None:
+def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:
     path = tmp_path / "hand.safetensors"
     path.write_bytes(BY_HAND)
-    tensors, metadata = load_file(path, mmap=mmap)
+    tensors, metadata = load_file(path)
     assert metadata == {"step": "7"}
     assert list(tensors) == ["scale", "a", "b", "é", "mask"]
     for name, expected in BY_HAND_TENSORS.items():
@@ -88,22 +87,22 @@ def test_a_file_of_nothing_is_two_braces(tmp_path: Path) -> None:
     path = tmp_path / "empty.safetensors"
     save_file({}, path)
     assert path.read_bytes() == b"\x08\0\0\0\0\0\0\0{}      "
-    assert load_file(path) == load_file(path, mmap=True) == ({}, {})
+    assert load_file(path) == ({}, {})
     assert read_header(path) == ({}, {})
 
 
-@pytest.mark.parametrize("mmap", [False, True])
-def test_half_floats(tmp_path: Path, mmap: bool) -> None:
+def test_half_floats(tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     header = "{" + entry("b", '"BF16"', "[5]", "[0,10]") + "," + entry("h", '"F16"', "[2]", "[10,14]") + "}"
     path.write_bytes(pack(header, struct.pack("<7H", 0x3F80, 0xC049, 0x7F80, 0x0001, 0x8000, 0x3C00, 0xC000)))
-    tensors, _ = load_file(path, mmap=mmap)
+    tensors, _ = load_file(path)
     # 0xC049 = 1 10000000 1001001: -(1 + 73/128) * 2; 0x0001 is the least subnormal, 2**-126 / 128
     assert tensors["b"].tolist() == [1.0, -3.140625, np.inf, 2.0**-133, 0.0]
     assert np.signbit(tensors["b"]).tolist() == [False, True, False, False, True]
     assert tensors["h"].tolist() == [1.0, -2.0]
     assert [tensors["b"].dtype.name, tensors["h"].dtype.name] == ["float32", "float16"]
-    assert tensors["b"].flags.writeable is tensors["h"].flags.writeable is not mmap
+    assert tensors["b"].flags.writeable
+    assert tensors["h"].flags.writeable
 
 
 def test_read_header_locates_every_tensor_in_the_file(tmp_path: Path) -> None:
@@ -116,16 +115,15 @@ def test_read_header_locates_every_tensor_in_the_file(tmp_path: Path) -> None:
     assert BY_HAND[entries["é"].begin : entries["é"].end] == struct.pack("<2h", 258, -2)
 
 
-@pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize("spaces", range(8))
-def test_data_that_is_not_aligned_is_read(tmp_path: Path, mmap: bool, spaces: int) -> None:
+def test_data_that_is_not_aligned_is_read(tmp_path: Path, spaces: int) -> None:
     path = tmp_path / "odd.safetensors"
     header = "{" + entry("w", '"F64"', "[1]", "[1,9]") + "," + entry("b", '"U8"', "[1]", "[0,1]") + "}"
     path.write_bytes(pack(header + " " * spaces, b"\x09" + struct.pack("<d", 1.5)))
-    tensors, _ = load_file(path, mmap=mmap)
+    tensors, _ = load_file(path)
     assert list(tensors) == ["b", "w"]
     assert tensors["w"] + 1 == 2.5
-    assert mmap or tensors["w"].flags.aligned
+    assert tensors["w"].flags.aligned
 
 
 CODES = [
@@ -158,17 +156,16 @@ def test_saved_tensors_are_loaded_unchanged(
     path = folder / "round.safetensors"
     save_file(tensors, path, metadata)
     entries, _ = read_header(path)
-    for mmap in (False, True):
-        loaded, loaded_metadata = load_file(path, mmap=mmap)
-        assert loaded_metadata == metadata
-        assert list(loaded) == list(entries)
-        assert loaded.keys() == tensors.keys()
-        for name, array in tensors.items():
-            assert loaded[name].shape == array.shape
-            assert loaded[name].dtype == array.dtype.newbyteorder("<")
-            assert loaded[name].tobytes() == array.astype(array.dtype.newbyteorder("<")).tobytes()  # so NaN is compared
-            assert loaded[name].flags.aligned
-            assert loaded[name].flags.writeable is not mmap
+    loaded, loaded_metadata = load_file(path)
+    assert loaded_metadata == metadata
+    assert list(loaded) == list(entries)
+    assert loaded.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert loaded[name].shape == array.shape
+        assert loaded[name].dtype == array.dtype.newbyteorder("<")
+        assert loaded[name].tobytes() == array.astype(array.dtype.newbyteorder("<")).tobytes()  # so NaN is compared
+        assert loaded[name].flags.aligned
+        assert loaded[name].flags.writeable
 
 
 @pytest.mark.parametrize("written", range(7))  # the length, the header, 5 tensors
@@ -232,22 +229,6 @@ def test_a_header_over_the_limit_is_not_written(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ValueError, match="header takes 72 bytes, more than 64; shorten the metadata"):
         save_file({}, tmp_path / "long.safetensors", {"k": "x" * 43})
     assert [file.name for file in tmp_path.iterdir()] == ["fits.safetensors"]
-
-
-def test_a_map_is_read_only_and_read_when_touched(tmp_path: Path) -> None:
-    path = tmp_path / "map.safetensors"
-    save_file({"w": np.zeros(MEGABYTE, np.float32)}, path)  # 4 MB
-    with peak_memory_below(MEGABYTE):
-        w = load_file(path, mmap=True)[0]["w"]
-        begin = read_header(path)[0]["w"].begin
-    with pytest.raises(ValueError, match="read-only"):
-        w[0] = 1
-    with pytest.raises(ValueError, match="WRITEABLE"):
-        w.flags.writeable = True
-    with open(path, "r+b") as file:
-        file.seek(begin)
-        file.write(struct.pack("<f", 5.0))
-    assert w[0] == 5.0  # nothing was read before
 
 
 def test_a_copy_is_private(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig, TrainConfig
-from gpt.finetune.trainable import FinetuneConfig
+from gpt.finetune.task import FinetuneConfig
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Checkpoint, TrainingState, load_checkpoint
 from gpt.runs.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Run
