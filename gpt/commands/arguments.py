@@ -10,6 +10,8 @@ from typing import Any, NoReturn, TypeVar
 from gpt.config import RENAMED, Config, field_types, known_fields, nearest
 
 C = TypeVar("C", bound=Config)
+CHECKPOINT = "folder of a run (its best checkpoint is used), or a checkpoint"
+UNITS = {int: "N", float: "X"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,6 +24,23 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         line = f"{self.prog.removeprefix('python -m ')}: {message}; see {self.prog} --help"
         self.exit(2, " ".join(line.split()) + "\n")
+
+    def option(self, flags: str, help_text: str, default: Any = None, **options: Any) -> None:
+        """Add an option, such as `parser.option("-n --samples", "number of texts", 1, least=1)`.
+
+        The default gives the type, which `kind` overrides, and the end of the help text, unless the text has the word
+        "default". A value must be at least `least`. The option is a switch if the default is False.
+        """
+        if default is False:
+            options = {"action": "store_true", **options}
+        else:
+            kind = options.pop("kind", type(default) if isinstance(default, (int, float)) else str)
+            options = {"type": reader(kind, least=options.pop("least", None)), "default": default, **options}
+            if kind in UNITS:
+                options.setdefault("metavar", UNITS[kind])
+        if default and "default" not in help_text:
+            help_text += f" (default {_format(default)})"
+        self.add_argument(*flags.split(), help=help_text.replace("%", "%%"), **options)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments of a command."""
@@ -55,17 +74,41 @@ def dispatch(
 
 def add_checkpoint(parser: Parser, *, base: bool = False) -> None:
     """Add the argument that names a checkpoint and, if `base` is set, the flag for the base of its LoRA adapters."""
-    parser.add_argument("run", metavar="RUN", help="folder of a run (its best checkpoint is used), or a checkpoint")
+    parser.add_argument("run", metavar="RUN", help=CHECKPOINT)
     if base:
-        parser.add_argument("--base", metavar="FILE", help="where the base of LoRA adapters is, if it has moved")
+        parser.option("--base", "where the base of LoRA adapters is, if it has moved", metavar="FILE")
 
 
 def add_reading_flags(parser: Parser) -> None:
     """Add the flags that say how the files of texts are read."""
-    parser.add_argument("--encoding", metavar="NAME", help="encoding of the files (default: detected, UTF-8 first)")
-    parser.add_argument("--text-key", metavar="KEY", default="text", help="key of the text in .jsonl (default text)")
-    help_text = "what to do with files that cannot be read (default stop)"
-    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop", help=help_text)
+    parser.option("--encoding", "encoding of the files (default: detected, UTF-8 first)", metavar="NAME")
+    parser.option("--text-key", "key of the text in .jsonl", "text", metavar="KEY")
+    parser.option("--on-error", "what to do with files that cannot be read", "stop", choices=("stop", "skip"))
+
+
+def add_text_or_file(parser: Parser, file_help: str) -> None:
+    """Add the arguments of a command whose input is either TEXT or --file FILE."""
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; - reads it from standard input")
+    parser.option("--file", file_help, metavar="FILE")
+
+
+def parse_text_or_file(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of such a command; exit with an error for both inputs or none. TEXT - is standard input."""
+    args = parser.parse(arguments)
+    if (args.text is None) == (args.file is None):
+        command = parser.prog.rpartition(" ")[2]
+        parser.error(f'give either a text, as in: {command} RUN "a text", or --file FILE')
+    if args.text == "-":
+        args.text = read_stdin()
+    return args
+
+
+def read_stdin() -> str:
+    """Return the text of standard input."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"standard input must be UTF-8; {error}") from None
 
 
 def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) -> None:
@@ -83,7 +126,7 @@ def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) 
                 help_text += f" (default {_format(field.default)})"
             options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
             if kind is not bool:
-                options = {"type": reader(kind, optional), "metavar": _unit(kind)}
+                options = {"type": reader(kind, optional), "metavar": UNITS.get(kind, "TEXT")}
             group.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
             for old in (old for old, new in RENAMED.items() if new == field.name):  # works, but is not shown
                 flag = "--" + old.replace("_", "-")
@@ -97,10 +140,6 @@ def take(config: type[C], namespace: argparse.Namespace, **values: Any) -> C:
 
 def _format(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _unit(kind: type) -> str:
-    return {int: "N", float: "X"}.get(kind, "TEXT")
 
 
 def reader(kind: type, optional: bool = False, least: int | None = None) -> Any:

@@ -32,8 +32,8 @@ HELP = """Each line is a message. Ctrl-C stops an answer, Ctrl-D leaves.
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt chat", description=DESCRIPTION)
     add_checkpoint(parser, base=True)
-    parser.add_argument("--template", metavar="NAME", help="alpaca, chat or a JSON file (default: the checkpoint's)")
-    parser.add_argument("--system", metavar="TEXT", help="system message (default: the template's)")
+    parser.option("--template", "alpaca, chat or a JSON file (default: the checkpoint's)", metavar="NAME")
+    parser.option("--system", "system message (default: the template's)", metavar="TEXT")
     add_flags(parser, SampleConfig)
     args = parser.parse(arguments)
     config = take(SampleConfig, args)

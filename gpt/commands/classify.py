@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.commands.arguments import Parser, add_checkpoint
+from gpt.commands.arguments import Parser, add_checkpoint, add_text_or_file, parse_text_or_file
 from gpt.finetune.classification_data import SUFFIXES, Row, Rows, read_rows
 from gpt.finetune.classifier import confusion_matrix, encode_texts, load_classifier, probabilities, report, scores
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
@@ -28,17 +28,13 @@ and a note counts them.
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt classify", description=DESCRIPTION)
     add_checkpoint(parser, base=True)
-    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; - reads it from standard input")
-    parser.add_argument("--file", metavar="FILE", help="texts to classify instead")
-    parser.add_argument("--label-column", metavar="NAME", help="column of the labels (default: found by name)")
-    parser.add_argument("--text-column", metavar="NAME", help="column of the texts (default: found by name)")
-    parser.add_argument(
-        "--encoding", metavar="NAME", help="encoding of the file (default: detected); mixed as in finetune classify"
-    )
-    parser.add_argument("--json", action="store_true", help="print a JSON object a line: each text, then the scores")
-    args = parser.parse(arguments)
-    if (args.text is None) == (args.file is None):
-        parser.error('give either a text, as in: classify RUN "a text", or --file FILE')
+    add_text_or_file(parser, "texts to classify instead")
+    parser.option("--label-column", "column of the labels (default: found by name)", metavar="NAME")
+    parser.option("--text-column", "column of the texts (default: found by name)", metavar="NAME")
+    encoding = "encoding of the file (default: detected); mixed as in finetune classify"
+    parser.option("--encoding", encoding, metavar="NAME")
+    parser.option("--json", "print a JSON object a line: each text, then the scores", False)
+    args = parse_text_or_file(parser, arguments)
     checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
     model = load_classifier(checkpoint)
     assert checkpoint.task is not None
@@ -74,9 +70,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def read_texts(args: argparse.Namespace) -> Rows:
-    """Return the texts to classify: one argument, standard input, a table, or a text a line."""
+    """Return the texts to classify: one text, a table, or a text a line."""
     if args.file is None:
-        return Rows([Row(1, sys.stdin.buffer.read().decode("utf-8") if args.text == "-" else args.text)], [])
+        return Rows([Row(1, args.text)], [])
     if Path(args.file).suffix.lower() in SUFFIXES:
         columns = {"label_column": args.label_column, "text_column": args.text_column}
         return read_rows(args.file, **columns, encoding=args.encoding, need_label=False)

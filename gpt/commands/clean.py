@@ -27,14 +27,12 @@ brackets need a flag:
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt clean", description=DESCRIPTION)
     parser.add_argument("paths", metavar="IN", nargs="+", help="a file or a folder")
-    parser.add_argument("-o", "--out", metavar="OUT", required=True, help="the .txt or .jsonl to write")
-    parser.add_argument("--lowercase", action="store_true", help="convert to lower case")
-    parser.add_argument("--no-punctuation", action="store_true", help="remove punctuation")
-    parser.add_argument(
-        "--ascii", action="store_true", help="remove characters that are not ASCII, accented letters too"
-    )
-    parser.add_argument("--skip", metavar="STEP", action="append", default=[], help="a step to skip; may be repeated")
-    parser.add_argument("--html", action="store_true", help="strip tags from all files, not only .html and .htm")
+    parser.option("-o --out", "the .txt or .jsonl to write", required=True)
+    parser.option("--lowercase", "convert to lower case", False)
+    parser.option("--no-punctuation", "remove punctuation", False)
+    parser.option("--ascii", "remove characters that are not ASCII, accented letters too", False)
+    parser.option("--skip", "a step to skip; may be repeated", [], action="append", metavar="STEP")
+    parser.option("--html", "strip tags from all files, not only .html and .htm", False)
     add_reading_flags(parser)
     options = parser.parse(arguments)
     out = Path(options.out)

@@ -37,25 +37,13 @@ def main(arguments: Sequence[str]) -> int:
 def prepare_texts(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt data prepare", description=PREPARE)
     parser.add_argument("paths", metavar="FILE", nargs="+", help="a text, or a folder of texts")
-    parser.add_argument("--tokenizer", metavar="T", required=True, help="a saved tokenizer, or bpe to train one")
-    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="the folder to write")
-    parser.add_argument(
-        "--vocab-size",
-        metavar="N",
-        type=int,
-        help=f"size of the vocabulary, for bpe (default {ModelConfig().vocab_size})",
-    )
-    parser.add_argument(
-        "--val-fraction", metavar="X", type=float, default=0.1,
-        help="share of the documents for validation; a single document is divided (default 0.1)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--shard-tokens", metavar="N", type=int, default=SHARD_TOKENS,
-        help=f"approximate number of tokens in a file (default {SHARD_TOKENS:,})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--workers", metavar="N", type=int, default=1, help="number of processes that encode (default 1)"
-    )
+    parser.option("--tokenizer", "a saved tokenizer, or bpe to train one", metavar="T", required=True)
+    parser.option("-o --out", "the folder to write", metavar="DIR", required=True)
+    parser.option("--vocab-size", f"size of the vocabulary, for bpe (default {ModelConfig().vocab_size})", kind=int)
+    parser.option("--val-fraction", "share of the documents for validation; a single document is divided", 0.1)
+    shard_tokens = f"approximate number of tokens in a file (default {SHARD_TOKENS:,})"
+    parser.option("--shard-tokens", shard_tokens, SHARD_TOKENS)
+    parser.option("--workers", "number of processes that encode", 1)
     add_reading_flags(parser)
     options = parser.parse(arguments)
     out = Path(options.out)
@@ -102,7 +90,7 @@ def choose_tokenizer(kind: str, vocab_size: int | None, files: TextFiles, val_fr
 def info(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt data info", description="Show the contents of a prepared folder.")
     parser.add_argument("dir", metavar="DIR", help="a folder of data prepare")
-    parser.add_argument("--check", action="store_true", help="read every byte and compare its hash with the manifest")
+    parser.option("--check", "read every byte and compare its hash with the manifest", False)
     options = parser.parse(arguments)
     folder = Path(options.dir)
     if (folder / UNFINISHED).is_file() and not (folder / MANIFEST).is_file():

@@ -26,9 +26,8 @@ Each line says ok, warn (possible, but seldom intended) or bad; the exit code is
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt doctor", description=DESCRIPTION)
-    parser.add_argument(
-        "subject", metavar="CONFIG|RUN", nargs="?", help="a run's config.json, its folder, or a checkpoint"
-    )
+    help_text = "a run's config.json, its folder, or a checkpoint"
+    parser.add_argument("subject", metavar="CONFIG|RUN", nargs="?", help=help_text)
     subject = read_subject(parser.parse(arguments).subject)
     findings = []
     for finding in examine(subject):

@@ -28,11 +28,9 @@ windows do not overlap; python -m gpt score lets them overlap, so that every tok
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt eval", description=DESCRIPTION)
     add_checkpoint(parser)
-    parser.add_argument("--data", metavar="FILE", help="a UTF-8 text (default: the run's validation text)")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="windows at once (default 32)")
+    parser.option("--data", "a UTF-8 text (default: the run's validation text)", metavar="FILE")
+    parser.option("--batch-size", "windows at once", 32, least=1)
     options = parser.parse(arguments)
-    if options.batch_size < 1:
-        parser.error(f"--batch-size must be at least 1, got {options.batch_size}")
     checkpoint = load_checkpoint(find_checkpoint(options.run))
     tokens: Tokens
     if options.data is not None:

@@ -19,7 +19,7 @@ those with rmsnorm, rope and a gated MLP become llama (qwen3 with qk_norm). Only
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt export", description=DESCRIPTION)
     add_checkpoint(parser)
-    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="folder to create")
+    parser.option("-o --out", "folder to create", metavar="DIR", required=True)
     args = parser.parse(arguments)
     checkpoint = load_checkpoint(find_checkpoint(args.run))
     files = export(args.out, checkpoint.model_config, checkpoint.model().state_dict(), checkpoint.tokenizer)

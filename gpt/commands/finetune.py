@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from gpt.commands.arguments import Parser, add_flags, dispatch, reader, take
+from gpt.commands.arguments import Parser, add_flags, dispatch, take
 from gpt.config import ModelConfig
 from gpt.finetune.classifier import ClassifyTask
 from gpt.finetune.dpo import PreferTask
@@ -91,16 +91,12 @@ def finetune(name: str, arguments: Sequence[str]) -> int:
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the flags of a task."""
     parser = Parser(prog=f"python -m gpt finetune {name}", description=DESCRIPTIONS[name])
-    parser.add_argument("--out", metavar="RUN", help="folder of the run (default runs/<date and time>)")
-    parser.add_argument("--resume", metavar="RUN", help="continue a run that was stopped, to the same result")
+    parser.option("--out", "folder of the run (default runs/<date and time>)", metavar="RUN")
+    parser.option("--resume", "continue a run that was stopped, to the same result", metavar="RUN")
     if name == "classify":
-        parser.add_argument("--plot", metavar="FILE", help="draw the confusion matrix as a picture; needs matplotlib")
-        add_flags(parser, TASKS[name].config_type, ModelConfig)
-        return parser.parse(arguments)
+        parser.option("--plot", "draw the confusion matrix as a picture; needs matplotlib", metavar="FILE")
     if name == "instruct":
-        parser.add_argument(
-            "--show-mask", metavar="N", type=reader(int, least=1),
-            help="show which tokens of N conversations are trained on, green or in [brackets], and stop",
-        )  # fmt: skip
-    add_flags(parser, TASKS[name].config_type)
+        help_text = "show which tokens of N conversations are trained on, green or in [brackets], and stop"
+        parser.option("--show-mask", help_text, kind=int, least=1)
+    add_flags(parser, TASKS[name].config_type, *([ModelConfig] if name == "classify" else []))
     return parser.parse(arguments)

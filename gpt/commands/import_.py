@@ -30,11 +30,9 @@ are refused, and so is a config.json with options that are not supported.
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt import", description=DESCRIPTION)
     parser.add_argument("path", metavar="PATH", help=f"a folder, a file, or one of {', '.join(MODELS)}")
-    parser.add_argument("--tokenizer", metavar="PATH", help="the tokenizer (default: the files beside the weights)")
-    parser.add_argument("--out", metavar="DIR", help="folder to create (default: runs/ and the name of PATH)")
-    parser.add_argument(
-        "--download", action="store_true", help="download the files of GPT-2 into a folder of that name"
-    )
+    parser.option("--tokenizer", "the tokenizer (default: the files beside the weights)", metavar="PATH")
+    parser.option("--out", "folder to create (default: runs/ and the name of PATH)", metavar="DIR")
+    parser.option("--download", "download the files of GPT-2 into a folder of that name", False)
     args = parser.parse(arguments)
     path = Path(args.path)
     if args.download and args.path not in MODELS:

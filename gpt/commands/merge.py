@@ -19,7 +19,7 @@ The merged model computes the same up to rounding. It cannot be resumed: keep th
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt merge", description=DESCRIPTION)
     add_checkpoint(parser, base=True)
-    parser.add_argument("-o", "--out", metavar="FILE", required=True, help="checkpoint to write")
+    parser.option("-o --out", "checkpoint to write", metavar="FILE", required=True)
     args = parser.parse(arguments)
     out = Path(args.out)
     if out.exists():

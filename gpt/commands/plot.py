@@ -17,7 +17,7 @@ Needs matplotlib: pip install 'nanograd-gpt[plot]'
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt plot", description=DESCRIPTION)
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
-    parser.add_argument("-o", "--out", metavar="FILE", help="picture to write (default: curves.png in the first run)")
+    parser.option("-o --out", "picture to write (default: curves.png in the first run)", metavar="FILE")
     options = parser.parse(arguments)
     runs = {folder: read_metrics(Path(folder)) for folder in options.runs}
     if not all(runs.values()):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpt.commands.arguments import Parser, add_checkpoint, add_flags, reader, take
+from gpt.commands.arguments import Parser, add_checkpoint, add_flags, take
 from gpt.commands.interactive import interact
 from gpt.config import SampleConfig
 from gpt.generation.beam import beam_search
@@ -25,27 +25,22 @@ DESCRIPTION = """Generate text with a trained model, and print it as it is gener
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt sample", description=DESCRIPTION)
-    count = reader(int, least=1)
     add_checkpoint(parser, base=True)
-    parser.add_argument("--prompt", default="", help="text to continue (default: a new line)")
-    parser.add_argument("-n", "--samples", metavar="N", type=count, default=1, help="number of texts (default 1)")
-    parser.add_argument("--stop", metavar="TEXT", action="append", default=[], help="end before TEXT; may be repeated")
-    parser.add_argument("--beams", metavar="N", type=count, help="search for the most probable text, with N beams")
-    parser.add_argument(
-        "--length-penalty",
-        metavar="X",
-        type=reader(float, least=0),
-        help="of the beam search: 0 compares texts by ln p, 1 by its mean over their tokens (default 1)",
-    )
-    parser.add_argument("--interactive", action="store_true", help="ask for one prompt after another; Ctrl-D quits")
+    parser.option("--prompt", "text to continue (default: a new line)", "")
+    parser.option("-n --samples", "number of texts", 1, least=1)
+    parser.option("--stop", "end before TEXT; may be repeated", [], action="append", metavar="TEXT")
+    parser.option("--beams", "search for the most probable text, with N beams", kind=int, least=1)
+    penalty = "of the beam search: 0 compares texts by ln p, 1 by its mean over their tokens (default 1)"
+    parser.option("--length-penalty", penalty, kind=float, least=0)
+    parser.option("--interactive", "ask for one prompt after another; Ctrl-D quits", False)
     add_flags(parser, SampleConfig)
     args = parser.parse(arguments)
     check_flags(args)
     checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
-    penalty = 1.0 if args.length_penalty is None else args.length_penalty
     writer = Writer(
-        checkpoint.model(), checkpoint.tokenizer, take(SampleConfig, args), args.samples, args.stop, args.beams, penalty
-    )
+        checkpoint.model(), checkpoint.tokenizer, take(SampleConfig, args), args.samples, args.stop, args.beams,
+        length_penalty=1.0 if args.length_penalty is None else args.length_penalty,
+    )  # fmt: skip
     if args.interactive:
         interact(writer.config, writer.show)
     else:

@@ -2,10 +2,9 @@
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser, add_checkpoint, reader
+from gpt.commands.arguments import Parser, add_checkpoint, add_text_or_file, parse_text_or_file
 from gpt.generation.generate import start_ids
 from gpt.generation.score import Score, token_log_probabilities
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
@@ -24,26 +23,13 @@ read in overlapping windows, so that each token has context; a small --stride gi
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt score", description=DESCRIPTION)
     add_checkpoint(parser)
-    parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; - reads it from standard input")
-    parser.add_argument("--file", metavar="FILE", help="a UTF-8 text to score instead")
-    parser.add_argument(
-        "--stride",
-        metavar="N",
-        type=reader(int, least=1),
-        help="distance between windows in tokens (default: half the context)",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print JSON lines: an object for each token, then the total"
-    )
-    args = parser.parse(arguments)
-    if (args.text is None) == (args.file is None):
-        parser.error('give either a text, as in: score RUN "a text", or --file FILE')
+    add_text_or_file(parser, "a UTF-8 text to score instead")
+    parser.option("--stride", "distance between windows in tokens (default: half the context)", kind=int, least=1)
+    parser.option("--json", "print JSON lines: an object for each token, then the total", False)
+    args = parse_text_or_file(parser, arguments)
     checkpoint = load_checkpoint(find_checkpoint(args.run))
     tokenizer = checkpoint.tokenizer
-    if args.file is not None:
-        text = read_text(args.file)
-    else:
-        text = sys.stdin.buffer.read().decode("utf-8") if args.text == "-" else args.text
+    text = args.text if args.file is None else read_text(args.file)
     try:
         ids = tokenizer.encode_data(text)
     except ValueError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import CHECKPOINT, Parser
 from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
@@ -29,23 +29,13 @@ MAX_HEADS = 32  # with attention maps on a page, unless --layer chooses one bloc
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt study", description=DESCRIPTION)
-    parser.add_argument(
-        "--ckpt", metavar="RUN", required=True, help="folder of a run (its best checkpoint is used), or a checkpoint"
-    )
-    parser.add_argument(
-        "--text", required=True, help="the example; each of its tokens is predicted from those before it"
-    )
-    parser.add_argument("--tokens", metavar="N", type=int, default=16, help="number of tokens to predict (default 16)")
-    parser.add_argument(
-        "--layer",
-        metavar="N",
-        type=int,
-        help=f"block whose attention to show (default: all, or the last if they have over {MAX_HEADS} heads)",
-    )
-    parser.add_argument("--out", metavar="FILE", default="study.html", help="the page (default study.html)")
+    parser.option("--ckpt", CHECKPOINT, metavar="RUN", required=True)
+    parser.option("--text", "the example; each of its tokens is predicted from those before it", required=True)
+    parser.option("--tokens", "number of tokens to predict", 16, least=1)
+    layer = f"block whose attention to show (default: all, or the last if they have over {MAX_HEADS} heads)"
+    parser.option("--layer", layer, kind=int)
+    parser.option("--out", "the page", "study.html", metavar="FILE")
     args = parser.parse(arguments)
-    if args.tokens < 1:
-        parser.error(f"--tokens must be at least 1, got {args.tokens}")
     checkpoint = load_checkpoint(find_checkpoint(args.ckpt))
     config = checkpoint.model_config
     if args.layer is not None and not 0 <= args.layer < config.n_layers:

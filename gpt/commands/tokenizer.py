@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser, dispatch
+from gpt.commands.arguments import Parser, dispatch, read_stdin
 from gpt.runs.progress import LiveLine
 from gpt.text.read import detect_encoding, read_text
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
@@ -38,16 +38,13 @@ def main(arguments: Sequence[str]) -> int:
 def train(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer train", description="Learn a vocabulary from texts.")
     parser.add_argument("files", metavar="FILE", nargs="+", help="a text; for bpe of any size")
-    parser.add_argument("-o", "--out", required=True, help="the JSON file to write")
-    parser.add_argument("--kind", choices=("bpe", "char"), default="bpe", help="byte pairs (default) or characters")
-    parser.add_argument("--vocab-size", metavar="N", type=int, default=4096, help="tokens, for bpe (default 4096)")
-    parser.add_argument(
-        "--pattern", choices=tuple(PATTERNS), default="gpt2", help="how bpe splits text into words (default gpt2)"
-    )
-    parser.add_argument(
-        "--special-token", metavar="TEXT", action="append", help=f"a special token; may be repeated (default {EOT})"
-    )
-    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: one per core for 32 MB or more)")
+    parser.option("-o --out", "the JSON file to write", required=True)
+    parser.option("--kind", "byte pairs (default) or characters", "bpe", choices=("bpe", "char"))
+    parser.option("--vocab-size", "tokens, for bpe", 4096)
+    parser.option("--pattern", "how bpe splits text into words", "gpt2", choices=tuple(PATTERNS))
+    special_token = f"a special token; may be repeated (default {EOT})"
+    parser.option("--special-token", special_token, action="append", metavar="TEXT")
+    parser.option("--workers", "processes (default: one per core for 32 MB or more)", kind=int)
     options = parser.parse(arguments)
     _check_out(options.out)
     for path in map(Path, options.files):
@@ -59,15 +56,13 @@ def train(arguments: Sequence[str]) -> int:
     if options.kind == "char":
         tokenizer: Tokenizer = CharTokenizer.train("".join(map(read_text, options.files)))
     else:
-        workers = options.workers
-        if workers is None:
-            workers = (os.cpu_count() or 1) if n_bytes >= LARGE else 1
+        default_workers = (os.cpu_count() or 1) if n_bytes >= LARGE else 1
         tokenizer = BPETokenizer.train_files(
             options.files,
             options.vocab_size,
             pattern=options.pattern,
             special_tokens=options.special_token or (EOT,),
-            workers=workers,
+            workers=default_workers if options.workers is None else options.workers,
             progress=_Progress() if n_bytes >= LARGE else None,
         )
     seconds = time.perf_counter() - start
@@ -120,14 +115,12 @@ def decode(arguments: Sequence[str]) -> int:
 def convert(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer convert", description="Read a tokenizer and write it as one file.")
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
-    parser.add_argument("-o", "--out", required=True, help="the JSON file to write")
-    parser.add_argument("--to", choices=("gpt", "huggingface"), default="gpt", help="this program's format (default)")
-    parser.add_argument(
-        "--pattern", choices=tuple(PATTERNS), help="how it splits text into words, for a file without a pattern"
-    )
-    parser.add_argument(
-        "--special-token", metavar="TEXT", action="append", help="for a file without special tokens; may be repeated"
-    )
+    parser.option("-o --out", "the JSON file to write", required=True)
+    parser.option("--to", "this program's format (default)", "gpt", choices=("gpt", "huggingface"))
+    pattern = "how it splits text into words, for a file without a pattern"
+    parser.option("--pattern", pattern, choices=tuple(PATTERNS))
+    special_token = "for a file without special tokens; may be repeated"
+    parser.option("--special-token", special_token, action="append", metavar="TEXT")
     options = parser.parse(arguments)
     _check_out(options.out)
     tokenizer = load_tokenizer(options.tokenizer, pattern=options.pattern, special_tokens=options.special_token)
@@ -145,14 +138,9 @@ def _tokenizer_and_text(parser: Parser, arguments: Sequence[str]) -> tuple[Token
     """Parse the arguments of `encode` and `explain`: the tokenizer, the text, and the options for special tokens."""
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
     parser.add_argument("text", metavar="TEXT", nargs="?", help="the text (default: from standard input)")
-    parser.add_argument("--special", action="store_true", help="special tokens in the text become their ids")
+    parser.option("--special", "special tokens in the text become their ids", False)
     options = parser.parse(arguments)
-    text = options.text
-    if text is None:
-        try:
-            text = sys.stdin.buffer.read().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"encode: standard input must be UTF-8; {error}") from None
+    text = read_stdin() if options.text is None else options.text
     return load_tokenizer(options.tokenizer), text, {"allowed_special": "all"} if options.special else {}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser, add_flags, reader
+from gpt.commands.arguments import Parser, add_flags
 from gpt.commands.profile import STEPS, profile_training
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.generation.generate import generate_text, start_ids
@@ -29,25 +29,14 @@ Ctrl-C finishes the step, saves, and prints how to resume.
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt train", description=DESCRIPTION)
-    parser.add_argument("--out", metavar="RUN", help="folder of the run (default runs/<date and time>)")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was stopped, to the same result")
-    parser.add_argument("--init", metavar="CKPT", help="begin from the weights, shape and tokenizer of a checkpoint")
-    parser.add_argument(
-        "--new-tokenizer",
-        action="store_true",
-        help="with --init: keep only the blocks, and initialise the embeddings of new tokens",
-    )
-    parser.add_argument(
-        "--base", metavar="FILE", help="with --init: where the base of LoRA adapters is, if it has moved"
-    )
-    parser.add_argument(
-        "--profile",
-        metavar="N",
-        nargs="?",
-        const=STEPS,
-        type=reader(int, least=1),
-        help=f"time N steps (default {STEPS}), and stop there",
-    )
+    parser.option("--out", "folder of the run (default runs/<date and time>)", metavar="RUN")
+    parser.option("--resume", "go on with a run that was stopped, to the same result", metavar="RUN")
+    parser.option("--init", "begin from the weights, shape and tokenizer of a checkpoint", metavar="CKPT")
+    new_tokenizer = "with --init: keep only the blocks, and initialise the embeddings of new tokens"
+    parser.option("--new-tokenizer", new_tokenizer, False)
+    parser.option("--base", "with --init: where the base of LoRA adapters is, if it has moved", metavar="FILE")
+    profile = f"time N steps (default {STEPS}), and stop there"
+    parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
     add_flags(parser, TrainConfig, ModelConfig)
     options = parser.parse(arguments)
     if options.init is not None and options.resume is not None:

@@ -259,7 +259,9 @@ def test_requests_that_a_trained_model_cannot_serve_are_refused(
 
 def test_flags_of_the_other_commands(trained: Path, refused: Callable[..., str]) -> None:
     run = str(trained)
-    assert refused("eval", run, "--batch-size", "0", code=2).startswith("--batch-size must be at least 1, got 0")
+    assert refused("eval", run, "--batch-size", "0", code=2).startswith(
+        "argument --batch-size: must be a whole number from 1, got '0'"
+    )
     assert refused("eval", run, "--batch", "2", code=2).startswith("unknown flag --batch; did you mean --batch-size?")
     assert refused("sample", run, "--promt", "a", code=2).startswith("unknown flag --promt; did you mean --prompt?")
     assert refused("sample", code=2).startswith("the following arguments are required: RUN")

@@ -99,7 +99,7 @@ def test_one_layer_can_be_chosen(run: Path, tmp_path: Path) -> None:
         (["--text", ""], "text: needs two tokens or more, one to predict from, got 0"),
         (["--text", "The ζ"], "text: "),
         (["--text", "The cat", "--layer", "2"], "--layer must be a block of the model, 0 to 1, got 2"),
-        (["--text", "The cat", "--tokens", "0"], "--tokens must be at least 1, got 0"),
+        (["--text", "The cat", "--tokens", "0"], "argument --tokens: must be a whole number from 1, got '0'"),
     ],
 )
 def test_what_is_wrong_is_one_line(run: Path, tmp_path: Path, options: list[str], said: str, capsys: Output) -> None:

@@ -119,7 +119,7 @@ def test_ids_go_there_and_back(text: Path, tmp_path: Path, capsys: Output, monke
     assert capsys.readouterr().out == sentence + "\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert main(["tokenizer", "encode", path]) == 1
-    assert "encode: standard input must be UTF-8" in capsys.readouterr().err
+    assert "gpt tokenizer: standard input must be UTF-8" in capsys.readouterr().err
 
 
 def test_without_an_action_the_tokenizer_explains_itself(capsys: Output) -> None:
