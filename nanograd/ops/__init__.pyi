@@ -3,25 +3,22 @@
 from types import ModuleType
 
 from nanograd.ops.accumulate import cumsum, logsumexp, norm, prod, std
-from nanograd.ops.activation import gelu, gelu_tanh, relu
+from nanograd.ops.activation import gelu, gelu_tanh, relu, silu, swiglu
 from nanograd.ops.arithmetic import add, astype, div, mul, neg, sub
 from nanograd.ops.arrange import flip, gather, pad, repeat, roll, scatter, scatter_add, take_along_axis
 from nanograd.ops.attention import attention
-from nanograd.ops.cross_entropy import cross_entropy
-from nanograd.ops.dpo import dpo
 from nanograd.ops.dropout import dropout
 from nanograd.ops.einsum import einsum
 from nanograd.ops.embedding import embedding
 from nanograd.ops.erf import erf
 from nanograd.ops.extremum import abs, clip, maximum, minimum
-from nanograd.ops.layernorm import layernorm
 from nanograd.ops.linear import linear, matmul
 from nanograd.ops.linear_cross_entropy import linear_cross_entropy
-from nanograd.ops.loss import mse
+from nanograd.ops.loss import cross_entropy, dpo, mse
+from nanograd.ops.normalization import layernorm, rmsnorm
 from nanograd.ops.packed_attention import packed_attention
 from nanograd.ops.power import exp, log, pow, reciprocal, rsqrt, sqrt, square
 from nanograd.ops.reduce import max, mean, min, sum, var
-from nanograd.ops.rmsnorm import rmsnorm
 from nanograd.ops.rope import rope
 from nanograd.ops.select import masked_fill, tril, triu, where
 from nanograd.ops.shape import (
@@ -39,7 +36,6 @@ from nanograd.ops.shape import (
     swapaxes,
     transpose,
 )
-from nanograd.ops.silu import silu, swiglu
 from nanograd.ops.softmax import log_softmax, softmax
 from nanograd.ops.trig import cos, sigmoid, sin, tanh
 

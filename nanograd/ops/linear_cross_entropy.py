@@ -6,8 +6,8 @@ import numpy as np
 
 from nanograd.op import Needs, Op
 from nanograd.ops._blocks import CACHED
-from nanograd.ops.cross_entropy import check_targets, cross_entropy_backward, cross_entropy_forward
 from nanograd.ops.linear import linear_backward, linear_forward
+from nanograd.ops.loss import check_targets, cross_entropy_backward, cross_entropy_forward
 
 LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32; a chunk has at least C tokens
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.check.cases.case import apart, case, exactly, normal, on_shapes
-from nanograd.ops.silu import swiglu_backward
+from nanograd.ops.activation import swiglu_backward
 from nanograd.ops.trig import sigmoid_backward, tanh_backward, tanh_forward
 from nanograd.study.drills.drill import Drill, Mutant
 

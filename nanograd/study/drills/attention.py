@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.check.cases.case import Make, case, exactly, normal
-from nanograd.ops.layernorm import layernorm_backward, layernorm_forward
+from nanograd.ops.normalization import layernorm_backward, layernorm_forward
 from nanograd.study.drills.drill import Drill, Mutant
 
 
@@ -165,7 +165,7 @@ def _weights(C: int, F: int) -> list[Make]:
 
 BLOCK = Drill(
     block_forward, block_backward,
-    imports="from nanograd.ops.layernorm import layernorm_backward, layernorm_forward",
+    imports="from nanograd.ops.normalization import layernorm_backward, layernorm_forward",
     question="Everything you have solved, in a row: linear, relu, layernorm, attention, and a residual stream that forks "
     "twice. Draw the graph, and write the gradient on every edge. An array that is used twice gets the sum of two "
     "gradients: which arrays are these? You may call layernorm_backward(dn, norm1)[0].",

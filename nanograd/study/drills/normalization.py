@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.check.cases.case import case, exactly, normal
-from nanograd.ops.layernorm import layernorm_backward
-from nanograd.ops.rmsnorm import rmsnorm_backward
+from nanograd.ops.normalization import layernorm_backward, rmsnorm_backward
 from nanograd.study.drills.drill import Drill, Mutant
 
 

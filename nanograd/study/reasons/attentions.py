@@ -3,7 +3,7 @@
 from nanograd.study.draw import Draw, Example
 from nanograd.study.reasons.reason import Reason, Reasons
 
-CHAPTERS = {"rope": 23, "attention": 24, "packed_attention": 25}
+CHAPTERS = {"rope": 19, "attention": 20, "packed_attention": 21}
 
 
 def _rope(d: Draw) -> Example:

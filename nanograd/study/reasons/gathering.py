@@ -6,7 +6,7 @@ from nanograd.study import draw
 from nanograd.study.draw import Draw, Example
 from nanograd.study.reasons.reason import Reason, Reasons
 
-CHAPTERS = {"select": 8, "arrange": 10, "embedding": 21}
+CHAPTERS = {"select": 8, "arrange": 10, "embedding": 17}
 
 
 def _triangle(side: str) -> Reasons:

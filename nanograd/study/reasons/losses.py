@@ -3,7 +3,7 @@
 from nanograd.study.draw import Draw, Example
 from nanograd.study.reasons.reason import Reason, Reasons
 
-CHAPTERS = {"cross_entropy": 16, "loss": 17, "dpo": 18, "linear_cross_entropy": 26}
+CHAPTERS = {"loss": 15, "linear_cross_entropy": 22}
 
 
 def _targets(d: Draw) -> Example:

@@ -3,7 +3,7 @@
 from nanograd.study import draw
 from nanograd.study.reasons.reason import Reason, Reasons
 
-CHAPTERS = {"softmax": 15, "rmsnorm": 19, "layernorm": 20}
+CHAPTERS = {"softmax": 14, "normalization": 16}
 
 REASONS: dict[str, Reasons] = {
     "log_softmax": Reasons(

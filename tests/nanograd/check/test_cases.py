@@ -9,7 +9,7 @@ import pytest
 from nanograd._tensor import Tensor
 from nanograd.check.cases import CASES
 from nanograd.check.cases.case import Case
-from nanograd.check.contract import REGISTERED, Rule, agree, near, within
+from nanograd.check.contract import REGISTERED, agree, near, within
 from nanograd.check.numeric import finite_differences
 from nanograd.check.target import Target
 from nanograd.op import OPS, Op, Pair
@@ -102,11 +102,11 @@ def test_the_tape_gives_the_same_gradients(run: Run) -> None:
             assert near(inputs[i].grad, expected[i]), i
 
 
-@pytest.mark.parametrize("rule", REGISTERED, ids=lambda rule: rule.__name__)
 @runs("readable", "fast")
-def test_the_contract_is_kept(run: Run, rule: Rule) -> None:
-    target = run.target()
-    assert rule(target, target.cotangent()) == ""
+def test_the_contract_is_kept(run: Run) -> None:
+    dy = run.target().cotangent()
+    messages = {rule.__name__: rule(run.target(), dy.copy()) for rule in REGISTERED}
+    assert not any(messages.values()), {name: message for name, message in messages.items() if message}
 
 
 @runs("fast")

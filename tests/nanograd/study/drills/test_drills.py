@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nanograd import OPS, Tensor
-from nanograd.ops.layernorm import layernorm_backward
+from nanograd.ops.normalization import layernorm_backward
 from nanograd.study.drills import DRILLS
 from nanograd.study.drills.grade import grade
 

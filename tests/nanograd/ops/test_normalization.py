@@ -1,4 +1,4 @@
-"""layernorm: each token at mean 0 and variance 1."""
+"""rmsnorm and layernorm."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,37 @@ import pytest
 import nanograd as ng
 from nanograd import Tensor
 
+
+def test_rmsnorm_by_hand() -> None:
+    x, weight = Tensor(np.array([1.0, 7.0]), requires_grad=True), Tensor(np.array([10.0, 100.0]), requires_grad=True)
+    y = ng.rmsnorm(x, weight, eps=0.0)  # ⟨x²⟩ = 25, r = 1/5
+    np.testing.assert_allclose(y.data, [2, 140])
+    y.backward(np.array([0.0, 1.0]))
+    np.testing.assert_allclose(weight.grad, [0, 1.4])
+    # dn = (0, 100), n = (0.2, 1.4), ⟨dn n⟩ = 70: dx = (0 - 14, 100 - 98) / 5
+    np.testing.assert_allclose(x.grad, [-2.8, 0.4])
+    np.testing.assert_allclose(x.data @ x.grad, 0, atol=1e-12)  # stretching x changes nothing
+
+
+def test_rmsnorm_is_layernorm_of_centred_features() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 5))
+    x -= x.mean(axis=-1, keepdims=True)
+    np.testing.assert_allclose(ng.rmsnorm(x), ng.layernorm(x))
+
+
+def test_rmsnorm_epsilon_keeps_zeros_finite() -> None:
+    np.testing.assert_array_equal(ng.rmsnorm(np.zeros((2, 3))), 0)
+
+
+def test_rmsnorm_weight_must_fit() -> None:
+    with pytest.raises(ValueError, match=r"rmsnorm: weight must have shape \(3,\), x's last axis, got \(2,\)"):
+        ng.rmsnorm(np.ones((2, 3)), np.ones(2))
+
+
 X = np.random.default_rng(0).standard_normal((4, 6)) * 3 + 5
 
 
-def test_by_hand() -> None:
+def test_layernorm_by_hand() -> None:
     # (1, 3): mean 2, variance 1 → n = (-1, 1); y = n · (2, 3) + (10, 20)
     x, weight, bias = (
         Tensor(v, requires_grad=True) for v in (np.array([[1.0, 3.0]]), np.array([2.0, 3.0]), np.ones(2))
@@ -23,7 +50,7 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(x.grad, [[0, 0]], atol=1e-14)
 
 
-def test_three_features_by_hand() -> None:
+def test_layernorm_of_three_features_by_hand() -> None:
     # (-1, 0, 1) has mean 0 and variance 2/3: with eps 1/3, r = 1 and n = x
     x = Tensor(np.array([-1.0, 0.0, 1.0]), requires_grad=True)
     ng.layernorm(x, eps=1 / 3).backward(np.array([3.0, 0.0, 0.0]))
@@ -60,7 +87,7 @@ def test_float32_far_from_zero() -> None:
 
 @pytest.mark.parametrize("name", ["weight", "bias"])
 @pytest.mark.parametrize("shape", [(5,), (1,), (4, 6), ()])
-def test_weight_and_bias_must_fit(name: str, shape: tuple[int, ...]) -> None:
+def test_layernorm_weight_and_bias_must_fit(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"layernorm: {name} must have shape \(6,\), x's last axis, got \("):
         ng.layernorm(X, **{name: np.ones(shape)})
 
