@@ -184,19 +184,19 @@ def _parse_messages(entries: Any, location: str) -> tuple[Message, ...]:
             raise ValueError(
                 f"data: {here}: has {unused[0]!r} besides 'role' and 'content'; it cannot be learned, take it out"
             )
-        _check_turn(role, messages[-1].role if messages else None, here)
+        previous = messages[-1].role if messages else None
+        if role == SYSTEM and previous is not None:
+            raise ValueError(
+                f"data: {here}: a system message must be the first; move it, or put it into a user message"
+            )
+        if role == ASSISTANT and previous in (None, SYSTEM):
+            raise ValueError(f"data: {here}: the assistant must not begin; put the user's question before its message")
+        if role == previous:
+            raise ValueError(
+                f"data: {here}: user and assistant must take turns, got {role} twice; join the two messages"
+            )
         content = check_text_field(entry["content"], "content", here)
         messages.append(Message(role, content, check_text_field(entry.get("input", ""), "input", here)))
     if messages[-1].role == SYSTEM:
         raise ValueError(f"data: {location}: there is only a system message; a message of the user must follow")
     return tuple(messages)
-
-
-def _check_turn(role: str, previous: str | None, here: str) -> None:
-    """Raise ValueError unless a message of this role may follow the previous one."""
-    if role == SYSTEM and previous is not None:
-        raise ValueError(f"data: {here}: a system message must be the first; move it, or put it into a user message")
-    if role == ASSISTANT and previous in (None, SYSTEM):
-        raise ValueError(f"data: {here}: the assistant must not begin; put the user's question before its message")
-    if role == previous:
-        raise ValueError(f"data: {here}: user and assistant must take turns, got {role} twice; join the two messages")

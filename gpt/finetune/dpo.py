@@ -205,7 +205,9 @@ class PreferTask(FinetuneTask):
         return with_reference(splits, log_probs)
 
     def objective(self, run: Preferring, data: Splits[PairExample]) -> Objective:
-        return preference_objective(run.model, data.train, data.val, run.config)
+        """Return the DPO loss of batches of pairs, which are not sorted by length."""
+        loss_of = partial(dpo_loss, beta=run.config.beta, label_smoothing=run.config.label_smoothing)
+        return make_objective(run.model, data.train, data.val, collate_pairs, loss_of, run.config, shuffled_batches)
 
     def evaluate(self, run: Preferring, data: Splits[PairExample], flags: Mapping[str, Any]) -> None:
         """Print the metrics of each split, before training and with the best checkpoint."""
@@ -280,14 +282,6 @@ def dpo_loss(
         policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1],
         beta=beta, label_smoothing=label_smoothing, reduction="sum",
     )  # fmt: skip
-
-
-def preference_objective(
-    model: GPT, train: Sequence[PairExample], val: Sequence[PairExample], config: PreferConfig
-) -> Objective:
-    """Return the objective: the DPO loss of batches of pairs, which are not sorted by length."""
-    loss_of = partial(dpo_loss, beta=config.beta, label_smoothing=config.label_smoothing)
-    return make_objective(model, train, val, collate_pairs, loss_of, config, shuffled_batches)
 
 
 @no_grad()

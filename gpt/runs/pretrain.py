@@ -87,7 +87,8 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     if config.shards is None:  # the result depends on it, so it is chosen once and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, model_config.context_length))
     reuse_tokenizer = base is not None and not new_tokenizer
-    data = open_training_data(config, flags, base if reuse_tokenizer else None)
+    open_data = open_prepared if is_prepared(config.data) else read_texts
+    data = open_data(config, flags, base if reuse_tokenizer else None)
     config = data.config
     if not reuse_tokenizer:
         vocab_size = model_vocabulary(config, flags, data.tokenizer)
@@ -102,7 +103,9 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
         model = GPT(model_config, rng)
     else:
         model = initial_model(base, model_config, rng, new_tokenizer=new_tokenizer)
-        state.init = describe(base)
+        imported = f", imported from {base.state.source}" if base.state.source else ""
+        sha256 = file_sha256(base.path)
+        state.init = f"{base.path}, step {base.state.step}{imported} (sha256 {sha256[:16]}…)"
     if data.dataset is not None:
         state.dataset = str(data.dataset.path.resolve())
         state.tokens_sha256[MANIFEST] = data.dataset.sha256
@@ -196,18 +199,6 @@ def initial_model(
     if "pos_emb.weight" in state:
         state["pos_emb.weight"] = state["pos_emb.weight"][: config.context_length]
     return model.load_state_dict(state)
-
-
-def describe(checkpoint: Checkpoint) -> str:
-    """Return one line that identifies the weights, for a run that begins from them to store."""
-    state = checkpoint.state
-    imported = f", imported from {state.source}" if state.source else ""
-    return f"{checkpoint.path}, step {state.step}{imported} (sha256 {file_sha256(checkpoint.path)[:16]}…)"
-
-
-def open_training_data(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint | None = None) -> TrainingData:
-    """Return the data that the config names; a base settles the tokenizer."""
-    return (open_prepared if is_prepared(config.data) else read_texts)(config, flags, base)
 
 
 def open_prepared(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint | None = None) -> TrainingData:

@@ -67,7 +67,25 @@ def save_file(
     Raises TypeError or ValueError for input that the format cannot hold, before anything is written; OSError if the disk
     is full, and the old file remains.
     """
-    header = _describe(tensors, path, metadata or {})
+    for name, array in tensors.items():
+        if not isinstance(name, str) or name == "__metadata__":
+            raise ValueError(f"{path}: a tensor's name must be a string other than '__metadata__', got {_show(name)}")
+        where = f"{path}: tensor {_show(name)}"
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{where}: must be a NumPy array, got {type(array).__name__}")
+        if array.dtype.newbyteorder("<") not in _NAMES:
+            raise TypeError(f"{where}: dtype must be one of {' '.join(_NAMES.values())}, got {array.dtype}; convert it")
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"{path}: metadata must map strings to strings, got {_show({key: value})}; use json.dumps")
+
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0  # the tensors follow in the order of their bytes
+    for name in sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name)):
+        array = tensors[name]
+        begin, end = end, end + array.nbytes
+        dtype = _NAMES[array.dtype.newbyteorder("<")]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
     try:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -126,32 +144,6 @@ def map_tensor(path: str | os.PathLike[str], entry: Entry) -> np.ndarray:
         return np.empty(entry.shape, np.float32 if entry.dtype == "BF16" else DTYPES[entry.dtype])
     raw = np.memmap(path, np.uint8, "r", entry.begin, (entry.end - entry.begin,)).view(np.ndarray)
     return _decode(raw, entry)
-
-
-def _describe(
-    tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str]
-) -> dict[str, object]:
-    """Assign offsets to the tensors and return the header, its keys in the order of the bytes."""
-    for name, array in tensors.items():
-        if not isinstance(name, str) or name == "__metadata__":
-            raise ValueError(f"{path}: a tensor's name must be a string other than '__metadata__', got {_show(name)}")
-        where = f"{path}: tensor {_show(name)}"
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"{where}: must be a NumPy array, got {type(array).__name__}")
-        if array.dtype.newbyteorder("<") not in _NAMES:
-            raise TypeError(f"{where}: dtype must be one of {' '.join(_NAMES.values())}, got {array.dtype}; convert it")
-    for key, value in metadata.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"{path}: metadata must map strings to strings, got {_show({key: value})}; use json.dumps")
-
-    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
-    end = 0
-    for name in sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name)):
-        array = tensors[name]
-        begin, end = end, end + array.nbytes
-        dtype = _NAMES[array.dtype.newbyteorder("<")]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
-    return header
 
 
 def _decode(raw: np.ndarray, entry: Entry) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from gpt.finetune.dpo import (
     TOO_LONG,
     Pair,
     PreferConfig,
+    PreferTask,
     answer_log_probs,
     collate_pairs,
     dpo_loss,
@@ -29,7 +31,6 @@ from gpt.finetune.dpo import (
     log_probs_of,
     pad_pairs,
     preference_metrics,
-    preference_objective,
     read_pairs,
     with_reference,
 )
@@ -219,7 +220,8 @@ def test_before_the_first_step_the_loss_is_ln_2_and_a_step_is_the_same_in_shards
     norms = []
     for shards, size, micro in ((1, 6, 1), (3, 6, 1), (1, 3, 2)):
         config = PreferConfig(batch_size=size, grad_accum_steps=micro, shards=shards)
-        objective = preference_objective(model, pairs, pairs, config)
+        run: Any = SimpleNamespace(model=model, config=config)
+        objective = PreferTask().objective(run, Splits(pairs, pairs, []))
         loss, n = accumulate_gradients(model, objective, config, 0)
         assert (loss, n) == (pytest.approx(math.log(2), rel=1e-9), 6)
         norms.append(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None))

@@ -120,7 +120,9 @@ MEDIUM = ModelConfig(vocab_size=1024, context_length=128, d_model=256, n_layers=
         (dataclasses.replace(MEDIUM, mlp="gated", activation="relu", head_dim=128), 16),
     ],
 )
-def test_the_memory_told_is_that_measured_to_a_quarter(config: ModelConfig, batch_size: int, shards: int) -> None:
+def test_estimated_memory_is_within_a_quarter_of_the_measured(
+    config: ModelConfig, batch_size: int, shards: int
+) -> None:
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", MEASURE, json.dumps((config.to_dict(), batch_size, shards))]
     measured = int(subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout)
