@@ -1,6 +1,5 @@
 """python -m gpt doctor: examine a model before hours of training go into it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
 from gpt.runs.run import TRAIN_TOKENS, run_tokens
+from gpt.text.records import parse_json
 from nanograd.seeds import EVAL, generator
 
 DESCRIPTION = """Examine a model and report in words what is wrong with it. This takes seconds (about 25 s for GPT-2 on
@@ -61,11 +61,9 @@ def read_subject(path: str | None) -> Subject:
 def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:
     """Read a run's config.json; "train" may be absent."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no JSON in UTF-8: {error}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
+        fields = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("model"), dict):
         raise ValueError(f'{path} is no config of a run: it must hold {{"model": {{…}}, "train": {{…}}}}')
     return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(fields.get("train", {}))

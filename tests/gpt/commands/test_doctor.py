@@ -103,8 +103,8 @@ def test_a_run_with_a_far_too_high_learning_rate_is_bad(run: Path, capsys: Outpu
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "is no JSON: "),
-        (b'"\xff"', "is no JSON in UTF-8: "),
+        (b"{", ": it is not JSON: "),
+        (b'"\xff"', ": it is not UTF-8: "),
         (b"[]", "is no config of a run: it must hold"),
         (b'{"model": 3}', "is no config of a run: it must hold"),
         (b'{"model": {"d_modl": 3}}', "unknown key 'd_modl'; did you mean d_model?"),
