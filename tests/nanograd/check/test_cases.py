@@ -105,8 +105,8 @@ def test_the_tape_gives_the_same_gradients(run: Run) -> None:
 @runs("readable", "fast")
 def test_the_contract_is_kept(run: Run) -> None:
     dy = run.target().cotangent()
-    messages = {rule.__name__: rule(run.target(), dy.copy()) for rule in REGISTERED}
-    assert not any(messages.values()), {name: message for name, message in messages.items() if message}
+    broken = {rule.__name__: message for rule in REGISTERED if (message := rule(run.target(), dy.copy()))}
+    assert broken == {}
 
 
 @runs("fast")
