@@ -199,6 +199,7 @@ def test_shards_of_a_split_are_read_as_one(folder: Path) -> None:
     assert dataset.tokenizer().decode([0, 1, 2]) == "abc"
     assert dataset.sha256 == file_sha256(folder / MANIFEST)
     assert dataset.damaged() == []
+    assert [path.name for path in dataset.files()] == ["train-00000.tokens", "val-00000.tokens", "train-00001.tokens"]
 
 
 def test_another_tokenizer_is_refused(folder: Path) -> None:
