@@ -53,7 +53,7 @@ def begin_pretraining(flags: Mapping[str, Any]) -> tuple[Run[GPT, TrainConfig], 
     """
     folder = new_folder(flags.get("out"))
     model, data, state = prepare(flags)
-    print_time(model, data.train, data.config)
+    estimate_time(model, data.train, data.config)
     run = Run(folder, model, make_optimizer(model, data.config), data.config, data.tokenizer, state)
     run.create(data.files())
     return run, next_token_objective(model, *run.tokens(), run.config)
@@ -68,7 +68,7 @@ def resume_pretraining(path: str, flags: Mapping[str, Any]) -> tuple[Run[GPT, Tr
 
     run = resume_run(path, "", TrainConfig, flags, load_model)
     train_tokens, val_tokens = run.tokens()
-    print_time(run.model, train_tokens, run.config, start=run.state.step)
+    estimate_time(run.model, train_tokens, run.config, start=run.state.step)
     return run, next_token_objective(run.model, train_tokens, val_tokens, run.config)
 
 
@@ -147,8 +147,8 @@ def print_summary(model: ModelConfig, config: TrainConfig) -> None:
     print(f"model     {summary(model)}\nmemory    about {gigabytes(memory)} with batches of {batch}")
 
 
-def print_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int = 0) -> None:
-    """Measure a step, and print about how long the steps from `start` on will take."""
+def estimate_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int = 0) -> None:
+    """Time a step that changes nothing, and print about how long the steps from `start` on will take."""
     steps = config.max_steps - start
     print(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps\n", flush=True)
 
