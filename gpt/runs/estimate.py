@@ -122,10 +122,8 @@ def available_memory() -> int | None:
                 limits.append(int(line.split()[1]) * 1024)
     elif "SC_PHYS_PAGES" in os.sysconf_names:  # macOS reports the installed memory; the system needs some of it
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4)
-    for limit in (
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ):  # the limit of a container
+    container_limits = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+    for limit in container_limits:
         if Path(limit).exists() and (text := Path(limit).read_text().strip()).isdigit():
             limits.append(int(text))
     return min(limits, default=None)

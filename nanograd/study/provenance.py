@@ -73,9 +73,8 @@ def _read(code: str, evaluator: Evaluator) -> tuple[dict[str, Any], dict[str, An
             lines[name] = evaluator[name]
         elif name in evaluator.op.arrays or name in ("dy", "xs"):
             inputs[name] = evaluator.raw[name]
-        if (
-            definition is not None and name not in parse_code(definition)[1]
-        ):  # else an option made ready: `axes = axes or …`
+        redefines_itself = definition is not None and name in parse_code(definition)[1]  # an option: `axes = axes or …`
+        if definition is not None and not redefines_itself:
             for found, more in zip((lines, inputs), _read(definition, evaluator), strict=True):
                 found |= more
     return lines, inputs

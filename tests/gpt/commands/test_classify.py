@@ -10,32 +10,6 @@ import pytest
 
 from gpt.__main__ import main
 
-TINY = "--d-model 16 --n-layers 1 --n-heads 2 --tokenizer char --batch-size 8 --shards 1"
-QUICK = "--max-steps 12 --eval-every 4 --warmup-steps 2 --lr 1e-2"
-NAMES = ["ann", "bob", "cem", "dan", "eve", "fay", "gus", "hal", "ida", "jim"]
-HAM = [f"see you at {n}, {name}" for n in range(1, 5) for name in NAMES]  # 40
-SPAM = [f"win {10 * n}! call {name} now" for n in range(1, 3) for name in NAMES]  # 20
-
-
-def finetune(*words: str | Path) -> int:
-    return main(["finetune", "classify", *map(str, words)])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with labelled texts, a classifier from random weights, a base, and one with adapters on it."""
-    folder = tmp_path_factory.mktemp("classify")
-    rows = [f"ham\t{text}" for text in HAM] + [f"spam\t{text}" for text in [*SPAM, SPAM[0]]]
-    (folder / "data.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "base.txt").write_text("\n".join(HAM + SPAM), encoding="utf-8")
-    data = ("--data", folder / "data.tsv", *QUICK.split())
-    assert finetune(*data, "--base", "random", "--balance", "--out", folder / "run", *TINY.split()) == 0
-    shape = f"{TINY} --context-length 32 --batch-size 2 --max-steps 3".split()
-    assert main(["train", "--data", str(folder / "base.txt"), "--out", str(folder / "base"), *shape]) == 0
-    adapters = ("--lora-rank", "2", "--lora-alpha", "2", "--shards", "1", "--batch-size", "8")
-    assert finetune(*data, "--base", folder / "base", "--out", folder / "adapted", *adapters) == 0
-    return folder
-
 
 def test_a_text_has_a_probability_for_each_class(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["classify", str(folder / "run"), "win 10! call now"]) == 0

@@ -15,9 +15,6 @@ from gpt.runs.run import Run
 
 TINY = "--d-model 16 --n-layers 1 --n-heads 2 --tokenizer char --batch-size 8 --shards 1"
 QUICK = "--max-steps 12 --eval-every 4 --warmup-steps 2 --lr 1e-2"
-NAMES = ["ann", "bob", "cem", "dan", "eve", "fay", "gus", "hal", "ida", "jim"]
-HAM = [f"see you at {n}, {name}" for n in range(1, 5) for name in NAMES]  # 40
-SPAM = [f"win {10 * n}! call {name} now" for n in range(1, 3) for name in NAMES]  # 20
 
 
 def finetune(*words: str | Path) -> int:
@@ -30,22 +27,6 @@ def weights(path: Path) -> dict[str, np.ndarray]:
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with labelled texts, a classifier from random weights, a base, and one with adapters on it."""
-    folder = tmp_path_factory.mktemp("classify")
-    rows = [f"ham\t{text}" for text in HAM] + [f"spam\t{text}" for text in [*SPAM, SPAM[0]]]
-    (folder / "data.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "base.txt").write_text("\n".join(HAM + SPAM), encoding="utf-8")
-    data = ("--data", folder / "data.tsv", *QUICK.split())
-    assert finetune(*data, "--base", "random", "--balance", "--out", folder / "run", *TINY.split()) == 0
-    shape = f"{TINY} --context-length 32 --batch-size 2 --max-steps 3".split()
-    assert main(["train", "--data", str(folder / "base.txt"), "--out", str(folder / "base"), *shape]) == 0
-    adapters = ("--lora-rank", "2", "--lora-alpha", "2", "--shards", "1", "--batch-size", "8")
-    assert finetune(*data, "--base", folder / "base", "--out", folder / "adapted", *adapters) == 0
-    return folder
 
 
 def test_the_printed_lines_of_a_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
