@@ -126,10 +126,10 @@ def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], 
     config = task.config_type(**known_fields(task.config_type, flags))
     if "max_steps" in flags and "epochs" not in flags:
         config = dataclasses.replace(config, epochs=None)
+    folder = new_folder(flags.get("out"))
     base = open_data_and_base(task, config)
     start = task.start(config, base, flags)
     config, model = start.config, start.model
-    folder = new_folder(flags.get("out"))
     lora = set_trainable(model, config, generator(config.seed, INIT, ADAPTERS))
     trainable, total = count_trainable(model)
     print(f"trained   {trainable:,} of {total:,} parameters: {trainable / total:.1%}")

@@ -102,11 +102,9 @@ def resume_run(
 def changed_config(config: C, model_config: ModelConfig, flags: Mapping[str, Any]) -> C:
     """Return the run's config, changed by the flags; ValueError for a change that MUTABLE_ON_RESUME does not allow."""
     mutable = set(MUTABLE_ON_RESUME)
+    # In epochs the batch size determines, with the step, which examples were seen.
     if getattr(config, "sampling", "epochs") == "random":
-        mutable |= {
-            "batch_size",
-            "grad_accum_steps",
-        }  # in epochs they determine, with the step, which examples were seen
+        mutable |= {"batch_size", "grad_accum_steps"}
     stored = {**model_config.to_dict(), **config.to_dict()}
     for name, value in flags.items():
         if name in stored and name not in mutable and value != stored[name]:
