@@ -1,18 +1,32 @@
 """The methods of Tensor that are ops.
 
-A function, and an op whose arguments are all arrays, is a method as it is (`Op.__get__`). An op with options has a typed
-line, so that editors and mypy see the options, and callers may pass them by position.
+A `Method` turns an op whose arguments are all arrays into a method; a plain function is one as it is. An op with options
+has a typed line, so that editors and mypy see the options, and callers may pass them by position.
 """
 
+from collections.abc import Callable
+from types import MethodType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from nanograd import ops
+from nanograd.op import Op
 from nanograd.ops.reduce import Axis
 
+Instance = TypeVar("Instance")
 Result = TypeVar("Result")  # the class of the results: Tensor
 Axes = int | tuple[int, ...]
+
+
+class Method:
+    """An op as a method. An Op itself does not bind: in the body of another class, `activation = ops.gelu` stays an op."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+    def __get__(self, instance: Instance, owner: type[Instance] | None = None) -> Callable[..., Instance]:
+        return self.op if instance is None else MethodType(self.op, instance)
 
 
 class Methods(Generic[Result]):
@@ -22,13 +36,13 @@ class Methods(Generic[Result]):
     data: np.ndarray
 
     # Arithmetic
-    __add__ = ops.add
-    __sub__ = ops.sub
-    __mul__ = ops.mul
-    __truediv__ = ops.div
-    __matmul__ = ops.matmul
-    __neg__ = ops.neg
-    __abs__ = ops.abs
+    __add__ = Method(ops.add)
+    __sub__ = Method(ops.sub)
+    __mul__ = Method(ops.mul)
+    __truediv__ = Method(ops.div)
+    __matmul__ = Method(ops.matmul)
+    __neg__ = Method(ops.neg)
+    __abs__ = Method(ops.abs)
 
     def __pow__(self, exponent: Any) -> Result:
         is_number = isinstance(exponent, int) or (isinstance(exponent, float) and self.data.dtype.kind == "f")
@@ -55,20 +69,20 @@ class Methods(Generic[Result]):
         return ops.pow(other, self)
 
     # Elementwise functions
-    exp = ops.exp
-    log = ops.log
-    sqrt = ops.sqrt
-    rsqrt = ops.rsqrt
-    square = ops.square
-    reciprocal = ops.reciprocal
-    abs = ops.abs
-    sin = ops.sin
-    cos = ops.cos
-    tanh = ops.tanh
-    sigmoid = ops.sigmoid
-    erf = ops.erf
-    relu = ops.relu
-    silu = ops.silu
+    exp = Method(ops.exp)
+    log = Method(ops.log)
+    sqrt = Method(ops.sqrt)
+    rsqrt = Method(ops.rsqrt)
+    square = Method(ops.square)
+    reciprocal = Method(ops.reciprocal)
+    abs = Method(ops.abs)
+    sin = Method(ops.sin)
+    cos = Method(ops.cos)
+    tanh = Method(ops.tanh)
+    sigmoid = Method(ops.sigmoid)
+    erf = Method(ops.erf)
+    relu = Method(ops.relu)
+    silu = Method(ops.silu)
 
     def gelu(self, approximate: str = "none") -> Result:
         """Compute the exact form, or with approximate="tanh" the one of GPT-2."""

@@ -16,14 +16,12 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from types import MethodType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 Forward = Callable[..., tuple[Any, Any]]
 Backward = Callable[..., tuple[Any, ...]]
-Instance = TypeVar("Instance")
 Needs = tuple[bool, ...]  # for each array input, whether its gradient is needed
 
 
@@ -203,10 +201,6 @@ class Op:
             if hasattr(arg, "_record"):
                 return arg._record(self, args, options)
         return self.run_forward(self.selected_pair(), self.promote(args), (False,) * len(args), options)[0]
-
-    def __get__(self, instance: Instance, owner: type[Instance] | None = None) -> Callable[..., Instance]:
-        """Bind the op as a method, so that a class body can say `exp = ops.exp`."""
-        return self if instance is None else MethodType(self, instance)
 
     def selected_pair(self) -> Pair:
         """Return the pair to run in this context: the fast one if there is one, unless inside `readable()`."""

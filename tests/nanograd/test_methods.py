@@ -203,8 +203,15 @@ def test_pytorch_names_work_in_functions_too() -> None:
     assert len(x.split(np.int64(2))) == 2
 
 
-def test_an_op_in_the_body_of_a_class_is_a_method() -> None:
+def test_an_op_is_a_method_of_a_tensor() -> None:
     assert Tensor.exp is ng.exp
     assert X.exp.__doc__ == ng.exp.__doc__
     with pytest.raises(TypeError, match=r"exp: takes 1 arrays \(x\), got 2"):
         X.exp(1)
+
+
+def test_an_op_in_the_body_of_another_class_is_called_without_its_instance() -> None:
+    class Layer:
+        activation = ng.relu
+
+    assert Layer().activation(Tensor([-1.0, 2.0])).tolist() == [0, 2]
