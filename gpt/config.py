@@ -57,9 +57,9 @@ class ComputedStr(str):
 
 def field_types(config: type) -> dict[str, tuple[type, bool]]:
     """Return the plain type of each field, and whether None is allowed."""
-    types = {}
+    types, hints = {}, typing.get_type_hints(config)
     for field in dataclasses.fields(config):
-        hint = typing.get_type_hints(config)[field.name]
+        hint = hints[field.name]
         members = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
         optional = type(None) in members or field.metadata["computed"]
         types[field.name] = next(m for m in members if m is not type(None)), optional
