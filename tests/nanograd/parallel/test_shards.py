@@ -12,8 +12,8 @@ from nanograd.parallel.shards import available_threads, backward, choose_shards,
 from nanograd.runtime import blas
 
 RNG = np.random.default_rng(0)
-X = RNG.standard_normal((7, 5)).astype(np.float32)
-W = RNG.standard_normal((3, 5)).astype(np.float32)
+X = RNG.standard_normal((7, 5))
+W = RNG.standard_normal((3, 5))
 
 can_set = pytest.mark.skipif(not blas.can_set_threads(), reason="the threads of this NumPy's BLAS cannot be set")
 
@@ -47,7 +47,7 @@ def test_shards_give_what_one_batch_gives(threads: int, n: int) -> None:
     backward(shards_of(split, n))
     assert whole.grad is not None
     assert split.grad is not None
-    np.testing.assert_allclose(split.grad, whole.grad, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(split.grad, whole.grad, rtol=1e-12, atol=1e-14)
 
 
 def test_the_result_depends_on_the_shards_and_never_on_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_gradients_add_to_earlier_ones(threads: int) -> None:
     assert w.grad is not None
     once = w.grad.copy()
     backward(shards_of(w, 2))
-    np.testing.assert_allclose(w.grad, 2 * once, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(w.grad, 2 * once, rtol=1e-12, atol=1e-14)
 
 
 def test_the_error_of_a_shard_is_raised_and_nothing_is_added(threads: int) -> None:
