@@ -28,27 +28,25 @@ def _packed_attention(d: Draw) -> Example:
 
 REASONS: dict[str, Reasons] = {
     "rope": Reasons(
-        lines=(
-            Reason(
-                "The first component of the vector (a, b) rotated by θ.",
-                reference="result()[..., first]",
-                also=("np.real((a + 1j * b) * np.exp(1j * θ))",),
-            ),
-            Reason(
-                "The second component of the vector (a, b) rotated by θ.",
-                reference="result()[..., second]",
-                also=("np.imag((a + 1j * b) * np.exp(1j * θ))",),
-            ),
-            Reason(
-                "a enters y_a with coefficient cos θ and y_b with coefficient sin θ; multiply each by its dy and add.",
-                reference="gradient('x')[..., first]",
-                also=("backward('x')[..., first]",),
-            ),
-            Reason(
-                "b enters y_a with coefficient -sin θ and y_b with coefficient cos θ; multiply each by its dy and add.",
-                reference="gradient('x')[..., second]",
-                also=("backward('x')[..., second]",),
-            ),
+        Reason(
+            "The first component of the vector (a, b) rotated by θ.",
+            reference="result()[..., first]",
+            also=("np.real((a + 1j * b) * np.exp(1j * θ))",),
+        ),
+        Reason(
+            "The second component of the vector (a, b) rotated by θ.",
+            reference="result()[..., second]",
+            also=("np.imag((a + 1j * b) * np.exp(1j * θ))",),
+        ),
+        Reason(
+            "a enters y_a with coefficient cos θ and y_b with coefficient sin θ; multiply each by its dy and add.",
+            reference="gradient('x')[..., first]",
+            also=("backward('x')[..., first]",),
+        ),
+        Reason(
+            "b enters y_a with coefficient -sin θ and y_b with coefficient cos θ; multiply each by its dy and add.",
+            reference="gradient('x')[..., second]",
+            also=("backward('x')[..., second]",),
         ),
         definitions={
             "D": "x.shape[-1]",
@@ -66,33 +64,28 @@ REASONS: dict[str, Reasons] = {
         example=_rope,
     ),
     "attention": Reasons(
-        lines=(
-            Reason(
-                "The score of a key is its inner product with the query; scale keeps its standard deviation near "
-                "1 for every D.",
-                reference="np.where(visible, scale * np.einsum('...td,...sd->...ts', q, k), -np.inf)",
-                words="np.where(visible, {}, -np.inf)",
-            ),
-            Reason(
-                "The weights of the visible keys sum to one for each query; exp(-∞) is 0.",
-                reference="np.exp(S) / np.maximum(np.exp(S).sum(axis=-1, keepdims=True), 1e-300)",
-            ),
-            "Each query gets the weighted sum of the values.",
-            Reason(
-                "(3) is a matrix product, linear in v: value s enters the output of every query t with "
-                "coefficient P_ts z_ts.",
-                words="add_over({}, group)",
-            ),
-            "In (3) P_ts has the coefficient z_ts v_s, so its gradient is the inner product of dy_t and v_s, "
-            "times z_ts.",
-            "The backward of softmax for each row, as softmax_backward derives it.",
-            "In (1) query t has the coefficient scale k_s in its score with key s; multiply by dS and sum over "
-            "the keys.",
-            Reason(
-                "In (1) key s has the coefficient scale q_t in its score with query t; multiply by dS and sum "
-                "over all queries that share it.",
-                words="add_over({}, group)",
-            ),
+        Reason(
+            "The score of a key is its inner product with the query; scale keeps its standard deviation near "
+            "1 for every D.",
+            reference="np.where(visible, scale * np.einsum('...td,...sd->...ts', q, k), -np.inf)",
+            words="np.where(visible, {}, -np.inf)",
+        ),
+        Reason(
+            "The weights of the visible keys sum to one for each query; exp(-∞) is 0.",
+            reference="np.exp(S) / np.maximum(np.exp(S).sum(axis=-1, keepdims=True), 1e-300)",
+        ),
+        "Each query gets the weighted sum of the values.",
+        Reason(
+            "(3) is a matrix product, linear in v: value s enters the output of every query t with coefficient P_ts z_ts.",
+            words="add_over({}, group)",
+        ),
+        "In (3) P_ts has the coefficient z_ts v_s, so its gradient is the inner product of dy_t and v_s, times z_ts.",
+        "The backward of softmax for each row, as softmax_backward derives it.",
+        "In (1) query t has the coefficient scale k_s in its score with key s; multiply by dS and sum over the keys.",
+        Reason(
+            "In (1) key s has the coefficient scale q_t in its score with query t; multiply by dS and sum "
+            "over all queries that share it.",
+            words="add_over({}, group)",
         ),
         definitions={
             "scale": "1 / np.sqrt(q.shape[-1]) if scale is None else scale",
@@ -106,40 +99,37 @@ REASONS: dict[str, Reasons] = {
             "z": "keep_mask(P.shape, dropout, seed, P.dtype) if dropout else np.ones(P.shape)",
             "keys": "-1",
         },
-        matrices=frozenset({"q", "k", "v", "dy", "P", "dS"}),
+        matrices={"q", "k", "v", "dy", "P", "dS"},
         example=_attention,
     ),
     "packed_attention": Reasons(
-        lines=(
-            Reason(
-                "One matrix product computed q, k and v side by side: split it, and divide each into heads of size D.",
-                reference=(
-                    "tuple(np.moveaxis(qkv, -1, 0).reshape(H + 2 * K, D, "
-                    "*qkv.shape[:-1])[part].transpose(*range(2, qkv.ndim), 0, qkv.ndim, 1) for part in "
-                    "(slice(H), slice(H, H + K), slice(H + K, None)))"
-                ),
-                code="tuple(heads(part) for part in np.split(qkv, [H * D, (H + K) * D], axis=-1))",
-                name="q, k, v",
+        Reason(
+            "One matrix product computed q, k and v side by side: split it, and divide each into heads of size D.",
+            reference=(
+                "tuple(np.moveaxis(qkv, -1, 0).reshape(H + 2 * K, D, "
+                "*qkv.shape[:-1])[part].transpose(*range(2, qkv.ndim), 0, qkv.ndim, 1) for part in "
+                "(slice(H), slice(H, H + K), slice(H + K, None)))"
             ),
-            Reason(
-                "Every head attends by itself and fills its own D columns.",
-                code="side_by_side(attention(q, k, v, mask, causal=causal, scale=scale, dropout=dropout, seed=seed))",
-                name="y",
+            code="tuple(heads(part) for part in np.split(qkv, [H * D, (H + K) * D], axis=-1))",
+            name="q, k, v",
+        ),
+        Reason(
+            "Every head attends by itself and fills its own D columns.",
+            code="side_by_side(attention(q, k, v, mask, causal=causal, scale=scale, dropout=dropout, seed=seed))",
+            name="y",
+        ),
+        Reason(
+            "Each head's y fills its own columns, so its dy is found there; the rest is attention_backward.",
+            reference="(by('q'), by('k'), by('v'))",
+            code=(
+                "attention_gradients(heads(dy), q, k, v, mask, causal=causal, scale=scale, dropout=dropout, seed=seed)"
             ),
-            Reason(
-                "Each head's y fills its own columns, so its dy is found there; the rest is attention_backward.",
-                reference="(by('q'), by('k'), by('v'))",
-                code=(
-                    "attention_gradients(heads(dy), q, k, v, mask, causal=causal, scale=scale, dropout=dropout, "
-                    "seed=seed)"
-                ),
-                name="dq, dk, dv",
-            ),
-            Reason(
-                "Each entry of qkv is one entry of q, k or v, so the gradients are put side by side in the same order.",
-                code="np.concatenate([side_by_side(each) for each in (dq, dk, dv)], axis=-1)",
-                name="dqkv",
-            ),
+            name="dq, dk, dv",
+        ),
+        Reason(
+            "Each entry of qkv is one entry of q, k or v, so the gradients are put side by side in the same order.",
+            code="np.concatenate([side_by_side(each) for each in (dq, dk, dv)], axis=-1)",
+            name="dqkv",
         ),
         definitions={
             "H": "n_heads",

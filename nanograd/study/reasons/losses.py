@@ -18,25 +18,20 @@ def _linear_cross_entropy(d: Draw) -> Example:
 
 REASONS: dict[str, Reasons] = {
     "cross_entropy": Reasons(
-        lines=(
-            Reason(
-                "The logarithm of softmax's denominator.", reference="np.logaddexp.reduce(z, axis=-1, keepdims=True)"
+        Reason("The logarithm of softmax's denominator.", reference="np.logaddexp.reduce(z, axis=-1, keepdims=True)"),
+        Reason(
+            "ln p_k is z_k - s, so -Σ q_k ln p_k is s - Σ q_k z_k, as the q_k sum to one; λ s² pulls s towards 0.",
+            reference=(
+                "-(q * np.log(p)).sum(axis=-1, keepdims=True) + λ * np.log(np.exp(z).sum(axis=-1, keepdims=True)) ** 2"
             ),
-            Reason(
-                "ln p_k is z_k - s, so -Σ q_k ln p_k is s - Σ q_k z_k, as the q_k sum to one; λ s² pulls s towards 0.",
-                reference=(
-                    "-(q * np.log(p)).sum(axis=-1, keepdims=True) + λ * np.log(np.exp(z).sum(axis=-1, "
-                    "keepdims=True)) ** 2"
-                ),
-            ),
-            "The mean over the targets that count, so that the loss does not grow with their number.",
-            "The derivative of ln is one over the sum, and that of the sum by z_k is exp(z_k).",
-            "s has the derivative (4), λ s² has 2 λ s times (4), and the sum over k has q_k.",
-            Reason(
-                "In (3) each l has the coefficient w; multiply (5) by w and by dy.",
-                reference="gradient('logits').reshape(z.shape)",
-                also=("backward('logits').reshape(z.shape)", "by('z')"),
-            ),
+        ),
+        "The mean over the targets that count, so that the loss does not grow with their number.",
+        "The derivative of ln is one over the sum, and that of the sum by z_k is exp(z_k).",
+        "s has the derivative (4), λ s² has 2 λ s times (4), and the sum over k has q_k.",
+        Reason(
+            "In (3) each l has the coefficient w; multiply (5) by w and by dy.",
+            reference="gradient('logits').reshape(z.shape)",
+            also=("backward('logits').reshape(z.shape)", "by('z')"),
         ),
         definitions={
             "V": "logits.shape[-1]",  # rows are targets, columns classes
@@ -55,41 +50,36 @@ REASONS: dict[str, Reasons] = {
         example=_targets,
     ),
     "mse": Reasons(
-        lines=(
-            Reason("The error of each entry, with its sign.", reference="-(target - x)"),
-            "Squares weight positive and negative errors alike, and large errors more.",
-            "The derivative of e² is 2 e, that of e by x is 1, and each square is divided by n.",
-            "In (1) target has the coefficient -1.",
-        ),
+        Reason("The error of each entry, with its sign.", reference="-(target - x)"),
+        "Squares weight positive and negative errors alike, and large errors more.",
+        "The derivative of e² is 2 e, that of e by x is 1, and each square is divided by n.",
+        "In (1) target has the coefficient -1.",
         definitions={
             "n": "max(e.size, 1) if reduction == 'mean' else 1",
             "total": "lambda a: a if reduction == 'none' else np.sum(a)",  # Σ under this reduction
         },
     ),
     "dpo": Reasons(
-        lines=(
-            Reason(
-                "How much more than the reference the policy prefers the chosen answer: the logarithm of a ratio "
-                "of ratios, times β.",
-                reference="β * (chosen - rejected) - β * (reference_chosen - reference_rejected)",
-            ),
-            Reason(
-                "-ln p is ln(1 + exp(-m)), and -ln(1 - p) is ln(1 + exp(m)).",
-                reference="-(1 - ε) * np.log(1 / (1 + np.exp(-m))) - ε * np.log(1 / (1 + np.exp(m)))",
-            ),
-            "The mean over the pairs, so that the loss does not grow with their number.",
-            Reason(
-                "The derivative of ln(1 + exp(m)), by the chain rule; then divide numerator and denominator by exp(m).",
-                reference="1 / (1 + np.exp(-m))",
-            ),
-            "The same with -m for m, which changes the sign; and 1 - p is 1 / (1 + exp(m)).",
-            "The first term has the weight 1 - ε and the derivative (5), the second ε and (4); each pair is "
-            "divided by n.",
-            "In (1) chosen has the coefficient β.",
-            "In (1) rejected has the opposite sign.",
-            "In (1) the reference is subtracted from the policy.",
-            "In (1) it is subtracted twice, so it has the sign of chosen.",
+        Reason(
+            "How much more than the reference the policy prefers the chosen answer: the logarithm of a ratio "
+            "of ratios, times β.",
+            reference="β * (chosen - rejected) - β * (reference_chosen - reference_rejected)",
         ),
+        Reason(
+            "-ln p is ln(1 + exp(-m)), and -ln(1 - p) is ln(1 + exp(m)).",
+            reference="-(1 - ε) * np.log(1 / (1 + np.exp(-m))) - ε * np.log(1 / (1 + np.exp(m)))",
+        ),
+        "The mean over the pairs, so that the loss does not grow with their number.",
+        Reason(
+            "The derivative of ln(1 + exp(m)), by the chain rule; then divide numerator and denominator by exp(m).",
+            reference="1 / (1 + np.exp(-m))",
+        ),
+        "The same with -m for m, which changes the sign; and 1 - p is 1 / (1 + exp(m)).",
+        "The first term has the weight 1 - ε and the derivative (5), the second ε and (4); each pair is divided by n.",
+        "In (1) chosen has the coefficient β.",
+        "In (1) rejected has the opposite sign.",
+        "In (1) the reference is subtracted from the policy.",
+        "In (1) it is subtracted twice, so it has the sign of chosen.",
         definitions={
             "β": "beta",
             "ε": "label_smoothing",
@@ -99,17 +89,14 @@ REASONS: dict[str, Reasons] = {
         example=lambda d: ([d.normal(*d.shape) for _ in range(4)], {"beta": 0.5}),
     ),
     "linear_cross_entropy": Reasons(
-        lines=(
-            Reason(
-                "The score of a class is the inner product of its row of weight and the token's features.",
-                reference="np.einsum('...c,vc->...v', x, weight)",
-            ),
-            "The loss depends on x and weight only through the scores.",
-            "As cross_entropy_backward derives it, without smoothing and z-loss: the probabilities minus the targets.",
-            "As linear_backward derives it: a feature enters every score of its token with coefficient weight.",
-            "As linear_backward derives it: a weight enters one score of every token with coefficient x; sum "
-            "over the tokens.",
+        Reason(
+            "The score of a class is the inner product of its row of weight and the token's features.",
+            reference="np.einsum('...c,vc->...v', x, weight)",
         ),
+        "The loss depends on x and weight only through the scores.",
+        "As cross_entropy_backward derives it, without smoothing and z-loss: the probabilities minus the targets.",
+        "As linear_backward derives it: a feature enters every score of its token with coefficient weight.",
+        "As linear_backward derives it: a weight enters one score of every token with coefficient x; sum over the tokens.",
         definitions={
             "x": "np.atleast_2d(x)",
             "targets": "np.atleast_1d(targets)",
@@ -119,7 +106,7 @@ REASONS: dict[str, Reasons] = {
             "w": "counts / (max(counts.sum(), 1) if reduction == 'mean' else 1)",
             "cross_entropy": "lambda z, targets: cross_entropy(z, targets, ignore_index=ignore_index, reduction=reduction)",
         },
-        matrices=frozenset({"x", "weight", "dz"}),
+        matrices={"x", "weight", "dz"},
         example=_linear_cross_entropy,
     ),
 }

@@ -24,50 +24,43 @@ def _einsum(d: Draw) -> Example:
 
 REASONS: dict[str, Reasons] = {
     "linear": Reasons(
-        lines=(
-            "weight_oi is the weight of feature i in output o; every token t is treated alike.",
-            "x_ti enters every output o of its token with coefficient weight_oi; sum over o.",
-            "weight_oi enters output o of every token t with coefficient x_ti; sum over the tokens.",
-            "bias_o enters output o of every token with coefficient 1; sum over the tokens.",
-        ),
+        "weight_oi is the weight of feature i in output o; every token t is treated alike.",
+        "x_ti enters every output o of its token with coefficient weight_oi; sum over o.",
+        "weight_oi enters output o of every token t with coefficient x_ti; sum over the tokens.",
+        "bias_o enters output o of every token with coefficient 1; sum over the tokens.",
         definitions={
             "x": "np.atleast_2d(x)",
             "dy": "np.atleast_2d(dy)",
             "bias": "np.zeros(len(weight)) if bias is None else bias",
         },
-        matrices=frozenset({"x", "weight", "dy"}),
+        matrices={"x", "weight", "dy"},
         example=_linear,
     ),
     "matmul": Reasons(
-        lines=(
-            "Entry (i, m) is the inner product of row i of a and column m of b.",
-            "a_ik enters the whole row i of y, with coefficient b_km in column m; sum over m.",
-            "b_km enters the whole column m of y, with coefficient a_ik in row i; sum over i.",
-        ),
+        "Entry (i, m) is the inner product of row i of a and column m of b.",
+        "a_ik enters the whole row i of y, with coefficient b_km in column m; sum over m.",
+        "b_km enters the whole column m of y, with coefficient a_ik in row i; sum over i.",
         definitions={
             "a": "a[None, :] if a.ndim == 1 else a",
             "b": "b[:, None] if b.ndim == 1 else b",
             "dy": "dy.reshape(*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])",
         },
-        matrices=frozenset({"a", "b", "dy"}),
+        matrices={"a", "b", "dy"},
         example=_matmul,
     ),
     "einsum": Reasons(
-        lines=(
-            Reason(
-                "For every choice of all letters multiply one entry of each operand; sum over the letters that y "
-                "lacks.",
-                code="np.einsum(spec, *xs)",
-                name="y",
-            ),
-            Reason(
-                "With the others constant, y is linear in x_k with their product as coefficient; multiply by dy "
-                "and sum over the letters that x_k lacks.",
-                reference="tuple(gradient(k) for k in range(len(xs)))",
-                also=("tuple(backward(k) for k in range(len(xs)))",),
-                code="tuple(einsum_gradient(spec, k, dy, xs) for k in range(len(xs)))",
-                name="dxs",
-            ),
+        Reason(
+            "For every choice of all letters multiply one entry of each operand; sum over the letters that y lacks.",
+            code="np.einsum(spec, *xs)",
+            name="y",
+        ),
+        Reason(
+            "With the others constant, y is linear in x_k with their product as coefficient; multiply by dy "
+            "and sum over the letters that x_k lacks.",
+            reference="tuple(gradient(k) for k in range(len(xs)))",
+            also=("tuple(backward(k) for k in range(len(xs)))",),
+            code="tuple(einsum_gradient(spec, k, dy, xs) for k in range(len(xs)))",
+            name="dxs",
         ),
         definitions={"spec": "explicit(spec, xs)"},
         example=_einsum,

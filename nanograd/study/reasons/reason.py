@@ -1,6 +1,6 @@
 """Why each numbered line of an op holds, and the few things about an op that its printed lines do not say in symbols."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import NamedTuple
 
 from nanograd.study.draw import Draw, Example
@@ -26,7 +26,7 @@ class Reason(NamedTuple):
     name: str | None = None
 
 
-class Reasons(NamedTuple):
+class Reasons:
     """What one op adds to its docstrings.
 
     lines: the reason of each numbered line, in order; a string where no more is needed than a sentence.
@@ -36,12 +36,16 @@ class Reasons(NamedTuple):
     example: draws the arrays and options of the worked example; None for normal numbers of one shape.
     """
 
-    lines: tuple[str | Reason, ...]
-    definitions: Mapping[str, str] = {}
-    matrices: frozenset[str] = frozenset()
-    example: Callable[[Draw], Example] | None = None
+    def __init__(
+        self,
+        *lines: str | Reason,
+        definitions: Mapping[str, str] = {},
+        matrices: Set[str] = frozenset(),
+        example: Callable[[Draw], Example] | None = None,
+    ) -> None:
+        self.lines = [Reason(line) if isinstance(line, str) else line for line in lines]
+        self.definitions, self.matrices, self.example = definitions, matrices, example
 
     def line(self, number: int) -> Reason:
         """Return the reason of the line with this number, from 1 on."""
-        reason = self.lines[number - 1]
-        return Reason(reason) if isinstance(reason, str) else reason
+        return self.lines[number - 1]

@@ -10,10 +10,8 @@ CHAPTERS = {"reduce": 5, "accumulate": 6}
 def _extremum(which: str) -> Reasons:
     """Return the reasons of max or min: of the largest or smallest entry."""
     return Reasons(
-        lines=(
-            f"The {which} entry along the axis.",
-            f"Only the {which} entry changes y, with derivative 1; where m entries tie, each gets the m-th part.",
-        ),
+        f"The {which} entry along the axis.",
+        f"Only the {which} entry changes y, with derivative 1; where m entries tie, each gets the m-th part.",
         definitions={"m": "(x == y).sum(axis=axis, keepdims=True)", "dy": "spread(dy, x.shape, axis)"},
         example=lambda d: ([d.apart(*d.axes(1, "an axis"))], {"axis": -1}),
     )
@@ -36,71 +34,58 @@ _DEVIATION_CHANGES = (
 REASONS: dict[str, Reasons] = {
     "max": _extremum("largest"),
     "mean": Reasons(
-        lines=("The sum divided by the number n of entries.", "∂y/∂x_i is 1/n for the mean that x_i belongs to."),
+        "The sum divided by the number n of entries.",
+        "∂y/∂x_i is 1/n for the mean that x_i belongs to.",
         definitions={"n": "count(x, axis)", "dy": "np.ones(x.shape) * spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
     "min": _extremum("smallest"),
     "sum": Reasons(
-        lines=(
-            "Every entry belongs to exactly one sum.",
-            "∂y/∂x_i is 1 for the sum that x_i belongs to and 0 for every other.",
-        ),
+        "Every entry belongs to exactly one sum.",
+        "∂y/∂x_i is 1 for the sum that x_i belongs to and 0 for every other.",
         definitions={"dy": "np.ones(x.shape) * spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
     "var": Reasons(
-        lines=(
-            _DEVIATION,
-            "The mean of the squared deviations.",
-            "In (2) the derivative of c² is 2 c, and each square is divided by n - ddof.",
-            _DEVIATION_CHANGES,
-        ),
+        _DEVIATION,
+        "The mean of the squared deviations.",
+        "In (2) the derivative of c² is 2 c, and each square is divided by n - ddof.",
+        _DEVIATION_CHANGES,
         definitions={"n": "count(x, axis)", "dy": "spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
     "cumsum": Reasons(
-        lines=(
-            "Each entry is the sum of all x up to and including its own.",
-            "x_s is a term of y_s and of every later sum, so dx_s is the sum of their dy.",
-        ),
+        "Each entry is the sum of all x up to and including its own.",
+        "x_s is a term of y_s and of every later sum, so dx_s is the sum of their dy.",
         example=draw.along_axis(),
     ),
     "logsumexp": Reasons(
-        lines=(
-            "The logarithm of the sum of the exponentials.",
-            "The derivative of ln is one over the sum, and that of the sum by x_i is exp(x_i).",
-            "Multiply (2) by the dy of the sum that x_i belongs to.",
-        ),
+        "The logarithm of the sum of the exponentials.",
+        "The derivative of ln is one over the sum, and that of the sum by x_i is exp(x_i).",
+        "Multiply (2) by the dy of the sum that x_i belongs to.",
         definitions={"dy": "spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
     "norm": Reasons(
-        lines=(
-            "The Euclidean length, by Pythagoras.",
-            "Square (1) to remove the root, and differentiate both sides.",
-            "Solve (2) for δy: ∂y/∂x is x / y; multiply it by dy.",
-        ),
+        "The Euclidean length, by Pythagoras.",
+        "Square (1) to remove the root, and differentiate both sides.",
+        "Solve (2) for δy: ∂y/∂x is x / y; multiply it by dy.",
         definitions={"dy": "spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
     "prod": Reasons(
-        lines=(
-            "Every entry is a factor of exactly one product.",
-            "With the other factors constant, y is linear in x_i, and their product is its coefficient.",
-            "Multiply (2) by the dy of the product that x_i belongs to.",
-        ),
+        "Every entry is a factor of exactly one product.",
+        "With the other factors constant, y is linear in x_i, and their product is its coefficient.",
+        "Multiply (2) by the dy of the product that x_i belongs to.",
         definitions={"dy": "np.ones(x.shape) * spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
     "std": Reasons(
-        lines=(
-            _DEVIATION,
-            "The root of the mean squared deviation, which has the unit of x.",
-            "Square (2) to remove the root, and differentiate both sides.",
-            "Solve (3) for δy: ∂y/∂c is c / ((n - ddof) y); multiply it by dy.",
-            _DEVIATION_CHANGES,
-        ),
+        _DEVIATION,
+        "The root of the mean squared deviation, which has the unit of x.",
+        "Square (2) to remove the root, and differentiate both sides.",
+        "Solve (3) for δy: ∂y/∂c is c / ((n - ddof) y); multiply it by dy.",
+        _DEVIATION_CHANGES,
         definitions={"n": "count(x, axis)", "dy": "spread(dy, x.shape, axis)"},
         example=_std,
     ),

@@ -21,47 +21,36 @@ def _concat(d: Draw) -> Example:
 
 REASONS: dict[str, Reasons] = {
     "broadcast_to": Reasons(
-        lines=(
-            Reason(
-                "Each entry is repeated along the axes that are new or had size 1.",
-                code="np.broadcast_to(x, shape)",
-                name="y",
-            ),
-            "∂y/∂x is 1 for every copy, so dx is the sum of their dy.",
+        Reason(
+            "Each entry is repeated along the axes that are new or had size 1.",
+            code="np.broadcast_to(x, shape)",
+            name="y",
         ),
+        "∂y/∂x is 1 for every copy, so dx is the sum of their dy.",
         example=lambda d: ([d.normal(*d.shape)], {"shape": (3, *d.shape)}),
     ),
     "concat": Reasons(
-        lines=(
-            Reason(
-                "The operands follow one another along the axis, unchanged.",
-                code="np.concatenate(xs, axis=axis)",
-                name="y",
-            ),
-            Reason(
-                "Every entry of y is one entry of one operand, so dy is split at the same positions.",
-                reference="tuple(gradient(k) for k in range(len(xs)))",
-                also=("tuple(backward(k) for k in range(len(xs)))",),
-                code="tuple(np.split(dy, splits, axis=axis))",
-                name="dxs",
-            ),
+        Reason(
+            "The operands follow one another along the axis, unchanged.", code="np.concatenate(xs, axis=axis)", name="y"
+        ),
+        Reason(
+            "Every entry of y is one entry of one operand, so dy is split at the same positions.",
+            reference="tuple(gradient(k) for k in range(len(xs)))",
+            also=("tuple(backward(k) for k in range(len(xs)))",),
+            code="tuple(np.split(dy, splits, axis=axis))",
+            name="dxs",
         ),
         definitions={"splits": "np.cumsum([x.shape[axis] for x in xs])[:-1]"},
         example=_concat,
     ),
     "expand_dims": Reasons(
-        lines=(
-            "The new axis has the single index 0, so it adds no entries and moves none.",
-            Reason("The i-th entry of y is the i-th entry of x.", words="{}.reshape(x.shape)"),
-        ),
+        "The new axis has the single index 0, so it adds no entries and moves none.",
+        Reason("The i-th entry of y is the i-th entry of x.", words="{}.reshape(x.shape)"),
         example=draw.normal(axis=0),
     ),
     "getitem": Reasons(
-        lines=(
-            "Each entry of y is the entry of x that the index names.",
-            "x[j] appears in every y whose index is j, with derivative 1: sum the dy of all of them, 0 if there "
-            "is none.",
-        ),
+        "Each entry of y is the entry of x that the index names.",
+        "x[j] appears in every y whose index is j, with derivative 1: sum the dy of all of them, 0 if there is none.",
         definitions={
             "x": "np.ravel(x)",
             "dy": "np.ravel(dy)",
@@ -70,47 +59,39 @@ REASONS: dict[str, Reasons] = {
         example=_getitem,
     ),
     "reshape": Reasons(
-        lines=(
-            Reason(
-                "The entries keep their order, row after row; only the rows are divided differently.",
-                words="{}.reshape(shape)",
-            ),
-            Reason("The entries keep their order, so the i-th dy is the i-th dx.", words="{}.reshape(x.shape)"),
+        Reason(
+            "The entries keep their order, row after row; only the rows are divided differently.",
+            words="{}.reshape(shape)",
         ),
+        Reason("The entries keep their order, so the i-th dy is the i-th dx.", words="{}.reshape(x.shape)"),
         example=draw.normal(shape=-1),
     ),
     "squeeze": Reasons(
-        lines=(
-            "An axis of size 1 has the single index 0, so without it all entries remain.",
-            Reason("The i-th entry of y is the i-th entry of x.", words="{}.reshape(x.shape)"),
-        ),
+        "An axis of size 1 has the single index 0, so without it all entries remain.",
+        Reason("The i-th entry of y is the i-th entry of x.", words="{}.reshape(x.shape)"),
         example=lambda d: ([d.normal(*(d.shape if 1 in d.shape else (1, *d.shape)))], {}),
     ),
     "stack": Reasons(
-        lines=(
-            Reason("Operand k becomes slice k of a new axis.", words="np.moveaxis({}, 0, axis)"),
-            Reason(
-                "Slice k of y is operand k and nothing else, so slice k of dy is its gradient.",
-                name="dxs",
-                reference="tuple(gradient(k) for k in range(len(xs)))",
-                also=("tuple(backward(k) for k in range(len(xs)))",),
-            ),
+        Reason("Operand k becomes slice k of a new axis.", words="np.moveaxis({}, 0, axis)"),
+        Reason(
+            "Slice k of y is operand k and nothing else, so slice k of dy is its gradient.",
+            name="dxs",
+            reference="tuple(gradient(k) for k in range(len(xs)))",
+            also=("tuple(backward(k) for k in range(len(xs)))",),
         ),
         definitions={"dy": "np.moveaxis(dy, axis, 0)"},
         example=lambda d: ([d.normal(*d.shape), d.normal(*d.shape)], {"axis": 0}),
     ),
     "transpose": Reasons(
-        lines=(
-            Reason(
-                "The entries stay the same; only the order of their indices changes.",
-                code="np.transpose(x, axes)",
-                name="y",
-            ),
-            Reason(
-                "The inverse permutation: argsort of `axes` gives the new position of every old axis.",
-                code="np.transpose(dy, np.argsort(axes))",
-                name="dx",
-            ),
+        Reason(
+            "The entries stay the same; only the order of their indices changes.",
+            code="np.transpose(x, axes)",
+            name="y",
+        ),
+        Reason(
+            "The inverse permutation: argsort of `axes` gives the new position of every old axis.",
+            code="np.transpose(dy, np.argsort(axes))",
+            name="dx",
         ),
         definitions={"axes": "tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)"},
     ),

@@ -98,7 +98,7 @@ from nanograd.study.reasons.reason import Reasons
 CHAPTERS = {"halve": 1}
 
 REASONS: dict[str, Reasons] = {
-    "halve": Reasons(lines=("Two halves make a whole.", "The derivative of a constant multiple is the constant."))
+    "halve": Reasons("Two halves make a whole.", "The derivative of a constant multiple is the constant.")
 }
 ''',
 }

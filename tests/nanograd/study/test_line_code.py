@@ -54,7 +54,7 @@ def test_a_line_in_words_has_no_code(name: str, number: int) -> None:
     lines = list(reasons.lines)
     lines[number - 1] = reasons.line(number)._replace(code=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(REASONS, name, reasons._replace(lines=tuple(lines)))
+        patch.setattr(reasons, "lines", lines)
         with pytest.raises(NotInSymbols):
             op_code.__wrapped__(name)
 

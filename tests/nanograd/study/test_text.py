@@ -7,7 +7,7 @@ import pytest
 from nanograd.__main__ import main
 from nanograd.op import OPS
 from nanograd.study.line_code import op_code
-from nanograd.study.reasons import REASONS
+from nanograd.study.reasons import REASONS, Reasons
 from nanograd.study.study_data import study_op
 from nanograd.study.text import to_text_page
 
@@ -56,7 +56,7 @@ def test_every_op_as_text(name: str) -> None:
 def test_a_line_that_does_not_hold_is_seen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     reasons = REASONS["square"]
     wrong = reasons.line(2)._replace(words="1.01 * ({})")
-    monkeypatch.setitem(REASONS, "square", reasons._replace(lines=(reasons.lines[0], wrong)))
+    monkeypatch.setitem(REASONS, "square", Reasons(reasons.line(1), wrong))
     op_code.cache_clear()
     code, out, _ = study(capsys, "square", "--format", "text")
     op_code.cache_clear()
