@@ -28,11 +28,6 @@ def broken_rules(target: Target, dy: np.ndarray) -> Iterator[str]:
             yield message
 
 
-def gradients_have_the_right_form(target: Target, dy: np.ndarray) -> str:
-    """One gradient per input: None or, where it is needed, an array of the input's shape and dtype."""
-    return check_form(target, target.gradients(dy))
-
-
 def check_form(target: Target, gradients: Sequence[Any]) -> str:
     """Say what is wrong with the number, type, shape or dtype of the gradients that a backward returned."""
     if message := wrong_count(target, gradients):
@@ -92,7 +87,8 @@ def float32_stays_float32(target: Target, dy: np.ndarray) -> str:
     """float32 in means float32 out: y, and every gradient."""
     if target.pair is None or "dtype" in target.options:
         return ""
-    y, vjp = target.run(_in_float32(target))
+    inputs = [x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in target.inputs]
+    y, vjp = target.run(inputs)
     gradients = vjp(dy.astype(y.dtype))
     dtypes = {y.dtype, *(np.asarray(dx).dtype for dx in gradients if dx is not None)} - {np.dtype(np.float32)}
     if not dtypes:
@@ -135,37 +131,24 @@ def gradients_share_no_memory(target: Target, dy: np.ndarray) -> str:
 
 
 def needs_change_no_value(target: Target, dy: np.ndarray) -> str:
-    """Whichever gradients are needed, y is the same to the bit, and so is every needed gradient."""
-    return _check_needs(target, dy, unneeded_may_be_computed=True)
+    """Whichever gradients are needed, y is the same to the bit, and so is every needed gradient.
 
-
-def unneeded_gradients_are_none(target: Target, dy: np.ndarray) -> str:
-    """As needs_change_no_value; and what is not needed is returned as None, so that nobody spends time on it."""
-    return _check_needs(target, dy, unneeded_may_be_computed=False)
-
-
-def float32_is_accurate(target: Target, dy: np.ndarray) -> str:
-    """Gradients in float32 have the input's shape, and agree with those in float64 up to rounding."""
-    if target.pair is None or "dtype" in target.options:
+    Every pattern of needs is tried; of many inputs, each alone.
+    """
+    if target.pair is None:
         return ""
-    exact = target.gradients(dy)
-    y, vjp = target.run(_in_float32(target))
-    for i, dx in enumerate(vjp(dy.astype(y.dtype))):
-        if dx is not None and np.shape(dx) != np.shape(target.inputs[i]):
-            return f"input {i}: in float32 the gradient has shape {np.shape(dx)}"
-        if dx is not None and not within(dx, exact[i], 2e-4):
-            return f"input {i}: in float32 the gradient differs from that in float64 by more than rounding"
-    return ""
-
-
-def agree(fast: Target, readable: Target, dy: np.ndarray) -> str:
-    """Say whether two pairs of one op differ by more than rounding, in y or in a gradient."""
-    (y, vjp), (expected, expected_vjp) = fast.run(), readable.run()
-    if not near(y, expected):
-        return "y differs from that of the readable pair"
-    for i, (dx, right) in enumerate(zip(vjp(dy.copy()), expected_vjp(dy.copy()), strict=True)):
-        if (dx is None) != (right is None) or (dx is not None and not near(dx, right)):
-            return f"input {i}: the gradient differs from that of the readable pair"
+    y, saved = target.run_forward()
+    reference = target.run_backward(dy.copy(), saved)
+    patterns: Iterator[Needs] = itertools.product(*[(False, True) if need else (False,) for need in target.needs])
+    if len(target.needed) > 4:
+        patterns = (tuple(j == i for j in range(len(target.needs))) for i in target.needed)
+    for needs in patterns:
+        y_again, saved = target.run_forward(needs=needs)
+        if not identical(y, y_again):
+            return f"with needs {needs}, y is another"
+        for i, dx in enumerate(target.run_backward(dy.copy(), saved, needs) if any(needs) else ()):
+            if needs[i] and (dx is None or not near(dx, reference[i])):
+                return f"input {i}: with needs {needs} the gradient is another than with {target.needs}"
     return ""
 
 
@@ -177,12 +160,6 @@ RULES: tuple[Rule, ...] = (
     nothing_is_written_into,
     gradients_share_no_memory,
     needs_change_no_value,
-)
-REGISTERED: tuple[Rule, ...] = (  # what every op in OPS must keep as well
-    *RULES,
-    gradients_have_the_right_form,
-    unneeded_gradients_are_none,
-    float32_is_accurate,
 )
 
 
@@ -204,29 +181,3 @@ def _all_agree(a: Sequence[Any], b: Sequence[Any], agrees: Callable[[Any, Any], 
     """Tell whether two lists of gradients have None at the same inputs and agree at the others."""
     pairs = zip(a, b, strict=True)
     return all((x is None) == (y is None) and (x is None or agrees(x, y)) for x, y in pairs)
-
-
-def _in_float32(target: Target) -> list[Any]:
-    """Return the inputs with float32 for float64."""
-    return [x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in target.inputs]
-
-
-def _check_needs(target: Target, dy: np.ndarray, unneeded_may_be_computed: bool) -> str:
-    """Try every pattern of needs; of many inputs, each alone."""
-    if target.pair is None:
-        return ""
-    y, saved = target.run_forward()
-    reference = target.run_backward(dy.copy(), saved)
-    patterns: Iterator[Needs] = itertools.product(*[(False, True) if need else (False,) for need in target.needs])
-    if len(target.needed) > 4:
-        patterns = (tuple(j == i for j in range(len(target.needs))) for i in target.needed)
-    for needs in patterns:
-        y_again, saved = target.run_forward(needs=needs)
-        if not identical(y, y_again):
-            return f"with needs {needs}, y is another"
-        for i, dx in enumerate(target.run_backward(dy.copy(), saved, needs) if any(needs) else ()):
-            if needs[i] and (dx is None or not near(dx, reference[i])):
-                return f"input {i}: with needs {needs} the gradient is another than with {target.needs}"
-            if not needs[i] and dx is not None and not unneeded_may_be_computed:
-                return f"input {i}: with needs {needs} its gradient is not needed, and must be None"
-    return ""

@@ -9,7 +9,7 @@ import pytest
 import nanograd as ng
 from nanograd import Tensor, gradcheck
 from nanograd.check import contract
-from nanograd.check.contract import REGISTERED, RULES, Rule, agree, broken_rules, near, within
+from nanograd.check.contract import RULES, Rule, broken_rules, check_form, near, within
 from nanograd.check.target import Target
 from nanograd.op import OPS, Needs
 
@@ -26,6 +26,10 @@ def double_backward(dy: np.ndarray, saved: None) -> tuple[np.ndarray]:
 
 def product_forward(a: np.ndarray, b: np.ndarray) -> Any:
     return a * b, (a, b)
+
+
+def gradients_have_the_right_form(target: Target, dy: np.ndarray) -> str:
+    return check_form(target, target.gradients(dy))
 
 
 class Broken(NamedTuple):
@@ -112,45 +116,27 @@ BROKEN = [
         (X, X + 2),
     ),
     Broken(
-        contract.gradients_have_the_right_form,
+        gradients_have_the_right_form,
         r"the gradient has shape \(2, 3\), the input \(3,\)",
         lambda a, b: (a + b, None),
         lambda dy, s, needs: (dy, dy),
         (X, X[0]),
     ),
     Broken(
-        contract.gradients_have_the_right_form,
+        gradients_have_the_right_form,
         "the gradient is float32, the input float64",
         double_forward,
         lambda dy, s: ((dy * 2).astype(np.float32),),
     ),
     Broken(
-        contract.gradients_have_the_right_form,
+        gradients_have_the_right_form,
         "backward returned 2 gradients for 1 inputs",
         double_forward,
         lambda dy, s: (dy * 2, None),
     ),
-    Broken(
-        contract.gradients_have_the_right_form,
-        "must be a NumPy array, got list",
-        double_forward,
-        lambda dy, s: ([dy * 2],),
-    ),
-    Broken(
-        contract.unneeded_gradients_are_none,
-        r"input 0: with needs \(False, True\) its gradient is not needed",
-        product_forward,
-        lambda dy, s, needs: (dy * s[1], dy * s[0]),
-        (X, X + 2),
-    ),
-    Broken(
-        contract.float32_is_accurate,
-        "in float32 the gradient differs",
-        lambda x: (x * 2, x.dtype),
-        lambda dy, dtype: (dy * 2 if dtype == np.float64 else dy.astype(np.float16).astype(dtype) * 2,),
-    ),
+    Broken(gradients_have_the_right_form, "must be a NumPy array, got list", double_forward, lambda dy, s: ([dy * 2],)),
 ]
-ALL = {rule.__name__: rule for rule in (*RULES, *REGISTERED)}
+ALL = {rule.__name__: rule for rule in (*RULES, gradients_have_the_right_form)}
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: f"{broken.rule.__name__}-{broken.message}")
@@ -201,18 +187,8 @@ def test_many_inputs_are_needed_one_at_a_time() -> None:
         return [dy.copy() if need else None for need in needs]
 
     target = Target((lambda *xs: (sum(xs), None), backward), [X] * 6)
-    assert contract.unneeded_gradients_are_none(target, target.cotangent()) == ""
+    assert contract.needs_change_no_value(target, target.cotangent()) == ""
     assert len(seen) == 1 + 6
-
-
-def test_a_fast_pair_must_agree_with_the_readable_one() -> None:
-    readable = Target((double_forward, double_backward), [X])
-    dy = readable.cotangent()
-    assert agree(readable, readable, dy) == ""
-    wrong_y = Target((lambda x: (x * 2.001, None), double_backward), [X])
-    wrong_dx = Target((double_forward, lambda dy, s: (dy * 2.001,)), [X])
-    assert agree(wrong_y, readable, dy) == "y differs from that of the readable pair"
-    assert agree(wrong_dx, readable, dy) == "input 0: the gradient differs from that of the readable pair"
 
 
 def test_near_is_relative_to_the_largest_entry_and_to_the_dtype() -> None:

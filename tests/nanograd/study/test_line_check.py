@@ -1,5 +1,6 @@
 """Every numbered line of every op, evaluated: it agrees with its references, and a mistake in it would be caught."""
 
+import ast
 import copy
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -9,7 +10,7 @@ import pytest
 
 from nanograd.check.cases import CASES
 from nanograd.check.cases.case import Case
-from nanograd.check.mutator import formula_slips
+from nanograd.check.mutator import mutations, slips
 from nanograd.op import OPS
 from nanograd.study.derivation import derivation
 from nanograd.study.line_check import check, check_line, definitions_of, evaluate, random_dy
@@ -187,6 +188,23 @@ def test_one_per_cent_and_a_wrong_sign_are_caught(name: str, number: int) -> Non
         planted = OpCode({**code.lines, number: line._replace(code=wrong)}, code.definitions)
         both_sides_are_0 = (name, number) == ("reciprocal", 2)  # and 1 % of 0 is 0
         assert caught(name, number, planted) != both_sides_are_0, wrong
+
+
+def formula_slips(code: str) -> list[str]:
+    """List the small slips of a formula: operators exchanged, a sign lost, a number increased; not in indices and axes."""
+    tree = ast.parse(code)
+    fixed = [node for node in ast.walk(tree) if isinstance(node, (ast.Subscript, ast.keyword))]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    fixed += [argument for call in calls for argument in call.args if isinstance(argument, ast.Constant)]
+    skipped = {id(inner) for node in fixed for inner in ast.walk(node)}
+    return [mutation.source for mutation in mutations(tree, lambda node: () if id(node) in skipped else slips(node))]
+
+
+def test_slips_of_a_formula() -> None:
+    assert formula_slips("-x.sum(axis=0) / 2") == ["-x.sum(axis=0) * 2", "x.sum(axis=0) / 2", "-x.sum(axis=0) / 3"]
+    assert sorted(formula_slips("a - b * -2")) == ["a + b * -2", "a - b * -3", "a - b * 2", "a - b / -2"]
+    assert formula_slips("a > b") == ["a < b"]
+    assert formula_slips("f(x)[1:2].sum(3, axis=-1)") == []
 
 
 @pytest.mark.parametrize(("name", "number"), sorted(set(EVERY) - set(IN_SYMBOLS)))
