@@ -53,9 +53,7 @@ def grad(
     return results[0] if isinstance(inputs, Tensor) else results
 
 
-def value_and_grad(
-    function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0
-) -> Callable[..., tuple[Any, Any]]:
+def value_and_grad(function: Callable[..., Tensor], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
     """Turn a function that returns a scalar Tensor into one that returns its value and its gradient.
 
     argnums are the positions of the arguments to differentiate by: arrays, numbers or Tensors, which stay as they are.

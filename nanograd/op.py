@@ -23,6 +23,7 @@ import numpy as np
 Forward = Callable[..., tuple[Any, Any]]
 Backward = Callable[..., tuple[Any, ...]]
 Needs = tuple[bool, ...]  # for each array input, whether its gradient is needed
+Gradients = tuple[np.ndarray | None, ...]  # for each array input, its gradient, or None
 
 
 # The context in which ops run

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.op import CONTEXT, Needs, Op, context, no_grad
+from nanograd.op import CONTEXT, Gradients, Needs, Op, context, no_grad
 from nanograd.seeds import Seeds, current_seeds, use_seeds
 from nanograd.tape import Node, accumulate_sum, backpropagate, current_accumulate
 
@@ -21,7 +21,7 @@ def checkpoint_forward(*xs: np.ndarray, function: Callable[..., Tensor], seeds: 
     return y.data, (xs, function, replay)
 
 
-def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> tuple[np.ndarray | None, ...]:
+def checkpoint_backward(dy: np.ndarray, saved: Any, needs: Needs) -> Gradients:
     """Run (1) again, recorded and with the same random draws, and walk back through it.
     dx_k = the gradient that the walk brings to x_k        (2)
     Gradients of parameters inside the function go to the callback of the outer walk.

@@ -119,9 +119,7 @@ def _walk(
         dxs = node.op.run_backward(node.backward, dy, saved, node.needs)
         if not isinstance(dxs, tuple) or len(dxs) != len(parents):
             got = f"{len(dxs)} gradients" if isinstance(dxs, tuple) else type(dxs).__name__
-            raise ValueError(
-                f"{node.op.name}: backward must return a tuple of {len(parents)}, one per array, got {got}"
-            )
+            raise ValueError(f"{node.op.name}: backward must return a tuple of {len(parents)}, one an array; got {got}")
         for observer in observers:
             observer.after_backward(node, dy, saved, dxs)
         del saved

@@ -142,11 +142,9 @@ def _mistakes_in_return(returned: ast.Tuple) -> Iterator[Callable[[Any], ast.AST
         if isinstance(value, ast.Constant):
             continue
         dx = ast.unparse(value)
-        mean = f"np.full_like({dx}, np.mean({dx}))"
-        wrong = [
-            f"(None if ({dx}) is None else {code})" for code in (f"({dx}) * 0", f"({dx}) * 1.01", f"-({dx})", mean)
-        ]
-        for code in (*wrong[:3], "dy", wrong[3]):
+        codes = f"({dx}) * 0", f"({dx}) * 1.01", f"-({dx})", f"np.full_like({dx}, np.mean({dx}))"
+        zeros, more, negative, mean = (f"(None if ({dx}) is None else {code})" for code in codes)
+        for code in (zeros, more, negative, "dy", mean):
             yield partial(_returning, i=i, code=code)
 
 

@@ -10,16 +10,13 @@ TOLERANCE = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 2e-3}  # the erro
 Values = Callable[[], Any]  # evaluates at the present values of x: a number or an array
 
 
-def directional_derivative(
-    values: Values, x: np.ndarray, direction: np.ndarray, step: float | None = None
-) -> np.ndarray:
+def directional_derivative(values: Values, x: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Return the derivative of `values()` along a direction of x, which is changed in place and restored.
 
     Central differences at three steps are extrapolated to step 0 (Richardson). The remaining error is rounding, about
     1e-12 in float64. Kinks must be further away than the largest step, and inputs of about size 1.
     """
-    step = step or STEP[x.dtype]
-    old = x.copy()
+    step, old = STEP[x.dtype], x.copy()
     central = []
     for h in (step, step / 2, step / 4):
         x[...] = old + h * direction
@@ -32,9 +29,9 @@ def directional_derivative(
     return np.asarray((16 * b - a) / 15)  # and the h⁴ error
 
 
-def finite_differences(values: Values, x: np.ndarray, step: float | None = None) -> np.ndarray:
+def finite_differences(values: Values, x: np.ndarray) -> np.ndarray:
     """Return the derivative of `values()` by each entry of x: of shape (*values.shape, *x.shape)."""
-    columns = [directional_derivative(values, x, basis, step) for basis in basis_arrays(x)]
+    columns = [directional_derivative(values, x, basis) for basis in basis_arrays(x)]
     shape = columns[0].shape if columns else np.shape(values())
     return np.stack(columns, axis=-1).reshape((*shape, *x.shape)) if columns else np.zeros((*shape, *x.shape))
 

@@ -59,9 +59,7 @@ class _AnomalyDetector(Observer):
     def __init__(self) -> None:
         self.backwards = 0
 
-    def after_forward(
-        self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
-    ) -> None:
+    def after_forward(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Node | None) -> None:
         if node is not None:
             node.location = location(op)
         names = map(str, range(len(arrays))) if op.variadic else op.arrays
@@ -165,9 +163,7 @@ class _MutationDetector(Observer):
     def __init__(self) -> None:
         self.hashes: dict[int, list[int]] = {}  # of the saved arrays, by the node's seq
 
-    def after_forward(
-        self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
-    ) -> None:
+    def after_forward(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Node | None) -> None:
         if node is not None:
             node.location = location(op)
             self.hashes[node.seq] = [hash(a.tobytes()) for a in arrays_in(saved)]

@@ -45,9 +45,7 @@ class MemoryReport(Observer):
         self._buffers: dict[int, list[tuple[int, int]]] = {}  # (id, bytes) of each buffer, by the node's seq
         self._lock = threading.Lock()  # shards call the report at the same time
 
-    def after_forward(
-        self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
-    ) -> None:
+    def after_forward(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Node | None) -> None:
         if node is not None:
             node.location = location(op)
             self.add(node.location, node, arrays_in(saved))
@@ -167,9 +165,7 @@ class Profile(Observer):
     def before_forward(self, op: Op) -> None:
         self._thread.begin(op)
 
-    def after_forward(
-        self, op: Op, arrays: Any, options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
-    ) -> None:
+    def after_forward(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Node | None) -> None:
         self._thread.end(op, "forward", op.name)
         if node is not None:  # leaves live without the tape, so their arrays do not count
             leaves = {id(buffer_of(p.data)) for p in node.parents or () if isinstance(p, Tensor)}

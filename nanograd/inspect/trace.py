@@ -71,9 +71,7 @@ class Trace(Observer):
     def __init__(self) -> None:
         self.sums: dict[Target, tuple[int, np.ndarray]] = {}  # number and sum of the contributions in this backward
 
-    def after_forward(
-        self, op: Op, arrays: Sequence[Any], options: dict[str, Any], y: np.ndarray, saved: Any, node: Node | None
-    ) -> None:
+    def after_forward(self, op: Op, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Node | None) -> None:
         if node is None or node.parents is None:
             return
         scope = CONTEXT.get().scope
@@ -146,9 +144,7 @@ def reachable(root: Node) -> list[Node]:
     while stack:
         node = stack.pop()
         if node.record is None:
-            raise ValueError(
-                f"graph: the op {node.op.name} was not traced; compute the whole loss inside `with nanograd.trace():`"
-            )
+            raise ValueError(f"graph: {node.op.name} was not traced; compute the loss inside `with nanograd.trace():`")
         for parent in node.record.parents:
             if isinstance(parent, Node) and parent not in seen:
                 seen.add(parent)
@@ -160,9 +156,8 @@ def leaf_names(nodes: Sequence[Node]) -> dict[Leaf, str]:
     """Name every leaf of traced nodes: by its module, or as the input of the op that first used it."""
     names: dict[Leaf, str] = {}
     for i, node in enumerate(nodes):
-        for parent, name, slot in zip(
-            node.record.parents, node.record.parameter_names, node.record.inputs, strict=False
-        ):
+        record = node.record
+        for parent, name, slot in zip(record.parents, record.parameter_names, record.inputs, strict=False):
             if isinstance(parent, Tensor) and parent not in names:
                 names[parent] = name or f"{slot} of {node.op.name} {i}"
     return names

@@ -15,9 +15,7 @@ from nanograd.op import Op
 
 def exports(family: ModuleType) -> list[str]:
     """Return the public names of a family's file: its `__all__`, else the Ops that it defines."""
-    ops = [
-        name for name, value in vars(family).items() if isinstance(value, Op) and value.__module__ == family.__name__
-    ]
+    ops = [name for name, op in vars(family).items() if isinstance(op, Op) and op.__module__ == family.__name__]
     return list(getattr(family, "__all__", ops))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._blocks import CACHED
 from nanograd.ops.erf import erf_array
 from nanograd.ops.trig import sigmoid_array
@@ -195,7 +195,7 @@ def swiglu_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     return a * s * b, (a, b, s)  # (2)
 
 
-def swiglu_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def swiglu_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (2), a product of silu(a) = a σ and b.
     The derivative of silu(a) is that of silu_backward:
     da = dy b σ (1 + a (1 - σ))                            (3)
@@ -227,7 +227,7 @@ def swiglu_forward_fast(a: np.ndarray, b: np.ndarray, *, block: int = CACHED) ->
     return y.reshape(a.shape), (gate, value, s, block)
 
 
-def swiglu_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def swiglu_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back in blocks."""
     gate, value, s, block = saved
     shape, dy = dy.shape, dy.ravel()

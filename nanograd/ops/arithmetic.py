@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
 
@@ -19,7 +19,7 @@ def add_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     return a + b, (a.shape, b.shape)
 
 
-def add_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def add_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pass dy on to both: the derivative of (1) by either operand is 1.
     da = U(dy)                                             (2)
     db = U(dy)                                             (3)
@@ -41,7 +41,7 @@ def sub_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     return a - b, (a.shape, b.shape)
 
 
-def sub_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def sub_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pass dy on to a, and its negative to b: the derivative of (1) by b is -1.
     da = U(dy)                                             (2)
     db = -U(dy)                                            (3)
@@ -63,7 +63,7 @@ def mul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
     return a * b, (a if needs[1] else None, b if needs[0] else None, a.shape, b.shape)
 
 
-def mul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def mul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Multiply dy by the other factor: the derivative of (1) by a is b, and by b it is a.
     da = U(dy b)                                           (2)
     db = U(dy a)                                           (3)
@@ -86,7 +86,7 @@ def div_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
     return y, (b, y if needs[1] else None, a.shape)
 
 
-def div_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def div_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (1).
     The derivative by a:
     dy/da = 1/b                                            (2)

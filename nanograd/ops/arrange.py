@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 
 
 def pad_forward(x: np.ndarray, *, width: Any, value: float = 0.0) -> tuple[np.ndarray, Any]:
@@ -34,7 +34,7 @@ def repeat_forward(x: np.ndarray, *, repeats: int, axis: int) -> tuple[np.ndarra
     """
     if not isinstance(repeats, int) or repeats < 0 or not -x.ndim <= axis < x.ndim:
         raise ValueError(
-            f"repeat: repeats must be one whole number and axis one of x {x.shape}, got repeats={repeats} and axis={axis}"
+            f"repeat: needs a whole number of repeats and an axis of x {x.shape}, got {repeats} and {axis}"
         )
     return np.repeat(x, repeats, axis=axis), (x.shape, repeats, axis % x.ndim)
 
@@ -99,9 +99,7 @@ def take_along_axis_forward(x: np.ndarray, indices: np.ndarray, *, axis: int) ->
     return np.take_along_axis(x, indices, axis), (x.shape, indices, axis)
 
 
-def take_along_axis_backward(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, False)
-) -> tuple[np.ndarray | None, None]:
+def take_along_axis_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Send each dy to the entry it was picked from; one picked several times gets the sum.
     dx[…, i, …] = Σ_{j: indices[…, j, …] = i} dy[…, j, …]   (2)
     Check: the entries of dx and of dy have the same sum.
@@ -128,9 +126,7 @@ def scatter_add_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, 
     return y, (indices, axis)
 
 
-def scatter_add_backward(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)
-) -> tuple[np.ndarray | None, None, np.ndarray | None]:
+def scatter_add_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)) -> Gradients:
     """Pull dy back through (1), a sum: x gets dy, and each value gets the dy of the entry it was added to.
     dx = dy                                                (2)
     dvalues[…, j, …] = dy[…, indices[…, j, …], …]          (3)
@@ -157,9 +153,7 @@ def scatter_forward(x: np.ndarray, indices: np.ndarray, values: np.ndarray, *, a
     return y, (indices, writer < 0, np.take_along_axis(writer, indices, axis) == order, axis)
 
 
-def scatter_backward(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)
-) -> tuple[np.ndarray | None, None, np.ndarray | None]:
+def scatter_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False, True)) -> Gradients:
     """Send each dy to where its entry of (1) came from: to x, or to the value that was written last.
     dx = dy, and 0 where x was overwritten                 (2)
     dvalues[…, j, …] = dy[…, indices[…, j, …], …], and 0 where a later value took the place   (3)
@@ -174,17 +168,13 @@ def scatter_backward(
 scatter = Op(scatter_forward, scatter_backward, nondifferentiable=("indices",))
 
 
-def _check_along(
-    op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int, values: np.ndarray | None = None
-) -> int:
+def _check_along(op: str, shape: tuple[int, ...], indices: np.ndarray, axis: int, values: Any = None) -> int:
     """Return the axis counted from the front; raise if the shapes disagree or a position is out of range."""
     axis = int(np.lib.array_utils.normalize_axis_index(axis, len(shape)))
     n = shape[axis]
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{op}: indices must be integers, got {indices.dtype}")
-    if indices.ndim != len(shape) or any(
-        a != b for i, (a, b) in enumerate(zip(shape, indices.shape, strict=True)) if i != axis
-    ):
+    if indices.ndim != len(shape) or (*indices.shape[:axis], n, *indices.shape[axis + 1 :]) != shape:
         raise ValueError(f"{op}: x and indices must agree apart from axis {axis}, got {shape} and {indices.shape}")
     if indices.size and (indices.min() < -n or indices.max() >= n):
         raise ValueError(

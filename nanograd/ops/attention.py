@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._attention_blocks import ROWS, AttentionOptions, attend, attend_backward
 from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.ops.dropout import keep_mask
@@ -104,9 +104,7 @@ def attention_forward(
     return y, (q, k, v, p, z, options.scale, group)
 
 
-def attention_backward(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)
-) -> tuple[np.ndarray | None, ...]:
+def attention_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
     (3) is a matrix product:
     dv = (P z)ᵀ dy                                         (4)
@@ -163,9 +161,7 @@ def attention_forward_fast(
     return y, (*arrays, log_sums, resolved, group, shapes)
 
 
-def attention_backward_fast(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)
-) -> tuple[np.ndarray | None, ...]:
+def attention_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)) -> Gradients:
     """Pull dy back block by block, computing each block of P again."""
     dq, dk, dv = (np.empty(shape, dy.dtype) for shape in saved[-1])
     write_gradients(four_axes(dy), saved, four_axes(dq), four_axes(dk), four_axes(dv))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
 __all__ = ["einsum"]
@@ -22,7 +22,7 @@ def einsum_forward(*xs: np.ndarray, spec: str) -> tuple[np.ndarray, Any]:
     return np.einsum(f"{','.join(inputs)}->{output}", *xs, optimize=len(xs) > 2), (xs, inputs, output)
 
 
-def einsum_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
+def einsum_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> Gradients:
     """Pull dy back through (1), which is linear in each operand.
     The derivative of y_out by one entry of x_k is the product of the other operands at the same letters; multiply it by
     dy_out and sum over all letters that x_k lacks:
@@ -62,9 +62,7 @@ def _parse(spec: str, xs: tuple[np.ndarray, ...]) -> tuple[list[str], str]:
     left, arrow, output = spec.replace(" ", "").partition("->")
     inputs = left.split(",")
     spare = "".join(letter for letter in ascii_letters if letter not in spec)
-    leading = [
-        max(x.ndim - len(letters) + 3, 0) if "..." in letters else 0 for letters, x in zip(inputs, xs, strict=False)
-    ]
+    leading = [max(x.ndim - len(term) + 3, 0) if "..." in term else 0 for term, x in zip(inputs, xs, strict=False)]
     dots = spare[: max(leading, default=0)]
     inputs = [letters.replace("...", dots[len(dots) - n :]) for letters, n in zip(inputs, leading, strict=False)]
     if arrow:

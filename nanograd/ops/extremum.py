@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
 
@@ -15,7 +15,7 @@ def maximum_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     return np.maximum(a, b), (_shares(a, b), a.shape, b.shape)
 
 
-def maximum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def maximum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Send dy to the larger operand of (1).
     da = U(dy 1[a > b])                                    (2)
     db = U(dy 1[b > a])                                    (3)
@@ -38,7 +38,7 @@ def minimum_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
     return np.minimum(a, b), (_shares(b, a), a.shape, b.shape)
 
 
-def minimum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def minimum_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Send dy to the smaller operand of (1).
     da = U(dy 1[a < b])                                    (2)
     db = U(dy 1[b < a])                                    (3)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
 
@@ -29,7 +29,7 @@ def linear_forward(
     return y.reshape(*x.shape[:-1], len(weight)), (flat if needs[1] else None, weight if needs[0] else None, x.shape)
 
 
-def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> tuple[np.ndarray | None, ...]:
+def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> Gradients:
     """Pull dy back through (1).
     x_ti enters the outputs y_to of its own token with factor weight_oi; sum over o:
     dx_ti = Σ_o dy_to weight_oi,  dx = dy weight           (2)
@@ -55,13 +55,11 @@ def matmul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True))
     The leading axes broadcast. A vector stands for one row on the left and for one column on the right.
     """
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
-        raise ValueError(
-            f"matmul: the last axis of a and the last but one of b must agree, got a {a.shape} and b {b.shape}"
-        )
+        raise ValueError(f"matmul: the last axis of a and last but one of b must agree, got {a.shape} and {b.shape}")
     return a @ b, (a if needs[1] else None, b if needs[0] else None, a.shape, b.shape)
 
 
-def matmul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def matmul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (1).
     a_ik enters the outputs y_im of its own row with factor b_km; sum over m:
     da_ik = Σ_m dy_im b_km,  da = U(dy bᵀ)                 (2)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._blocks import CACHED
 from nanograd.ops.linear import linear_backward, linear_forward
 from nanograd.ops.loss import check_targets, cross_entropy_backward, cross_entropy_forward
@@ -48,9 +48,7 @@ def linear_cross_entropy_forward(
     return loss, (saved_linear, saved_loss)
 
 
-def linear_cross_entropy_backward(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)
-) -> tuple[np.ndarray | None, ...]:
+def linear_cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)) -> Gradients:
     """Pull dy back through (2) and (1).
     Write p = softmax(z), q for 1 at the target and 0 elsewhere, and w for the weight of a target in the mean:
     dz = dy w (p - q)                                      (3)
@@ -132,9 +130,7 @@ def _losses_and_dz(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.ndarra
     return losses
 
 
-def linear_cross_entropy_backward_fast(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)
-) -> tuple[np.ndarray | None, ...]:
+def linear_cross_entropy_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)) -> Gradients:
     """Multiply the gradients that forward computed for dy = 1 by dy."""
     dx, dweight = saved
     return dx * dy if needs[0] else None, dweight * dy if needs[1] else None, None

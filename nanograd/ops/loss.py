@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops.trig import sigmoid_array
 
 
@@ -64,7 +64,7 @@ def cross_entropy_forward(
     return y, (p, t, s if z_loss else None, weight, logits.shape, label_smoothing, z_loss)
 
 
-def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
+def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
     The derivative of the log-sum (1) is softmax:
     ds/dz_k = exp(z_k) / Σ_j exp(z_j) = p_k                (4)
@@ -85,9 +85,7 @@ def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, Fal
     return dz.reshape(shape), None
 
 
-cross_entropy = Op(
-    cross_entropy_forward, cross_entropy_backward, nondifferentiable=("targets",), promotes_to_float=True
-)
+cross_entropy = Op(cross_entropy_forward, cross_entropy_backward, nondifferentiable=["targets"], promotes_to_float=True)
 
 
 def check_targets(logits: tuple[int, ...], targets: np.ndarray, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +123,7 @@ def mse_forward(x: np.ndarray, target: np.ndarray, *, reduction: str = "mean") -
     return y, (e, n)
 
 
-def mse_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def mse_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (2) and (1).
     dx = 2 e dy / n                                        (3)
     dtarget = -dx                                          (4)
@@ -183,7 +181,7 @@ def dpo_forward(
     return y, (m, n, beta, label_smoothing)
 
 
-def dpo_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, True)) -> tuple[np.ndarray | None, ...]:
+def dpo_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, True)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
     The derivative of ln(1 + exp(m)), the loss of a pair that is labelled wrongly, is the probability that chosen wins:
     p = exp(m) / (1 + exp(m)) = 1 / (1 + exp(-m))          (4)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._blocks import CACHED
 
 
@@ -33,7 +33,7 @@ def rmsnorm_forward(
     return y, (n if needs[0] or needs[1] else None, r, weight)
 
 
-def rmsnorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def rmsnorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
     From (3), summing over all tokens, which share weight:
     dn = dy weight                                         (4)
@@ -87,7 +87,7 @@ def rmsnorm_forward_fast(
     return y.reshape(x.shape), (n, r, weight, block)
 
 
-def rmsnorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def rmsnorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back in blocks of tokens; sums over tokens and features are matrix products."""
     n, r, weight, block = saved
     C = n.shape[1]
@@ -140,7 +140,7 @@ def layernorm_forward(
     return y, (n if needs[0] or needs[1] else None, r, weight)
 
 
-def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> tuple[np.ndarray | None, ...]:
+def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
     From (3), summing over all tokens, which share weight and bias:
     dn = dy weight                                         (4)
@@ -207,9 +207,7 @@ def layernorm_forward_fast(
     return y.reshape(x.shape), (n, r, weight, block)
 
 
-def layernorm_backward_fast(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)
-) -> tuple[np.ndarray | None, ...]:
+def layernorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> Gradients:
     """Pull dy back in blocks of tokens; sums over tokens and features are matrix products."""
     n, r, weight, block = saved
     C = n.shape[1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._attention_blocks import ROWS
 from nanograd.ops.attention import (
     attention_backward,
@@ -72,9 +72,7 @@ def packed_attention_forward(
     return side_by_side(y), (saved, qkv.shape, n_heads, n_kv)  # (2)
 
 
-def packed_attention_backward(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, False)
-) -> tuple[np.ndarray | None, None]:
+def packed_attention_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (2) and (1), which only rearrange numbers.
     dq, dk, dv = what attention pulls back from its heads in dy   (3)
     dqkv = dq | dk | dv                                    (4)
@@ -85,9 +83,8 @@ def packed_attention_backward(
     inner, shape, n_heads, n_kv = saved
     heads = split_heads(dy, n_heads)[0]  # (…, H, T, D)
     dqkv = np.empty(shape, dy.dtype)
-    for view, gradient in zip(
-        split_heads(dqkv, n_heads, n_kv), attention_backward(heads, inner)[:3], strict=True
-    ):  # (3)
+    gradients = attention_backward(heads, inner)[:3]  # (3)
+    for view, gradient in zip(split_heads(dqkv, n_heads, n_kv), gradients, strict=True):
         view[...] = gradient  # (4)
     return dqkv, None
 
@@ -122,9 +119,7 @@ def packed_attention_forward_fast(
     return y.reshape(*lead, T, y.shape[-1]), (saved, qkv.shape, n_heads, n_kv, False)
 
 
-def packed_attention_backward_fast(
-    dy: np.ndarray, saved: Any, needs: Needs = (True, False)
-) -> tuple[np.ndarray | None, None]:
+def packed_attention_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back block by block, writing dq, dk and dv into views of dqkv."""
     if not needs[0]:
         return None, None

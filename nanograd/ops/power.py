@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
 
@@ -16,7 +16,7 @@ def pow_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
     return y, (a, b, y if needs[1] else None)
 
 
-def pow_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> tuple[np.ndarray | None, ...]:
+def pow_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (1).
     As a function of a, (1) is a power:
     dy/da = b a^(b-1), and 0 where b = 0                   (2)

@@ -39,9 +39,7 @@ def rope_forward(
     if positions.shape[-1:] != x.shape[-2:-1]:
         raise ValueError(f"rope: positions must be one for each of {x.shape[-2]} tokens, got shape {positions.shape}")
     if rotated is not None and (x.ndim < 3 or not 0 <= rotated <= x.shape[-3]):
-        raise ValueError(
-            f"rope: rotated must be the number of heads of x (…, H, T, D) to rotate, got {rotated} for {x.shape}"
-        )
+        raise ValueError(f"rope: rotated must be a number of heads of x (…, H, T, D), got {rotated} for {x.shape}")
     cos, sin = rope_tables(positions, x.shape[-1], base, x.dtype)
     return _rotate(x, cos, sin, interleaved, rotated), (cos, sin, interleaved, rotated)  # (1), (2)
 

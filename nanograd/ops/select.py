@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import broadcasts_to, unbroadcast
 
 
@@ -16,9 +16,7 @@ def where_forward(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[
     return np.where(condition, a, b), (condition, a.shape, b.shape)
 
 
-def where_backward(
-    dy: np.ndarray, saved: Any, needs: Needs = (False, True, True)
-) -> tuple[None, np.ndarray | None, np.ndarray | None]:
+def where_backward(dy: np.ndarray, saved: Any, needs: Needs = (False, True, True)) -> Gradients:
     """Send each dy to the operand it was taken from.
     da = U(dy if condition else 0)                         (2)
     db = U(0 if condition else dy)                         (3)
@@ -48,7 +46,7 @@ def masked_fill_forward(x: np.ndarray, mask: np.ndarray, *, value: float) -> tup
     return np.where(mask, value, x), mask
 
 
-def masked_fill_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
+def masked_fill_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Stop dy where x was overwritten, as y does not depend on x there.
     dx = 0 if mask else dy                                 (2)
     Check: with nothing masked, dx is dy.

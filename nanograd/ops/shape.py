@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import unbroadcast
 
 __all__ = [
@@ -150,7 +150,7 @@ def concat_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:
     return np.concatenate(xs, axis=axis), (axis, np.cumsum([x.shape[axis] for x in xs])[:-1])
 
 
-def concat_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
+def concat_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> Gradients:
     """Split dy where (1) joined.
     dx_1 followed by dx_2 … = dy                           (2)
     Check: each dx_k has the shape of x_k.
@@ -178,7 +178,7 @@ def stack_forward(*xs: np.ndarray, axis: int = 0) -> tuple[np.ndarray, Any]:
     return np.stack(xs, axis=axis), axis
 
 
-def stack_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> tuple[np.ndarray | None, ...]:
+def stack_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> Gradients:
     """Split dy along the new axis.
     dx_k = dy[k]                                           (2)
     Check: each dx_k has the shape of x_k.

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.op import Needs, Op
+from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._unbroadcast import broadcasts_to
 
 
@@ -34,7 +34,7 @@ def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int 
     return y, (y, axis)  # y is all that backward needs; x is not kept
 
 
-def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> tuple[np.ndarray | None, None]:
+def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (1).
     Raising x_i raises y_i and lowers every other y_j through the shared sum:
     dy_j/dx_i = y_j (1[i = j] - y_i)                       (2)

@@ -38,9 +38,7 @@ def keep_freed_memory() -> bool:
 
     `import nanograd` calls this unless the environment sets NANOGRAD_KEEP_MEMORY=0.
     """
-    return _mallopt(KEEP_FREED) or _mallopt(
-        {**KEEP_FREED, M_MMAP_THRESHOLD: 32 * 2**20}
-    )  # an older glibc accepts no more
+    return _mallopt(KEEP_FREED) or _mallopt({**KEEP_FREED, M_MMAP_THRESHOLD: 32 * 2**20})  # older glibc takes no more
 
 
 def release_freed_memory() -> bool:

@@ -65,9 +65,8 @@ def check_sentence(name: str) -> str:
 def _docstring(name: str, backward: bool) -> str:
     if name not in OPS:
         near = difflib.get_close_matches(name, OPS, 1)
-        raise ValueError(
-            f"there is no op {name}; {f'did you mean {near[0]}?' if near else 'ops are ' + ', '.join(OPS)}"
-        )
+        hint = f"did you mean {near[0]}?" if near else f"ops are {', '.join(OPS)}"
+        raise ValueError(f"there is no op {name}; {hint}")
     return inspect.getdoc(OPS[name].pair[backward]) or ""
 
 

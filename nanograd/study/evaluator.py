@@ -21,6 +21,7 @@ from nanograd.study.helpers import HELPERS
 from nanograd.study.line_code import OpCode, op_code
 from nanograd.study.reasons import REASONS
 
+Options = Mapping[str, Any]
 MEASURES = ("derivative", "derivative_of_sum", "jacobian", "by", "gradient")  # by finite differences
 
 
@@ -50,7 +51,7 @@ class Evaluator:
         self,
         name: str,
         arrays: list[Any],
-        options: Mapping[str, Any],
+        options: Options,
         dy: np.ndarray | None = None,
         *,
         code: OpCode | None = None,
@@ -83,17 +84,8 @@ class Evaluator:
 
     def moved(self, replaced: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> "Evaluator":
         """Return an evaluator in which these names have other values."""
-        dy = self.raw["dy"]
-        return Evaluator(
-            self.op.name,
-            self.arrays,
-            self.options,
-            dy,
-            code=self.code,
-            replaced=replaced,
-            inputs=inputs,
-            seed=self.seed,
-        )
+        own = {"dy": self.raw["dy"], "code": self.code, "seed": self.seed}
+        return Evaluator(self.op.name, self.arrays, self.options, **own, replaced=replaced, inputs=inputs)
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a name: a line's, one that a definition gives, an input, an option or a helper."""
@@ -170,7 +162,7 @@ class Evaluator:
 
     def derivative(self, y: str, x: str) -> np.ndarray:
         """Return dy/dx of an elementwise y, in the shape of y: all entries of x move together."""
-        return self._along(y, x, None)
+        return self._along(y, x, np.ones_like(self._vary(x)))
 
     def derivative_of_sum(self, y: str, x: str) -> np.ndarray:
         """Return dy/dx_i where each x_i goes into one y only, in the shape of x."""
@@ -193,11 +185,9 @@ class Evaluator:
         direction = np.random.default_rng(self.seed + 1).standard_normal(self["x"].shape)
         return direction if name == "x" else self._along(name, "x", direction)
 
-    def _along(self, y: str, x: str, direction: np.ndarray | None) -> np.ndarray:
+    def _along(self, y: str, x: str, direction: np.ndarray) -> np.ndarray:
         moving = self._vary(x)
-        return directional_derivative(
-            lambda: self.moved({x: moving})[y], moving, np.ones_like(moving) if direction is None else direction
-        )
+        return directional_derivative(lambda: self.moved({x: moving})[y], moving, direction)
 
     def _vary(self, name: str) -> np.ndarray:
         if name in self.op.arrays:

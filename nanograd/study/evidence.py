@@ -132,10 +132,9 @@ def _blind(spot: Mistake | None) -> str:
 
 def _tested(title: str, name: str, which: int, compared: Compared) -> str:
     """Show what a test saw of one gradient, and its verdict."""
-    passes = compared.error <= RIGHT
-    kind, sign, verdict = (
-        ("fooled", "⚠", "passes, though the backward is wrong") if passes else ("caught", "✓", "fails, as it should")
-    )
+    kind, sign, verdict = "caught", "✓", "fails, as it should"
+    if compared.error <= RIGHT:
+        kind, sign, verdict = "fooled", "⚠", "passes, though the backward is wrong"
     tables = (
         table("dy", compared.dy)
         + table(f"{name}, finite differences", _readable(compared.right[which]))

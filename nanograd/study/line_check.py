@@ -4,14 +4,13 @@ A forward line is compared with a reference, the last one with the op; a local d
 lines before; dx with finite differences of the op, and with its own backward.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nanograd.check.numeric import TOLERANCE
 from nanograd.study.derivation import derivation
-from nanograd.study.evaluator import MEASURES, Evaluator, NoGradient, parse_code
+from nanograd.study.evaluator import MEASURES, Evaluator, NoGradient, Options, parse_code
 from nanograd.study.line_code import LineCheck, OpCode, op_code
 
 EXACT = 1e-10  # the tolerance where both sides are computed
@@ -53,7 +52,7 @@ def definitions_of(name: str, number: int) -> dict[str, str]:
     return found
 
 
-def evaluate(name: str, arrays: Any, options: Mapping[str, Any], dy: np.ndarray) -> dict[str, Any]:
+def evaluate(name: str, arrays: Any, options: Options, dy: np.ndarray) -> dict[str, Any]:
     """Return the value of every line of an op by its name, and its inputs and dy, in float64."""
     evaluator = Evaluator(name, list(arrays), options, np.asarray(dy, np.float64))
     values = {n: evaluator.raw[n] for n in (*(("xs",) if evaluator.op.variadic else evaluator.op.arrays), "dy")}
@@ -63,9 +62,7 @@ def evaluate(name: str, arrays: Any, options: Mapping[str, Any], dy: np.ndarray)
     return values
 
 
-def check(
-    name: str, arrays: Any, options: Mapping[str, Any], seed: int = 0, *, code: OpCode | None = None
-) -> list[Checked]:
+def check(name: str, arrays: Any, options: Options, seed: int = 0, *, code: OpCode | None = None) -> list[Checked]:
     """Compare every numbered line of an op with its references, on these arrays and under a random dy.
 
     A line about a gradient that does not exist (of integers, or of an array that was left out) is passed over. `code` is
@@ -80,9 +77,7 @@ def check(
     return [line for line in checked if line is not None]
 
 
-def random_dy(
-    name: str, arrays: Any, options: Mapping[str, Any], seed: int = 0, code: OpCode | None = None
-) -> Evaluator:
+def random_dy(name: str, arrays: Any, options: Options, seed: int = 0, code: OpCode | None = None) -> Evaluator:
     """Return an evaluator with a random dy, drawn by `seed`."""
     evaluator = Evaluator(name, list(arrays), options, code=code, seed=seed)
     evaluator.raw["dy"] = np.random.default_rng(seed).standard_normal(np.shape(evaluator.result()))

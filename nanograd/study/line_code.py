@@ -50,18 +50,16 @@ class OpCode(NamedTuple):
 def op_code(name: str, printed: tuple[tuple[int, Formula], ...] | None = None) -> OpCode:
     """Translate the numbered lines of an op; `printed` are other formulas than those of its docstrings, by number."""
     formulas = dict(printed) if printed else {line.number: line.formula for line in derivation(name)}
-    reasons = REASONS[name]
+    op, reasons = OPS[name], REASONS[name]
     definitions = dict(reasons.definitions)
     main = {number: equations(formula) for number, formula in formulas.items()}
     names = {number: _variable(clauses, reasons.line(number), definitions) for number, clauses in main.items()}
-    arrays = {*OPS[name].arrays, "dy", *(n for variable in names.values() for n in variable.split(", "))} - {"sides"}
-    options = inspect.signature(OPS[name].pair.forward).parameters
+    arrays = {*op.arrays, "dy", *(n for variable in names.values() for n in variable.split(", "))} - {"sides"}
+    options = inspect.signature(op.pair.forward).parameters
 
     def scope(*more: str) -> Scope:
         known = arrays | set(more)
-        return Scope(
-            known, {*definitions, *options} - known, names, reasons.matrices, "axis" in options, OPS[name].variadic
-        )
+        return Scope(known, {*definitions, *options} - known, names, reasons.matrices, "axis" in options, op.variadic)
 
     remarks = {}
     for clauses in main.values():
@@ -70,9 +68,7 @@ def op_code(name: str, printed: tuple[tuple[int, Formula], ...] | None = None) -
             if variable and equation is not clauses[0] and variable != name_of(clauses[0].operands[0]):
                 remarks[variable] = write_code(equation.operands[1], equation, scope())
     definitions |= remarks
-    lines = {
-        number: _line(clauses, names[number], reasons.line(number), scope(*remarks)) for number, clauses in main.items()
-    }
+    lines = {n: _line(clauses, names[n], reasons.line(n), scope(*remarks)) for n, clauses in main.items()}
     return OpCode(lines, definitions)
 
 

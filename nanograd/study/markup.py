@@ -161,13 +161,11 @@ def rows(caption: str, head: list[str], body: list[list[str]], kind: str = "", *
     )
 
 
-def _matrix(caption: str, cells: list[str], columns: int, key: str) -> str:
+def _matrix(title: str, cells: list[str], columns: int, key: str) -> str:
     head = "".join(f'<th scope="col">{j}</th>' for j in range(columns))
     body = "".join(
         f'<tr><th scope="row">{i}</th>{"".join(cells[i * columns : (i + 1) * columns])}</tr>'
         for i in range(len(cells) // columns)
     )
     of = f' data-of="{clean(key)}"' if key else ""
-    return (
-        f"<table{of}><caption>{caption}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+    return f"<table{of}><caption>{title}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"

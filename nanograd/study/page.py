@@ -30,12 +30,10 @@ def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0, *, li
     """
     parts = page_sections(name, shape, seed)
     contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
-    crumbs = (
-        _crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
-    )
+    links = _crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
-<p class="crumbs">{crumbs}</p>
+<p class="crumbs">{links}</p>
 <h1><code>{clean(name)}</code>, backward by hand</h1>
 </header>
 <div class="page">
@@ -61,7 +59,7 @@ def _crumbs(name: str) -> str:
 def page_sections(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bool = False) -> list[Section]:
     """Return the sections of an op; printed, for the book: with the name of the op in every id, and without controls."""
     study = study_op(name, shape, seed)
-    worked, prefix = study.worked, f"{name}-" if printed else ""
+    worked, other, prefix = study.worked, run_example(name, shape, seed + 1), f"{name}-" if printed else ""
     return [
         Section(f"{prefix}{id}", title, text)
         for id, title, text in (
@@ -73,11 +71,7 @@ def page_sections(name: str, shape: tuple[int, ...] | None, seed: int, *, printe
             ("mistakes", "Mistakes", evidence.mistakes_section(name, study.mistakes)),
             ("cost", "Cost, and what is saved", evidence.cost_section(worked)),
             ("code", "Code", evidence.code_section(worked)),
-            (
-                "paper",
-                "Paper drill",
-                sections.worksheet_section(run_example(name, shape, seed + 1), prefix, printed=printed),
-            ),
+            ("paper", "Paper drill", sections.worksheet_section(other, prefix, printed=printed)),
         )
     ]
 

@@ -132,9 +132,7 @@ def worksheet_section(worked: WorkedExample, prefix: str, *, printed: bool = Fal
     name, gradient = f"d{worked.names[i]}", worked.gradients[i]
     largest = float(np.abs(gradient).max(initial=0)) or 1.0
     arrays = "".join(table(name, a) for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None)
-    options = ", ".join(
-        f"{key} = {value!r}" for key, value in worked.options.items() if not isinstance(value, np.ndarray)
-    )
+    options = ", ".join(f"{k} = {v!r}" for k, v in worked.options.items() if not isinstance(v, np.ndarray))
     options_text = f"<p>With {clean(options)}.</p>" if options else ""
     gradients = "".join(table(f"d{worked.names[i]}", worked.gradients[i]) for i in worked.differentiated)
     solution = f'<div class="flow">{table("y", worked.y)}{gradients}</div>'

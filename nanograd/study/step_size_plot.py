@@ -63,13 +63,11 @@ def describe(steps: list[Step]) -> str:
     largest = next(step for step in steps if math.isfinite(step.central))
     if max(largest.forward, largest.central) < EXACT:
         return f"{agrees} The op is linear in this input, and no step is too coarse. To the left they are too fine: {fine}."
-    coarse = "the error of a one-sided difference grows like h, of a central one like h²"
+    why = "the error of a one-sided difference grows like h, of a central one like h²"
     if largest.central < EXACT:
-        coarse = (
-            "a one-sided difference is off by a multiple of h; a central one is not, as there is no third derivative"
-        )
+        why = "a one-sided difference is off by a multiple of h; a central one is not, as there is no third derivative"
     outside = "" if largest is steps[0] else f" A step larger than {largest.h:g} leaves the op's domain."
-    return f"{agrees} To the right, steps are too coarse: {coarse}. To the left, they are too fine: {fine}.{outside}"
+    return f"{agrees} To the right, steps are too coarse: {why}. To the left, they are too fine: {fine}.{outside}"
 
 
 def table(steps: list[Step]) -> str:

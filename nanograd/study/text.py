@@ -96,12 +96,10 @@ def _values(study: StudyData, backward: bool) -> Iterator[str]:
 
 def show(name: str, value: Any) -> str:
     """Write an array below its name and shape."""
-    array = np.asarray(value)
-    array = array + 0.0 if array.dtype.kind == "f" else array  # which makes 0 of -0
-    text = np.array2string(
-        array, max_line_width=WIDTH - 4, precision=4, suppress_small=True, threshold=SHOWN, edgeitems=2
-    )
-    return f"{fill(f'{name}   {array.shape}', '  ', '    ')}\n{textwrap.indent(text, '    ')}"
+    a = np.asarray(value)
+    a = a + 0.0 if a.dtype.kind == "f" else a  # which makes 0 of -0
+    text = np.array2string(a, max_line_width=WIDTH - 4, precision=4, suppress_small=True, threshold=SHOWN, edgeitems=2)
+    return f"{fill(f'{name}   {a.shape}', '  ', '    ')}\n{textwrap.indent(text, '    ')}"
 
 
 def _mistakes(study: StudyData) -> Iterator[str]:
@@ -111,13 +109,10 @@ def _mistakes(study: StudyData) -> Iterator[str]:
         lines.append(fill(f"{before} → {after}", "    ", "      "))
         if mistake.uniform and mistake.random:
             blind = "; a test with y.sum() passes" if mistake.hides else ""
-            lines.append(
-                fill(
-                    f"error {mistake.random.error:.1e} with a random dy, {mistake.uniform.error:.1e} with dy = 1{blind}",
-                    "    ",
-                    "      ",
-                )
+            errors = (
+                f"error {mistake.random.error:.1e} with a random dy, {mistake.uniform.error:.1e} with dy = 1{blind}"
             )
+            lines.append(fill(errors, "    ", "      "))
         lines.append(fill(f"caught by {mistake.caught}", "    ", "      "))
         yield "\n".join(lines)
 

@@ -209,8 +209,8 @@ def test_the_callback_is_called_once_per_use() -> None:
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        (lambda dy: (dy, dy), "slip: backward must return a tuple of 1, one per array, got 2 gradients"),
-        (lambda dy: dy, "slip: backward must return a tuple of 1, one per array, got ndarray"),
+        (lambda dy: (dy, dy), "slip: backward must return a tuple of 1, one an array; got 2 gradients"),
+        (lambda dy: dy, "slip: backward must return a tuple of 1, one an array; got ndarray"),
         (lambda dy: (np.ones((2, 1)),), r"slip: backward returned a gradient of shape \(2, 1\) for input 0 of shape"),
     ],
 )

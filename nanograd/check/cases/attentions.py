@@ -16,9 +16,7 @@ CASES: dict[str, list[Case]] = {
     "attention": [
         case("two query heads a key head", normal(4, 3, 2), normal(2, 3, 2), normal(2, 3, 2), causal=True),
         case("one key head for all", normal(2, 3, 4, 2), normal(2, 1, 4, 2), normal(2, 1, 4, 3)),
-        case(
-            "grouped, masked, dropout", normal(4, 3, 2), normal(2, 3, 2), normal(2, 3, 2), _BLIND, dropout=0.3, seed=1
-        ),
+        case("grouped, mask, dropout", normal(4, 3, 2), normal(2, 3, 2), normal(2, 3, 2), _BLIND, dropout=0.3, seed=1),
         case("one head", *_qkv()),
         case("heads", *_qkv(2, 1)),
         case("values of another size", *_qkv(2, e=3)),
@@ -63,7 +61,7 @@ CASES: dict[str, list[Case]] = {
         case("a mask a head, causal", normal(3, 6), booleans(2, 3, 3), n_heads=2, causal=True),
         case("a mask over keys", normal(2, 3, 6), exactly([True, False, True]), n_heads=1),
         case("no query sees anything", normal(3, 6), exactly(np.zeros((3, 3), bool)), n_heads=2),
-        case("grouped, masked, dropout", normal(3, 8), _BLIND, n_heads=2, n_kv_heads=1, dropout=0.4, seed=1),
+        case("grouped, mask, dropout", normal(3, 8), _BLIND, n_heads=2, n_kv_heads=1, dropout=0.4, seed=1),
         case("more axes before time", normal(2, 2, 3, 6), n_heads=2, causal=True),
         case("more axes and a mask", normal(2, 2, 3, 3), booleans(2, 2, 1, 3, 3), n_heads=1),
         case("scale", normal(3, 6), n_heads=1, scale=0.3),

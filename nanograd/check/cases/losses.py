@@ -61,9 +61,7 @@ CASES: dict[str, list[Case]] = {
         case("one class", normal(2, 2), normal(1, 2), exactly([0, 0])),
         case("no features", normal(2, 0), normal(3, 0), exactly([0, 2])),
         case("small integers", normal(2, 2), normal(3, 2), exactly(np.array([2, 0], np.uint8))),
-        case(
-            "large scores", exactly([[30.0, 1.0], [-30.0, 2.0]]), exactly([[30.0, 1.0], [-20.0, 3.0]]), exactly([1, 1])
-        ),
+        case("large scores", exactly([[30.0, 1], [-30, 2]]), exactly([[30.0, 1], [-20, 3]]), exactly([1, 1])),
         case("column order", transposed(normal(3, 2)), transposed(normal(4, 2)), integers(0, 4, 3)),
         case("strided", strided(normal(3, 2)), strided(normal(4, 2)), integers(0, 4, 3)),
     ],

@@ -163,14 +163,11 @@ def _start(playback: Playback) -> str:
 def _step(playback: Playback, node: Node) -> str:
     """Return the section of one op."""
     record = node.record
-    inputs = ", ".join(
-        f"{name} {'—' if shape is None else shape}" for name, shape in zip(record.inputs, record.shapes, strict=False)
-    )
+    shaped = zip(record.inputs, record.shapes, strict=False)
+    inputs = ", ".join(f"{name} {'—' if shape is None else shape}" for name, shape in shaped)
     options = "".join(f", {name}={value!r}" for name, value in record.options.items())
     call = f"{node.op.name}({inputs}{options}) → {record.y.shape}"
-    contributions = "".join(
-        _contribution(playback, node, contribution) for contribution in record.backward.contributions
-    )
+    contributions = "".join(_contribution(playback, node, made) for made in record.backward.contributions)
     title = f"backward of <bdi>{clean(playback.name(node))}</bdi>"
     body = (
         f'<p class="call"><code>{clean(call)}</code></p>'

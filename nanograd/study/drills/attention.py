@@ -38,9 +38,7 @@ _ODD_SHAPES = [
     case("one token", normal(1, 2), normal(1, 2), normal(1, 2)),
     case("no batch", normal(0, 2, 3), normal(0, 2, 3), normal(0, 2, 3)),
 ]
-_NEARLY_ONE_HOT = [
-    case("nearly one-hot", exactly([[60.0, 0.0], [0.0, 60.0], [60.0, 60.0]]), normal(3, 2), normal(3, 2))
-]
+_NEARLY_ONE_HOT = [case("nearly one-hot", exactly([[60.0, 0], [0, 60], [60, 60]]), normal(3, 2), normal(3, 2))]
 _INVERSE_SCALE = Mutant("√D again", "scale is 1/√D; this multiplies by √D", "scale * ds @ k", "ds @ k / scale")
 
 ATTENTION = Drill(

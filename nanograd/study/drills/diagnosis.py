@@ -182,9 +182,8 @@ def _agree(drill: Drill, a: Callable[..., Any], b: Callable[..., Any], call: Cal
     pairs = zip(of_a.gradients, of_b.gradients, strict=True)
     if not all(x is y or (_is_array(x) and _is_array(y) and x.dtype == y.dtype and near(x, y)) for x, y in pairs):
         return False
-    return nothing_is_written_into(target_of(drill, a, call), call.dy) == nothing_is_written_into(
-        target_of(drill, b, call), call.dy
-    )
+    written_by_a, written_by_b = (nothing_is_written_into(target_of(drill, f, call), call.dy) for f in (a, b))
+    return written_by_a == written_by_b
 
 
 def _is_array(x: Any) -> bool:

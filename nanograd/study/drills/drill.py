@@ -77,14 +77,12 @@ def learner_file(drill: Drill) -> str:
     """Return the file that a learner starts from: the question, the forward, and an empty backward."""
     name = drill.backward.__name__
     unpacking = [line for line in code_of(drill.backward).splitlines() if line.endswith("= saved")]
-    gradients = [
-        f"d{array}" if i in differentiable(drill.cases[0].arrays()) else "None" for i, array in enumerate(drill.arrays)
-    ]
+    needed = differentiable(drill.cases[0].arrays())
+    gradients = [f"d{array}" if i in needed else "None" for i, array in enumerate(drill.arrays)]
     returned = ", ".join(gradients) + "," * (len(gradients) == 1)
     standard = "import math\n" if "math." in inspect.getsource(drill.forward) else ""
-    imports = f"{standard}from typing import Any\n\nimport numpy as np\n" + (
-        f"\n{drill.imports}\n" * bool(drill.imports)
-    )
+    own = f"\n{drill.imports}\n" if drill.imports else ""
+    imports = f"{standard}from typing import Any\n\nimport numpy as np\n{own}"
     empty = [
         f"def {name}(dy: np.ndarray, saved: Any) -> tuple[np.ndarray | None, ...]:",
         f'    """Return ({returned}), the gradient of the loss with respect to every array of the forward.',

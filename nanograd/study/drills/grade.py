@@ -181,9 +181,8 @@ def _with_names(drill: Drill, message: str) -> str:
 
 def line_of(drill: Drill, error: BaseException) -> str:
     """Return the innermost line of the learner's file that raised, as "line 12"; or nothing."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == f"{drill.name}.py"
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == f"{drill.name}.py"]
     return f"line {lines[-1]}" if lines else ""
 
 

@@ -93,5 +93,5 @@ def test_an_untraced_op_is_an_error() -> None:
     with ng.trace():
         loss = y.sum()
     assert loss.node is not None
-    with pytest.raises(ValueError, match="the op exp was not traced; compute the whole loss inside"):
+    with pytest.raises(ValueError, match="graph: exp was not traced; compute the loss inside"):
         reachable(loss.node)

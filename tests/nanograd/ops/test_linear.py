@@ -74,5 +74,5 @@ def test_linear_refuses_a_bias(bias: tuple[int, ...]) -> None:
     ("a", "b"), [((2, 3), (2, 3)), ((2,), (3,)), ((), (2,)), ((2, 2), ()), ((3,), (2, 2)), ((2, 2), (3,))], ids=str
 )
 def test_matmul_refuses_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="matmul: the last axis of a and the last but one of b must agree, got a "):
+    with pytest.raises(ValueError, match="matmul: the last axis of a and last but one of b must agree, got "):
         ng.matmul(np.ones(a), np.ones(b))

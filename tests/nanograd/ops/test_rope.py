@@ -68,11 +68,7 @@ def test_angles_are_exact_in_float32_too() -> None:
     [
         (np.ones((2, 3)), {}, r"x must be \(…, T, D\) with D even, got \(2, 3\)"),
         (np.ones(4), {}, r"x must be \(…, T, D\) with D even, got \(4,\)"),
-        (
-            np.ones((2, 4)),
-            {"rotated": 1},
-            r"rotated must be the number of heads of x \(…, H, T, D\) to rotate, got 1 for \(2, 4\)",
-        ),
+        (np.ones((2, 4)), {"rotated": 1}, r"rotated must be a number of heads of x \(…, H, T, D\), got 1 for \(2, 4\)"),
         (np.ones((2, 1, 4)), {"rotated": 3}, r"rotated must be .* got 3 for \(2, 1, 4\)"),
         (np.ones((2, 1, 4)), {"rotated": -1}, r"rotated must be .* got -1 for \(2, 1, 4\)"),
         (np.ones((2, 4)), {"positions": [1]}, r"positions must be one for each of 2 tokens, got shape \(1,\)"),
