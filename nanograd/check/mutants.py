@@ -95,8 +95,7 @@ def _agrees(dx: Any, right: Any) -> bool:
 def score(op: Op, pair: Pair, name: str) -> Score:
     """Plant every mutant of one backward, and count."""
     result = Score(name)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a mutant may average nothing
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):  # a mutant may average nothing
         trials = _trials(op, pair, CASES[op.name])
         for change, mutant in mutants(pair.backward):
             result.total += 1
@@ -111,8 +110,7 @@ def score(op: Op, pair: Pair, name: str) -> Score:
 
 def catching_case(op: Op, mutant: Callable[..., Any]) -> str:
     """Return the label of the first Case that shows that a mutant of the readable backward is wrong, or nothing."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         catching = (case.label for case in CASES[op.name] if _is_caught(op, mutant, _trials(op, op.pair, [case])))
         return next(catching, "")
 

@@ -81,11 +81,8 @@ def attend(
     triangle = causal_triangle(T, q.dtype, options)
     keep_masks = options.keep_masks()
     for heads in head_groups((*q.shape[:3], S), options.rows):
-        qs, kt, vs = (
-            q[heads] * options.scale,
-            np.swapaxes(k[heads].copy(), 2, 3),
-            v[heads].copy(),
-        )  # contiguous, in cache
+        qs, kt = q[heads] * options.scale, np.swapaxes(k[heads].copy(), 2, 3)  # contiguous, in cache
+        vs = v[heads].copy()
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], S))
         for i, j, keys in query_blocks(T, S, options):
             s = qs[:, :, i:j] @ kt[..., :keys]

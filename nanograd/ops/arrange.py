@@ -33,9 +33,7 @@ def repeat_forward(x: np.ndarray, *, repeats: int, axis: int) -> tuple[np.ndarra
     y[r i + k] = x[i],  k < r = repeats                    (1)
     """
     if not isinstance(repeats, int) or repeats < 0 or not -x.ndim <= axis < x.ndim:
-        raise ValueError(
-            f"repeat: needs a whole number of repeats and an axis of x {x.shape}, got {repeats} and {axis}"
-        )
+        raise ValueError(f"repeat: needs a whole number of repeats and an axis of {x.shape}, got {repeats} and {axis}")
     return np.repeat(x, repeats, axis=axis), (x.shape, repeats, axis % x.ndim)
 
 

@@ -112,15 +112,12 @@ def _case(worked: WorkedExample, backward: Callable[..., Any]) -> str:
 
 def _dy_forgotten(worked: WorkedExample) -> Mistake:
     """Return the mistake that is possible in every op: a backward that ignores dy."""
-    op, right = worked.op, _Right(worked.op.pair, worked.arrays, worked.options)
+    pair = worked.op.pair
+    right = _Right(pair, worked.arrays, worked.options)
 
-    def without_needs(dy: np.ndarray, saved: Any) -> Any:
-        return op.pair.backward(np.ones_like(dy), saved)
+    def backward(dy: np.ndarray, *saved_and_needs: Any) -> Any:
+        return pair.backward(np.ones_like(dy), *saved_and_needs)
 
-    def with_needs(dy: np.ndarray, saved: Any, needs: Any) -> Any:
-        return op.pair.backward(np.ones_like(dy), saved, needs)
-
-    backward = with_needs if op.backward_accepts_needs else without_needs
     wrong = "derivatives must be multiplied by dy, the gradient of each y; here they are added as they are"
     change = ("dy", "np.ones_like(dy)")
     return Mistake("dy forgotten", wrong, change, worked.names, *right.both(backward), _case(worked, backward))

@@ -41,7 +41,6 @@ class Step(NamedTuple):
 class StudyData:
     """What a study of one op shows, at one example."""
 
-    name: str
     call: str  # softmax(x, mask=None, *, axis=-1)
     summary: str
     remarks: Prose
@@ -64,19 +63,8 @@ def study_op(name: str, shape: tuple[int, ...] | None = None, seed: int = 0) -> 
     derivation(name)  # suggests a name that exists, where this one does not
     worked = run_example(name, shape, seed)
     op = worked.op
-    return StudyData(
-        name,
-        call(op),
-        summary(name),
-        remarks(name),
-        check_sentence(name),
-        worked,
-        _steps(worked, seed),
-        cost(op),
-        mistakes(worked),
-        source_locations(op),
-        seed,
-    )
+    prose = call(op), summary(name), remarks(name), check_sentence(name)
+    return StudyData(*prose, worked, _steps(worked, seed), cost(op), mistakes(worked), source_locations(op), seed)
 
 
 def _steps(worked: WorkedExample, seed: int) -> tuple[Step, ...]:

@@ -130,12 +130,9 @@ def saved_arrays(worked: WorkedExample) -> list[Saved]:
 def _unpacked(body: list[ast.stmt], saved: Any) -> list[tuple[str, Any]]:
     """Return the entries of `saved` by the names that backward gives them in its line `y, axis = saved`."""
     for statement in body:
-        if (
-            isinstance(statement, ast.Assign)
-            and isinstance(statement.value, ast.Name)
-            and statement.value.id == "saved"
-        ):
-            return _matched(statement.targets[0], saved)
+        match statement:
+            case ast.Assign([target], ast.Name("saved")):
+                return _matched(target, saved)
     return [] if saved is None else [("saved", saved)]
 
 
@@ -149,10 +146,8 @@ def _statements(statement: ast.stmt) -> Iterator[tuple[str, set[str]]]:
     """Yield a statement and the names that it reads; of a compound statement the first line, then those inside it."""
     inside = [node for node in ast.iter_child_nodes(statement) if isinstance(node, ast.stmt)]
     own = [node for node in ast.iter_child_nodes(statement) if not isinstance(node, ast.stmt)]
-    yield (
-        ast.unparse(statement).splitlines()[0],
-        {n.id for node in own for n in ast.walk(node) if isinstance(n, ast.Name)},
-    )
+    read = {n.id for node in own for n in ast.walk(node) if isinstance(n, ast.Name)}
+    yield ast.unparse(statement).splitlines()[0], read
     for node in inside:
         yield from _statements(node)
 

@@ -92,7 +92,7 @@ WRONG = [
     ("gradcheck softmax 3 axes=0", "softmax: unknown option axes; did you mean axis?"),
     ("gradcheck softmax 3,5 axis=7", "axis 7 is out of bounds"),
     ("gradcheck einsum 2,2 spec=ii", "einsum: a letter twice in one operand"),
-    ("gradcheck matmul 2,3 2,3", "matmul: the last axis of a and the last but one of b must agree"),
+    ("gradcheck matmul 2,3 2,3", "matmul: the last axis of a and last but one of b must agree"),
     ("gradcheck exp int:3:5", "gradcheck: exp has no floating input to differentiate"),
     ("gradcheck nowhere.py:op 3", "there is no file nowhere.py"),
     ("mutants softmix", "nanograd mutants: there is no op softmix; ops are "),

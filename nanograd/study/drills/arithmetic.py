@@ -98,8 +98,7 @@ SUB = Drill(
     mutants=[
         Mutant("sign forgotten", "raising b lowers y: db needs a minus sign",
                "-unbroadcast(dy, b_shape)", "unbroadcast(dy, b_shape)"),
-        Mutant("signs swapped", "the minus sign belongs to b, not to a",
-               "return da, db", "return -da, -db"),
+        Mutant("signs swapped", "the minus sign belongs to b, not to a", "return da, db", "return -da, -db"),
         Mutant("b not summed", "b was broadcast: the -dy of all its copies must be summed",
                "-unbroadcast(dy, b_shape)", "-dy"),
         Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(dy, a_shape)", "dy"),

@@ -57,8 +57,7 @@ ATTENTION = Drill(
         Mutant("softmax skipped", "P is the softmax of S: dS is not dP",
                "p * (dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
-        Mutant("sum over queries", "sum over keys, the last axis of P",
-               "(p * dp).sum(axis=-1", "(p * dp).sum(axis=-2"),
+        Mutant("sum over queries", "sum over keys, the last axis of P", "(p * dp).sum(axis=-1", "(p * dp).sum(axis=-2"),
         Mutant("dk without ᵀ", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
         Mutant("dv without ᵀ", "dv = Pᵀ dy: P must be transposed", "np.swapaxes(p, -1, -2) @ dy", "p @ dy"),
         Mutant("later keys", "P must multiply the whole difference: dS is 0 for keys later than the query",
@@ -249,6 +248,5 @@ TRAIN = Drill(
         Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("values alone", "dq and dk are missing: attention would not learn",
                "np.stack([dq, dk, dv])", "np.stack([0 * dq, 0 * dk, dv])"),
-        Mutant("reshaped only", "the axes must be transposed before the reshape",
-               ".transpose(1, 3, 0, 2, 4)", "")],
+        Mutant("reshaped only", "the axes must be transposed before the reshape", ".transpose(1, 3, 0, 2, 4)", "")],
 )  # fmt: skip

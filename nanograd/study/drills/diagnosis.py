@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanograd.check.cases.case import Case
-from nanograd.check.contract import nothing_is_written_into
+from nanograd.check.contract import nothing_is_written_into, within
 from nanograd.check.diagnosis import Evidence, diagnose, table
 from nanograd.check.target import Target
 from nanograd.study.drills.drill import Drill, differentiable, plant
@@ -85,8 +85,7 @@ def describe(drill: Drill, call: Call) -> str:
 
 def near(a: Any, b: Any) -> bool:
     """Tell whether two gradients agree up to rounding."""
-    a, b = np.asarray(a), np.asarray(b)
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=bound(b), equal_nan=True))
+    return within(a, b, TOLERANCE)
 
 
 def bound(a: np.ndarray) -> float:

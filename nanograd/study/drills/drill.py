@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanograd.check.cases.case import Case
+from nanograd.check.mutator import redefine
 from nanograd.op import OPS, Backward, Forward
 
 
@@ -66,11 +67,7 @@ def code_of(function: Callable[..., Any]) -> str:
 
 def plant(drill: Drill, mutant: Mutant) -> Callable[..., Any]:
     """Return the reference with the mistake in it."""
-    source = code_of(drill.backward).replace(mutant.old, mutant.new)
-    scope: dict[str, Any] = dict(drill.backward.__globals__)
-    exec(compile(source, f"<{mutant.name}>", "exec"), scope)
-    planted: Callable[..., Any] = scope[drill.backward.__name__]
-    return planted
+    return redefine(drill.backward, code_of(drill.backward).replace(mutant.old, mutant.new), mutant.name)
 
 
 def learner_file(drill: Drill) -> str:

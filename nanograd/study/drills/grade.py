@@ -66,8 +66,7 @@ class Failure(NamedTuple):
 def grade(drill: Drill, backward: Backward) -> Verdict:
     """Run the stages in order, up to the first that fails."""
     verdict = Verdict()
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         for stage, check in _stages(drill, verdict.notes):
             try:
                 failure = check(drill, backward)

@@ -53,8 +53,7 @@ SOFTMAX = Drill(
                ".sum(", ".mean("),
         Mutant("y missing in the sum", "the sum is over dy_j y_j, not over dy_j", "(dy * y).sum", "dy.sum"),
         Mutant("one sum for all rows", "every row has its own sum", "axis=-1, ", ""),
-        Mutant("diagonal only", "y_i (1 - y_i) is only the diagonal of the Jacobian",
-               "(dy - row)", "dy * (1 - y)"),
+        Mutant("diagonal only", "y_i (1 - y_i) is only the diagonal of the Jacobian", "(dy - row)", "dy * (1 - y)"),
         Mutant("plus", "the sum is subtracted: raising the other scores lowers y_i", "dy - row", "dy + row")],
 )  # fmt: skip
 

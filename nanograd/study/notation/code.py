@@ -90,11 +90,8 @@ class _Writer:
         self.free = self._free_letters()
         self.letters = self.free
         self.row_arrays: list[str] = []  # the arrays written as rows(x, axis)
-        self.in_rows = (
-            scope.axis
-            and not scope.variadic
-            and (len(self.free) == 2 or any(self._needs_rows(node) for node in subtrees(equation)))
-        )
+        needs_rows = len(self.free) == 2 or any(map(self._needs_rows, subtrees(equation)))
+        self.in_rows = scope.axis and not scope.variadic and needs_rows
 
     def _free_letters(self) -> str:
         """Return the letters of the left-hand side, which every side has."""

@@ -97,10 +97,8 @@ def _two(tag: str, first: str, second: str) -> str:
 
 
 def _fenced(fence: str, inside: t.Formula, inline: bool) -> str:
-    left, right = (
-        f'<mo form="prefix" fence="true">{fence[0]}</mo>',
-        f'<mo form="postfix" fence="true">{fence[1]}</mo>',
-    )
+    left = f'<mo form="prefix" fence="true">{fence[0]}</mo>'
+    right = f'<mo form="postfix" fence="true">{fence[1]}</mo>'
     return f"<mrow>{left}{''.join(_elements(inside, inline))}{right}</mrow>"
 
 

@@ -219,9 +219,6 @@ class _Reader:
         if not word:
             raise self.error("a symbol or a number")
         near = difflib.get_close_matches(word, sorted({*NAMES, *FUNCTIONS, *PHRASES}), 1)
-        hint = (
-            f"did you mean “{near[0]}”?"
-            if near
-            else "names and phrases are listed in nanograd/study/notation/parser.py"
-        )
+        listed = "names and phrases are listed in nanograd/study/notation/parser.py"
+        hint = f"did you mean “{near[0]}”?" if near else listed
         raise ValueError(f"formula: cannot read “{self.text}”: “{word}” is not a name of the notation; {hint}")

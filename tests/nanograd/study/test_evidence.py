@@ -22,9 +22,10 @@ def test_what_is_saved_and_why(text_of: Callable[[str], str]) -> None:
         "a_shape",
         "b_shape",
     ]
-    inner = saved_arrays(run_example("packed_attention"))[0]
+    inner, _, n_heads, _ = saved_arrays(run_example("packed_attention"))
     assert len(inner.arrays) >= 4  # q, k, v, P: of the attention inside
-    assert any(line.startswith("for ") for line in inner.used)
+    assert inner.used == ("gradients = attention_backward(heads, inner)[:3]",)
+    assert any(line.startswith("for ") for line in n_heads.used)
     assert "Forward saves nothing" in cost_section(run_example("neg"))
     text = text_of(cost_section(run_example("softmax")))
     assert "y (2, 4) , 32 bytes" in text
