@@ -61,13 +61,8 @@ class Tape:
 
     def uses(self, target: Node | Tensor) -> list[tuple[Node, int]]:
         """List the ops that use the target and that the loss depends on, with the index of the input."""
-        return [
-            (node, slot)
-            for node in self.nodes
-            if node in self.dys
-            for slot, parent in enumerate(node.parents or ())
-            if parent is target
-        ]
+        used = [node for node in self.nodes if node in self.dys]
+        return [(node, slot) for node in used for slot, parent in enumerate(node.parents or ()) if parent is target]
 
     def label(self, node: Node) -> str:
         """Name an op by its position on the tape and, if it was traced, its module."""

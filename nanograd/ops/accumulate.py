@@ -83,7 +83,7 @@ def prod_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Check: if exactly one factor is zero, only that entry has a gradient.
     """
     x, axis = saved
-    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    axes = normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim)
     remaining = tuple(a for a in range(x.ndim) if a not in axes)
     order = (*remaining, *axes)
     rows = x.transpose(order).reshape(*(x.shape[a] for a in remaining), math.prod(x.shape[a] for a in axes))

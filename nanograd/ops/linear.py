@@ -16,10 +16,7 @@ def linear_forward(
     y_to = Σ_i x_ti weight_oi + bias_o,  y = x weightᵀ + bias   (1)
     """
     if weight.ndim != 2 or x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ValueError(
-            f"linear: x and weight must agree on the inner size, got x {x.shape} and weight {weight.shape}; "
-            "weight is (out, in)"
-        )
+        raise ValueError(f"linear: x and weight (out, in) must have one inner size, got {x.shape} and {weight.shape}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"linear: bias must have shape {weight.shape[:1]}, the rows of weight, got {bias.shape}")
     flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # (tokens, in): one large product is faster than many

@@ -101,10 +101,8 @@ def check_targets(logits: tuple[int, ...], targets: np.ndarray, ignore_index: in
     valid = t != ignore_index
     wrong = valid & ((t < 0) | (t >= logits[-1]))
     if wrong.any():
-        raise ValueError(
-            f"cross_entropy: targets must lie in [0, {logits[-1]}) or be ignore_index={ignore_index}, "
-            f"got {t[wrong.argmax()]}"
-        )
+        first = t[wrong.argmax()]
+        raise ValueError(f"cross_entropy: targets must lie in [0, {logits[-1]}) or be {ignore_index=}, got {first}")
     return np.where(valid, t, 0), valid
 
 

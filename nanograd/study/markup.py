@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nanograd.inspect.player.html import clean, number
+from nanograd.inspect.player.html import clean, number, row
 
 INDEX = re.compile(r"\b([A-Za-z]{1,2}|d?weight|d?bias)_([a-z]{1,2}|\d)\b")  # x_i and dy_j, not n_heads
 
@@ -92,15 +92,11 @@ def _kind(token: tokenize.TokenInfo, before: str) -> str:
 
 
 CELLS = 96  # of one array that are shown
+OfCell = Callable[[int], str]  # from the flat index of a cell
 
 
 def table(
-    name: str,
-    a: np.ndarray,
-    *,
-    key: str = "",
-    attributes: Callable[[int], str] = lambda flat: "",
-    cell: Callable[[int], str] | None = None,
+    name: str, a: np.ndarray, *, key: str = "", attributes: OfCell = lambda flat: "", cell: OfCell | None = None
 ) -> str:
     """Return an array as tables, one for each matrix of a stack; of a large array the first rows of the first matrices.
 
@@ -152,9 +148,7 @@ def rows(caption: str, head: list[str], body: list[list[str]], kind: str = "", *
     """Return a table of text, HTML as it is; the first cell of a row is its header. titled: the caption is seen."""
     seen = "" if titled else ' class="unseen"'
     columns = "".join(f'<th scope="col">{column}</th>' for column in head)
-    lines = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>' for first, *rest in body
-    )
+    lines = "".join(row(first, "".join(f"<td>{cell}</td>" for cell in rest)) for first, *rest in body)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{clean(caption)}"><table class="words {kind}">'
         f"<caption{seen}>{clean(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{lines}</tbody></table></div>"
@@ -163,9 +157,6 @@ def rows(caption: str, head: list[str], body: list[list[str]], kind: str = "", *
 
 def _matrix(title: str, cells: list[str], columns: int, key: str) -> str:
     head = "".join(f'<th scope="col">{j}</th>' for j in range(columns))
-    body = "".join(
-        f'<tr><th scope="row">{i}</th>{"".join(cells[i * columns : (i + 1) * columns])}</tr>'
-        for i in range(len(cells) // columns)
-    )
+    body = "".join(row(i, "".join(cells[i * columns : (i + 1) * columns])) for i in range(len(cells) // columns))
     of = f' data-of="{clean(key)}"' if key else ""
     return f"<table{of}><caption>{title}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -119,13 +119,8 @@ def _mistakes(study: StudyData) -> Iterator[str]:
 
 def fill(text: str, first: str = "", hanging: str | None = None) -> str:
     """Break a paragraph into lines; a word that is longer than a line is cut."""
+    rest = first if hanging is None else hanging
     lines = textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=first if hanging is None else hanging,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        drop_whitespace=True,
+        text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, replace_whitespace=False
     )
     return "\n".join(lines)

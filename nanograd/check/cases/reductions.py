@@ -107,9 +107,4 @@ CASES: dict[str, list[Case]] = {
 EQUIVALENT = {
     ("norm", "1 → 2 in return (x * spread(dy / np.where(y == 0, 1, y), x.shape, axis),)"): _ZERO,
     ("std", "1 → 2 in scale = dy / np.where(y == 0, 1, y) / n"): _ZERO,
-    (
-        "prod",
-        "tuple(range(x.ndim)) → range(x.ndim) in axes = tuple(range(x.ndim)) if axis is None else tuple((a % x.ndim for "
-        "a in ((axis,) if isinstance(axis, int) else axis)))",
-    ): "a range holds the same axes as its tuple",
 }

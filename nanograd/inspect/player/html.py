@@ -59,6 +59,11 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def row(header: object, cells: str) -> str:
+    """Return a row of a table; header and cells are HTML."""
+    return f'<tr><th scope="row">{header}</th>{cells}</tr>'
+
+
 def heatmap(
     caption: str, values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, unit: float | None = None
 ) -> str:
@@ -71,10 +76,8 @@ def heatmap(
     unit = unit or 10.0 ** (math.floor(math.log10(largest)) - 1)
     caption = f"{caption}, in units of {unit:g}"
     head = "".join(f'<th scope="col"><bdi>{clean(name)}</bdi></th>' for name in columns)
-    body = "".join(
-        f'<tr><th scope="row"><bdi>{clean(name)}</bdi></th>{"".join(_cell(v, largest, unit) for v in row)}</tr>'
-        for name, row in zip(rows, values.tolist(), strict=True)
-    )
+    named = zip(rows, values.tolist(), strict=True)
+    body = "".join(row(f"<bdi>{clean(n)}</bdi>", "".join(_cell(v, largest, unit) for v in line)) for n, line in named)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{clean(caption)}"><table class="heat"><caption>'
         f"{clean(caption)}</caption><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -6,7 +6,7 @@ from os import PathLike
 
 from nanograd._tensor import Tensor
 from nanograd.inspect.player.drawing import Playback, drawings
-from nanograd.inspect.player.html import clean, document, number, resource
+from nanograd.inspect.player.html import clean, document, number, resource, row
 from nanograd.inspect.trace import Contribution, Summary, Target, Trace, leaf_names, reachable
 from nanograd.op import observe
 from nanograd.ops._equations import numbered_equations
@@ -111,10 +111,7 @@ def array(name: str, a: Summary) -> str:
     nonfinite = f" · {a.nonfinite} not finite" if a.nonfinite else ""
     more = '<td class="more">…</td>' if a.corner and a.shape[-1] > n_columns else ""
     head = "".join(f'<th scope="col">{j}</th>' for j in range(n_columns))
-    body = "".join(
-        f'<tr><th scope="row">{i}</th>{"".join(f"<td>{number(v)}</td>" for v in row)}{more}</tr>'
-        for i, row in enumerate(a.corner)
-    )
+    body = "".join(row(i, "".join(f"<td>{number(v)}</td>" for v in line) + more) for i, line in enumerate(a.corner))
     extra = "<td></td>" if more else ""
     return (
         f'<div class="array"><table><caption>{clean(name)} <span class="of">{clean(str(a.shape))}{corner}</span></caption>'

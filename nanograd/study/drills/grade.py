@@ -13,15 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nanograd.check import contract
 from nanograd.check.cases.case import Case
-from nanograd.check.contract import (
-    Rule,
-    backward_is_linear,
-    check_form,
-    gradients_share_no_memory,
-    nothing_is_written_into,
-    wrong_count,
-)  # fmt: skip
 from nanograd.check.gradcheck import gradcheck
 from nanograd.study.drills.diagnosis import (
     Call,
@@ -85,14 +78,15 @@ def grade(drill: Drill, backward: Backward) -> Verdict:
 def _stages(drill: Drill, notes: list[str]) -> Iterator[tuple[str, Callable[[Drill, Backward], Failure | None]]]:
     """Yield the name and the check of every stage that a drill has."""
     yield "shape and dtype", _check_form
-    yield "mutation", partial(_check_rules, rules=(nothing_is_written_into, gradients_share_no_memory))
+    memory = contract.nothing_is_written_into, contract.gradients_share_no_memory
+    yield "mutation", partial(_check_rules, rules=memory)
     yield "random cotangents", partial(_check_values, cases=drill.cases, cotangents=COTANGENTS)
     yield "odd shapes", partial(_check_values, cases=drill.odd_shapes)
     if drill.repeated_ids:
         yield "repeated ids", partial(_check_values, cases=drill.repeated_ids)
     if drill.extreme_values:
         yield "extremes", partial(_check_values, cases=drill.extreme_values)
-    yield "linearity in dy", partial(_check_rules, rules=(backward_is_linear,))
+    yield "linearity in dy", partial(_check_rules, rules=(contract.backward_is_linear,))
     yield "finite differences", _check_differences
     if drill.trains:
         yield "training", partial(_check_training, notes=notes)
@@ -107,14 +101,14 @@ def _check_form(drill: Drill, backward: Backward) -> Failure | None:
     return None
 
 
-def _check_rules(drill: Drill, backward: Backward, rules: Sequence[Rule]) -> Failure | None:
+def _check_rules(drill: Drill, backward: Backward, rules: Sequence[contract.Rule]) -> Failure | None:
     """Check rules of the contract of an op; if a write into an array breaks one, name the line."""
     for case in drill.cases:
         call = make_call(drill, case)
         for rule in rules:
             if message := rule(target_of(drill, backward, call), call.dy):
                 raised = observe(drill, backward, call, read_only=True).raised
-                line = line_of(drill, raised) if raised is not None and rule is nothing_is_written_into else ""
+                line = line_of(drill, raised) if raised is not None and rule is contract.nothing_is_written_into else ""
                 message = f"{_with_names(drill, message)}, {describe(drill, call)}"
                 return Failure(f"{line}: {message}" if line else message, call)
     return None
@@ -159,10 +153,10 @@ def _wrong_form(drill: Drill, backward: Backward, call: Call) -> str:
     if raised is not None:
         return f"{error_message(drill, raised)}, {describe(drill, call)}"
     target, names = target_of(drill, backward, call), gradient_names(drill, call)
-    message = check_form(target, gradients)
+    message = contract.check_form(target, gradients)
     if not message:
         return ""
-    if wrong_count(target, gradients):
+    if contract.wrong_count(target, gradients):
         expected = ", ".join(names.get(i, "None") for i in range(len(drill.arrays)))
         return f"return ({expected}): {_with_names(drill, message)}, {describe(drill, call)}"
     for i, name in names.items():
