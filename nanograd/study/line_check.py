@@ -116,6 +116,9 @@ def _first_references(evaluator: Evaluator, line: LineCheck) -> tuple[list[str],
     if line.name in ("y", "loss"):
         return ["result()"], "the result of the op"
     of = line.name.removeprefix("d")
+    if line.name == "dxs":
+        every = [f"tuple({measure}(k) for k in range(len(xs)))" for measure in ("gradient", "backward")]
+        return every, "finite differences of the op, and its own backward"
     if of in evaluator.op.arrays:
         return [f"gradient({of!r})", f"backward({of!r})"], "finite differences of the op, and its own backward"
     if of in evaluator.lines:

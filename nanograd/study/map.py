@@ -120,11 +120,6 @@ def drawing(link: Callable[[str], str]) -> str:
     return f'<svg class="block" viewBox="0 0 {WIDTH} {height}" role="group" aria-label="{title}">{"".join(parts)}</svg>'
 
 
-def drawn() -> set[str]:
-    """Return the ops that have a box."""
-    return {name for row in ROWS for name, _ in row.boxes}
-
-
 def _modules(tops: Sequence[int]) -> Iterator[str]:
     """Yield the frames around what lies between `open` and `close`, the outer before the inner."""
     frames, opened = [], []

@@ -133,7 +133,7 @@ class _Right:
         y = target.value(target.inputs)
         self.cotangents = [np.ones(y.shape), np.asarray(np.random.default_rng(1).standard_normal(y.shape).round(2))]
         derivatives = [
-            finite_differences(lambda: target.value(target.inputs), x) if need else None
+            finite_differences(target.value, x) if need else None
             for x, need in zip(target.inputs, target.needs, strict=True)
         ]
         self.right = [

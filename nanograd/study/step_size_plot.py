@@ -72,10 +72,8 @@ def describe(steps: list[Step]) -> str:
 
 def table(steps: list[Step]) -> str:
     """Return the numbers of the curve."""
-    body = [
-        [f"10<sup>−{power}</sup>" if power else "1", error(s.central), error(s.forward)]
-        for power, s in zip(POWERS, steps, strict=True)
-    ]
+    names = [f"10<sup>−{power}</sup>" if power else "1" for power in POWERS]
+    body = [[name, error(s.central), error(s.forward)] for name, s in zip(names, steps, strict=True)]
     return rows("Error of the gradient by step size", ["h", "central", "one-sided"], body, "steps")
 
 

@@ -57,8 +57,6 @@ REASONS: dict[str, Reasons] = {
         Reason(
             "With the others constant, y is linear in x_k with their product as coefficient; multiply by dy "
             "and sum over the letters that x_k lacks.",
-            reference="tuple(gradient(k) for k in range(len(xs)))",
-            also=("tuple(backward(k) for k in range(len(xs)))",),
             code="tuple(einsum_gradient(spec, k, dy, xs) for k in range(len(xs)))",
             name="dxs",
         ),

@@ -35,8 +35,6 @@ REASONS: dict[str, Reasons] = {
         ),
         Reason(
             "Every entry of y is one entry of one operand, so dy is split at the same positions.",
-            reference="tuple(gradient(k) for k in range(len(xs)))",
-            also=("tuple(backward(k) for k in range(len(xs)))",),
             code="tuple(np.split(dy, splits, axis=axis))",
             name="dxs",
         ),
@@ -73,12 +71,7 @@ REASONS: dict[str, Reasons] = {
     ),
     "stack": Reasons(
         Reason("Operand k becomes slice k of a new axis.", words="np.moveaxis({}, 0, axis)"),
-        Reason(
-            "Slice k of y is operand k and nothing else, so slice k of dy is its gradient.",
-            name="dxs",
-            reference="tuple(gradient(k) for k in range(len(xs)))",
-            also=("tuple(backward(k) for k in range(len(xs)))",),
-        ),
+        Reason("Slice k of y is operand k and nothing else, so slice k of dy is its gradient.", name="dxs"),
         definitions={"dy": "np.moveaxis(dy, axis, 0)"},
         example=lambda d: ([d.normal(*d.shape), d.normal(*d.shape)], {"axis": 0}),
     ),
