@@ -4,6 +4,7 @@ import io
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -260,10 +261,14 @@ def test_ctrl_c_stops_the_text_and_ctrl_d_leaves(checkpoint: str) -> None:
 
 
 def _own_terminal() -> None:
-    """Make standard input the controlling terminal, so that Ctrl-C typed there is a signal."""
+    """Make standard input the controlling terminal, so that Ctrl-C typed there is a signal, and one that counts.
+
+    A shell without job control lets its background jobs ignore SIGINT, and tests that run in one pass that on.
+    """
     import fcntl
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
