@@ -18,6 +18,11 @@ W = RNG.standard_normal((3, 5))
 can_set = pytest.mark.skipif(not blas.can_set_threads(), reason="the threads of this NumPy's BLAS cannot be set")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_blas_thread() -> None:
+    """Leave BLAS all its threads: they are tested here."""
+
+
 @pytest.fixture(params=["1", "2", "5"])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("NANOGRAD_THREADS", request.param)

@@ -8,6 +8,11 @@ from nanograd.runtime import blas
 can_set = pytest.mark.skipif(not blas.can_set_threads(), reason="the threads of this NumPy's BLAS cannot be set")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_blas_thread() -> None:
+    """Leave BLAS all its threads: they are tested here."""
+
+
 @can_set
 def test_one_thread_ends_with_its_block_even_after_an_error() -> None:
     before = blas.threads()

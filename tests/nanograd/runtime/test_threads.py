@@ -9,6 +9,11 @@ from nanograd.runtime import blas, threads
 from nanograd.runtime.threads import parallel_map
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_blas_thread() -> None:
+    """Leave BLAS all its threads: they are tested here."""
+
+
 @pytest.fixture(params=["1", "2", "5"])
 def n_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("NANOGRAD_THREADS", request.param)
