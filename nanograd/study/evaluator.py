@@ -6,7 +6,6 @@ derivation, dn or dP, are as easy as finite differences by an input.
 
 import ast
 import builtins
-import inspect
 from collections.abc import Mapping
 from functools import cache
 from types import CodeType
@@ -71,11 +70,12 @@ class Evaluator:
         self.lines = {name: number for number, line in self.code.lines.items() for name in line.names}
         self.raw = dict(self._raw(), dy=dy) | dict(inputs or {})
         self.values: dict[str, Any] = dict(replaced or {})  # what has been computed
+        self._result: np.ndarray | None = None
 
     def _raw(self) -> dict[str, Any]:
         """Return the inputs, options, helpers and measurements by name."""
-        parameters = inspect.signature(self.op.pair.forward).parameters.values()
-        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "needs"}
+        parameters = self.op.__signature__.parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         arrays: dict[str, Any] = {"xs": tuple(self.arrays)}
         if not self.op.variadic:
             arrays = dict(zip(self.op.arrays, self.arrays, strict=True))
@@ -85,7 +85,9 @@ class Evaluator:
     def moved(self, replaced: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> "Evaluator":
         """Return an evaluator in which these names have other values."""
         own = {"dy": self.raw["dy"], "code": self.code, "seed": self.seed}
-        return Evaluator(self.op.name, self.arrays, self.options, **own, replaced=replaced, inputs=inputs)
+        moved = Evaluator(self.op.name, self.arrays, self.options, **own, replaced=replaced, inputs=inputs)
+        moved._result = self._result  # of the same arrays
+        return moved
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a name: a line's, one that a definition gives, an input, an option or a helper."""
@@ -134,8 +136,10 @@ class Evaluator:
     # What lines are compared with
 
     def result(self) -> np.ndarray:
-        """Return what the op computes."""
-        return self.op.run_forward(self.op.pair, self.arrays, self.needs, self.options)[0]
+        """Return what the op computes from its arrays, whatever values have been replaced."""
+        if self._result is None:
+            self._result = self.op.run_forward(self.op.pair, self.arrays, self.needs, self.options)[0]
+        return self._result
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """Return the shape of an input as it was passed."""

@@ -8,6 +8,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable
+from functools import cache
 
 import nanograd.ops  # noqa: F401 (registers the ops, whose inputs and options are names of the notation)
 from nanograd.op import OPS
@@ -36,6 +37,7 @@ NAME = re.compile(rf"i-th|[dδ]?(?:{'|'.join(name for name in sorted(NAMES) if '
 EXPONENTS = {"²": t.Number("2"), "³": t.Number("3")}
 
 
+@cache  # a page reads each of its formulas several times
 def parse(text: str) -> t.Formula:
     """Read a formula as the docstrings print it; ValueError names the formula and where reading stopped."""
     reader = _Reader(text)
