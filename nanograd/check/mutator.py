@@ -1,9 +1,8 @@
-"""The mutator: every small mistake that a piece of code allows, as a changed copy of its syntax tree."""
+"""The mutator: every small mistake that a piece of code allows, as changed source."""
 
 import ast
 import copy
 import inspect
-import itertools
 import textwrap
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,16 +19,12 @@ HARMLESS = ("strict", "optimize")  # keywords that change no number
 
 
 class Mutation(NamedTuple):
-    """One changed copy of a tree, and the code of the changed node before and after."""
+    """One mistake: the code of the changed node before and after, and the source of the whole with it."""
 
     before: str
     after: str
     statement: str  # the innermost statement around the node; of a compound one the first line
-    tree: ast.AST
-
-    @property
-    def source(self) -> str:
-        return ast.unparse(self.tree)
+    source: str
 
     def __str__(self) -> str:
         return f"{self.before} → {self.after} in {self.statement}"
@@ -40,18 +35,14 @@ def mutations(tree: ast.AST, changes: Changes) -> Iterator[Mutation]:
     harmless = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg in HARMLESS]
     skipped = {id(inner) for node in harmless for inner in ast.walk(node)}
     seen = {ast.unparse(tree)}
-    for i, node in enumerate(ast.walk(tree)):
+    for node in list(ast.walk(tree)):
         for change in () if id(node) in skipped else changes(node):
-            changed = copy.deepcopy(tree)
-            target = next(itertools.islice(ast.walk(changed), i, None))
-            before, statement = ast.unparse(target), _statement_around(changed, target)
-            after = change(copy.deepcopy(target))
-            _Replacement(target, after).visit(changed)
-            ast.fix_missing_locations(changed)
-            mutation = Mutation(before, ast.unparse(after), statement, changed)
-            if mutation.source not in seen:
-                seen.add(mutation.source)
-                yield mutation
+            after = change(copy.deepcopy(node))
+            source = ast.unparse(ast.fix_missing_locations(_Replacement(node, after).visit(tree)))
+            _Replacement(after, node).visit(tree)
+            if source not in seen:
+                seen.add(source)
+                yield Mutation(ast.unparse(node), ast.unparse(after), _statement_around(tree, node), source)
 
 
 def function_tree(function: Callable[..., Any]) -> ast.Module:
