@@ -5,7 +5,6 @@ Shapes in comments: B batch, T time, C = d_model channels, H heads, K key-value 
 
 import contextlib
 import math
-import os
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from gpt.config import ModelConfig
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, no_init
+from nanograd.runtime.files import StrPath
 from nanograd.seeds import next_seed
 
 ACTIVATIONS = {"gelu_tanh": ops.gelu_tanh, "gelu": ops.gelu, "relu": ops.relu, "silu": ops.silu}
@@ -259,7 +259,7 @@ class GPT(Module):
         return self.norm(x)
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], *, dtype: Any = np.float32) -> "GPT":
+    def from_pretrained(cls, path: StrPath, *, dtype: Any = np.float32) -> "GPT":
         """Return a model with other people's weights, in evaluation mode: `load_pretrained(path).model(dtype)`."""
         from gpt.pretrained import load_pretrained  # late: the model itself knows no file format
 

@@ -18,7 +18,6 @@ folder is not complete.
 
 import contextlib
 import json
-import os
 import struct
 from array import array
 from bisect import bisect_right
@@ -31,7 +30,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from gpt.tokenizer import Tokenizer, load_tokenizer
-from nanograd.runtime.files import atomic_write, file_sha256
+from nanograd.runtime.files import StrPath, atomic_write, file_sha256
 
 MAGIC = b"GPTTOKEN"
 VERSION = 2
@@ -91,7 +90,7 @@ def dtype_for(vocab_size: int) -> np.dtype:
 
 
 @contextlib.contextmanager
-def shard_writer(path: str | os.PathLike[str], vocab_size: int, tokenizer_sha256: str = "") -> Iterator[ShardWriter]:
+def shard_writer(path: StrPath, vocab_size: int, tokenizer_sha256: str = "") -> Iterator[ShardWriter]:
     """Open a shard for writing; the file appears at `path` when it is complete."""
     with atomic_write(path) as file:
         writer = ShardWriter(file, vocab_size, tokenizer_sha256)
@@ -99,9 +98,7 @@ def shard_writer(path: str | os.PathLike[str], vocab_size: int, tokenizer_sha256
         writer.finish()
 
 
-def write_tokens(
-    path: str | os.PathLike[str], ids: Sequence[int] | np.ndarray, vocab_size: int, tokenizer_sha256: str = ""
-) -> None:
+def write_tokens(path: StrPath, ids: Sequence[int] | np.ndarray, vocab_size: int, tokenizer_sha256: str = "") -> None:
     """Write ids (n,) as a shard of one document."""
     with shard_writer(path, vocab_size, tokenizer_sha256) as writer:
         if len(ids):
@@ -109,7 +106,7 @@ def write_tokens(
         writer.write(ids)
 
 
-def read_shard(path: str | os.PathLike[str]) -> Shard:
+def read_shard(path: StrPath) -> Shard:
     """Map a shard, read-only. Raises ValueError if it is damaged or not a shard."""
     path = Path(path)
     with open(path, "rb") as file:
@@ -233,12 +230,12 @@ def shard_entries(parts: Iterable[dict[str, Any]], splits: Sequence[str] = (TRAI
     return [part[split] for part in parts for split in splits if split in part]
 
 
-def is_prepared(path: str | os.PathLike[str] | None) -> bool:
+def is_prepared(path: StrPath | None) -> bool:
     """Return whether a path is a folder made by `data prepare`, complete or not."""
     return bool(path) and any(Path(path or "", name).is_file() for name in (MANIFEST, UNFINISHED))
 
 
-def open_dataset(path: str | os.PathLike[str]) -> Dataset:
+def open_dataset(path: StrPath) -> Dataset:
     """Open a prepared folder. Raises FileNotFoundError if it is not one, ValueError if it is incomplete or damaged."""
     path = Path(path)
     file = path / MANIFEST

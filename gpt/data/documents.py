@@ -5,7 +5,6 @@ points where every tokenizer starts a new word: the ids of the chunks, joined, a
 """
 
 import hashlib
-import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from gpt.text.documents import Document, list_files, read_documents
 from gpt.text.read import Warn
 from gpt.tokenizer import Tokenizer
 from gpt.tokenizer.pretokens import last_split_point
+from nanograd.runtime.files import StrPath
 from nanograd.runtime.workers import in_order
 
 CHUNK = 1 << 20  # characters
@@ -44,7 +44,7 @@ class Chunk(NamedTuple):
 class TextFiles:
     """Files and folders, and how to read them. Each reading counts the texts it skipped and keeps the first errors."""
 
-    paths: Sequence[str | os.PathLike[str]]
+    paths: Sequence[StrPath]
     encoding: str | None = None
     text_key: str = "text"
     skip: bool = False  # skip what cannot be read; otherwise it is an error

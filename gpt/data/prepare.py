@@ -8,7 +8,6 @@ part that is not listed is written again, over whatever is left of it. manifest.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -36,7 +35,7 @@ from gpt.data.dataset import (
 from gpt.data.documents import CHUNK, Chunk, TextFiles, encode_chunks
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, load_tokenizer
 from gpt.tokenizer.trainer import train_on_chunks
-from nanograd.runtime.files import file_sha256, write_text
+from nanograd.runtime.files import StrPath, file_sha256, write_text
 
 SHARD_TOKENS = 1 << 25  # 67 MB of uint16
 SAMPLE = 1 << 26  # bytes that a tokenizer is trained on; more text changes few of its merges
@@ -66,7 +65,7 @@ class Status:
 
 def prepare(
     files: TextFiles,
-    out: str | os.PathLike[str],
+    out: StrPath,
     tokenizer: Tokenizer,
     *,
     val_fraction: float = 0.1,

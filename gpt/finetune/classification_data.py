@@ -13,6 +13,7 @@ from gpt.config import nearest
 from gpt.finetune.batching import Splits
 from gpt.runs.estimate import plural
 from gpt.text.records import check_text_field, read_json, read_table
+from nanograd.runtime.files import StrPath
 from nanograd.seeds import EVAL, generator
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -48,7 +49,7 @@ class Rows(NamedTuple):
 
 
 def read_rows(
-    path: str | Path,
+    path: StrPath,
     *,
     label_column: str | None = None,
     text_column: str | None = None,
@@ -160,7 +161,7 @@ def _make_row(
 
 
 def read_labelled(
-    path: str | Path, *, label_column: str | None = None, text_column: str | None = None, encoding: str | None = None
+    path: StrPath, *, label_column: str | None = None, text_column: str | None = None, encoding: str | None = None
 ) -> Rows:
     """Read the labelled texts of a .csv, .tsv or .jsonl, and clean them.
 
@@ -184,7 +185,7 @@ def read_labelled(
     return Rows(rows, [*notes, *clean_notes])
 
 
-def check_ids(rows: Sequence[Row], path: str | Path) -> None:
+def check_ids(rows: Sequence[Row], path: StrPath) -> None:
     """Raise ValueError where two rows have one id: one of them is wrong, and nothing tells which."""
     lines: dict[str, int] = {}
     for row in rows:

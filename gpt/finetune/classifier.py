@@ -5,7 +5,6 @@ Its metrics are accuracy, precision, recall and F1, all from the confusion matri
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,7 @@ from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
 from nanograd.op import no_grad
-from nanograd.runtime.files import write_text
+from nanograd.runtime.files import StrPath, write_text
 from nanograd.seeds import INIT, generator
 
 LONGEST_CONTEXT = 256  # tokens: the most that `choose_context` returns
@@ -266,7 +265,7 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 def encode_rows(
     splits: Sequence[Sequence[Row]],
-    paths: Sequence[str | Path],
+    paths: Sequence[StrPath],
     tokenizer: Tokenizer,
     labels: Sequence[str],
     context_length: int,
@@ -369,7 +368,7 @@ def table(confusion: np.ndarray, labels: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def draw(confusion: np.ndarray, labels: Sequence[str], path: str | os.PathLike[str]) -> None:
+def draw(confusion: np.ndarray, labels: Sequence[str], path: StrPath) -> None:
     """Draw a confusion matrix into a picture; ValueError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure

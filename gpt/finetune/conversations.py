@@ -11,11 +11,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt.config import nearest
 from gpt.text.records import Record, check_text_field, read_json
+from nanograd.runtime.files import StrPath
 from nanograd.seeds import EVAL, generator
 
 SYSTEM, USER, ASSISTANT = ROLES = ("system", "user", "assistant")
@@ -53,7 +53,7 @@ class Conversation:
 T = TypeVar("T", bound=Conversation)
 
 
-def read_conversations(path: str | Path) -> tuple[list[Conversation], list[str]]:
+def read_conversations(path: StrPath) -> tuple[list[Conversation], list[str]]:
     """Read a file of conversations; return them, and notes on what was left out and how often.
 
     Left out and counted: conversations with an empty message; duplicates; a user's last message without an answer; unused
@@ -106,7 +106,7 @@ def count_notes(counts: Mapping[str, int]) -> list[str]:
     return [f"{n:,} with {rule}" for rule, n in counts.items()]
 
 
-def check_not_empty(items: list[T], noun: str, path: str | Path, counts: Mapping[str, int]) -> list[T]:
+def check_not_empty(items: list[T], noun: str, path: StrPath, counts: Mapping[str, int]) -> list[T]:
     """Return the items; ValueError where there are none, with what was left out."""
     if not items:
         reasons = f" ({'; '.join(count_notes(counts))})" if counts else ""

@@ -11,7 +11,6 @@ Pairs are read from a JSON list, or from JSONL:
 """
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +47,7 @@ from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import evaluating
 from nanograd.op import no_grad
+from nanograd.runtime.files import StrPath
 
 FIELDS = ("prompt", "instruction", "input", "chosen", "rejected")
 EQUAL = "equal chosen and rejected answers: left out"
@@ -103,7 +103,7 @@ class PairExample:
         return max(len(self.chosen), len(self.rejected))
 
 
-def read_pairs(path: str | Path) -> tuple[list[Pair], list[str]]:
+def read_pairs(path: StrPath) -> tuple[list[Pair], list[str]]:
     """Read a file of pairs: a JSON list, or an object a line. Return them, and notes on what was left out.
 
     Left out and counted: pairs whose prompt or answer is empty; pairs with equal answers, ignoring white space around
@@ -229,7 +229,7 @@ def template_of(config: PreferConfig, base: Checkpoint) -> Template:
 
 
 def read_splits(
-    path: str | Path, config: PreferConfig, template: Template, tokenizer: Tokenizer, context_length: int
+    path: StrPath, config: PreferConfig, template: Template, tokenizer: Tokenizer, context_length: int
 ) -> Splits[PairExample]:
     """Read, split and encode the pairs; print what there is, and what is left out."""
     pairs, notes = read_pairs(path)
@@ -294,7 +294,7 @@ def log_probs_of(model: GPT, examples: Sequence[PairExample], batch_size: int) -
     return log_probs
 
 
-def load_reference(path: str | os.PathLike[str], n: int) -> np.ndarray:
+def load_reference(path: StrPath, n: int) -> np.ndarray:
     """Read the reference's log-probabilities; ValueError unless there are n pairs."""
     log_probs = load_file(path)[0].get(LOG_PROBS)
     if log_probs is None or log_probs.shape != (n, 2):

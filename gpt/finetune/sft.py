@@ -48,7 +48,7 @@ from gpt.training import Batch, Objective, mean_loss, next_token_loss
 from nanograd import ops
 from nanograd.nn import evaluating
 from nanograd.op import no_grad
-from nanograd.runtime.files import write_text
+from nanograd.runtime.files import StrPath, write_text
 
 CHUNK = 1024  # tokens whose logits are in memory at a time
 GREEDY = SampleConfig(max_new_tokens=256, temperature=0.0)  # how test questions are answered
@@ -131,7 +131,7 @@ def template_of(config: InstructConfig) -> Template:
 
 
 def read_splits(
-    path: str | Path, config: InstructConfig, template: Template, tokenizer: Tokenizer, context_length: int
+    path: StrPath, config: InstructConfig, template: Template, tokenizer: Tokenizer, context_length: int
 ) -> Splits[Example]:
     """Read, split and encode the conversations; print what there is, and what is left out."""
     conversations, notes = read_conversations(path)

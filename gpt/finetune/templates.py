@@ -33,6 +33,7 @@ from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Conversation, Me
 from gpt.text.read import read_text
 from gpt.tokenizer import EOT, Tokenizer
 from gpt.training import Batch
+from nanograd.runtime.files import StrPath
 
 CONTENT = "{content}"
 SHORTENED = "more tokens than the context: turns at their end left out"
@@ -135,7 +136,7 @@ CHAT = Template(name="chat", user="User: {content}\n", reply="Assistant:\n")
 TEMPLATES = {template.name: template for template in (ALPACA, CHAT)}
 
 
-def load_template(name: str | os.PathLike[str], *, end: str | None = None) -> Template:
+def load_template(name: StrPath, *, end: str | None = None) -> Template:
     """Return a built-in template by name, or one from a JSON file; `end` replaces its own end.
 
     Raises ValueError where there is neither, or the file holds something else.

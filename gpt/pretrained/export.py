@@ -1,7 +1,6 @@
 """Export a model in Hugging Face's format: config.json, model.safetensors and the tokenizer's files."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
@@ -14,11 +13,11 @@ from gpt.pretrained.families import FAMILIES, Link, links, write_config
 from gpt.pretrained.load import CONFIG, SINGLE
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
-from nanograd.runtime.files import check_new_folder, write_text
+from nanograd.runtime.files import StrPath, check_new_folder, write_text
 
 
 def export(
-    folder: str | os.PathLike[str], config: ModelConfig, state: Mapping[str, np.ndarray], tokenizer: Tokenizer | None
+    folder: StrPath, config: ModelConfig, state: Mapping[str, np.ndarray], tokenizer: Tokenizer | None
 ) -> list[Path]:
     """Write the folder, which must be new or empty, and return its files; after an error none of them remain.
 

@@ -1,6 +1,5 @@
 """Load pretrained weights: find the format at a path, and read it as our configuration and our tensors."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from gpt.pretrained.hf_config import HFConfig, read_json
 from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
 from gpt.runs.safetensors import MAX_HEADER, read_header
 from gpt.tokenizer import Tokenizer, load_tokenizer
+from nanograd.runtime.files import StrPath
 
 SINGLE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -51,7 +51,7 @@ class Pretrained:
         return model.eval()
 
 
-def load_pretrained(path: str | os.PathLike[str], tokenizer: str | os.PathLike[str] | None = None) -> Pretrained:
+def load_pretrained(path: StrPath, tokenizer: StrPath | None = None) -> Pretrained:
     """Open a folder or a file: Hugging Face's safetensors, OpenAI's TensorFlow checkpoint or a .bin of llama2.c.
 
     Names, shapes and the configuration are checked now; weights are read later. The tokenizer is read from `tokenizer`,
@@ -87,9 +87,7 @@ def _open_huggingface(weights: Path) -> tuple[ModelConfig, LazyTensors, str, tup
     return config, tensors, str(hf.fields["model_type"]), ignored
 
 
-def _read_tokenizer(
-    weights: Path, path: str | os.PathLike[str] | None, config: ModelConfig
-) -> tuple[Tokenizer | None, str]:
+def _read_tokenizer(weights: Path, path: StrPath | None, config: ModelConfig) -> tuple[Tokenizer | None, str]:
     """Return the tokenizer, or the reason why there is none. Raises if one that the user named cannot be read."""
     location = weights.parent if path is None else Path(path)
     if path is None and weights.suffix == ".bin":

@@ -10,7 +10,6 @@ parameters, and the task names the checkpoint with the frozen ones, its base, by
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -25,7 +24,7 @@ from gpt.tokenizer import Tokenizer, tokenizer_from_dict
 from nanograd.nn import Module
 from nanograd.optim import AdamW
 from nanograd.runtime import blas
-from nanograd.runtime.files import file_sha256
+from nanograd.runtime.files import StrPath, file_sha256
 
 FORMAT = "gpt-checkpoint-1"
 LAST, BEST = "last.safetensors", "best.safetensors"
@@ -186,7 +185,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str],
+    path: StrPath,
     model: Module,
     optimizer: AdamW | None,
     config: LoopConfig,
@@ -214,7 +213,7 @@ def save_checkpoint(
     _write(Checkpoint(Path(path), find_gpt(model).config, train_config, tokenizer, state, tensors, task))
 
 
-def merge_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
+def merge_checkpoint(checkpoint: Checkpoint, path: StrPath) -> None:
     """Write the checkpoint with its adapters merged into the weights; the new file needs no base."""
     task = checkpoint.task
     if task is None or task.lora is None:
@@ -237,7 +236,7 @@ def _write(checkpoint: Checkpoint) -> None:
     save_file(checkpoint.tensors, checkpoint.path, metadata)
 
 
-def load_checkpoint(path: str | os.PathLike[str], base: str | os.PathLike[str] | None = None) -> Checkpoint:
+def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
     """Read a checkpoint into memory; ValueError, naming the file, if it is damaged or no checkpoint.
 
     base is the path of the base of LoRA adapters, if it has moved since they were trained.
@@ -267,7 +266,7 @@ def load_checkpoint(path: str | os.PathLike[str], base: str | os.PathLike[str] |
         raise ValueError(f"{path}: its metadata cannot be read by this version: {error}") from None
 
 
-def find_checkpoint(run: str | os.PathLike[str], prefer: str = BEST) -> Path:
+def find_checkpoint(run: StrPath, prefer: str = BEST) -> Path:
     """Return the checkpoint file: `run` itself if it is a file, else the preferred (or any) checkpoint in that folder."""
     path = Path(run)
     if path.is_file():

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from nanograd.runtime.files import atomic_write
+from nanograd.runtime.files import StrPath, atomic_write
 
 MAX_HEADER = 100_000_000  # bytes, the limit of the reference library
 MAX_AXES = 64  # of a NumPy array
@@ -55,9 +55,7 @@ class Entry(NamedTuple):
     end: int
 
 
-def save_file(
-    tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
-) -> None:
+def save_file(tensors: Mapping[str, np.ndarray], path: StrPath, metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors` and `metadata` to `path`, the whole file or nothing.
 
     Tensors are sorted by item size, largest first, then by name, and the header is padded to a multiple of 8 bytes. So
@@ -105,7 +103,7 @@ def save_file(
             file.write(flat.view(np.uint8).data)
 
 
-def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def load_file(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read all tensors of `path`, in the order of their bytes, and its metadata.
 
     The arrays are private and writable, and `path` may be replaced immediately (Windows refuses to replace a mapped file).
@@ -126,7 +124,7 @@ def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict
     return tensors, metadata
 
 
-def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
+def read_header(path: StrPath) -> tuple[dict[str, Entry], dict[str, str]]:
     """Return one Entry per tensor, in the order of their bytes, and the metadata; both are checked, and no data is read.
 
     Raises ValueError if the header is malformed or does not match the length of the file.
@@ -135,7 +133,7 @@ def read_header(path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[st
         return _read_header(file, path)
 
 
-def map_tensor(path: str | os.PathLike[str], entry: Entry) -> np.ndarray:
+def map_tensor(path: StrPath, entry: Entry) -> np.ndarray:
     """Return the tensor of an Entry from `read_header`, as a read-only view of the file that is unmapped with the array.
 
     A file larger than memory can thus be read tensor by tensor. BF16 is converted into newly allocated memory.
@@ -167,7 +165,7 @@ class _Object(dict[str, Any]):
                 text.encode("utf-8")  # rejects half of a surrogate pair, "\ud800", which json accepts
 
 
-def _read_header(file: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, Entry], dict[str, str]]:
+def _read_header(file: BinaryIO, path: StrPath) -> tuple[dict[str, Entry], dict[str, str]]:
     """Read and check the header; leave `file` at the first byte of the data."""
     file_size = os.fstat(file.fileno()).st_size
     if file_size < 8:
@@ -237,7 +235,7 @@ def _parse_entry(raw: object, data_size: int, where: str) -> Entry:
     return Entry(dtype, tuple(shape), begin, end)
 
 
-def _check_contiguous(entries: dict[str, Entry], data_size: int, path: str | os.PathLike[str]) -> None:
+def _check_contiguous(entries: dict[str, Entry], data_size: int, path: StrPath) -> None:
     """Raise ValueError for overlaps, holes and trailing bytes; `entries` are in the order of their bytes."""
     before, position = "the start of the data", 0
     for name, entry in entries.items():

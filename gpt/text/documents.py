@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gpt.text.read import HTML_SUFFIXES, TextFile, Warn, check_encoding, detect_encoding
 from gpt.text.records import json_lines, text_field
+from nanograd.runtime.files import StrPath
 
 SUFFIXES = (".txt", ".md", *HTML_SUFFIXES, ".jsonl")  # the files that are read from a folder
 
@@ -25,7 +26,7 @@ class Document:
 
 
 def read_documents(
-    paths: Iterable[str | Path],
+    paths: Iterable[StrPath],
     *,
     encoding: str | None = None,
     text_key: str = "text",
@@ -74,7 +75,7 @@ def _jsonl_documents(file: TextFile, text_key: str, on_error: Callable[[Exceptio
             yield Document(f"{file.path}:{record.line}", (text,))
 
 
-def list_files(paths: Iterable[str | Path], on_error: Callable[[Exception], None]) -> Iterator[Path]:
+def list_files(paths: Iterable[StrPath], on_error: Callable[[Exception], None]) -> Iterator[Path]:
     """Yield the files among the paths as they are, and of folders the files with one of SUFFIXES.
 
     A folder's own files come first, sorted, then its subfolders'. Hidden names (.git, .venv) are skipped, and links to

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanograd.runtime.files import StrPath
+
 HTML_SUFFIXES = (".html", ".htm")
 MIXED = "mixed"  # an encoding of `read_text`: UTF-8, but for the lines that are not, which are latin-1
 BLOCK = 1 << 20  # bytes, or characters, read at a time
@@ -33,7 +35,7 @@ Warn = Callable[[str], None]
 
 
 def read_text(
-    path: str | Path, *, encoding: str | None = None, keep_line_ends: bool = False, warn: Warn = warnings.warn
+    path: StrPath, *, encoding: str | None = None, keep_line_ends: bool = False, warn: Warn = warnings.warn
 ) -> str:
     """Return the text of a file, without a byte-order mark.
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt.text.read import Warn, read_text
+from nanograd.runtime.files import StrPath
 
 
 class Record(NamedTuple):
@@ -30,7 +31,7 @@ class Record(NamedTuple):
 
 
 def read_json(
-    path: str | Path, *, encoding: str | None = None, warn: Warn = warnings.warn, warn_blank: bool = False
+    path: StrPath, *, encoding: str | None = None, warn: Warn = warnings.warn, warn_blank: bool = False
 ) -> Iterator[Record]:
     """Yield the objects of a file: one JSON list of objects, or one object a line.
 
@@ -51,7 +52,7 @@ def read_json(
 
 def json_lines(
     lines: Iterable[str],
-    path: str | Path,
+    path: StrPath,
     *,
     on_error: Callable[[ValueError], None] | None = None,
     warn_blank: Warn | None = None,
@@ -85,7 +86,7 @@ def json_lines(
 
 
 def read_table(
-    path: str | Path, *, encoding: str | None = None, warn: Warn = warnings.warn
+    path: StrPath, *, encoding: str | None = None, warn: Warn = warnings.warn
 ) -> list[tuple[int, list[str]]]:
     """Return the rows of a .csv or .tsv file: for each the line it begins at, counted from 1, and its cells.
 
@@ -110,7 +111,7 @@ def _tsv(text: str) -> list[tuple[int, list[str]]]:
     ]
 
 
-def _csv(text: str, path: str | Path) -> list[tuple[int, list[str]]]:
+def _csv(text: str, path: StrPath) -> list[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, line = [], 1
     try:

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from nanograd.runtime.files import write_text
+from nanograd.runtime.files import StrPath, write_text
 
 FORMAT = "gpt-tokenizer"
 VERSION = 1
@@ -87,7 +86,7 @@ class Tokenizer(ABC):
         """Return the SHA-256, in hex, of the canonical JSON of `to_dict()`."""
         return hashlib.sha256(self._json().encode("ascii")).hexdigest()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the tokenizer as one JSON file, atomically."""
         write_text(path, self._json() + "\n")
 

@@ -4,7 +4,6 @@ Text is split into pre-tokens, each is written in UTF-8, and pairs are merged in
 All 256 bytes are tokens, so every text can be encoded, and decoding returns it.
 """
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -15,6 +14,7 @@ from gpt.tokenizer.pairs import Pair, Word, merge_steps
 from gpt.tokenizer.pretokens import EOT, Segment, check_chunks, check_special_tokens, split_pretokens, word_finder
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
 from gpt.tokenizer.word_encoder import WordEncoder
+from nanograd.runtime.files import StrPath
 
 SpecialTokens = Literal["all"] | Collection[str]
 
@@ -101,7 +101,7 @@ class BPETokenizer(Tokenizer):
     @classmethod
     def train_files(
         cls,
-        paths: Iterable[str | os.PathLike[str]],
+        paths: Iterable[StrPath],
         vocab_size: int,
         *,
         pattern: str = "gpt2",

@@ -27,6 +27,7 @@ from typing import NamedTuple
 from gpt.text.read import TextFile, detect_encoding
 from gpt.tokenizer.pairs import Pair
 from gpt.tokenizer.pretokens import check_chunks, check_special_tokens, first_split_point, split_pretokens
+from nanograd.runtime.files import StrPath
 from nanograd.runtime.workers import in_order
 
 COMPLEMENT = bytes(255 - byte for byte in range(256))
@@ -39,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 
 def train_bpe(
-    path: str | os.PathLike[str],
+    path: StrPath,
     vocab_size: int,
     special_tokens: Iterable[str] = (),
     *,
@@ -116,7 +117,7 @@ def count_words(
 
 
 def count_files(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Iterable[StrPath],
     special_tokens: Sequence[str] = (),
     *,
     pattern: str = "gpt2",
@@ -155,9 +156,7 @@ def count_files(
     return counts
 
 
-def split_file(
-    path: str | os.PathLike[str], special_tokens: Sequence[str] = (), range_size: int = RANGE
-) -> list[FileRange]:
+def split_file(path: StrPath, special_tokens: Sequence[str] = (), range_size: int = RANGE) -> list[FileRange]:
     """Cut a UTF-8 file at split points into ranges of about `range_size` bytes.
 
     A stretch without a split point is not cut. Nor is the file if a special token contains a split point.

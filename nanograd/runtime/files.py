@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+StrPath = str | os.PathLike[str]
+
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` only when it is complete.
 
     The bytes go to a temporary file in the same folder, which is flushed to disk and then renamed over `path`: a rename
@@ -34,7 +36,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: StrPath, text: str) -> None:
     """Write `text` as UTF-8, all of it or nothing; line ends are written as they are."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
@@ -56,7 +58,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
+def file_sha256(path: StrPath) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
 """Load a tokenizer from a file or folder, in any of the known formats."""
 
 import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from gpt.tokenizer.formats.huggingface import from_huggingface
 from gpt.tokenizer.formats.openai import from_openai
 from gpt.tokenizer.formats.sentencepiece_bpe import ScoredTokenizer
 from gpt.tokenizer.formats.tiktoken import from_tiktoken
+from nanograd.runtime.files import StrPath
 
 KINDS: dict[str, type[BPETokenizer] | type[CharTokenizer] | type[ScoredTokenizer]] = {
     "bpe": BPETokenizer,
@@ -29,10 +29,7 @@ _RANKS = re.compile(rb"\s*[A-Za-z0-9+/]+=* \d+\s*[\r\n]")
 
 
 def load_tokenizer(
-    path: str | os.PathLike[str],
-    *,
-    pattern: str | None = None,
-    special_tokens: Mapping[str, int] | Iterable[str] | None = None,
+    path: StrPath, *, pattern: str | None = None, special_tokens: Mapping[str, int] | Iterable[str] | None = None
 ) -> Tokenizer:
     """Read a tokenizer from a file, or from the folder it is in.
 
