@@ -28,23 +28,13 @@ BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: wh
 RENAMED = {"tie_head": "tie_embeddings"}  # what fields were called before: in old files, and as flags
 
 
-def option(
-    default: Any,
-    text: str,
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    among: tuple[str, ...] = (),
-    computed: bool = False,
-) -> Any:
-    """Declare a field: its default, its help, the range it must lie in, or the words it must be among.
+def option(default: Any, text: str, *, among: tuple[str, ...] = (), **bounds: float) -> Any:
+    """Declare a field: its default, its help, the range it must lie in (see BOUNDS), or the words it must be among.
 
-    A computed field may be left out, or be None: it is then computed from the other fields.
+    A field whose default is None may be left out, or be None: it is then off, or computed from the other fields.
     """
-    rules = {"least": least, "most": most, "above": above, "below": below, "among": among, "computed": computed}
-    return dataclasses.field(default=default, metadata={"help": text, **rules})
+    assert bounds.keys() <= BOUNDS.keys(), bounds
+    return dataclasses.field(default=default, metadata={"help": text, "among": among, "bounds": bounds})
 
 
 class ComputedInt(int):
@@ -61,7 +51,7 @@ def field_types(config: type) -> dict[str, tuple[type, bool]]:
     for field in dataclasses.fields(config):
         hint = hints[field.name]
         members = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        optional = type(None) in members or field.metadata["computed"]
+        optional = type(None) in members or field.default is None
         types[field.name] = next(m for m in members if m is not type(None)), optional
     return types
 
@@ -86,9 +76,10 @@ class Config:
             rules: Any = self.__dataclass_fields__[name].metadata
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be finite, got {value}")
-            for rule, (holds, words) in BOUNDS.items():
-                if rules[rule] is not None and not holds(value, rules[rule]):
-                    raise ValueError(f"{name} must be {words} {rules[rule]:g}, got {value}")
+            for rule, bound in rules["bounds"].items():
+                holds, words = BOUNDS[rule]
+                if not holds(value, bound):
+                    raise ValueError(f"{name} must be {words} {bound:g}, got {value}")
             if rules["among"] and value not in rules["among"]:
                 *first, last = rules["among"]
                 near = nearest(str(value), list(rules["among"]))
@@ -135,44 +126,29 @@ class ModelConfig(Config):
     n_layers: int = option(4, "number of blocks", least=1)
     n_heads: int = option(4, "attention heads; d_model must be divisible by it unless head_dim is given", least=1)
     d_ff: int = option(
-        None,
-        "hidden size of the MLP; if none, 4·d_model, or in a gated MLP 8/3·d_model rounded up to a multiple of 8",
-        least=1,
-        computed=True,
+        None, "hidden size of the MLP; if none 4·d_model; if gated 8/3·d_model, rounded up to a multiple of 8", least=1
     )
     dropout: float = option(0.0, "share of features dropped while training", least=0, below=1)
     bias: bool = option(True, "biases in linear maps and normalisations")
     norm: str = option("layernorm", "layernorm, or rmsnorm, which neither centres nor shifts", among=NORMS)
     norm_eps: float = option(1e-5, "added to the variance, or mean square, by a normalisation", above=0)
-    position: str = option(
-        "learned", "learned: an embedding per position; rope: rotate queries and keys", among=POSITIONS
-    )
+    position: str = option("learned", "learned: embed each position; rope: rotate queries and keys", among=POSITIONS)
     rope_theta: float = option(10000.0, "base of rope's wavelengths: the longest is about 2π times it", above=0)
     mlp: str = option(
-        "plain",
-        "plain: linear, activation, linear; gated: activation(gate(x)) · up(x), then linear, as in SwiGLU",
-        among=MLPS,
+        "plain", "plain: linear, activation, linear; gated: activation(gate(x)) · up(x), linear (SwiGLU)", among=MLPS
     )
     activation: str = option(
-        None,
-        "gelu_tanh, gelu, relu or silu; if none, gelu_tanh, and silu in a gated MLP (SwiGLU)",
-        among=ACTIVATIONS,
-        computed=True,
+        None, "gelu_tanh, gelu, relu or silu; if none, gelu_tanh, and silu in a gated MLP (SwiGLU)", among=ACTIVATIONS
     )
-    n_kv_heads: int = option(
-        None, "key and value heads, each shared by a group of query heads; n_heads if none", least=1, computed=True
-    )
-    head_dim: int = option(None, "size of a head; d_model / n_heads if none", least=1, computed=True)
+    n_kv_heads: int = option(None, "key and value heads, each shared by some query heads; n_heads if none", least=1)
+    head_dim: int = option(None, "size of a head; d_model / n_heads if none", least=1)
     qk_norm: bool = option(False, "normalise the queries and keys of each head by rmsnorm")
     tie_embeddings: bool = option(True, "use the token embedding as output projection too (weight tying)")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.head_dim is None and self.d_model % self.n_heads:
-            raise ValueError(
-                f"d_model must be divisible by n_heads, got d_model={self.d_model} and n_heads={self.n_heads}; "
-                f"try n_heads={_divisor_near(self.d_model, self.n_heads)}"
-            )
+        if self.head_dim is None:
+            self._check_divisible("d_model", "n_heads")
         gated = self.mlp == "gated"  # 8/3 in three matrices are as many weights as 4 in two
         defaults = {
             "d_ff": ComputedInt(-(-self.d_model * 8 // 24) * 8 if gated else 4 * self.d_model),
@@ -183,21 +159,19 @@ class ModelConfig(Config):
         for name, default in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        if self.n_heads % self.n_kv_heads:
-            raise ValueError(
-                f"n_heads must be divisible by n_kv_heads, got n_heads={self.n_heads} and n_kv_heads={self.n_kv_heads}; "
-                f"try n_kv_heads={_divisor_near(self.n_heads, self.n_kv_heads)}"
-            )
-        if self.position == "rope" and self.head_dim % 2:
-            raise ValueError(
-                f"position=rope rotates pairs of features: head_dim must be even, got {self.head_dim}; "
-                f"try head_dim={self.head_dim + 1}"
-            )
+        self._check_divisible("n_heads", "n_kv_heads")
+        D = self.head_dim
+        if self.position == "rope" and D % 2:
+            raise ValueError(f"position=rope rotates pairs of features: head_dim must be even, got {D}; try {D + 1}")
 
-
-def _divisor_near(d_model: int, n_heads: int) -> int:
-    near = min(n_heads, d_model)
-    return next(n for gap in range(near) for n in (near - gap, near + gap) if d_model % n == 0)
+    def _check_divisible(self, name: str, by: str) -> None:
+        """Raise ValueError unless one field is divisible by another; suggest the nearest number that divides it."""
+        number, divisor = getattr(self, name), getattr(self, by)
+        if number % divisor:
+            start = min(divisor, number)
+            near = next(n for gap in range(start) for n in (start - gap, start + gap) if number % n == 0)
+            got = f"{name}={number} and {by}={divisor}"
+            raise ValueError(f"{name} must be divisible by {by}, got {got}; try {by}={near}")
 
 
 @dataclass(frozen=True)
@@ -208,12 +182,8 @@ class LoopConfig(Config):
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)
     max_steps: int = option(600, "updates of the parameters", least=1)
     batch_size: int = option(16, "examples in a micro-batch", least=1)
-    grad_accum_steps: int = option(
-        1, "micro-batches in an update: the same result as a larger batch, in less memory", least=1
-    )
-    shards: int | None = option(
-        None, "shards of a batch that are computed in parallel; chosen for the machine if none", least=1
-    )
+    grad_accum_steps: int = option(1, "micro-batches in an update: as a larger batch, in less memory", least=1)
+    shards: int | None = option(None, "shards of a batch computed in parallel; chosen for the machine if none", least=1)
     lr: float = option(2e-3, "highest learning rate", least=0)
     min_lr: float = option(2e-4, "learning rate at the end of the cosine schedule", least=0)
     warmup_steps: int = option(60, "updates over which the learning rate rises", least=0)
@@ -229,18 +199,12 @@ class LoopConfig(Config):
 class TrainConfig(LoopConfig):
     """How a model is pretrained."""
 
-    data: str | None = option(
-        None, "a text, a folder of texts, or a folder of data prepare; Python's own documentation if none"
-    )
+    data: str | None = option(None, "a text, a folder of texts or of data prepare; Python's own documentation if none")
     batch_size: int = option(16, "windows of text in a micro-batch", least=1)
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
     sampling: str = option("random", "random windows, or epochs: each window once an epoch, shuffled", among=SAMPLINGS)
-    stride: int | None = option(
-        None, "tokens from one window to the next; if none, 1 at random and context_length in epochs", least=1
-    )
-    val_fraction: float = option(
-        0.1, "share of the text, at its end, that is held out for validation", least=0, below=1
-    )
+    stride: int | None = option(None, "tokens from window to window; if none, 1, or context_length in epochs", least=1)
+    val_fraction: float = option(0.1, "share of the text, at its end, held out for validation", least=0, below=1)
     eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
 
 
@@ -249,17 +213,9 @@ class SampleConfig(Config):
     """How the next token is chosen."""
 
     max_new_tokens: int = option(200, "number of tokens to generate", least=0)
-    temperature: float = option(
-        0.8, "0 always takes the most probable token, 1 samples the model's distribution, more flattens it", least=0
-    )
+    temperature: float = option(0.8, "0: the most probable token; 1: the model's distribution; more: flatter", least=0)
     top_k: int | None = option(None, "sample from the k most probable tokens only", least=1)
-    top_p: float | None = option(
-        None, "sample from the most probable tokens that together reach this probability", least=0, most=1
-    )
-    min_p: float | None = option(
-        None, "sample from the tokens with at least this share of the highest probability", least=0, most=1
-    )
-    repetition_penalty: float | None = option(
-        None, "make tokens that occurred before less probable; 1 does nothing, 1.2 is usual", least=1
-    )
+    top_p: float | None = option(None, "sample from the fewest tokens that reach this probability", least=0, most=1)
+    min_p: float | None = option(None, "sample from tokens with this share of the highest probability", least=0, most=1)
+    repetition_penalty: float | None = option(None, "make earlier tokens less probable; 1 is off, 1.2 usual", least=1)
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)

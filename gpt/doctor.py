@@ -20,7 +20,7 @@ import numpy as np
 
 import nanograd
 from gpt.config import ModelConfig, TrainConfig
-from gpt.data.batches import Tokens, random_batch
+from gpt.data.batches import Tokens, Windows, random_batch
 from gpt.generation.decoder import Decoder
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -47,8 +47,6 @@ WARM_UP = 10  # updates of a fresh model before update:weight is measured: AdamW
 WINDOW = 128  # tokens of a text in a batch
 FLOPS = 5e11  # that measuring update:weight may take: a few seconds
 
-Batch = tuple[np.ndarray, np.ndarray]  # ids (B, T) and targets (B, T)
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -74,7 +72,7 @@ class Subject:
     def step(self) -> int:
         return 0 if self.checkpoint is None else self.checkpoint.state.step
 
-    def batch(self, i: int = 0) -> Batch:
+    def batch(self, i: int = 0) -> Windows:
         """Draw a batch no larger than the run's own; for a large model, fewer and shorter rows."""
         tokens = int(FLOPS / (6 * count(self.config) * WARM_UP))  # an update takes 2 per weight forward and 4 backward
         T = min(self.config.context_length, max(16, min(WINDOW, tokens // 2)))
@@ -189,9 +187,7 @@ def tied_weights(model: GPT) -> Finding:
         return Finding(OK, "tied weights", number, f"the output projection is {tied}; each weight is updated once")
     untied = actual - expected == model.config.vocab_size * model.config.d_model
     why = "the output projection is not tied" if untied else "compare gpt.runs.estimate.count"
-    return Finding(
-        BAD, "tied weights", number, f"{actual - expected:+,} compared with the config's {expected:,}: {why}"
-    )
+    return Finding(BAD, "tied weights", number, f"{actual - expected:+,} relative to the config's {expected:,}: {why}")
 
 
 def causality(model: GPT, ids: np.ndarray) -> Finding:
@@ -288,7 +284,7 @@ def dead_units(model: GPT, ids: np.ndarray) -> Finding:
 
 
 def update_ratios(
-    model: GPT, optimizer: AdamW, batches: Sequence[Batch], lr: float, *, grad_clip: float | None = None
+    model: GPT, optimizer: AdamW, batches: Sequence[Windows], lr: float, *, grad_clip: float | None = None
 ) -> Finding:
     """Compare the norm of an update at learning rate lr with that of the matrices, by layer. The weights change.
 

@@ -102,12 +102,8 @@ def add_lora(model: Module, rank: int, alpha: float, targets: Sequence[str], rng
         raise ValueError(f"add_lora: rank must be at least 1 and alpha above 0, got {rank} and {alpha}")
     if has_lora(model):
         raise ValueError("add_lora: the model has adapters already; merge them permanently with merge_and_unload first")
-    candidates = [
-        (parent, name, child) for parent in model.modules() for name, child in _linears(parent) if name in TARGETS
-    ]
-    known = sorted(
-        {name for _, name, _ in candidates}
-    )  # without the head: the model reads its weight without calling it
+    layers = [(owner, name, child) for owner in model.modules() for name, child in _linears(owner) if name in TARGETS]
+    known = sorted({name for _, name, _ in layers})  # no head: the model reads its weight without calling it
     for target in targets:
         if target not in known:
             raise ValueError(f"lora_target: no layer is called {target!r}; this model has {', '.join(known)}")
@@ -115,9 +111,9 @@ def add_lora(model: Module, rank: int, alpha: float, targets: Sequence[str], rng
         raise ValueError(f"lora_target: it names no layer; this model has {', '.join(known)}")
     for parameter in model.parameters():
         parameter.requires_grad = False
-    for parent, name, child in candidates:
+    for owner, name, child in layers:
         if name in targets:
-            setattr(parent, name, LoRALinear(child, rank, alpha, rng))
+            setattr(owner, name, LoRALinear(child, rank, alpha, rng))
     return [name.removesuffix(f".{A}") for name, _ in model.named_parameters() if name.endswith(f".{A}")]
 
 
@@ -175,9 +171,7 @@ def lora_state(model: Module) -> dict[str, np.ndarray]:
 def check_merged(model: Module, caller: str) -> None:
     """Raise ValueError, in the name of `caller`, for adapters that are not merged: it reads the weights directly."""
     if any(not layer.merged for layer in lora_layers(model)):
-        raise ValueError(
-            f"{caller}: the model has LoRA adapters that are not merged; call merge_lora or merge_and_unload first"
-        )
+        raise ValueError(f"{caller}: the model's adapters are not merged; call merge_lora or merge_and_unload first")
 
 
 def _linears(parent: Module) -> Iterator[tuple[str, Linear]]:

@@ -19,6 +19,8 @@ from nanograd.seeds import DATA, generator
 IGNORE = -100  # a target that the loss ignores
 ROUNDS = 6
 UInt64 = npt.NDArray[np.uint64]
+Order = Callable[[np.ndarray, int, int, int], np.ndarray]  # (positions, n, seed, epoch) → indices
+Windows = tuple[np.ndarray, np.ndarray]  # ids (B, T) and targets (B, T)
 
 
 class Tokens(Protocol):
@@ -29,9 +31,7 @@ class Tokens(Protocol):
     def __getitem__(self, window: slice, /) -> np.ndarray: ...
 
 
-def draw_batch(
-    tokens: Tokens, context_length: int, config: TrainConfig, step: int, micro: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_batch(tokens: Tokens, context_length: int, config: TrainConfig, step: int, micro: int = 0) -> Windows:
     """Return the ids (B, T) and targets (B, T) of one micro-batch of a step, drawn as `config.sampling` says."""
     stride = window_stride(config, context_length)
     if config.sampling == "random":
@@ -52,15 +52,13 @@ def count_windows(tokens: Tokens, context_length: int, stride: int) -> int:
     return max(0, (len(tokens) - context_length - 1) // stride + 1)
 
 
-def take_windows(tokens: Tokens, starts: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:
+def take_windows(tokens: Tokens, starts: np.ndarray, context_length: int) -> Windows:
     """Return the windows that begin at starts (B,): ids (B, T) and targets (B, T)."""
     windows = np.stack([tokens[s : s + context_length + 1] for s in starts.tolist()]).astype(np.int64)  # (B, T + 1)
     return windows[:, :-1], windows[:, 1:]
 
 
-def epoch_batch(
-    order: Callable[[np.ndarray, int, int, int], np.ndarray], n: int, batch_size: int, seed: int, number: int
-) -> np.ndarray:
+def epoch_batch(order: Order, n: int, batch_size: int, seed: int, number: int) -> np.ndarray:
     """Return the indices (B,), from 0 to n - 1, of batch `number`, counted from 0 through all epochs.
 
     An epoch visits every index once, shuffled by `order`: `permutation_order` or `feistel_order`. A batch at the end of an
@@ -124,7 +122,7 @@ def _hash(numbers: UInt64, key: np.uint64) -> UInt64:
 
 def random_batch(
     tokens: Tokens, batch_size: int, context_length: int, rng: np.random.Generator, stride: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Windows:
     """Draw windows at random: ids (B, T), and targets (B, T), which are the ids one position later.
 
     >>> ids, targets = random_batch(np.arange(100), 2, 5, np.random.default_rng(0))
@@ -137,7 +135,7 @@ def random_batch(
 
 def consecutive_batches(
     tokens: Tokens, batch_size: int, context_length: int, limit: int | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Windows]:
     """Yield the tokens as consecutive windows, so that every token but the first is a target exactly once.
 
     The last window is padded with targets that the loss ignores. A limit takes only that many batches, spread
@@ -161,7 +159,6 @@ def consecutive_batches(
 def check_length(split: str, tokens: Tokens, context_length: int) -> None:
     """Raise ValueError unless at least one window fits."""
     if len(tokens) <= context_length:
-        raise ValueError(
-            f"data: the {split} text has {len(tokens)} tokens, and a window needs context_length + 1 = "
-            f"{context_length + 1}; give more text or a smaller --context-length"
-        )
+        needed = f"a window needs context_length + 1 = {context_length + 1}"
+        way_out = "give more text or a smaller --context-length"
+        raise ValueError(f"data: the {split} text has {len(tokens)} tokens, and {needed}; {way_out}")

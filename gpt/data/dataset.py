@@ -121,17 +121,11 @@ def read_shard(path: StrPath) -> Shard:
         raise ValueError(f"{path} is damaged: its header needs {begin} bytes, it has {size}")
     n_documents, sha256 = HEADERS[2].unpack(head)[5:] if version == 2 else (0, bytes(32))
     end = begin + count * width + (-count * width % INDEX.itemsize if version == 2 else 0)
-    if size != end + n_documents * INDEX.itemsize:
-        raise ValueError(
-            f"{path} is damaged: {count} ids and {n_documents} documents need {end + n_documents * INDEX.itemsize} "
-            f"bytes, it has {size}"
-        )
-    return Shard(
-        _map(path, DTYPES[width], begin, count),
-        _map(path, INDEX, end, n_documents),
-        vocab_size,
-        sha256.hex() if any(sha256) else "",
-    )
+    needed = end + n_documents * INDEX.itemsize
+    if size != needed:
+        raise ValueError(f"{path} is damaged: {count} ids and {n_documents} documents need {needed} bytes, not {size}")
+    tokens, documents = _map(path, DTYPES[width], begin, count), _map(path, INDEX, end, n_documents)
+    return Shard(tokens, documents, vocab_size, sha256.hex() if any(sha256) else "")
 
 
 class Shards:
@@ -178,9 +172,8 @@ class Dataset:
         """Return the indices (d,) in `tokens(split)` at which documents begin."""
         shards = self.shards(split)
         offsets = accumulate((len(shard.tokens) for shard in shards), initial=0)
-        return np.concatenate(
-            [np.empty(0, np.int64), *(s.documents.astype(np.int64) + n for s, n in zip(shards, offsets, strict=False))]
-        )
+        starts = [s.documents.astype(np.int64) + n for s, n in zip(shards, offsets, strict=False)]
+        return np.concatenate([np.empty(0, np.int64), *starts])
 
     def shards(self, split: str) -> list[Shard]:
         """Map the shards of a split and check each against the manifest."""
@@ -188,15 +181,11 @@ class Dataset:
         for entry in shard_entries(self.manifest["parts"], (split,)):
             path = self.path / entry["file"]
             if not path.exists():
-                raise FileNotFoundError(
-                    f"{path} is missing: {MANIFEST} lists it; restore it, or prepare the data again"
-                )
+                raise FileNotFoundError(f"{path} is missing: {MANIFEST} lists it; restore it or prepare the data again")
             shard = read_shard(path)
             contents = len(shard.tokens), shard.vocab_size, shard.tokenizer_sha256
             if contents != (entry["tokens"], self.manifest["vocab_size"], self.manifest["tokenizer_sha256"]):
-                raise ValueError(
-                    f"{path} is not the shard that {MANIFEST} lists; restore it, or prepare the data again"
-                )
+                raise ValueError(f"{path} is not the shard that {MANIFEST} lists; restore it or prepare the data again")
             shards.append(shard)
         return shards
 
@@ -210,10 +199,8 @@ class Dataset:
         """Raise ValueError unless this is the tokenizer of the ids."""
         expected = self.manifest["tokenizer_sha256"]
         if tokenizer.sha256 != expected:
-            raise ValueError(
-                f"tokenizer: {self.path} was prepared with the one of SHA-256 {expected[:16]}…, got "
-                f"{tokenizer.sha256[:16]}…; {way_out}"
-            )
+            hashes = f"SHA-256 {expected[:16]}…, got {tokenizer.sha256[:16]}…"
+            raise ValueError(f"tokenizer: {self.path} was prepared with the one of {hashes}; {way_out}")
 
     def files(self) -> list[Path]:
         """Return the paths of all shards."""

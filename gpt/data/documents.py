@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -57,13 +56,13 @@ class TextFiles:
         self.n_skipped, self.skipped = 0, []
         on_error = self._count_error if self.skip else None
         documents = read_documents(
-            map(Path, self.paths), encoding=self.encoding, text_key=self.text_key, on_error=on_error, warn=self.warn
+            self.paths, encoding=self.encoding, text_key=self.text_key, on_error=on_error, warn=self.warn
         )
         return split_documents(documents, val_fraction, size)
 
     def n_bytes(self) -> int:
         """Return the size of the files, which is about the size of their text."""
-        files = list_files(map(Path, self.paths), lambda error: None)
+        files = list_files(self.paths, lambda error: None)
         return sum(path.stat().st_size for path in files if path.is_file())
 
     def _count_error(self, error: Exception) -> None:

@@ -35,9 +35,7 @@ MARKER = re.compile(
 )
 BLANK_LINES = re.compile(r"(\n(?:[^\S\n]*\n)+)")
 OTHER_SPACES = re.compile(r"[^\S\n\t ]")
-SPACES_BETWEEN = re.compile(
-    r"[ \t](?<=\S[ \t])[ \t]+(?=\S)"
-)  # the lookbehind is twice as fast here as at the beginning
+SPACES_BETWEEN = re.compile(r"[ \t](?<=\S[ \t])[ \t]+(?=\S)")  # the lookbehind is twice as fast here as at the start
 SPACES_AT_END = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
@@ -158,11 +156,12 @@ def tidy_whitespace(chunks: Iterable[str]) -> Iterator[str]:
         begun, breaks = True, len(text) - len(text.rstrip("\n"))
 
 
-# A step is a function from the chunks of a text to cleaned chunks; most clean each chunk by itself.
+Step = Callable[[Iterable[str]], Iterable[str]]  # from the chunks of a text to cleaned chunks
+# Most steps clean each chunk by itself.
 # This order makes cleaning twice the same as cleaning once. Characters are removed before the search for the lines of
 # Project Gutenberg, except punctuation, which marks these lines. NFC comes after every removal, since a removed character
 # may have stood between a letter and its accent.
-STEPS: dict[str, Callable[[Iterable[str]], Iterable[str]]] = {
+STEPS: dict[str, Step] = {
     "remove_control": partial(map, remove_control),
     "lowercase": partial(map, str.lower),
     "remove_non_ascii": partial(map, remove_non_ascii),
@@ -194,9 +193,7 @@ class Cleaner:
         for name in steps:
             if name not in STEPS:
                 known = ", ".join(STEPS)
-                raise ValueError(
-                    f"clean: no step is called {name!r}{nearest(name, list(STEPS))}; the steps are {known}"
-                )
+                raise ValueError(f"clean: no step is named {name!r}{nearest(name, list(STEPS))}; the steps are {known}")
         self.steps = [name for name in STEPS if name in steps]
         self.duplicates = Duplicates()
         self.removed = dict.fromkeys(["strip_html", *self.steps], 0)
@@ -230,9 +227,7 @@ class Cleaner:
             self.read += len(block)
             yield block
 
-    def _measure(
-        self, name: str, step: Callable[[Iterable[str]], Iterable[str]], chunks: Iterable[str]
-    ) -> Iterator[str]:
+    def _measure(self, name: str, step: Step, chunks: Iterable[str]) -> Iterator[str]:
         """Run a step and count the characters that it removes."""
 
         def step_input() -> Iterator[str]:
@@ -285,9 +280,7 @@ def check_out(out: Path, paths: Collection[str]) -> None:
         if path.resolve() == target or (out.exists() and path.exists() and path.samefile(out)):
             raise ValueError(f"out: {out} is also an input; choose another name")
         if path.is_dir() and path.resolve() in target.parents and target.suffix.lower() in SUFFIXES:
-            raise ValueError(
-                f"out: {out} is inside the input folder {path}, so it would be cleaned again; choose another folder"
-            )
+            raise ValueError(f"out: {out} is in the input folder {path} and would be cleaned again; choose another")
 
 
 def write_texts(file: BinaryIO, texts: Iterable[Iterator[str]], *, as_lines: bool) -> tuple[int, int]:

@@ -91,9 +91,7 @@ def detect_encoding(path: Path, encoding: str | None = None, warn: Warn = warnin
     marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
     wide = codecs.lookup(encoding or marked or "utf-8").name.startswith(("utf-16", "utf-32"))
     if b"\0" in head and not wide:
-        raise ValueError(
-            f"data: {path} is binary, or UTF-16 without a byte-order mark (it has zero bytes); give plain text in UTF-8"
-        )
+        raise ValueError(f"data: {path} is binary, or UTF-16 without a byte-order mark: it has zero bytes; give UTF-8")
     if encoding or marked:
         return _check_decodes(path, encoding or marked or "")
     try:
@@ -107,10 +105,7 @@ def detect_encoding(path: Path, encoding: str | None = None, warn: Warn = warnin
             return _check_decodes(path, name)
     if (len(head) - len(head.translate(None, CONTROLS))) * 100 > len(head):
         raise ValueError(f"data: {path} is binary (more than 1 in 100 bytes are control characters); give text")
-    warn(
-        f"{reason}; it is read as latin-1. If that is wrong, convert the file first, for example: "
-        "iconv -f cp1252 -t utf-8"
-    )
+    warn(f"{reason}; it is read as latin-1. If that is wrong, convert it first, as by iconv -f cp1252 -t utf-8")
     return _check_decodes(path, "latin-1")
 
 
@@ -119,9 +114,7 @@ def check_encoding(encoding: str) -> None:
     try:
         "".encode(encoding)
     except (LookupError, ValueError):  # ValueError: a zero byte in the name
-        raise ValueError(
-            f"encoding: Python has none called {encoding!r}; for example utf-8, utf-16, latin-1, cp1252, shift_jis"
-        ) from None
+        raise ValueError(f"encoding: Python has none called {encoding!r}; for example utf-8, latin-1, cp1252") from None
 
 
 def _check_decodes(path: Path, encoding: str) -> str:
@@ -136,10 +129,9 @@ def _check_decodes(path: Path, encoding: str) -> str:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 line += error.object[: error.start].decode(encoding, "replace").count("\n")
-                raise UnicodeError(
-                    f"data: {path} is not {encoding}: byte 0x{error.object[error.start]:02x} "
-                    f"at position {position - n_buffered + error.start}, in line {line}"
-                ) from None
+                byte, where = error.object[error.start], position - n_buffered + error.start
+                what = f"byte 0x{byte:02x} at position {where}, in line {line}"
+                raise UnicodeError(f"data: {path} is not {encoding}: {what}") from None
             blank = blank and not text.removeprefix("\ufeff").strip()
             position += len(block)
             line += text.count("\n")
@@ -178,9 +170,7 @@ def python_documentation() -> str:
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise ValueError(
-            "data: this Python ships without its documentation (pydoc_data.topics); give a text with --data FILE"
-        ) from None
+        raise ValueError("data: this Python lacks its documentation (pydoc_data); give a text: --data FILE") from None
     return "\n\n".join(topics[name].strip() for name in sorted(topics)) + "\n"
 
 

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from gpt.text.read import Warn, read_text
 from nanograd.runtime.files import StrPath
 
+Table = list[tuple[int, list[str]]]  # of each row the line it begins at, and its cells
+
 
 class Record(NamedTuple):
     """One JSON object, with the line it begins at (or, in a JSON list, its number), counted from 1."""
@@ -85,9 +87,7 @@ def json_lines(
     _warn_blank(n_blank, warn_blank)
 
 
-def read_table(
-    path: StrPath, *, encoding: str | None = None, warn: Warn = warnings.warn
-) -> list[tuple[int, list[str]]]:
+def read_table(path: StrPath, *, encoding: str | None = None, warn: Warn = warnings.warn) -> Table:
     """Return the rows of a .csv or .tsv file: for each the line it begins at, counted from 1, and its cells.
 
     - `.csv` follows RFC 4180: a cell in double quotes may hold commas, line ends, and quotes written twice.
@@ -103,7 +103,7 @@ def read_table(
     return kept
 
 
-def _tsv(text: str) -> list[tuple[int, list[str]]]:
+def _tsv(text: str) -> Table:
     lines = text.removesuffix("\n").split("\n")  # not splitlines: a cell may hold U+2028
     return [
         (number, line.removesuffix("\r").split("\t") if line.strip("\r") else [])
@@ -111,7 +111,7 @@ def _tsv(text: str) -> list[tuple[int, list[str]]]:
     ]
 
 
-def _csv(text: str, path: StrPath) -> list[tuple[int, list[str]]]:
+def _csv(text: str, path: StrPath) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, line = [], 1
     try:
@@ -152,9 +152,7 @@ def check_text_field(value: Any, name: str, location: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"data: {location}: {name!r} has half of a character (a lone surrogate) at {error.start}; take it out"
-        ) from None
+        raise ValueError(f"data: {location}: {name!r} has a lone surrogate at {error.start}; take it out") from None
     return value
 
 

@@ -51,7 +51,7 @@ CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleCon
         (
             ModelConfig,
             {"position": "rope", "d_model": 12},
-            "position=rope rotates pairs of features: head_dim must be even, got 3; try head_dim=4",
+            "position=rope rotates pairs of features: head_dim must be even, got 3; try 4",
         ),
         (TrainConfig, {"lr": math.nan}, "lr must be finite, got nan"),
         (TrainConfig, {"lr": math.inf}, "lr must be finite, got inf"),

@@ -179,7 +179,7 @@ def test_an_output_projection_that_should_be_tied_is_reported() -> None:
     model.head = Parameter(model.tok_emb.weight.data.copy())
     finding = doctor.tied_weights(model)
     assert finding.verdict == "bad"
-    assert finding.meaning.startswith("+2,080 compared with the config's ")
+    assert finding.meaning.startswith("+2,080 relative to the config's ")
     assert "the output projection is not tied" in finding.meaning
 
 

@@ -213,7 +213,7 @@ def test_merge_and_unload_leaves_an_ordinary_model(config: ModelConfig) -> None:
 @FAMILIES
 def test_the_decoder_uses_merged_adapters_and_refuses_others(config: ModelConfig) -> None:
     model = tuned(config).eval()
-    with pytest.raises(ValueError, match=r"Decoder: the model has LoRA adapters that are not merged; call merge_lora"):
+    with pytest.raises(ValueError, match=r"Decoder: the model's adapters are not merged; call merge_lora"):
         Decoder(model, 3)
     expected = model(IDS).data[:, -1]
     with merged(model):

@@ -76,7 +76,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (b" \n \n", "data: data.txt is empty"),
         (
             b"\x00\x01\x02",
-            "data: data.txt is binary, or UTF-16 without a byte-order mark (it has zero bytes); give plain",
+            "data: data.txt is binary, or UTF-16 without a byte-order mark: it has zero bytes; give UTF-8",
         ),
         (b"\x01\xe9", "data: data.txt is binary (more than 1 in 100 bytes are control characters); give text"),
         (

@@ -170,7 +170,7 @@ def test_an_input_is_never_the_output(folder: Path, tmp_path: Path, capsys: Outp
     link = tmp_path / "link.txt"
     os.link(source, link)
     assert "is also an input" in refused(capsys, source, "-o", link)
-    assert "is inside the input folder" in refused(capsys, folder, "-o", folder / "sub" / "clean.txt")
+    assert "is in the input folder" in refused(capsys, folder, "-o", folder / "sub" / "clean.txt")
     assert source.read_bytes() == before
     run(folder / "clean.text", source)  # .text files are not read from a folder
 

@@ -123,7 +123,7 @@ def test_a_file_of_another_length_is_damaged(tmp_path: Path, change: int) -> Non
     write_tokens(tmp_path / "t", [1, 2, 3], 4)
     whole = (tmp_path / "t").read_bytes()
     (tmp_path / "t").write_bytes(whole[:change] if change < 0 else whole + b"\0" * change)
-    message = f"t is damaged: 3 ids and 1 documents need 88 bytes, it has {88 + change}"
+    message = f"t is damaged: 3 ids and 1 documents need 88 bytes, not {88 + change}"
     with pytest.raises(ValueError, match=message):
         read_shard(tmp_path / "t")
 
@@ -232,7 +232,9 @@ def test_a_shard_that_is_missing_or_another(folder: Path) -> None:
     shard = folder / "train-00001.tokens"
     whole = shard.read_bytes()
     write_tokens(shard, [1, 1, 1], 3, CharTokenizer("abc").sha256)
-    with pytest.raises(ValueError, match=r"train-00001\.tokens is not the shard that manifest\.json lists; restore it"):
+    with pytest.raises(
+        ValueError, match=r"train-00001\.tokens is not the shard that manifest\.json lists; restore it or prepare"
+    ):
         open_dataset(folder)
     write_tokens(shard, [2, 0], 3, CharTokenizer("abd").sha256)
     with pytest.raises(ValueError, match="is not the shard"):
@@ -241,7 +243,9 @@ def test_a_shard_that_is_missing_or_another(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"train-00001\.tokens is damaged"):
         open_dataset(folder)
     shard.unlink()
-    with pytest.raises(FileNotFoundError, match=r"train-00001\.tokens is missing: manifest\.json lists it; restore it"):
+    with pytest.raises(
+        FileNotFoundError, match=r"train-00001\.tokens is missing: manifest\.json lists it; restore it or prepare"
+    ):
         open_dataset(folder)
 
 

@@ -116,7 +116,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         ),
         ([{}], "entry 1: needs 'instruction' and 'output', or 'messages', and has nothing"),
         ([alpaca("a", 5)], "entry 1: 'output' must be a text, got int"),  # type: ignore[arg-type]
-        ([alpaca("a\ud800", "b")], "entry 1: 'instruction' has half of a character (a lone surrogate) at 1"),
+        ([alpaca("a\ud800", "b")], "entry 1: 'instruction' has a lone surrogate at 1"),
         (["a"], 'entry 1: must be an object like {"text": …}, got str'),
         (
             [alpaca("a", "b", id=7), alpaca("c", "d", id="7"), alpaca("c", "e", id=7)],

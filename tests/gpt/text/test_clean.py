@@ -127,7 +127,7 @@ def test_a_remembered_paragraph_takes_the_memory_that_was_said() -> None:
 
 
 def test_an_unknown_step_is_named() -> None:
-    with pytest.raises(ValueError, match=r"clean: no step is called 'lowercas'; did you mean lowercase\?"):
+    with pytest.raises(ValueError, match=r"clean: no step is named 'lowercas'; did you mean lowercase\?"):
         clean("a", ["lowercas"])
 
 

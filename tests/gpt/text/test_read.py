@@ -33,7 +33,7 @@ def test_only_the_mark_and_the_line_ends_are_changed(tmp_path: Path, raw: bytes,
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b" \n\t\r\n", "is empty"),
-        (b"text\0text", r"is binary, or UTF-16 without a .*mark \(it has zero bytes\); give plain text in UTF-8"),
+        (b"text\0text", r"is binary, or UTF-16 without a byte-order mark: it has zero bytes; give UTF-8"),
         ("text".encode("utf-16-le"), "binary, or UTF-16"),
         (bytes(range(1, 256)), r"is binary \(more than 1 in 100 bytes are control characters\)"),
     ],
@@ -66,7 +66,7 @@ def test_the_documentation_of_python_is_text_in_a_fixed_order(monkeypatch: pytes
 
 def test_a_python_without_its_documentation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)  # importing it is an ImportError
-    with pytest.raises(ValueError, match=r"without its documentation .*give a text with --data FILE"):
+    with pytest.raises(ValueError, match=r"lacks its documentation .*give a text: --data FILE"):
         python_documentation()
 
 
