@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from gpt.config import nearest
 from gpt.finetune.batching import Splits
 from gpt.runs.estimate import plural
-from gpt.text.records import check_text_field, read_json, read_table
+from gpt.text.records import Table, check_text_field, read_json, read_table
 from nanograd.runtime.files import StrPath
 from nanograd.seeds import EVAL, generator
 
@@ -21,6 +21,7 @@ LABEL_NAMES = ("label", "category", "class", "target", "sentiment")
 TEXT_NAMES = ("text", "message", "sms", "sentence", "review", "content")
 VAL_FRACTION, TEST_FRACTION = 0.1, 0.2  # of each class
 MIN_TEXTS = 3  # in a class: each split needs one
+Columns = tuple[str, str | None, str | None]  # of text, label and id
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,7 @@ def read_rows(
     """
     path, requested, notes = Path(path), {"label": label_column, "text": text_column}, list[str]()
     if path.is_file() and path.suffix.lower() not in SUFFIXES:
-        raise ValueError(
-            f"data: {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: this names its format"
-        )
+        raise ValueError(f"data: {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}: that is its format")
     if path.suffix.lower() == ".jsonl":
         records = read_json(path, encoding=encoding, warn=notes.append, warn_blank=True)
         cells = [(record.line, record.fields) for record in records]
@@ -81,7 +80,7 @@ def read_rows(
     if not has_header and label_column is None and text_column is None and len(names) <= 2:
         requested = {"label": "1", "text": "2"} if len(names) == 2 else {"label": None, "text": "1"}
     columns = _find_columns(names, requested, need_label, path)
-    return Rows([_make_row(line, fields, *columns, f"{path}, line {line}") for line, fields in cells], notes)
+    return Rows([_make_row(line, fields, columns, f"{path}, line {line}") for line, fields in cells], notes)
 
 
 def _has_header(first_row: Sequence[str], requested: Mapping[str, str | None]) -> bool:
@@ -93,9 +92,7 @@ def _has_header(first_row: Sequence[str], requested: Mapping[str, str | None]) -
     return bool(columns) or any(name.lower() in LABEL_NAMES + TEXT_NAMES for name in names)
 
 
-def _name_cells(
-    table: Sequence[tuple[int, list[str]]], has_header: bool, path: Path
-) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
+def _name_cells(table: Table, has_header: bool, path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
     """Return the names of the columns, from the header or numbered, and the cells of each row by name."""
     first_row = table[0][1]
     names = [cell.strip() if has_header else str(i) for i, cell in enumerate(first_row, start=1)]
@@ -105,15 +102,11 @@ def _name_cells(
     rows = table[1:] if has_header else table
     for line, cells in rows:
         if len(cells) != len(names):
-            raise ValueError(
-                f"data: {path}, line {line} has {plural(len(cells), 'cell')}, and the first row {len(names)}"
-            )
+            raise ValueError(f"data: {path}, line {line} has {plural(len(cells), 'cell')}, the first row {len(names)}")
     return names, [(line, dict(zip(names, cells, strict=True))) for line, cells in rows]
 
 
-def _find_columns(
-    names: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path
-) -> tuple[str, str | None, str | None]:
+def _find_columns(names: list[str], requested: Mapping[str, str | None], need_label: bool, path: Path) -> Columns:
     """Choose the columns of text, label and id by name: the requested ones, or those with a usual name."""
     for name in requested.values():
         if name is not None and name not in names:
@@ -135,14 +128,8 @@ def _find_columns(
     return str(text), label, next((name for name in names if name.lower() == "id"), None)
 
 
-def _make_row(
-    line: int,
-    fields: Mapping[str, Any],
-    text_column: str,
-    label_column: str | None,
-    id_column: str | None,
-    location: str,
-) -> Row:
+def _make_row(line: int, fields: Mapping[str, Any], columns: Columns, location: str) -> Row:
+    text_column, label_column, id_column = columns
     for name in (text_column, label_column):
         if name is not None and name not in fields:
             raise ValueError(f"data: {location} has no {name!r}; each row must have one")
@@ -178,10 +165,8 @@ def read_labelled(
         raise ValueError(f"data: {path} has {only}; a classifier needs two classes or more")
     for label, n in sorted(counts.items()):
         if n < MIN_TEXTS:
-            raise ValueError(
-                f"data: {path}: the label {label!r} has {plural(n, 'text')}, and training, validation and test need one "
-                "each; add some, or check that --label-column and --text-column name the right columns"
-            )
+            needed = "training, validation and test need one each; add some, or check --label-column and --text-column"
+            raise ValueError(f"data: {path}: the label {label!r} has {plural(n, 'text')}, and {needed}")
     return Rows(rows, [*notes, *clean_notes])
 
 
@@ -192,10 +177,8 @@ def check_ids(rows: Sequence[Row], path: StrPath) -> None:
         if row.id is None:
             continue
         if row.id in lines:
-            raise ValueError(
-                f"data: {path}: lines {lines[row.id]} and {row.line} have the same id {row.id!r}; give each row its own, "
-                "or rename the column if it is no id"
-            )
+            problem = f"lines {lines[row.id]} and {row.line} have the same id {row.id!r}"
+            raise ValueError(f"data: {path}: {problem}; give each row its own, or rename the column if it is no id")
         lines[row.id] = row.line
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from gpt.config import ModelConfig, known_fields, nearest, option
 from gpt.finetune.batching import Splits, batches_by_length, pad
 from gpt.finetune.classification_data import Row, balance, count_labels, read_labelled, read_rows, split
-from gpt.finetune.task import FinetuneConfig, FinetuneTask, Start, load_best, make_objective, resolve
+from gpt.finetune.task import FinetuneConfig, FinetuneTask, Start, load_best, make_objective
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.estimate import count, plural
@@ -45,13 +45,9 @@ class ClassifyConfig(FinetuneConfig):
     data: str | None = option(None, "a .csv, .tsv or .jsonl of labels and texts")
     label_column: str | None = option(None, "column of the labels: its name or, without header, its number from 1")
     text_column: str | None = option(None, "column of the texts, likewise")
-    encoding: str | None = option(
-        None, "encoding of the file, detected if none; mixed reads lines that are not UTF-8 as latin-1, and counts them"
-    )
+    encoding: str | None = option(None, "encoding, detected if none; mixed reads other lines than UTF-8 as latin-1")
     balance: bool = option(False, "draw from each class only as many texts as the smallest has")
-    split_seed: int | None = option(
-        None, "seed of balancing and splitting; the same as --seed if none", least=0, below=2**32
-    )
+    split_seed: int | None = option(None, "seed of balancing and splitting; as --seed if none", least=0, below=2**32)
     tokenizer: str = option("bpe", "of a random base: bpe or char, made from the training texts, or a saved one")
     epochs: float | None = option(8.0, "passes over the texts, unless max_steps is given", above=0)
     batch_size: int = option(32, "texts in a micro-batch", least=1)
@@ -76,9 +72,7 @@ class GPTClassifier(Module):
         """Return the logits (B, K) of texts with ids (B, T) and lengths (B,), padding excluded."""
         ids, lengths = np.asarray(ids), np.asarray(lengths)
         if lengths.shape != ids.shape[:1] or not ((1 <= lengths) & (lengths <= ids.shape[1])).all():
-            raise ValueError(
-                f"GPTClassifier: lengths must be from 1 to T, one for each text of ids {ids.shape}, got {lengths.tolist()}"
-            )
+            raise ValueError(f"GPTClassifier: lengths must be 1 to T, one a text of ids {ids.shape}, got {lengths}")
         x = self.gpt.hidden_states(ids)  # (B, T, C)
         return self.head(x[np.arange(len(ids)), lengths - 1])  # (B, C) → (B, K)
 
@@ -177,10 +171,10 @@ class ClassifyTask(FinetuneTask):
             check_flags(flags)
         splits, labels = read_splits(config)
         gpt, tokenizer, lengths = make_gpt(config, base, flags, [row.text for row in splits.train])
-        config = resolve(config, len(lengths), sum(lengths) // len(lengths))
+        config = config.resolve(len(lengths), sum(lengths) // len(lengths))
         model = GPTClassifier(gpt, len(labels), generator(config.seed, INIT, HEAD))
         files = {file: partial(write_rows, rows) for file, rows in zip(FILES, splits, strict=True)}
-        data = encode_rows(splits, [str(config.data)] * 3, tokenizer, labels, gpt.config.context_length)
+        data = encode_rows(splits, [str(config.data)] * 3, tokenizer, labels, gpt)
         return Start(model, config, tokenizer, data, files, labels=labels)
 
     def empty_model(self, checkpoint: Checkpoint) -> GPTClassifier:
@@ -191,7 +185,7 @@ class ClassifyTask(FinetuneTask):
         assert run.task is not None
         paths = [run_file(run.folder, file, run.state) for file in FILES]
         splits = [read_rows(path, label_column="label", text_column="text").rows for path in paths]
-        return encode_rows(splits, paths, run.tokenizer, run.task.labels, run.model.gpt.config.context_length)
+        return encode_rows(splits, paths, run.tokenizer, run.task.labels, run.model.gpt)
 
     def objective(self, run: Classifying, data: Splits[EncodedText]) -> Objective:
         return make_objective(run.model, data.train, data.val, collate_texts, text_loss, run.config)
@@ -249,10 +243,8 @@ def make_gpt(
         gpt = GPT(ModelConfig(**shape), generator(config.seed, INIT))
     else:
         gpt = base.load_into(GPT(dataclasses.replace(base.model_config, **shape), init=False))
-    print(
-        f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; a training text has up to "
-        f"{max(lengths):,}, the context is {gpt.config.context_length:,}"
-    )
+    longest = f"a training text has up to {max(lengths):,}, the context is {gpt.config.context_length:,}"
+    print(f"tokens    {tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}; {longest}")
     print(f"model     {count(gpt.config):,} parameters, {'random' if base is None else f'from {base.path}'}")
     return gpt, tokenizer, lengths
 
@@ -264,16 +256,12 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
 
 
 def encode_rows(
-    splits: Sequence[Sequence[Row]],
-    paths: Sequence[StrPath],
-    tokenizer: Tokenizer,
-    labels: Sequence[str],
-    context_length: int,
+    splits: Sequence[Sequence[Row]], paths: Sequence[StrPath], tokenizer: Tokenizer, labels: Sequence[str], gpt: GPT
 ) -> Splits[EncodedText]:
     """Encode the texts of three splits, read from these paths, and print what that lost."""
     encoded = []
     for file, rows, path in zip(FILES, splits, paths, strict=True):
-        texts, notes = encode_texts(tokenizer, rows, labels, context_length, str(path))
+        texts, notes = encode_texts(tokenizer, rows, labels, gpt.config.context_length, str(path))
         encoded.append(texts)
         for note in notes:
             print(f"note      {file.removesuffix('.jsonl')}: {note}")
@@ -313,9 +301,7 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, n_classes: int) -
     """
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim != 1:
-        raise ValueError(
-            f"confusion_matrix: needs two arrays (N,) of one length, got {truth.shape} and {predicted.shape}"
-        )
+        raise ValueError(f"confusion_matrix: needs arrays (N,) of one length, got {truth.shape} and {predicted.shape}")
     for name, classes in (("truth", truth), ("predicted", predicted)):
         if classes.size and not (0 <= classes.min() and classes.max() < n_classes):
             raise ValueError(f"confusion_matrix: {name} must hold classes from 0 to {n_classes - 1}")

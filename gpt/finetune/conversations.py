@@ -68,12 +68,10 @@ def read_conversations(path: StrPath) -> tuple[list[Conversation], list[str]]:
     for record in read_json(path, warn=notes.append):
         conversation = _parse(record, counts)
         if "id" in record.fields:
-            other = ids.setdefault(json.dumps(record.fields["id"]), conversation)
+            id = json.dumps(record.fields["id"])
+            other = ids.setdefault(id, conversation)
             if other != conversation:
-                raise ValueError(
-                    f"data: {record.location}: the id {record.fields['id']!r} is that of {other.location} too; "
-                    "give each its own"
-                )
+                raise ValueError(f"data: {record.location}: has the id {id} of {other.location}; give each its own")
         if conversation in seen:
             counts[DUPLICATE] += 1
             continue
@@ -86,15 +84,13 @@ def read_conversations(path: StrPath) -> tuple[list[Conversation], list[str]]:
             counts[UNANSWERED] += 1
             conversation = Conversation(conversation.messages[:-1], record.location)
             if not any(message.role == ASSISTANT for message in conversation.messages):
-                raise ValueError(
-                    f"data: {record.location}: there is no message of the assistant to learn from; add one or take it out"
-                )
+                raise ValueError(f"data: {record.location}: no message of the assistant to learn from; take it out")
             if conversation in seen:
                 counts[DUPLICATE] += 1
                 continue
             seen.add(conversation)
         conversations.append(conversation)
-    return check_not_empty(conversations, "conversation", path, counts), [*notes, *count_notes(counts)]
+    return with_notes(conversations, "conversation", path, notes, counts)
 
 
 def count_notes(counts: Mapping[str, int]) -> list[str]:
@@ -106,12 +102,14 @@ def count_notes(counts: Mapping[str, int]) -> list[str]:
     return [f"{n:,} with {rule}" for rule, n in counts.items()]
 
 
-def check_not_empty(items: list[T], noun: str, path: StrPath, counts: Mapping[str, int]) -> list[T]:
-    """Return the items; ValueError where there are none, with what was left out."""
+def with_notes(
+    items: list[T], noun: str, path: StrPath, notes: list[str], counts: Mapping[str, int]
+) -> tuple[list[T], list[str]]:
+    """Return the items, and all notes on them; ValueError where there are no items, with what was left out."""
     if not items:
         reasons = f" ({'; '.join(count_notes(counts))})" if counts else ""
         raise ValueError(f"data: {path} has no {noun} to learn from{reasons}")
-    return items
+    return items, [*notes, *count_notes(counts)]
 
 
 def missing_fields(record: Record, needed: str, known: Sequence[str]) -> ValueError:
@@ -141,10 +139,8 @@ def split_conversations(conversations: Sequence[T], fractions: Sequence[float], 
         splits.append(split)
     train = [conversation for group in order for conversation in group]
     if not train:
-        raise ValueError(
-            f"data: of {len(conversations)} conversations, on {len(groups)} different questions, none is left to train "
-            "on; give more data, or a smaller --val-fraction and --test-fraction"
-        )
+        problem = "none is left to train on; give more data, or a smaller --val-fraction and --test-fraction"
+        raise ValueError(f"data: of {len(conversations)} conversations, on {len(groups)} questions, {problem}")
     return [train, *splits]
 
 
@@ -181,20 +177,14 @@ def _parse_messages(entries: Any, location: str) -> tuple[Message, ...]:
             hint = nearest(str(role), list(ROLES))
             raise ValueError(f"data: {here}: the role must be system, user or assistant, got {role!r}{hint}")
         if unused := [key for key in entry if key not in ("role", "content", "input")]:
-            raise ValueError(
-                f"data: {here}: has {unused[0]!r} besides 'role' and 'content'; it cannot be learned, take it out"
-            )
+            raise ValueError(f"data: {here}: has {unused[0]!r}, which cannot be learned; take it out")
         previous = messages[-1].role if messages else None
         if role == SYSTEM and previous is not None:
-            raise ValueError(
-                f"data: {here}: a system message must be the first; move it, or put it into a user message"
-            )
+            raise ValueError(f"data: {here}: a system message must be the first; move it or put it into a user message")
         if role == ASSISTANT and previous in (None, SYSTEM):
             raise ValueError(f"data: {here}: the assistant must not begin; put the user's question before its message")
         if role == previous:
-            raise ValueError(
-                f"data: {here}: user and assistant must take turns, got {role} twice; join the two messages"
-            )
+            raise ValueError(f"data: {here}: user and assistant must take turns, got {role} twice; join the two")
         content = check_text_field(entry["content"], "content", here)
         messages.append(Message(role, content, check_text_field(entry.get("input", ""), "input", here)))
     if messages[-1].role == SYSTEM:

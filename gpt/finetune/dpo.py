@@ -24,17 +24,8 @@ import numpy as np
 from gpt.config import option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, batches_by_length, shuffled_batches
-from gpt.finetune.conversations import (
-    ASSISTANT,
-    DUPLICATE,
-    USER,
-    Conversation,
-    Message,
-    check_not_empty,
-    count_notes,
-    missing_fields,
-)
-from gpt.finetune.task import Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective, resolve
+from gpt.finetune.conversations import ASSISTANT, DUPLICATE, USER, Conversation, Message, missing_fields, with_notes
+from gpt.finetune.task import Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
 from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -66,9 +57,7 @@ class PreferConfig(FinetuneConfig):
     lr: float = option(1e-4, "highest learning rate", least=0)
     beta: float = option(0.1, "DPO's β: the smaller, the further the policy may move from the reference", above=0)
     label_smoothing: float = option(0.0, "assumed share of pairs labelled the wrong way round", least=0, below=0.5)
-    template: str | None = option(
-        None, "alpaca, chat, or a JSON file: how prompts are written; if none, the base's own, else alpaca"
-    )
+    template: str | None = option(None, "alpaca, chat, or a JSON file; if none, the base's own, else alpaca")
     end: str | None = option(None, "text that ends an answer, instead of the tokenizer's end of text")
     val_fraction: float = option(0.05, "share of the pairs for validation", least=0, below=1)
     test_fraction: float = option(0.1, "share of the pairs for the test at the end", least=0, below=1)
@@ -129,7 +118,7 @@ def read_pairs(path: StrPath) -> tuple[list[Pair], list[str]]:
         else:
             seen.add(key)
             pairs.append(pair)
-    return check_not_empty(pairs, "pair", path, counts), [*notes, *count_notes(counts)]
+    return with_notes(pairs, "pair", path, notes, counts)
 
 
 def _parse(record: Record, counts: Counter[str]) -> Pair:
@@ -141,9 +130,7 @@ def _parse(record: Record, counts: Counter[str]) -> Pair:
     if prompt == "prompt" and "instruction" in entry:
         raise ValueError(f"data: {location}: has both 'prompt' and 'instruction'; take one out")
     used = ("id", prompt, "chosen", "rejected", *(("input",) if prompt == "instruction" else ()))
-    question, chosen, rejected = (
-        check_text_field(entry[name], name, location) for name in (prompt, "chosen", "rejected")
-    )
+    question, chosen, rejected = (check_text_field(entry[key], key, location) for key in (prompt, "chosen", "rejected"))
     about = check_text_field(entry.get("input", ""), "input", location) if "input" in used else ""
     counts.update(f"the field {name!r}: not used" for name in entry if name not in used)
     messages = (Message(USER, question, about if about.strip() else ""), Message(ASSISTANT, chosen))
@@ -157,9 +144,8 @@ def encode_pair(
 
     A truncated answer would teach that its end does not matter.
     """
-    example = PairExample(
-        encode(pair.messages, template, tokenizer), encode(pair.rejected_messages, template, tokenizer)
-    )
+    both = pair.messages, pair.rejected_messages
+    example = PairExample(*(encode(messages, template, tokenizer) for messages in both))
     return (None, TOO_LONG) if len(example) > context_length else (example, "")
 
 
@@ -191,7 +177,7 @@ class PreferTask(FinetuneTask):
         assert base is not None
         template, path, model = template_of(config, base), Path(str(config.data)), base.model()
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
-        config = resolve(config, len(splits.train), 2 * round(float(np.mean(list(map(len, splits.train))))))
+        config = config.resolve(len(splits.train), 2 * round(float(np.mean(list(map(len, splits.train))))))
         log_probs = log_probs_of(model, [*chain(*splits)], config.batch_size)
         files: dict[str, Content] = {DATA: path, REFERENCE: partial(save_file, {LOG_PROBS: log_probs})}
         data = with_reference(splits, log_probs)
@@ -236,16 +222,13 @@ def read_splits(
     encode_one = partial(encode_pair, template=template, tokenizer=tokenizer, context_length=context_length)
     splits, encode_notes = encode_splits(pairs, encode_one, (config.val_fraction, config.test_fraction), config.seed)
     train, val, test = map(len, splits)
-    print(
-        f"data      {config.data}: {train:,} pairs to train on, {val:,} to choose the best checkpoint, {test:,} to test it"
-    )
+    counts = f"{train:,} pairs to train on, {val:,} to choose the best checkpoint, {test:,} to test it"
+    print(f"data      {config.data}: {counts}")
     for note in [*notes, *encode_notes]:
         print(f"note      {note}")
     if not train:
-        raise ValueError(
-            f"data: no pair to train on fits the base's context of {context_length} tokens; give a base with a longer "
-            "one, or a shorter template (--template chat)"
-        )
+        way_out = "give a base with a longer one, or a shorter template (--template chat)"
+        raise ValueError(f"data: no pair to train on fits the base's context of {context_length} tokens; {way_out}")
     return splits
 
 
@@ -298,9 +281,7 @@ def load_reference(path: StrPath, n: int) -> np.ndarray:
     """Read the reference's log-probabilities; ValueError unless there are n pairs."""
     log_probs = load_file(path)[0].get(LOG_PROBS)
     if log_probs is None or log_probs.shape != (n, 2):
-        raise ValueError(
-            f"{path} does not hold the reference's log-probabilities of {n} pairs; restore the file of this run"
-        )
+        raise ValueError(f"{path} does not hold the reference's log-probabilities of {n} pairs; restore the run's file")
     return log_probs
 
 
@@ -321,10 +302,8 @@ class PreferenceMetrics:
     more_probable: float
 
     def __str__(self) -> str:
-        return (
-            f"loss {self.loss:.4f}, margin {self.margin:+.3f}, accuracy {self.accuracy:.1%}, "
-            f"chosen more probable {self.more_probable:.1%}, of {self.n} pairs"
-        )
+        probable = f"chosen more probable {self.more_probable:.1%}, of {self.n} pairs"
+        return f"loss {self.loss:.4f}, margin {self.margin:+.3f}, accuracy {self.accuracy:.1%}, {probable}"
 
 
 def preference_metrics(policy: np.ndarray, reference: np.ndarray, beta: float) -> PreferenceMetrics:

@@ -18,27 +18,9 @@ import numpy as np
 from gpt.config import SampleConfig, option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, epoch_order, padding_share
-from gpt.finetune.conversations import ASSISTANT, SYSTEM, Message, read_conversations
-from gpt.finetune.task import (
-    FinetuneConfig,
-    FinetuneTask,
-    Start,
-    evaluation_batches,
-    load_best,
-    make_objective,
-    open_data_and_base,
-    resolve,
-)
-from gpt.finetune.templates import (
-    Example,
-    Template,
-    encode,
-    encode_conversation,
-    encode_splits,
-    load_template,
-    pad_examples,
-    show_mask,
-)
+from gpt.finetune.conversations import ASSISTANT, SYSTEM, Conversation, Message, read_conversations
+from gpt.finetune.task import FinetuneConfig, FinetuneTask, Start, evaluation_batches, load_best, make_objective
+from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples, show_mask
 from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -50,6 +32,8 @@ from nanograd.nn import evaluating
 from nanograd.op import no_grad
 from nanograd.runtime.files import StrPath, write_text
 
+SHORTENED = "more tokens than the context: turns at their end left out"
+TOO_LONG = "more tokens than the context in the first turn: left out"
 CHUNK = 1024  # tokens whose logits are in memory at a time
 GREEDY = SampleConfig(max_new_tokens=256, temperature=0.0)  # how test questions are answered
 DATA, RESPONSES = "data.json", "responses.jsonl"
@@ -61,9 +45,7 @@ class InstructConfig(FinetuneConfig):
     """How a model learns to answer."""
 
     template: str = option("alpaca", "alpaca, chat, or a JSON file of your own: how conversations are written")
-    end: str | None = option(
-        None, r"text that ends a response, instead of the tokenizer's end of text; \n is a new line"
-    )
+    end: str | None = option(None, r"text that ends a response, not the tokenizer's end of text; \n is a new line")
     val_fraction: float = option(0.05, "share of the conversations for validation", least=0, below=1)
     test_fraction: float = option(0.1, "share of the conversations for the test at the end", least=0, below=1)
 
@@ -81,7 +63,7 @@ class InstructTask(FinetuneTask):
         template, path = template_of(config), Path(str(config.data))
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
         lengths = list(map(len, splits.train))
-        config = resolve(config, len(lengths), round(float(np.mean(lengths))))
+        config = config.resolve(len(lengths), round(float(np.mean(lengths))))
         print(f"epoch     {-(-len(lengths) // config.batch_size):,} batches; {config.max_steps:,} steps")
         model = base.model()
         print_scores("before", model, splits.test, config)
@@ -115,12 +97,10 @@ class InstructTask(FinetuneTask):
 
 def show_masks(config: InstructConfig, n: int, *, colour: bool) -> None:
     """Print the first n training conversations with their trainable tokens marked."""
-    base = open_data_and_base(InstructTask(), config)
+    base = InstructTask().open_base(config)
     assert base is not None
-    splits = read_splits(
-        str(config.data), config, template_of(config), base.tokenizer, base.model_config.context_length
-    )
-    for number, example in enumerate(splits.train[:n], start=1):
+    data = read_splits(str(config.data), config, template_of(config), base.tokenizer, base.model_config.context_length)
+    for number, example in enumerate(data.train[:n], start=1):
         print(f"\n=== {number}: {int(example.loss_mask.sum())} of {len(example.tokens)} tokens are learned ===")
         print(show_mask(example, base.tokenizer, colour=colour))
 
@@ -139,24 +119,37 @@ def read_splits(
     fractions = config.val_fraction, config.test_fraction
     splits, encode_notes = encode_splits(conversations, encode_one, fractions, config.seed)
     if not splits.train:
-        raise ValueError(
-            f"data: no conversation fits the base's context of {context_length} tokens; give a base with a longer one, "
-            "or a shorter template (--template chat)"
-        )
-    print(
-        f"data      {config.data}: {len(conversations):,} conversations: {len(splits.train):,} to train on, "
-        f"{len(splits.val):,} to choose the best checkpoint, {len(splits.test):,} to test it"
-    )
+        way_out = "give a base with a longer one, or a shorter template (--template chat)"
+        raise ValueError(f"data: no conversation fits the base's context of {context_length} tokens; {way_out}")
+    train, val, test = map(len, splits)
+    counts = f"{train:,} to train on, {val:,} to choose the best checkpoint, {test:,} to test it"
+    print(f"data      {config.data}: {len(conversations):,} conversations: {counts}")
     for note in [*notes, *encode_notes]:
         print(f"note      {note}")
     lengths = list(map(len, splits.train))
     n_learned = sum(int(example.loss_mask.sum()) for example in splits.train)
     padding = padding_share(lengths, epoch_order(lengths, config.batch_size, config.seed, 0))
-    print(
-        f"tokens    {sum(lengths):,}, of which {n_learned:,} are learned: the responses; template {template.name}; "
-        f"{padding:.1%} beside them is padding"
-    )
+    learned = f"{n_learned:,} are learned: the responses; template {template.name}"
+    print(f"tokens    {sum(lengths):,}, of which {learned}; {padding:.1%} beside them is padding")
     return splits
+
+
+def encode_conversation(
+    conversation: Conversation, template: Template, tokenizer: Tokenizer, context_length: int
+) -> tuple[Example | None, str]:
+    """Return the example of a conversation, and the rule that shortened it or left it out, if any.
+
+    A conversation of more than context_length + 1 tokens loses as many turns at its end as necessary. If the first turn
+    alone is too long, it is left out: a response without its end would teach the model not to stop.
+    """
+    messages = conversation.messages
+    example = encode(messages, template, tokenizer)
+    while len(example) > context_length:
+        messages = messages[:-2]
+        if not any(message.role == ASSISTANT for message in messages):
+            return None, TOO_LONG
+        example = encode(messages, template, tokenizer)
+    return example, "" if messages == conversation.messages else SHORTENED
 
 
 @no_grad()
@@ -179,10 +172,8 @@ def print_scores(when: str, model: GPT, test: Sequence[Example], config: Instruc
     if test:
         batches = evaluation_batches(test, pad_examples, config.batch_size)
         loss = mean_loss(model, batches, next_token_loss, shards=config.shards)
-        accuracy = token_accuracy(model, batches)
-        print(
-            f"{when:<9} response loss {loss:.4f} nats a token, token accuracy {accuracy:.1%}, of {len(test)} responses"
-        )
+        share = token_accuracy(model, batches)
+        print(f"{when:<9} response loss {loss:.4f} nats a token, token accuracy {share:.1%}, of {len(test)} responses")
 
 
 def answer(
@@ -196,10 +187,8 @@ def answer(
     ids = encode(messages, template, tokenizer).tokens.tolist()
     max_tokens = model.config.context_length + 1 - len(ids)  # the last generated token is not an input
     if max_tokens < 1:
-        raise ValueError(
-            f"the question has {len(ids):,} tokens, with its template, and the context {model.config.context_length:,}: "
-            "no room for an answer; ask something shorter"
-        )
+        sizes = f"{len(ids):,} tokens, with its template, and the context {model.config.context_length:,}"
+        raise ValueError(f"the question has {sizes}: no room for an answer; ask something shorter")
     config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, max_tokens))
     texts = generate_text(model, tokenizer, ids, config, stop=[template.end] if template.end else ())
     return (text for (text,) in texts if text)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -34,7 +34,6 @@ from nanograd.parallel.shards import choose_shards
 from nanograd.runtime.files import file_sha256
 from nanograd.seeds import INIT, generator
 
-C = TypeVar("C", bound="FinetuneConfig")
 E = TypeVar("E", bound=Sized)  # an example
 Content = Path | Callable[[Path], None]  # a file to copy, or a function that writes to a path
 FREEZES = ("none", "all_but_last_block", "all_but_head")
@@ -54,14 +53,22 @@ class FinetuneConfig(LoopConfig):
     base: str | None = option(None, "the checkpoint or run to start from, or random")
     epochs: float | None = option(None, "passes over the examples, instead of max_steps", above=0)
     patience: int | None = option(None, "stop after this many evaluations without improvement; never if none", least=1)
-    freeze: str = option(
-        "none", "parameters that are not trained: none, all_but_last_block or all_but_head", among=FREEZES
-    )
-    lora_rank: int | None = option(
-        None, "rank of LoRA adapters, trained with all other weights frozen; off if none", least=1
-    )
+    freeze: str = option("none", "parameters that are frozen: none, all_but_last_block or all_but_head", among=FREEZES)
+    lora_rank: int | None = option(None, "rank of LoRA adapters; all other weights are frozen; off if none", least=1)
     lora_alpha: float = option(16.0, "scale of the adapters: their update is multiplied by alpha/rank", above=0)
     lora_target: str = option("w_qkv,out_proj", "matrices with an adapter: of w_qkv, out_proj, up, down and gate")
+
+    def resolve(self, n_examples: int, length: int) -> Self:
+        """Return the config with max_steps computed from its epochs, and with its shards chosen: results depend on both.
+
+        length is the mean number of tokens in an example.
+        """
+        steps, shards = self.max_steps, self.shards
+        if self.epochs is not None:
+            steps = math.ceil(self.epochs * n_examples / (self.batch_size * self.grad_accum_steps))
+        if shards is None:
+            shards = choose_shards(self.batch_size, length)
+        return dataclasses.replace(self, max_steps=max(1, steps), shards=shards)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,17 @@ class FinetuneTask(ABC):
     allow_random = False
     unit = "tok"
 
+    def open_base(self, config: FinetuneConfig) -> Checkpoint | None:
+        """Return the base of a config, or None for random weights; ValueError where it names no data or no base."""
+        if config.data is None:
+            raise ValueError(f"data: give {self.data_name}: --data FILE")
+        if config.base == "random" and self.allow_random:
+            return None
+        if config.base is None or config.base == "random":
+            hint = ", or --base random" if self.allow_random else "; random weights have no tokenizer"
+            raise ValueError(f"base: give the run or checkpoint to start from: --base RUN{hint}")
+        return open_base(config.base)
+
     @abstractmethod
     def start(self, config: Any, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         """Read the data that the config names, and build the model; print what there is, and what is left out."""
@@ -127,7 +145,7 @@ def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], 
     if "max_steps" in flags and "epochs" not in flags:
         config = dataclasses.replace(config, epochs=None)
     folder = new_folder(flags.get("out"))
-    base = open_data_and_base(task, config)
+    base = task.open_base(config)
     start = task.start(config, base, flags)
     config, model = start.config, start.model
     lora = set_trainable(model, config, generator(config.seed, INIT, ADAPTERS))
@@ -139,18 +157,6 @@ def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], 
     run = Run(folder, model, optimizer, config, start.tokenizer, TrainingState(), stored, unit=task.unit)
     run.create(start.files)
     return run, start.data
-
-
-def open_data_and_base(task: FinetuneTask, config: FinetuneConfig) -> Checkpoint | None:
-    """Return the base that a config names, or None for random weights; ValueError where it names no data or no base."""
-    if config.data is None:
-        raise ValueError(f"data: give {task.data_name}: --data FILE")
-    if config.base == "random" and task.allow_random:
-        return None
-    if config.base is None or config.base == "random":
-        hint = ", or --base random" if task.allow_random else "; random weights have no tokenizer"
-        raise ValueError(f"base: give the run or checkpoint to start from: --base RUN{hint}")
-    return open_base(config.base)
 
 
 def resume(task: FinetuneTask, path: str, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], Any]:
@@ -175,9 +181,7 @@ def set_trainable(model: Module, config: FinetuneConfig, rng: np.random.Generato
         freeze(model, config.freeze)
         return None
     if config.freeze != "none":
-        raise ValueError(
-            f"freeze={config.freeze} and lora_rank exclude each other: with LoRA all of the base is frozen"
-        )
+        raise ValueError(f"freeze={config.freeze} and lora_rank exclude each other: with LoRA the whole base is frozen")
     targets = tuple(name.strip() for name in config.lora_target.split(",") if name.strip())
     settings = LoRASettings(config.lora_rank, config.lora_alpha, targets)
     add_lora(find_gpt(model), settings.rank, settings.alpha, settings.targets, rng)
@@ -202,10 +206,8 @@ def freeze(model: Module, policy: str) -> None:
     elif policy != "all_but_head":
         raise ValueError(f"freeze must be none, all_but_last_block or all_but_head, got {policy!r}")
     if not trainable:
-        raise ValueError(
-            "freeze=all_but_head leaves nothing to train: the head of this model is its token embedding; "
-            "choose all_but_last_block, or --lora-rank 8"
-        )
+        way_out = "choose all_but_last_block, or --lora-rank 8"
+        raise ValueError(f"freeze=all_but_head leaves nothing to train: the head is the token embedding; {way_out}")
     for parameter in model.parameters():
         parameter.requires_grad = id(parameter) in trainable
 
@@ -227,19 +229,6 @@ def load_best(run: Run[Any, Any]) -> Checkpoint:
     assert run.task is not None
     base = run.task.base if run.task.lora is not None else ""
     return load_checkpoint(find_checkpoint(run.folder), base or None)
-
-
-def resolve(config: C, n_examples: int, length: int) -> C:
-    """Return the config with max_steps computed from its epochs, and with its shards chosen: results depend on both.
-
-    length is the mean number of tokens in an example.
-    """
-    steps, shards = config.max_steps, config.shards
-    if config.epochs is not None:
-        steps = math.ceil(config.epochs * n_examples / (config.batch_size * config.grad_accum_steps))
-    if shards is None:
-        shards = choose_shards(config.batch_size, length)
-    return dataclasses.replace(config, max_steps=max(1, steps), shards=shards)
 
 
 def make_objective(

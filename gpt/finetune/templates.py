@@ -36,8 +36,6 @@ from gpt.training import Batch
 from nanograd.runtime.files import StrPath
 
 CONTENT = "{content}"
-SHORTENED = "more tokens than the context: turns at their end left out"
-TOO_LONG = "more tokens than the context in the first turn: left out"
 RESPONSE, PROMPT, RESET = "\x1b[1;32m", "\x1b[2m", "\x1b[0m"  # bold green, dim
 
 C = TypeVar("C", bound=Conversation)
@@ -87,9 +85,7 @@ class Template:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in fields:
             if key not in known:
-                raise ValueError(
-                    f"template: unknown field {key!r}{nearest(key, known)}; the fields: {', '.join(known)}"
-                )
+                raise ValueError(f"template: unknown field {key!r}{nearest(key, known)}; fields: {', '.join(known)}")
         for name in ("name", "user", "reply"):
             if name not in fields:
                 raise ValueError(f"template: the field {name!r} is missing")
@@ -141,13 +137,11 @@ def load_template(name: StrPath, *, end: str | None = None) -> Template:
 
     Raises ValueError where there is neither, or the file holds something else.
     """
-    if (template := TEMPLATES.get(os.fspath(name))) is None:
+    name = os.fspath(name)
+    if (template := TEMPLATES.get(name)) is None:
         if not Path(name).is_file():
-            known = list(TEMPLATES)
-            raise ValueError(
-                f"template: must be {' or '.join(known)}, or a JSON file, got {os.fspath(name)!r}, which is no file"
-                f"{nearest(os.fspath(name), known)}"
-            )
+            hint = nearest(name, list(TEMPLATES))
+            raise ValueError(f"template: must be alpaca, chat or a JSON file, got {name!r}, which is no file{hint}")
         try:
             template = Template.from_dict(json.loads(read_text(Path(name))))
         except json.JSONDecodeError as error:
@@ -191,10 +185,8 @@ def end_ids(tokenizer: Tokenizer, template: Template) -> list[int]:
         except ValueError as error:
             raise ValueError(f"the end of a response, {template.end!r}: {error}") from None
     if tokenizer.eot_id is None:
-        raise ValueError(
-            f"tokenizer: the base's, of kind {tokenizer.kind}, has no {EOT} to end a response with; name a text that "
-            r"occurs in no response and that its vocabulary can encode, for example --end '\n\n'"
-        )
+        way_out = r"name a text that occurs in no response and that its vocabulary can encode, such as --end '\n\n'"
+        raise ValueError(f"tokenizer: the base's, of kind {tokenizer.kind}, has no {EOT} to end a response; {way_out}")
     return [tokenizer.eot_id]
 
 
@@ -235,24 +227,6 @@ def encode_splits(
             splits[-1] += [] if example is None else [example]
             counts[rule] += bool(rule)
     return Splits(*splits), count_notes(+counts)
-
-
-def encode_conversation(
-    conversation: Conversation, template: Template, tokenizer: Tokenizer, context_length: int
-) -> tuple[Example | None, str]:
-    """Return the example of a conversation, and the rule that shortened it or left it out, if any.
-
-    A conversation of more than context_length + 1 tokens loses as many turns at its end as necessary. If the first turn
-    alone is too long, it is left out: a response without its end would teach the model not to stop.
-    """
-    messages = conversation.messages
-    example = encode(messages, template, tokenizer)
-    while len(example) > context_length:
-        messages = messages[:-2]
-        if not any(message.role == ASSISTANT for message in messages):
-            return None, TOO_LONG
-        example = encode(messages, template, tokenizer)
-    return example, "" if messages == conversation.messages else SHORTENED
 
 
 def pad_examples(examples: Sequence[Example], filler: int = 0) -> Batch:

@@ -108,7 +108,7 @@ def test_nothing_is_dropped_silently(rows: list[Row]) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "x", "must end in .csv, .tsv or .jsonl: this names its format"),
+        ("a.txt", "x", "must end in .csv, .tsv or .jsonl: that is its format"),
         ("a.tsv", "", "is empty"),
         ("a.tsv", "label\ttext\n", "has no rows"),
         ("a.tsv", "a\tb\tc\n", "has no column called label; its columns are 1, 2, 3; choose one: --label-column NAME"),
@@ -124,8 +124,8 @@ def test_nothing_is_dropped_silently(rows: list[Row]) -> None:
         ),
         ("a.csv", "label,class,text\nx,y,z\n", "no column called label; candidates are label, class; choose one"),
         ("a.csv", "label,text,text\nx,y,z\n", "the header names the column 'text' twice; rename one"),
-        ("a.tsv", TSV + "ham\ta\tb\n", "line 7 has 3 cells, and the first row 2"),
-        ("a.tsv", TSV + "ham\n", "line 7 has 1 cell, and the first row 2"),
+        ("a.tsv", TSV + "ham\ta\tb\n", "line 7 has 3 cells, the first row 2"),
+        ("a.tsv", TSV + "ham\n", "line 7 has 1 cell, the first row 2"),
         ("a.csv", 'ham,a\nspam,"b\nc\n', "in the row that begins at line 2: unexpected end of data; put a cell"),
         ("a.tsv", TSV + " \tx\n", "line 7: '1' must be a word or a number, got ' '"),
         ("a.jsonl", '{"text": "a", "label": 1, "text": "b"}\n', "the key 'text' is there twice"),

@@ -89,7 +89,7 @@ def test_the_gradient_does_not_reach_the_padding() -> None:
 
 @pytest.mark.parametrize("lengths", [[0], [4], [2, 2]])
 def test_invalid_lengths_are_refused(lengths: list[int]) -> None:
-    with pytest.raises(ValueError, match="lengths must be from 1 to T, one for each text of ids"):
+    with pytest.raises(ValueError, match="lengths must be 1 to T, one a text of ids"):
         classifier()(np.array([[1, 2, 3]]), np.array(lengths))
 
 

@@ -98,7 +98,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         ),
         ([chat("user", "system")], "entry 1, message 2: a system message must be the first"),
         ([chat("system")], "entry 1: there is only a system message"),
-        ([chat("user")], "entry 1: there is no message of the assistant to learn from"),
+        ([chat("user")], "entry 1: no message of the assistant to learn from"),
         ([chat("user", "asistant")], "role must be system, user or assistant, got 'asistant'; did you mean assistant?"),
         ([chat("user", "tool")], "entry 1, message 2: the role must be system, user or assistant, got 'tool'"),
         ([{"messages": []}], "entry 1: 'messages' must be a list of messages, got []"),
@@ -107,7 +107,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         ([{"messages": [{"role": "user", "content": None}]}], "message 1: 'content' must be a text, got NoneType"),
         (
             [{"messages": [{"role": "user", "content": "a", "tool_calls": []}]}],
-            "message 1: has 'tool_calls' besides 'role' and 'content'; it cannot be learned, take it out",
+            "message 1: has 'tool_calls', which cannot be learned; take it out",
         ),
         (
             [alpaca("a", "b"), {"instrution": "a", "output": "b"}],
@@ -120,7 +120,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         (["a"], 'entry 1: must be an object like {"text": …}, got str'),
         (
             [alpaca("a", "b", id=7), alpaca("c", "d", id="7"), alpaca("c", "e", id=7)],
-            "entry 3: the id 7 is that of {path}, entry 1 too; give each its own",
+            "entry 3: has the id 7 of {path}, entry 1; give each its own",
         ),
         ([alpaca("a", "")], "has no conversation to learn from (1 with an empty message of the assistant: left out)"),
         ([], "has no conversation to learn from"),
@@ -177,7 +177,7 @@ def test_splits_are_disjoint_and_share_no_question() -> None:
 
 def test_a_fraction_of_0_is_empty_and_fractions_that_leave_no_training_data_are_refused() -> None:
     assert [len(split) for split in split_conversations(make_conversations(5, 5), (0, 0.2), seed=0)] == [4, 0, 1]
-    with pytest.raises(ValueError, match=r"of 3 conversations, on 1 different questions, none is left to train on"):
+    with pytest.raises(ValueError, match=r"of 3 conversations, on 1 questions, none is left to train on"):
         split_conversations(make_conversations(3, 1), (0.1, 0.1), seed=0)
 
 

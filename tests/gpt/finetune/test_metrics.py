@@ -74,7 +74,7 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 @pytest.mark.parametrize(
     ("truth", "predicted", "message"),
     [
-        ([0, 1], [0], r"needs two arrays \(N,\) of one length, got \(2,\) and \(1,\)"),
+        ([0, 1], [0], r"needs arrays \(N,\) of one length, got \(2,\) and \(1,\)"),
         ([0, 2], [0, 1], "truth must hold classes from 0 to 1"),
         ([0, 1], [-1, 1], "predicted must hold classes from 0 to 1"),
     ],

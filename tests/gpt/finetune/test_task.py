@@ -12,16 +12,7 @@ import pytest
 
 from gpt.config import ModelConfig, TrainConfig
 from gpt.finetune.batching import shuffled_batches
-from gpt.finetune.task import (
-    FinetuneConfig,
-    FinetuneTask,
-    Start,
-    begin,
-    evaluation_batches,
-    make_objective,
-    resolve,
-    resume,
-)
+from gpt.finetune.task import FinetuneConfig, FinetuneTask, Start, begin, evaluation_batches, make_objective, resume
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Checkpoint, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.run import Run, read_metrics, run_training
@@ -154,10 +145,10 @@ def test_micro_batches_are_numbered_through_the_steps() -> None:
 
 def test_epochs_become_steps_and_shards_are_chosen_once() -> None:
     config = dataclasses.replace(CONFIG, epochs=2.5, batch_size=4, grad_accum_steps=2, shards=None)
-    resolved = resolve(config, 10, 1)
+    resolved = config.resolve(10, 1)
     assert (resolved.max_steps, resolved.shards) == (4, 1)  # 25 examples in batches of 8; few tokens: one shard
-    assert resolve(dataclasses.replace(config, epochs=None), 10, 1).max_steps == 8
-    assert resolve(dataclasses.replace(config, epochs=0.01), 10, 1).max_steps == 1
+    assert dataclasses.replace(config, epochs=None).resolve(10, 1).max_steps == 8
+    assert dataclasses.replace(config, epochs=0.01).resolve(10, 1).max_steps == 1
 
 
 # Runs

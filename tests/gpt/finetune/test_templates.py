@@ -14,6 +14,7 @@ import nanograd
 from gpt.config import ModelConfig
 from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import Conversation, Message, split_conversations
+from gpt.finetune.sft import encode_conversation
 from gpt.finetune.templates import (
     ALPACA,
     CHAT,
@@ -22,7 +23,6 @@ from gpt.finetune.templates import (
     Segment,
     Template,
     encode,
-    encode_conversation,
     encode_splits,
     end_ids,
     load_template,
@@ -93,7 +93,7 @@ def test_a_template_is_read_from_a_file(tmp_path: Path) -> None:
     ("fields", "message"),
     [
         ({"name": "a", "user": "{content}"}, "the field 'reply' is missing"),
-        ({"name": "a", "user": "{content}", "replay": "A"}, "unknown field 'replay'; did you mean reply?; the fields:"),
+        ({"name": "a", "user": "{content}", "replay": "A"}, "unknown field 'replay'; did you mean reply?; fields:"),
         ({"name": "a", "user": "Q", "reply": "A"}, "'user' must have {content} once, got 'Q'"),
         ({"name": "a", "user": "{content}{content}", "reply": "A"}, "'user' must have {content} once, got"),
         ({"name": "a", "user": "{content}", "reply": "{content}"}, "'reply' must not have {content}"),
@@ -170,7 +170,7 @@ def test_a_special_token_in_a_message_is_text() -> None:
 
 def test_a_tokenizer_without_end_of_text_needs_an_end() -> None:
     characters = CharTokenizer.train("[]<>:/ynoesqr.")
-    with pytest.raises(ValueError, match=r"of kind char, has no <\|endoftext\|> to end a response with; .* --end '"):
+    with pytest.raises(ValueError, match=r"of kind char, has no <\|endoftext\|> to end a response; .* --end '"):
         end_ids(characters, SHORT)
     dotted = Template(**{**SHORT.to_dict(), "end": ".."})
     example = encode(TWO_TURNS[1:], dotted, characters)
