@@ -144,8 +144,8 @@ def encode_pair(
 
     A truncated answer would teach that its end does not matter.
     """
-    both = pair.messages, pair.rejected_messages
-    example = PairExample(*(encode(messages, template, tokenizer) for messages in both))
+    chosen = encode(pair.messages, template, tokenizer)
+    example = PairExample(chosen, encode(pair.rejected_messages, template, tokenizer))
     return (None, TOO_LONG) if len(example) > context_length else (example, "")
 
 

@@ -48,9 +48,7 @@ def beam_search(
     if not prompt:
         raise ValueError("beam_search: needs at least one token to continue")
     if beams < 1 or length_penalty < 0:
-        raise ValueError(
-            f"beam_search: beams must be at least 1 and length_penalty at least 0, got {beams} and {length_penalty}"
-        )
+        raise ValueError(f"beams must be at least 1 and length_penalty at least 0, got {beams} and {length_penalty}")
     finished: list[Beam] = []
 
     def finish(new: list[int], log_p: float, n: int) -> None:

@@ -76,9 +76,7 @@ def _fetch_file(url: str, path: Path, out: TextIO) -> None:
             attempts = 0 if progressed else attempts + 1
             if attempts >= ATTEMPTS:
                 reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
-                raise OSError(
-                    f"{url}: {reason}; the bytes received are kept, and the same command resumes there"
-                ) from None
+                raise OSError(f"{url}: {reason}; the bytes received are kept; the same command resumes there") from None
     os.replace(part, path)
 
 

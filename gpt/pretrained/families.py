@@ -18,7 +18,6 @@ from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors
 
 FLOATS = ("F16", "BF16", "F32", "F64")
 
-
 KEYS = (  # our field, and the keys of GPT-2 and of Llama for it
     ("vocab_size", "vocab_size", "vocab_size"),
     ("context_length", "n_positions", "max_position_embeddings"),
@@ -225,8 +224,8 @@ def connect(
     """
     if config.n_layers > len(stored):  # before the names of so many layers fill the memory
         raise ValueError(f"{source}: has {len(stored)} tensors, and {described_by} says {config.n_layers} layers")
-    all_links = list(links(family, config))
-    expected = {name: shape for link in all_links for name, shape in link.theirs.items()}
+    linked = list(links(family, config))
+    expected = {name: shape for link in linked for name, shape in link.theirs.items()}
     if missing := [name for name in expected if name not in stored]:
         why = "are these all its files, and is config.json its own?"
         raise ValueError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]}; {why}")
@@ -235,9 +234,7 @@ def connect(
         where = stored[name].where
         if name == "lm_head.weight":  # the config ties it
             if not np.array_equal(stored[name].read(), stored[table].read(), equal_nan=True):
-                raise ValueError(
-                    f"{where}: {name} must equal {table}, to which config.json ties it, and has other numbers"
-                )
+                raise ValueError(f"{where}: {name} must equal {table}, to which config.json ties it, and differs")
         elif not re.fullmatch(family.ignored, name):
             raise ValueError(f"{where}: is no tensor of this model as config.json describes it")
     for name, shape in expected.items():
@@ -247,9 +244,7 @@ def connect(
         if dtype not in FLOATS:
             rule = f"must be {', '.join(FLOATS[:-1])} or {FLOATS[-1]}; quantised weights cannot be read"
             raise ValueError(f"{where}: {rule}, found {dtype}")
-    return LazyTensors(
-        {link.ours: _joined([stored[name] for name in link.theirs], link.transposed) for link in all_links}
-    )
+    return LazyTensors({link.ours: _joined([stored[name] for name in link.theirs], link.transposed) for link in linked})
 
 
 def _joined(tensors: list[LazyTensor], transposed: bool) -> LazyTensor:

@@ -68,7 +68,7 @@ def load_pretrained(path: StrPath, tokenizer: StrPath | None = None) -> Pretrain
         config, tensors, kind = *llama2c.open_bin(weights), "llama2.c"
     else:
         raise ValueError(f"{weights}: must be a .safetensors file, its .index.json, a .ckpt.index or llama2.c's .bin")
-    read, why = _read_tokenizer(weights, tokenizer, config)
+    read, why = _read_tokenizer(weights, tokenizer, config.vocab_size)
     return Pretrained(config, tensors, read, f"{weights.resolve()} ({kind})", ignored, why)
 
 
@@ -87,21 +87,16 @@ def _open_huggingface(weights: Path) -> tuple[ModelConfig, LazyTensors, str, tup
     return config, tensors, str(hf.fields["model_type"]), ignored
 
 
-def _read_tokenizer(weights: Path, path: StrPath | None, config: ModelConfig) -> tuple[Tokenizer | None, str]:
+def _read_tokenizer(weights: Path, path: StrPath | None, vocab_size: int) -> tuple[Tokenizer | None, str]:
     """Return the tokenizer, or the reason why there is none. Raises if one that the user named cannot be read."""
     location = weights.parent if path is None else Path(path)
     if path is None and weights.suffix == ".bin":
         location /= llama2c.TOKENIZER
+    is_bin = location.suffix == ".bin"
     try:
-        tokenizer = (
-            llama2c.read_tokenizer(location, config.vocab_size)
-            if location.suffix == ".bin"
-            else load_tokenizer(location)
-        )
-        if tokenizer.vocab_size > config.vocab_size:
-            raise ValueError(
-                f"{location}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}"
-            )
+        tokenizer = llama2c.read_tokenizer(location, vocab_size) if is_bin else load_tokenizer(location)
+        if tokenizer.vocab_size > vocab_size:
+            raise ValueError(f"{location}: the tokenizer has {tokenizer.vocab_size} tokens, the model {vocab_size}")
     except (OSError, ValueError) as error:
         if path is not None:
             raise
@@ -123,9 +118,7 @@ def read_weights(path: Path) -> dict[str, LazyTensor]:
     for shard in sorted(set(index.values())):
         file = path.with_name(shard)
         if not file.is_file():
-            raise FileNotFoundError(
-                f"{path} names {shard}, which is not beside it; the model is in all its files together"
-            )
+            raise FileNotFoundError(f"{path} names {shard}, which is not beside it; the model is in all its files")
         entries, _ = read_header(file)
         for name in entries:
             what = f"{file}: holds {shown(name)}, which {path.name}"
@@ -147,10 +140,8 @@ def check_plain(path: Path, name: str, shard: object) -> None:
     """
     plain = isinstance(shard, str) and shard.endswith(".safetensors") and not re.search(r"^\.|[/\\:\x00-\x1f]", shard)
     if not plain:
-        raise ValueError(
-            f"{path}: the file of {shown(name)} must be the plain name of a .safetensors file beside the index, "
-            f"found {shown(repr(shard))}"
-        )
+        rule = "must be the plain name of a .safetensors file beside the index"
+        raise ValueError(f"{path}: the file of {shown(name)} {rule}, found {shown(repr(shard))}")
 
 
 def find_weights(path: Path) -> Path:
@@ -171,10 +162,8 @@ def find_weights(path: Path) -> Path:
     for pattern in _PICKLES:
         for file in sorted(path.glob(pattern)):
             refuse_pickle(file)
-    raise FileNotFoundError(
-        f"{path} holds no weights: it needs {SINGLE} (or {INDEX} with its files) and {CONFIG}, or OpenAI's model.ckpt.* "
-        "with hparams.json; for llama2.c, give the .bin itself"
-    )
+    needed = f"{SINGLE} (or {INDEX} with its files) and {CONFIG}, or OpenAI's model.ckpt.* with hparams.json"
+    raise FileNotFoundError(f"{path} holds no weights: it needs {needed}; for llama2.c, give the .bin itself")
 
 
 def refuse_pickle(path: Path) -> None:

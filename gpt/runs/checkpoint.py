@@ -108,9 +108,7 @@ class Checkpoint:
         Raises FileNotFoundError or ValueError if adapters miss their base.
         """
         if not self.is_language_model:
-            raise ValueError(
-                f"{self.path} is no language model: it was fine-tuned to {self.kind}; use python -m gpt {self.kind}"
-            )
+            raise ValueError(f"{self.path} is no language model: its task: {self.kind}; use python -m gpt {self.kind}")
         return self.load_into(GPT(self.model_config, init=False), adapters=adapters)
 
     def load_into(self, model: M, *, adapters: bool = False) -> M:
@@ -149,16 +147,12 @@ class Checkpoint:
         assert self.task is not None
         base, way_out = self.base or Path(self.task.base), "say where it is with --base FILE"
         if not base.exists():
-            raise FileNotFoundError(
-                f"{self.path} holds LoRA adapters alone, and the model they were trained on is missing: {base}; {way_out}"
-            )
+            raise FileNotFoundError(f"{self.path} holds LoRA adapters alone; their base is missing: {base}; {way_out}")
         path = find_checkpoint(base)
         sha256, expected = file_sha256(path), self.task.base_sha256
         if sha256 != expected:
-            raise ValueError(
-                f"{path} is not the model that the adapters of {self.path} were trained on: its SHA-256 begins with "
-                f"{sha256[:12]}, not {expected[:12]}; {way_out}"
-            )
+            hashes = f"its SHA-256 begins with {sha256[:12]}, not {expected[:12]}"
+            raise ValueError(f"{path} is not the model that the adapters of {self.path} need: {hashes}; {way_out}")
         return load_checkpoint(path)
 
     def load_optimizer(self, optimizer: AdamW) -> None:
@@ -169,10 +163,9 @@ class Checkpoint:
     def check_resumable(self, kind: str = "") -> None:
         """Raise ValueError unless this is a run that can be resumed, and of this kind; "" is pretraining."""
         if self.state.source:
-            raise ValueError(
-                f"{self.path} was imported from {self.state.source}: it has no optimizer and no text to go on with; "
-                "`sample`, `eval --data` and `info` open it, and `python -m gpt train --init` trains it further"
-            )
+            problem = f"{self.path} was imported from {self.state.source}: no optimizer and no text to go on with"
+            way_out = "`sample`, `eval --data` and `info` open it, and `python -m gpt train --init` trains it further"
+            raise ValueError(f"{problem}; {way_out}")
         if kind != self.kind:
             command = f"finetune {self.kind}" if self.kind else "train"
             raise ValueError(f"{self.path} is of another kind of run; go on with python -m gpt {command} --resume")
@@ -199,9 +192,7 @@ def save_checkpoint(
     options of a fine-tuning are stored in its task.
     """
     if any(layer.merged for layer in lora_layers(model)):
-        raise ValueError(
-            "save_checkpoint: the model's adapters are merged; call unmerge_lora or merge_and_unload first"
-        )
+        raise ValueError("save_checkpoint: the adapters are merged; call unmerge_lora or merge_and_unload first")
     arrays = model.state_dict()
     if task is not None and task.lora is not None and task.base:
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -32,10 +32,8 @@ def count(config: ModelConfig) -> int:
 
 def summary(config: ModelConfig) -> str:
     """Return the size of a model in one line."""
-    return (
-        f"{count(config):,} parameters: {config.n_layers} layers, d_model {config.d_model}, {config.n_heads} heads, "
-        f"context {config.context_length}"
-    )
+    heads = f"{config.n_heads} heads, context {config.context_length}"
+    return f"{count(config):,} parameters: {config.n_layers} layers, d_model {config.d_model}, {heads}"
 
 
 def head_rows(config: ModelConfig) -> tuple[int, int, int]:

@@ -114,23 +114,19 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
 
 def model_vocabulary(config: TrainConfig, flags: Mapping[str, Any], tokenizer: Tokenizer) -> int:
     """Return the model's vocab_size: the tokenizer's, or more if the user asks for it."""
-    vocab_size: int | None = flags.get("vocab_size")
-    if vocab_size is None or config.tokenizer == "bpe":
-        return tokenizer.vocab_size
-    if vocab_size < tokenizer.vocab_size:
-        raise ValueError(
-            f"vocab_size={vocab_size} is below the tokenizer's {tokenizer.vocab_size} tokens; leave --vocab-size out"
-        )
-    return vocab_size
+    least, size = tokenizer.vocab_size, flags.get("vocab_size")
+    if size is None or config.tokenizer == "bpe":
+        return least
+    if size < least:
+        raise ValueError(f"vocab_size={size} is below the tokenizer's {least} tokens; leave --vocab-size out")
+    return int(size)
 
 
 def check_data(data: TrainingData, context_length: int) -> None:
     """Print how much data there is; ValueError if it is too little."""
     config, tokenizer = data.config, data.tokenizer
-    print(
-        f"tokens    {len(data.train):,} to train on, {len(data.val):,} to validate; "
-        f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
-    )
+    vocabulary = f"{tokenizer.kind} vocabulary of {tokenizer.vocab_size:,}"
+    print(f"tokens    {len(data.train):,} to train on, {len(data.val):,} to validate; {vocabulary}")
     check_length("training", data.train, context_length)
     if len(data.val) == 1:
         raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
@@ -167,16 +163,12 @@ def initial_config(checkpoint: Checkpoint, flags: Mapping[str, Any], *, new_toke
             continue
         if getattr(dataclasses.replace(old, **{name: flags[name]}), name) != getattr(old, name):
             flag = "--" + name.replace("_", "-")
-            raise ValueError(
-                f"init: {flag} is {getattr(old, name)} in {checkpoint.path} and cannot be {flags[name]}: the weights "
-                f"have that shape; leave {flag} out"
-            )
+            change = f"is {getattr(old, name)} in {checkpoint.path} and cannot be {flags[name]}"
+            raise ValueError(f"init: {flag} {change}: the weights have that shape; leave {flag} out")
     config = dataclasses.replace(old, **changes)
     if config.position == "learned" and config.context_length > old.context_length:
-        raise ValueError(
-            f"init: --context-length can be {old.context_length} at most, as many positions as {checkpoint.path} has "
-            f"learned, got {config.context_length}"
-        )
+        limit = f"{old.context_length} at most, as many positions as {checkpoint.path} has learned"
+        raise ValueError(f"init: --context-length can be {limit}, got {config.context_length}")
     return config
 
 
@@ -231,10 +223,8 @@ def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint |
     if base is not None:
         tokenizer, path = base.tokenizer, config.tokenizer
         if "tokenizer" in flags and not (os.path.isfile(path) and load_tokenizer(path).sha256 == tokenizer.sha256):
-            raise ValueError(
-                f"init: --tokenizer is another than that of {base.path}, whose ids mean other tokens; leave it out, or "
-                "initialise new token rows with --new-tokenizer"
-            )
+            problem = "whose ids mean other tokens; leave it out, or initialise new token rows with --new-tokenizer"
+            raise ValueError(f"init: --tokenizer is another than that of {base.path}, {problem}")
         config = dataclasses.replace(config, tokenizer=base.train_config.tokenizer)
     if config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
         train_texts, val_texts = read_folder(config.data, config.val_fraction)
@@ -278,7 +268,5 @@ def make_tokenizer(kind: str, vocab_size: int | None, text: str, train_texts: Se
     if kind == "bpe":
         return BPETokenizer.train(EOT.join(train_texts), vocab_size or ModelConfig().vocab_size)
     if not os.path.isfile(kind):
-        raise ValueError(
-            f"tokenizer must be char, bpe or the path of a saved tokenizer, got {kind!r}, which is no file"
-        )
+        raise ValueError(f"tokenizer must be char, bpe or the path of a saved one, got {kind!r}, which is no file")
     return load_tokenizer(kind)

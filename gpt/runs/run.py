@@ -98,10 +98,9 @@ class Run(Generic[M, C]):
         if the validation loss is not finite.
         """
         if record.val_loss is not None and not math.isfinite(record.val_loss):
-            raise NotFiniteError(
-                f"step {record.step}: the validation loss is {record.val_loss:g} after an update with learning rate "
-                f"{record.lr:g} and gradient norm {record.grad_norm:g}. Try a lower --lr or a longer --warmup-steps"
-            )
+            update = f"an update with learning rate {record.lr:g} and gradient norm {record.grad_norm:g}"
+            problem = f"step {record.step}: the validation loss is {record.val_loss:g} after {update}"
+            raise NotFiniteError(f"{problem}. Try a lower --lr or a longer --warmup-steps")
         with open(self.folder / METRICS, "a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(record.to_dict()) + "\n")
         self.progress.show(record)
@@ -218,9 +217,7 @@ def run_file(folder: Path, name: str, state: TrainingState) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: this checkpoint was trained with it; put it back")
     if file_sha256(path) != state.tokens_sha256.get(name):
-        raise ValueError(
-            f"{path} is not the file that this checkpoint was trained with: its SHA-256 differs; put it back"
-        )
+        raise ValueError(f"{path} is not the file this checkpoint was trained with: its SHA-256 differs; put it back")
     return path
 
 

@@ -175,9 +175,7 @@ def _read_header(file: BinaryIO, path: StrPath) -> tuple[dict[str, Entry], dict[
         raise ValueError(f"{path}: the header may take {MAX_HEADER} bytes, found length {length}; is it safetensors?")
     data_size = file_size - 8 - length
     if data_size < 0:
-        raise ValueError(
-            f"{path}: the header must fit in the file, found length {length} and {file_size - 8} bytes left"
-        )
+        raise ValueError(f"{path}: the header must fit in the file, found length {length}, {file_size - 8} bytes left")
     text = file.read(length)
     if not text.startswith(b"{"):
         raise ValueError(f"{path}: the header must be a JSON object and begin with '{{', found {_show(text[:20])}")
@@ -197,10 +195,8 @@ def _read_header(file: BinaryIO, path: StrPath) -> tuple[dict[str, Entry], dict[
     parsed = {name: _parse_entry(raw, data_size, f"{path}: tensor {_show(name)}") for name, raw in header.items()}
     entries = dict(sorted(parsed.items(), key=lambda item: (item[1].begin, item[1].end)))
     _check_contiguous(entries, data_size, path)
-    start = 8 + length
-    entries = {
-        name: entry._replace(begin=start + entry.begin, end=start + entry.end) for name, entry in entries.items()
-    }
+    base = 8 + length
+    entries = {name: entry._replace(begin=base + entry.begin, end=base + entry.end) for name, entry in entries.items()}
     return entries, dict(metadata)
 
 
@@ -241,9 +237,8 @@ def _check_contiguous(entries: dict[str, Entry], data_size: int, path: StrPath) 
     for name, entry in entries.items():
         if entry.begin != position:
             what = "overlaps" if entry.begin < position else "leaves a hole after"
-            raise ValueError(
-                f"{path}: tensor {_show(name)}: {what} {before}, expected to begin at {position}, found {entry.begin}"
-            )
+            offsets = f"expected to begin at {position}, found {entry.begin}"
+            raise ValueError(f"{path}: tensor {_show(name)}: {what} {before}, {offsets}")
         before, position = f"tensor {_show(name)}", entry.end
     if position != data_size:
         raise ValueError(f"{path}: data must end with {before} at {position}, found {data_size - position} bytes more")

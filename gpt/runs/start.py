@@ -17,19 +17,9 @@ from nanograd.runtime.files import check_new_folder
 M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
 MUTABLE_ON_RESUME = {  # the weights so far and the order of the data depend on all other options
-    "max_steps",
-    "lr",
-    "min_lr",
-    "warmup_steps",
-    "weight_decay",
-    "beta1",
-    "beta2",
-    "grad_clip",
-    "eval_every",
-    "eval_batches",
-    "save_every",
-    "patience",
-}
+    "max_steps", "lr", "min_lr", "warmup_steps", "weight_decay", "beta1", "beta2", "grad_clip",
+    "eval_every", "eval_batches", "save_every", "patience",
+}  # fmt: skip
 
 
 def new_folder(out: str | None) -> Path:
@@ -44,12 +34,10 @@ def open_base(path: str, adapters_base: str | None = None, *, option: str = "bas
 
     adapters_base is the path of the base of LoRA adapters, if it has moved since they were trained.
     """
-    checkpoint = load_checkpoint(find_checkpoint(path), adapters_base)
-    if not checkpoint.is_language_model:
-        raise ValueError(
-            f"{option}: {checkpoint.path} was fine-tuned to {checkpoint.kind}; begin from a language model"
-        )
-    return checkpoint
+    base = load_checkpoint(find_checkpoint(path), adapters_base)
+    if not base.is_language_model:
+        raise ValueError(f"{option}: {base.path} was fine-tuned to {base.kind}; begin from a language model")
+    return base
 
 
 def resume_run(
@@ -108,8 +96,6 @@ def changed_config(config: C, model_config: ModelConfig, flags: Mapping[str, Any
     stored = {**model_config.to_dict(), **config.to_dict()}
     for name, value in flags.items():
         if name in stored and name not in mutable and value != stored[name]:
-            raise ValueError(
-                f"resume: --{name.replace('_', '-')} was {stored[name]} and cannot change to {value}; "
-                "start a new run for that"
-            )
+            change = f"was {stored[name]} and cannot change to {value}"
+            raise ValueError(f"resume: --{name.replace('_', '-')} {change}; start a new run for that")
     return dataclasses.replace(config, **known_fields(type(config), flags))

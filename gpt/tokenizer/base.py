@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from nanograd.runtime.files import StrPath, write_text
 
+Vocab = dict[int, bytes]  # from each id to its bytes
 FORMAT = "gpt-tokenizer"
 VERSION = 1
 
@@ -21,7 +22,7 @@ class Tokenizer(ABC):
     """
 
     kind: ClassVar[str]
-    vocab: dict[int, bytes]
+    vocab: Vocab
     eot_id: int | None = None  # the id of <|endoftext|>, which separates documents
 
     @cached_property
@@ -73,9 +74,7 @@ class Tokenizer(ABC):
             raise ValueError(f"{rule}, got {error.args[0]!r}; was it made by another tokenizer?") from None
         except TypeError:
             kind = type(ids).__name__
-            raise TypeError(
-                f"decode: ids must be a flat sequence of integers, got {kind}; for one id write [id]"
-            ) from None
+            raise TypeError(f"decode: ids must be a flat sequence of ids, got {kind}; for one id write [id]") from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`; invalid UTF-8, such as half a character, becomes U+FFFD."""
@@ -105,10 +104,9 @@ def check_text(name: str, text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name}: UTF-8 cannot encode a lone surrogate, got U+{ord(text[error.start]):04X} at index {error.start}; "
-            "replace it by '?' with text.encode('utf-8', 'replace').decode('utf-8')"
-        ) from None
+        found = f"U+{ord(text[error.start]):04X} at index {error.start}"
+        way_out = "replace it by '?' with text.encode('utf-8', 'replace').decode('utf-8')"
+        raise ValueError(f"{name}: UTF-8 cannot encode a lone surrogate, got {found}; {way_out}") from None
 
 
 def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, Self
 
-from gpt.tokenizer.base import Tokenizer, check_fields, header
+from gpt.tokenizer.base import Tokenizer, Vocab, check_fields, header
 from gpt.tokenizer.pairs import Pair, Word, merge_steps
 from gpt.tokenizer.pretokens import EOT, Segment, check_chunks, check_special_tokens, split_pretokens, word_finder
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
@@ -69,9 +69,8 @@ class BPETokenizer(Tokenizer):
         for token in check_special_tokens("BPETokenizer", special_tokens or ()):
             data = token.encode("utf-8")
             if data in merged:
-                raise ValueError(
-                    f"BPETokenizer: a special token must not be the result of a merge, got {token!r}; write it like {EOT!r}"
-                )
+                rule = "a special token must not be the result of a merge"
+                raise ValueError(f"BPETokenizer: {rule}, got {token!r}; write it like {EOT!r}")
             if data not in ids_of:
                 ids_of[data] = max(self.vocab) + 1
                 self.vocab[ids_of[data]] = data
@@ -232,10 +231,9 @@ class BPETokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        check_fields(
-            fields, {"pattern": str, "vocab": dict, "merges": list, "special_tokens": dict, "allowed_special": list}
-        )
-        vocab: dict[int, bytes] = {}
+        types = {"pattern": str, "vocab": dict, "merges": list, "special_tokens": dict, "allowed_special": list}
+        check_fields(fields, types)
+        vocab: Vocab = {}
         add_tokens(vocab, "vocab", fields["vocab"], lambda token: token.encode("latin-1"))
         add_tokens(vocab, "special_tokens", fields["special_tokens"], lambda token: token.encode("utf-8"))
         merges: list[Pair] = []
@@ -245,23 +243,16 @@ class BPETokenizer(Tokenizer):
             if unknown := [id for id in merge if id not in vocab]:
                 raise ValueError(f"merge {len(merges)} names the id {unknown[0]}, which no token has")
             merges.append((vocab[merge[0]], vocab[merge[1]]))
-        if invalid := [token for token in fields["allowed_special"] if not isinstance(token, str)]:
+        allowed = fields["allowed_special"]
+        if invalid := [token for token in allowed if not isinstance(token, str)]:
             raise ValueError(f"'allowed_special' must hold texts, got {invalid[0]!r}")
-        return cls(
-            vocab,
-            merges,
-            fields["special_tokens"],
-            pattern=fields["pattern"],
-            allowed_special=fields["allowed_special"],
-        )
+        return cls(vocab, merges, fields["special_tokens"], pattern=fields["pattern"], allowed_special=allowed)
 
 
 # Checks of a vocabulary and its merges, whatever file they come from: errors are reported before anything is encoded.
 
 
-def add_tokens(
-    vocab: dict[int, bytes], section: str, tokens: Mapping[Any, Any], to_bytes: Callable[[str], bytes]
-) -> None:
+def add_tokens(vocab: Vocab, section: str, tokens: Mapping[Any, Any], to_bytes: Callable[[str], bytes]) -> None:
     """Add the tokens of a file's `section`, texts with their ids, to `vocab`; ValueError if they are invalid."""
     for token, id in tokens.items():
         if not isinstance(token, str) or type(id) is not int:

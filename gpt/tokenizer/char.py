@@ -35,10 +35,8 @@ class CharTokenizer(Tokenizer):
             if before == after:
                 raise ValueError(f"CharTokenizer: characters must be distinct, got {_name(after)} twice")
             if before > after:
-                raise ValueError(
-                    f"CharTokenizer: characters must be sorted, got {_name(after)} after {_name(before)}; "
-                    "CharTokenizer.train(text) sorts them"
-                )
+                found = f"{_name(after)} after {_name(before)}; CharTokenizer.train(text) sorts them"
+                raise ValueError(f"CharTokenizer: characters must be sorted, got {found}")
         self.characters = characters
         self.vocab = {id: character.encode("utf-8") for id, character in enumerate(characters)}
         self._ids = {character: id for id, character in enumerate(characters)}
@@ -57,10 +55,9 @@ class CharTokenizer(Tokenizer):
             check_text("encode", text)
             missing = sorted(set(text) - self._ids.keys())
             names = ", ".join(map(_name, missing[:5])) + (", …" if len(missing) > 5 else "")
-            raise ValueError(
-                f"encode: characters must be among the {len(self._ids)} of the vocabulary, got {len(missing)} others: "
-                f"{names}; train on a text that has them, or remove them from this one"
-            ) from None
+            others = f"{len(missing)} others: {names}; train on a text that has them, or remove them from this one"
+            rule = f"characters must be among the {len(self._ids)} of the vocabulary"
+            raise ValueError(f"encode: {rule}, got {others}") from None
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the text "".join(chunks)."""

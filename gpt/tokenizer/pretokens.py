@@ -92,10 +92,9 @@ def check_chunks(chunks: Iterable[str], name: str, disallowed: Sequence[str] = (
             window = tail + chunk
             if match := specials.pattern.search(window):
                 token, index = match[0], end - len(tail) + match.start()
-                raise ValueError(
-                    f"{name}: a special token must be allowed, got {token!r} at index {index} of the text; "
-                    f"allowed_special={{{token!r}}} gives its id, disallowed_special=() reads it as text"
-                )
+                found = f"got {token!r} at index {index} of the text"
+                way_out = f"allowed_special={{{token!r}}} gives its id, disallowed_special=() reads it as text"
+                raise ValueError(f"{name}: a special token must be allowed, {found}; {way_out}")
             end += len(chunk)
             tail = window[max(0, len(window) - specials.longest + 1) :]
         yield chunk
@@ -132,10 +131,8 @@ def check_special_tokens(name: str, special_tokens: Iterable[str]) -> tuple[str,
     for i, token in enumerate(special_tokens):
         check_text(f"{name}: special_tokens", token)
         if len(token.encode("utf-8")) < 2:
-            raise ValueError(
-                f"{name}: a special token must be longer than a byte, got {token!r}, which text itself needs; "
-                f"write it like {EOT!r}"
-            )
+            rule = f"a special token must be longer than a byte, got {token!r}, which text itself needs"
+            raise ValueError(f"{name}: {rule}; write it like {EOT!r}")
         if token in special_tokens[:i]:
             raise ValueError(f"{name}: special_tokens must be distinct, got {token!r} twice")
     return special_tokens

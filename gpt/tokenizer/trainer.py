@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpt.text.read import TextFile, detect_encoding
+from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.pairs import Pair
 from gpt.tokenizer.pretokens import check_chunks, check_special_tokens, first_split_point, split_pretokens
 from nanograd.runtime.files import StrPath
@@ -47,7 +48,7 @@ def train_bpe(
     pattern: str = "gpt2",
     workers: int = 1,
     progress: Progress | None = None,
-) -> tuple[dict[int, bytes], list[Pair]]:
+) -> tuple[Vocab, list[Pair]]:
     """Train byte-level BPE on a UTF-8 file and return (vocab, merges), as Stanford's CS336 asks.
 
     Ids: the 256 bytes, then the merges in order, then the special tokens. The greater (bytes, bytes) of equally
@@ -67,26 +68,23 @@ def train_on_chunks(
     *,
     pattern: str = "gpt2",
     name: str = "train_on_chunks",
-) -> tuple[dict[int, bytes], list[Pair]]:
+) -> tuple[Vocab, list[Pair]]:
     """Train as `train_bpe` does, on the text "".join(chunks), cut anywhere; errors begin with `name`."""
-    return train_on_counts(
-        partial(count_words, chunks, pattern=pattern, name=name), vocab_size, special_tokens, name=name
-    )
+    count = partial(count_words, chunks, pattern=pattern, name=name)
+    return train_on_counts(count, vocab_size, special_tokens, name=name)
 
 
 def train_on_counts(
     count: Callable[[Sequence[str]], Mapping[str, int]], vocab_size: int, special_tokens: Iterable[str], *, name: str
-) -> tuple[dict[int, bytes], list[Pair]]:
+) -> tuple[Vocab, list[Pair]]:
     """Train as `train_bpe` does, on the words that count(special_tokens) counts; errors begin with `name`."""
     special_tokens = check_special_tokens(name, special_tokens)
     least = 256 + len(special_tokens)
     if not isinstance(vocab_size, Integral):
         raise TypeError(f"{name}: vocab_size must be an integer, got {vocab_size!r}")
     if vocab_size < least:
-        raise ValueError(
-            f"{name}: vocab_size must be at least {least} (256 bytes and {len(special_tokens)} special tokens), "
-            f"got {vocab_size}; raise it, or use CharTokenizer for a smaller vocabulary"
-        )
+        limit = f"at least {least} (256 bytes and {len(special_tokens)} special tokens), got {vocab_size}"
+        raise ValueError(f"{name}: vocab_size must be {limit}; raise it, or use CharTokenizer for a smaller vocabulary")
     merges = learn_merges(count(special_tokens), vocab_size - least)
     tokens = [bytes([byte]) for byte in range(256)]
     tokens += [left + right for left, right in merges]
@@ -200,17 +198,13 @@ def _read_range(file_range: FileRange, plain: bool) -> Iterator[str]:
         while offset < file_range.stop:
             data = file.read(min(BLOCK, file_range.stop - offset))
             if not data:
-                raise OSError(
-                    f"{file_range.path} was truncated while it was read: {file_range.stop - offset} bytes are missing"
-                )
+                raise OSError(f"{file_range.path} was truncated while read: {file_range.stop - offset} bytes missing")
             try:
                 text = lines.decode(data, final=offset + len(data) == file_range.stop)
             except UnicodeDecodeError as error:
-                byte = error.object[error.start]
                 position = offset + len(data) - len(error.object) + error.start
-                raise ValueError(
-                    f"{file_range.path} is not UTF-8: byte 0x{byte:02x} at position {position}; save it as UTF-8 first"
-                ) from None
+                found = f"byte 0x{error.object[error.start]:02x} at position {position}"
+                raise ValueError(f"{file_range.path} is not UTF-8: {found}; save it as UTF-8 first") from None
             yield text.removeprefix("\ufeff") if plain and offset == 0 else text
             offset += len(data)
 

@@ -40,10 +40,8 @@ class WordEncoder(dict[str, tuple[int, ...]]):
         symbols = [self._byte_ids[byte] for byte in data]
         if EMPTY in symbols:
             byte = data[symbols.index(EMPTY)]
-            raise ValueError(
-                f"encode: every byte must be a token of the vocabulary, got 0x{byte:02x} in {word[:20]!r}; "
-                "give the vocabulary all 256 bytes"
-            )
+            found = f"0x{byte:02x} in {word[:20]!r}; give it all 256 bytes"
+            raise ValueError(f"encode: every byte must be a token of the vocabulary, got {found}")
         merge = merge_short if len(data) < LONG else merge_long
         ids = tuple(merge(symbols, self._ranks, self._merged))
         if len(data) <= CACHED_BYTES:

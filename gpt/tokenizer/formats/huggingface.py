@@ -69,20 +69,13 @@ def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
     """
     special = tokenizer.special_tokens
     vocab = {to_visible(token): id for id, token in sorted(tokenizer.vocab.items()) if id not in special.values()}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {
-                "id": id,
-                "content": text,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": text not in tokenizer.allowed_special,
-            }
+            {"id": id, "content": text, **plain, "special": text not in tokenizer.allowed_special}
             for text, id in sorted(special.items(), key=lambda item: item[1])
         ],
         "normalizer": None,
@@ -122,10 +115,8 @@ def _pattern(pre_tokenizer: Any) -> str:
         steps = pre_tokenizer.get("pretokenizers")  # type: ignore[assignment]
     kinds = [_kind(step) for step in steps] if isinstance(steps, list) else []
     if kinds not in (["ByteLevel"], ["Split", "ByteLevel"]):
-        raise ValueError(
-            f"pre_tokenizer must be ByteLevel, or Split and ByteLevel, got {' and '.join(kinds) or 'none'}, "
-            "which is not supported"
-        )
+        found = " and ".join(kinds) or "none"
+        raise ValueError(f"pre_tokenizer must be ByteLevel or Split and ByteLevel, got {found}, which is not supported")
     if steps[-1].get("add_prefix_space", True):
         raise ValueError("pre_tokenizer.add_prefix_space must be false, got true, which is not supported")
     if steps[-1].get("use_regex", True) != (len(steps) == 1):
@@ -149,9 +140,7 @@ def _added(token: Any) -> Mapping[str, Any]:
         raise ValueError(f"an added token must have a text as content and an integer id, got {dict(token)!r}")
     for flag in ("single_word", "lstrip", "rstrip"):
         if token.get(flag):
-            raise ValueError(
-                f"added token {token['content']!r}: {flag} must be false, got true, which is not supported"
-            )
+            raise ValueError(f"added token {token['content']!r}: {flag} must be false, got true, which is unsupported")
     return token
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,16 @@ from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.formats.huggingface import from_huggingface
 from gpt.tokenizer.formats.openai import from_openai
 from gpt.tokenizer.formats.sentencepiece_bpe import ScoredTokenizer
-from gpt.tokenizer.formats.tiktoken import from_tiktoken
+from gpt.tokenizer.formats.tiktoken import SpecialIds, from_tiktoken
 from nanograd.runtime.files import StrPath
 
-KINDS: dict[str, type[BPETokenizer] | type[CharTokenizer] | type[ScoredTokenizer]] = {
-    "bpe": BPETokenizer,
-    "char": CharTokenizer,
-    "scored": ScoredTokenizer,
-}
-COMPANIONS = {
-    "encoder.json": "vocab.bpe",
-    "vocab.json": "merges.txt",
-}  # OpenAI's names, and Hugging Face's for the same
+KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (BPETokenizer, CharTokenizer, ScoredTokenizer)}
+# OpenAI's names, and Hugging Face's for the same
+COMPANIONS = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}
 _RANKS = re.compile(rb"\s*[A-Za-z0-9+/]+=* \d+\s*[\r\n]")
 
 
-def load_tokenizer(
-    path: StrPath, *, pattern: str | None = None, special_tokens: Mapping[str, int] | Iterable[str] | None = None
-) -> Tokenizer:
+def load_tokenizer(path: StrPath, *, pattern: str | None = None, special_tokens: SpecialIds | None = None) -> Tokenizer:
     """Read a tokenizer from a file, or from the folder it is in.
 
     The formats: a file of `Tokenizer.save`; Hugging Face's tokenizer.json; OpenAI's encoder.json with vocab.bpe (or
@@ -89,10 +81,9 @@ def _in_folder(folder: Path) -> Path:
     ranks = sorted(folder.glob("*.tiktoken"))
     if len(ranks) == 1:
         return ranks[0]
-    raise ValueError(
-        f"load_tokenizer: {folder} must have a tokenizer.json, an encoder.json with vocab.bpe, a vocab.json with "
-        f"merges.txt or one .tiktoken file, got {len(ranks) or 'none of them'}; name the file itself"
-    )
+    files = "a tokenizer.json, an encoder.json with vocab.bpe, a vocab.json with merges.txt or one .tiktoken file"
+    found = len(ranks) or "none of them"
+    raise ValueError(f"load_tokenizer: {folder} must have {files}, got {found}; name the file itself")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.bpe import BPETokenizer, add_tokens
 from gpt.tokenizer.pairs import Pair
 
@@ -56,10 +57,8 @@ def from_openai(encoder: Any, merges: str, *, pattern: str = "gpt2") -> BPEToken
     special = {vocab[id]: id for id in vocab if len(vocab[id]) > 1 and vocab[id] not in merged}
     texts = {token.decode("utf-8", "replace"): id for token, id in special.items()}
     if invalid := [text for text in texts if not _SPECIAL.fullmatch(text)]:
-        raise ValueError(
-            f"encoder.json has {len(invalid):,} tokens that no merge makes, such as {invalid[0]!r}; the merges are cut off "
-            "or belong to another encoder.json"
-        )
+        problem = f"{len(invalid):,} tokens that no merge makes, such as {invalid[0]!r}"
+        raise ValueError(f"encoder.json has {problem}; the merges are cut off or belong to another encoder.json")
     return BPETokenizer(vocab, pairs, texts, pattern=pattern, allowed_special=())
 
 
@@ -69,14 +68,12 @@ def _merge_lines(text: str) -> Iterator[tuple[str, list[str]]]:
             yield f"line {number} of the merges", line.rstrip("\r").split(" ")
 
 
-def read_vocab(
-    section: str, tokens: Mapping[Any, Any], merges: Iterable[tuple[str, Any]]
-) -> tuple[dict[int, bytes], list[Pair]]:
+def read_vocab(section: str, tokens: Mapping[Any, Any], merges: Iterable[tuple[str, Any]]) -> tuple[Vocab, list[Pair]]:
     """Return the vocabulary and the merges, both written in visible characters.
 
     A merge is its location, for errors, and its two tokens. Raises ValueError if a token or a merge is invalid.
     """
-    vocab: dict[int, bytes] = {}
+    vocab: Vocab = {}
     add_tokens(vocab, section, tokens, from_visible)
     known = set(vocab.values())
     pairs: list[Pair] = []

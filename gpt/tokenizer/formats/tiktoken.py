@@ -14,6 +14,7 @@ from gpt.tokenizer.pairs import Pair
 from gpt.tokenizer.pretokens import EOT, PATTERNS
 from gpt.tokenizer.word_encoder import merge_short
 
+SpecialIds = Mapping[str, int] | Iterable[str]  # texts and their ids, or texts that get the ids after the greatest rank
 # github.com/openai/tiktoken, tiktoken_ext/openai_public.py
 KNOWN: dict[str, tuple[str, dict[str, int]]] = {
     "r50k_base": ("gpt2", {EOT: 50256}),
@@ -32,11 +33,7 @@ KNOWN: dict[str, tuple[str, dict[str, int]]] = {
 
 
 def from_tiktoken(
-    data: bytes,
-    *,
-    name: str = "",
-    pattern: str | None = None,
-    special_tokens: Mapping[str, int] | Iterable[str] | None = None,
+    data: bytes, *, name: str = "", pattern: str | None = None, special_tokens: SpecialIds | None = None
 ) -> BPETokenizer:
     """Make the tokenizer from the bytes of a .tiktoken file; a known `name`, such as cl100k_base, implies the rest.
 
@@ -46,10 +43,8 @@ def from_tiktoken(
     known_pattern, known_special = KNOWN.get(name, (None, {}))
     pattern = pattern or known_pattern
     if pattern is None:
-        raise ValueError(
-            f"a .tiktoken file that is not named {', '.join(KNOWN)} has no known pattern; "
-            f"give pattern={' or '.join(map(repr, PATTERNS))}"
-        )
+        patterns = " or ".join(map(repr, PATTERNS))
+        raise ValueError(f"a file that is not named {', '.join(KNOWN)} has no known pattern; give pattern={patterns}")
     special = known_special if special_tokens is None else special_tokens
     ranks = read_ranks(data)
     if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
@@ -99,10 +94,8 @@ def recover_merges(ranks: Mapping[bytes, int]) -> list[Pair]:
             continue
         symbols = merge_short([ranks[bytes([byte])] for byte in token], rank_at, merged)
         if len(symbols) != 2:
-            raise ValueError(
-                f"the token {token!r} of rank {rank} must be two tokens of lower ranks joined, got {len(symbols)}; "
-                "the file is damaged or not made by byte-pair encoding"
-            )
+            found = f"got {len(symbols)}; the file is damaged or not made by byte-pair encoding"
+            raise ValueError(f"the token {token!r} of rank {rank} must be two tokens of lower ranks joined, {found}")
         rank_at[symbols[0], symbols[1]] = len(merged)
         merged.append(rank)
         merges.append((token_of[symbols[0]], token_of[symbols[1]]))

@@ -118,7 +118,7 @@ def test_an_empty_name_is_not_taken_for_none(refused: Callable[..., str], words:
 
 def test_a_python_without_its_documentation(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    assert "give a text with --data FILE" in refused("train", "--out", "run", *TINY.split())
+    assert "give a text: --data FILE" in refused("train", "--out", "run", *TINY.split())
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,8 @@ def test_a_python_without_its_documentation(refused: Callable[..., str], monkeyp
             "data: the training text has 945 tokens, and a window needs context_length + 1",
         ),
         (["--vocab-size", "5"], "vocab_size=5 is below the tokenizer's 15 tokens; leave --vocab-size out"),
-        (
-            ["--tokenizer", "bep"],
-            "tokenizer must be char, bpe or the path of a saved tokenizer, got 'bep', which is no",
-        ),
-        (["--tokenizer", "."], "tokenizer must be char, bpe or the path of a saved tokenizer, got '.', which is no"),
+        (["--tokenizer", "bep"], "tokenizer must be char, bpe or the path of a saved one, got 'bep', which is no"),
+        (["--tokenizer", "."], "tokenizer must be char, bpe or the path of a saved one, got '.', which is no"),
         (["--tokenizer", "text.txt"], "load_tokenizer: text.txt: it is not JSON"),
         (["--learning-rate", "1"], "unknown flag --learning-rate"),
         (["--layers", "1"], "unknown flag --layers; did you mean --n-layers?"),
@@ -292,7 +289,7 @@ def test_tokens_that_are_not_those_of_the_checkpoint(folder: Path, trained: Path
     touched = copy(trained, folder / "touched")
     (touched / VAL_TOKENS).write_bytes((touched / VAL_TOKENS).read_bytes()[:-2])
     line = refused("eval", str(touched))
-    assert "val.tokens is not the file that this checkpoint was trained with" in line
+    assert "val.tokens is not the file this checkpoint was trained with" in line
     assert line.endswith("put it back, or give a text with --data")
     (touched / VAL_TOKENS).unlink()
     assert "val.tokens is missing" in refused("eval", str(touched))

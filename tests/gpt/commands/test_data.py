@@ -283,9 +283,7 @@ def test_prepared_data_that_changed_or_went_away_is_noticed(
     manifest = (prepared / MANIFEST).read_bytes()
     try:
         (prepared / MANIFEST).write_bytes(json.dumps(json.loads(manifest)).encode())
-        assert "manifest.json is not the file that this checkpoint was trained with: its SHA-256 differs" in said(
-            *words
-        )
+        assert "manifest.json is not the file this checkpoint was trained with: its SHA-256 differs" in said(*words)
         (prepared / MANIFEST).unlink()
         assert "manifest.json is missing: this checkpoint was trained with it; put it back" in said(*words)
     finally:

@@ -341,7 +341,7 @@ def test_the_reference_is_computed_once_and_no_other_is_accepted(
     assert calls == {"reference": 1}
     save_file({LOG_PROBS: np.zeros((len(ENTRIES), 2), np.float32)}, tmp_path / "run" / "reference.safetensors")
     assert main(["finetune", "prefer", "--resume", str(tmp_path / "run")]) == 1
-    assert "reference.safetensors is not the file that this checkpoint was trained with" in capsys.readouterr().err
+    assert "reference.safetensors is not the file this checkpoint was trained with" in capsys.readouterr().err
 
 
 def test_prompts_use_the_template_of_the_base(data: str, tmp_path: Path) -> None:

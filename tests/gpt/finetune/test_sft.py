@@ -150,7 +150,7 @@ def test_options_of_the_data_cannot_change_in_a_resumed_run(
         assert f"resume: {flag} was" in capsys.readouterr().err
     (tmp_path / "run" / "data.json").write_text("[]", encoding="utf-8")
     assert main(["finetune", "instruct", "--resume", str(tmp_path / "run"), "--max-steps", "2"]) == 1
-    assert "data.json is not the file that this checkpoint was trained with" in capsys.readouterr().err
+    assert "data.json is not the file this checkpoint was trained with" in capsys.readouterr().err
 
 
 def test_the_mask_is_shown(base: str, tmp_path: Path, capsys: Output) -> None:

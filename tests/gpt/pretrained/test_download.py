@@ -113,7 +113,7 @@ def test_a_part_that_is_whole_or_too_long(server: Server, tmp_path: Path) -> Non
 def test_a_server_that_brings_nothing_is_given_up(server: Server, tmp_path: Path) -> None:
     server.cut_after = 0
     with pytest.raises(
-        OSError, match=r"config.json: cut off at 0 of 256 bytes; the bytes received are kept, and the same command"
+        OSError, match=r"config.json: cut off at 0 of 256 bytes; the bytes received are kept; the same command"
     ):
         fetch("gpt2", tmp_path, hub=server.hub, out=io.StringIO())
     assert len(server.requests) == download.ATTEMPTS

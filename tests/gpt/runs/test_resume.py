@@ -326,7 +326,7 @@ def test_a_refused_resumption_leaves_the_run_unchanged(
         (LAST, b"", "last.safetensors: a safetensors file begins with"),
         (TRAIN_TOKENS, None, "train.tokens is missing: this checkpoint was trained with it"),
         (VAL_TOKENS, None, "val.tokens is missing: this checkpoint was trained with it"),
-        (TRAIN_TOKENS, b"GPTTOKEN", "train.tokens is not the file that this checkpoint was trained with"),
+        (TRAIN_TOKENS, b"GPTTOKEN", "train.tokens is not the file this checkpoint was trained with"),
     ],
 )
 def test_a_run_whose_files_were_touched_is_left_alone(
@@ -352,7 +352,7 @@ def test_tokens_of_a_run_with_another_tokenizer_are_refused(
     capsys.readouterr()
     (other / LAST).write_bytes((finished / LAST).read_bytes())  # of char, beside tokens of bpe
     assert main(["train", "--resume", str(other), "--max-steps", "20"]) == 1
-    assert "train.tokens is not the file that this checkpoint was trained with" in capsys.readouterr().err
+    assert "train.tokens is not the file this checkpoint was trained with" in capsys.readouterr().err
 
 
 def test_another_machine_is_noted(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -198,7 +198,7 @@ def test_tokens_of_another_run_are_refused(run: Run, tmp_path: Path) -> None:
     other.create({TRAIN_TOKENS: [0, 0, 0, 0], VAL_TOKENS: [1, 1]})
     (run.folder / VAL_TOKENS).write_bytes((other.folder / VAL_TOKENS).read_bytes())
     assert run_tokens(run.folder, TRAIN_TOKENS, run.state).tolist() == [0, 1, 2, 1]
-    with pytest.raises(ValueError, match=r"val\.tokens is not the file that this checkpoint was trained with: its SHA"):
+    with pytest.raises(ValueError, match=r"val\.tokens is not the file this checkpoint was trained with: its SHA"):
         run_tokens(run.folder, VAL_TOKENS, run.state)
     (run.folder / VAL_TOKENS).unlink()
     with pytest.raises(FileNotFoundError, match=r"val\.tokens is missing: this checkpoint was trained with it"):

@@ -65,7 +65,7 @@ VALID = pack(
 MALFORMED = {
     "no bytes": (b"", "header length of 8 bytes, found 0 bytes"),
     "7 bytes": (b"\0" * 7, "found 7 bytes"),
-    "header past the end": (struct.pack("<Q", 3) + b"{}", "must fit in the file, found length 3 and 2 bytes left"),
+    "header past the end": (struct.pack("<Q", 3) + b"{}", "must fit in the file, found length 3, 2 bytes left"),
     "header of exabytes": (b"\xff" * 8 + b"{}", f"may take {MAX_HEADER} bytes, found length {2**64 - 1}"),
     "no header": (pack(""), "must be a JSON object and begin with '{', found b''"),
     "a list": (pack("[1]"), r"must be a JSON object and begin with '{', found b'\[1\]'"),

@@ -213,7 +213,7 @@ def test_decoding_half_a_character_and_unknown_ids() -> None:
             tokenizer.decode(wrong)
     for wrong in (5, [[1, 2]], np.zeros((2, 2), int)):
         with pytest.raises(
-            TypeError, match=r"decode: ids must be a flat sequence of integers, got .*; for one id write \[id\]"
+            TypeError, match=r"decode: ids must be a flat sequence of ids, got .*; for one id write \[id\]"
         ):
             tokenizer.decode(wrong)  # type: ignore[arg-type]
 
