@@ -188,7 +188,7 @@ def _write_part(
     report: Callable[[Status], None],
 ) -> dict[str, Any] | None:
     """Write the shards of the next part and return its entry in the manifest, or None if there is no more text."""
-    digest, n_chunks, before = hashlib.sha256(), 0, status.n_bytes
+    digest, n_chunks, start = hashlib.sha256(), 0, status.n_bytes
     writers: dict[str, ShardWriter] = {}
     with ExitStack() as shards:
         for chunk, ids in encoded:
@@ -208,11 +208,7 @@ def _write_part(
                 break
     if not n_chunks:
         return None
-    part: dict[str, Any] = {
-        "pieces": n_chunks,
-        "text_bytes": status.n_bytes - before,
-        "text_sha256": digest.hexdigest(),
-    }
+    part: dict[str, Any] = {"pieces": n_chunks, "text_bytes": status.n_bytes - start, "text_sha256": digest.hexdigest()}
     for split, writer in writers.items():
         name = f"{split}-{number:05}.tokens"
         counts = {"tokens": writer.tokens, "documents": len(writer.starts)}

@@ -33,13 +33,9 @@ def url_of(name: str, file: str, hub: str = HUB) -> str:
 
 def instructions(name: str, folder: Path) -> str:
     """Return a message: which files to download from where, and into which folder."""
-    return "\n".join(
-        (
-            f"gpt import: the weights of {name} are not here. Download these files into the folder {folder.resolve()}:",
-            *(f"  {url_of(name, file)}" for file in FILES),
-            f"and run `python -m gpt import {name}` again; or let it fetch them: python -m gpt import {name} --download",
-        )
-    )
+    first = f"gpt import: the weights of {name} are not here. Download these files into the folder {folder.resolve()}:"
+    last = f"and run `python -m gpt import {name}` again; or let it fetch them: python -m gpt import {name} --download"
+    return "\n".join([first, *(f"  {url_of(name, file)}" for file in FILES), last])
 
 
 def fetch(name: str, folder: Path, *, hub: str = HUB, out: TextIO | None = None) -> None:

@@ -24,15 +24,7 @@ from gpt.tokenizer import ScoredTokenizer
 
 TOKENIZER = "tokenizer.bin"
 LARGEST = 1 << 26  # bytes of a tokenizer.bin; that of Llama 2 has 434,000
-_HEADER = {  # its numbers → our fields
-    "dim": "d_model",
-    "hidden_dim": "d_ff",
-    "n_layers": "n_layers",
-    "n_heads": "n_heads",
-    "n_kv_heads": "n_kv_heads",
-    "vocab_size": "vocab_size",
-    "seq_len": "context_length",
-}
+_HEADER = ("d_model", "d_ff", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "context_length")  # its numbers
 _IN_LAYERS = (  # in the order of the file
     "input_layernorm",
     "self_attn.q_proj",
@@ -59,10 +51,9 @@ def open_bin(path: Path) -> tuple[ModelConfig, LazyTensors]:
     sizes = dict(zip(_HEADER, struct.unpack("<7i", header), strict=True))
     untied, sizes["vocab_size"] = sizes["vocab_size"] < 0, abs(sizes["vocab_size"])
     wrong = [name for name, size in sizes.items() if size < 1]
-    if wrong or sizes["dim"] % sizes["n_heads"] or sizes["n_heads"] % sizes["n_kv_heads"]:
+    if wrong or sizes["d_model"] % sizes["n_heads"] or sizes["n_heads"] % sizes["n_kv_heads"]:
         raise ValueError(f"{path}: is no .bin of llama2.c: its header would say {sizes}")
-    values = {ours: sizes[theirs] for theirs, ours in _HEADER.items()}
-    config = model_config(path, **values, **LLAMA.options, bias=False, tie_embeddings=not untied)
+    config = model_config(path, **sizes, **LLAMA.options, bias=False, tie_embeddings=not untied)
     if 4 * config.n_layers > length:
         raise ValueError(f"{path}: has {length} bytes, too few for the {config.n_layers} layers of its header")
     needed = 28

@@ -2,11 +2,11 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt.text.read import HTML_SUFFIXES, TextFile, Warn, check_encoding, detect_encoding
+from gpt.text.read import HTML_SUFFIXES, OnError, TextFile, Warn, check_encoding, detect_encoding
 from gpt.text.records import json_lines, text_field
 from nanograd.runtime.files import StrPath
 
@@ -30,7 +30,7 @@ def read_documents(
     *,
     encoding: str | None = None,
     text_key: str = "text",
-    on_error: Callable[[Exception], None] | None = None,
+    on_error: OnError | None = None,
     warn: Warn = warnings.warn,
 ) -> Iterator[Document]:
     """Read files, and folders in sorted order: one document per file, or per line of a .jsonl.
@@ -62,7 +62,7 @@ def read_documents(
             yield Document(str(path), file)
 
 
-def _jsonl_documents(file: TextFile, text_key: str, on_error: Callable[[Exception], None]) -> Iterator[Document]:
+def _jsonl_documents(file: TextFile, text_key: str, on_error: OnError) -> Iterator[Document]:
     """Yield a document for each line of a .jsonl; empty texts are skipped."""
     for record in json_lines(file.lines(), file.path, on_error=on_error):
         try:
@@ -75,7 +75,7 @@ def _jsonl_documents(file: TextFile, text_key: str, on_error: Callable[[Exceptio
             yield Document(f"{file.path}:{record.line}", (text,))
 
 
-def list_files(paths: Iterable[StrPath], on_error: Callable[[Exception], None]) -> Iterator[Path]:
+def list_files(paths: Iterable[StrPath], on_error: OnError) -> Iterator[Path]:
     """Yield the files among the paths as they are, and of folders the files with one of SUFFIXES.
 
     A folder's own files come first, sorted, then its subfolders'. Hidden names (.git, .venv) are skipped, and links to

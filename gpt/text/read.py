@@ -30,6 +30,7 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of
 CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))  # not in text; terminal logs have backspace and escape
 CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
+OnError = Callable[[Exception], None]  # called with an error, after which reading goes on
 Warn = Callable[[str], None]
 """A function that shows one line to the user, such as `warnings.warn` or a list's `append`."""
 

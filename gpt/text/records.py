@@ -14,11 +14,11 @@ import csv
 import io
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpt.text.read import Warn, read_text
+from gpt.text.read import OnError, Warn, read_text
 from nanograd.runtime.files import StrPath
 
 Table = list[tuple[int, list[str]]]  # of each row the line it begins at, and its cells
@@ -53,11 +53,7 @@ def read_json(
 
 
 def json_lines(
-    lines: Iterable[str],
-    path: StrPath,
-    *,
-    on_error: Callable[[ValueError], None] | None = None,
-    warn_blank: Warn | None = None,
+    lines: Iterable[str], path: StrPath, *, on_error: OnError | None = None, warn_blank: Warn | None = None
 ) -> Iterator[Record]:
     """Yield the object of each line of a JSON-lines file; `path` is for the errors.
 

@@ -16,7 +16,8 @@ from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_
 from gpt.tokenizer.word_encoder import WordEncoder
 from nanograd.runtime.files import StrPath
 
-SpecialTokens = Literal["all"] | Collection[str]
+Specials = Literal["all"] | Collection[str]
+Allowed = Specials | None  # None: those of the constructor
 
 
 class Explanation(NamedTuple):
@@ -48,7 +49,7 @@ class BPETokenizer(Tokenizer):
         special_tokens: Iterable[str] | None = (),
         *,
         pattern: str = "gpt2",
-        allowed_special: SpecialTokens = "all",
+        allowed_special: Specials = "all",
     ) -> None:
         """Take any vocabulary, such as `train_bpe` returns; special tokens it lacks get the ids after its greatest.
 
@@ -87,7 +88,7 @@ class BPETokenizer(Tokenizer):
         *,
         pattern: str = "gpt2",
         special_tokens: Iterable[str] = (EOT,),
-        allowed_special: SpecialTokens = (),
+        allowed_special: Specials = (),
     ) -> "BPETokenizer":
         """Learn the merges of `text`; see `train_bpe` for the order of the ids and for the errors.
 
@@ -115,9 +116,7 @@ class BPETokenizer(Tokenizer):
         vocab, merges = train_on_counts(count, vocab_size, special_tokens, name=name)
         return cls(vocab, merges, special_tokens, pattern=pattern, allowed_special=())
 
-    def encode(
-        self, text: str, *, allowed_special: SpecialTokens | None = None, disallowed_special: SpecialTokens = "all"
-    ) -> list[int]:
+    def encode(self, text: str, *, allowed_special: Allowed = None, disallowed_special: Specials = "all") -> list[int]:
         """Return the ids of `text`.
 
         Special tokens in the text become their ids if `allowed_special` is "all" or names them; None means the
@@ -134,11 +133,7 @@ class BPETokenizer(Tokenizer):
         return ids
 
     def encode_iterable(
-        self,
-        chunks: Iterable[str],
-        *,
-        allowed_special: SpecialTokens | None = None,
-        disallowed_special: SpecialTokens = "all",
+        self, chunks: Iterable[str], *, allowed_special: Allowed = None, disallowed_special: Specials = "all"
     ) -> Iterator[int]:
         """Yield the ids of `encode("".join(chunks))` in little memory; the chunks may be the lines of a file.
 
@@ -163,7 +158,7 @@ class BPETokenizer(Tokenizer):
         return [id for segment in segments for word in segment.words for id in self._words[word]]
 
     def explain(
-        self, text: str, *, allowed_special: SpecialTokens | None = None, disallowed_special: SpecialTokens = "all"
+        self, text: str, *, allowed_special: Allowed = None, disallowed_special: Specials = "all"
     ) -> list[Explanation]:
         """Return how each pre-token of `text` becomes ids: every merge, in order.
 
@@ -182,7 +177,7 @@ class BPETokenizer(Tokenizer):
         return explanations
 
     def _encode(
-        self, chunks: Iterable[str], allowed: SpecialTokens | None, disallowed: SpecialTokens, name: str
+        self, chunks: Iterable[str], allowed: Allowed, disallowed: Specials, name: str
     ) -> Iterator[Iterable[int]]:
         """Return the ids segment by segment; names of special tokens are checked at once."""
         segments = self._split(chunks, allowed, disallowed, name)
@@ -193,16 +188,14 @@ class BPETokenizer(Tokenizer):
             for words, special in segments
         )
 
-    def _split(
-        self, chunks: Iterable[str], allowed: SpecialTokens | None, disallowed: SpecialTokens, name: str
-    ) -> Iterator[Segment]:
+    def _split(self, chunks: Iterable[str], allowed: Allowed, disallowed: Specials, name: str) -> Iterator[Segment]:
         allowed = self.allowed_special if allowed is None else self._resolve("allowed_special", allowed)
         refused = self._resolve("disallowed_special", disallowed)
         if disallowed == "all":
             refused = tuple(token for token in refused if token not in allowed)
         return split_pretokens(check_chunks(chunks, name, refused), self.pattern, allowed)
 
-    def _resolve(self, option: str, tokens: SpecialTokens) -> tuple[str, ...]:
+    def _resolve(self, option: str, tokens: Specials) -> tuple[str, ...]:
         """Return the special tokens that an option names; ValueError for one that this tokenizer lacks."""
         if tokens == "all":
             return tuple(sorted(self.special_tokens))

@@ -15,19 +15,11 @@ from gpt.tokenizer.pretokens import EOT, PATTERNS
 from gpt.tokenizer.word_encoder import merge_short
 
 SpecialIds = Mapping[str, int] | Iterable[str]  # texts and their ids, or texts that get the ids after the greatest rank
+FILL_IN = {"<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260}
 # github.com/openai/tiktoken, tiktoken_ext/openai_public.py
 KNOWN: dict[str, tuple[str, dict[str, int]]] = {
     "r50k_base": ("gpt2", {EOT: 50256}),
-    "cl100k_base": (
-        "cl100k",
-        {
-            EOT: 100257,
-            "<|fim_prefix|>": 100258,
-            "<|fim_middle|>": 100259,
-            "<|fim_suffix|>": 100260,
-            "<|endofprompt|>": 100276,
-        },
-    ),
+    "cl100k_base": ("cl100k", {EOT: 100257, **FILL_IN, "<|endofprompt|>": 100276}),
     "o200k_base": ("o200k", {EOT: 199999, "<|endofprompt|>": 200018}),
 }
 

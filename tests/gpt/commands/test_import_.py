@@ -56,7 +56,7 @@ def test_an_imported_model_is_opened_by_the_other_commands(
     assert main(["train", "--resume", "runs/theirs"]) == 1
     said = capsys.readouterr().err
     assert "was imported from" in said
-    assert "it has no optimizer and no text to go on with; `sample`" in said
+    assert ": no optimizer and no text to go on with; `sample`" in said
     assert said.count("\n") == 1
     main(["doctor", "runs/theirs"])
     assert "at step 0, on random tokens" in capsys.readouterr().out
