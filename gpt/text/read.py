@@ -106,7 +106,7 @@ def detect_encoding(path: Path, encoding: str | None = None, warn: Warn = warnin
             return _check_decodes(path, name)
     if (len(head) - len(head.translate(None, CONTROLS))) * 100 > len(head):
         raise ValueError(f"data: {path} is binary (more than 1 in 100 bytes are control characters); give text")
-    warn(f"{reason}; it is read as latin-1. If that is wrong, convert it first, as by iconv -f cp1252 -t utf-8")
+    warn(f"{reason}; it is read as latin-1. If that is wrong, convert it first: iconv -f cp1252 -t utf-8")
     return _check_decodes(path, "latin-1")
 
 
