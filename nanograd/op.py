@@ -173,7 +173,6 @@ class Op:
         self.name = self.__name__ = name
         self.__qualname__ = name
         self.__module__ = forward.__module__
-        self.__doc__ = forward.__doc__
         self.pair = Pair(forward, backward)
         self.fast = Pair(*fast) if fast else None
         parameters = inspect.signature(forward).parameters.values()
@@ -181,11 +180,13 @@ class Op:
         self.required = sum(p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.options = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - {"needs"}
+        self.required_options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
         self.forward_accepts_needs = any(p.name == "needs" for p in parameters)
         self.backward_accepts_needs = self.variadic or len(self.arrays) > 1
         self.promotes_to_float = promotes_to_float
         self.nondifferentiable = frozenset(self.arrays.index(name) for name in nondifferentiable)
-        self.__signature__ = inspect.Signature([p for p in parameters if p.name != "needs"])
+        self.__signature__ = _signature([p for p in parameters if p.name != "needs"])
+        self.__doc__ = self._documentation()
         if forward.__module__.startswith("nanograd.ops."):  # a user's op may be redefined: notebooks re-run cells
             if name in OPS:
                 raise ValueError(f"Op: {name} is already defined in {OPS[name].__module__}")
@@ -194,9 +195,19 @@ class Op:
     def __repr__(self) -> str:
         return f"<Op {self.name}>"
 
+    def __reduce__(self) -> str:
+        return self.name  # deepcopy returns the op itself and pickle stores its name, as with functions
+
+    def _documentation(self) -> str:
+        """Return what `help` shows: how the op is called, the docstring of the forward, and where the derivation is."""
+        doc = inspect.cleandoc(self.pair.forward.__doc__ or "")
+        package = self.__module__.startswith("nanograd.ops.")
+        page = f" or python -m nanograd study {self.name}" if package else ""
+        return f"{self.name}{self.__signature__}\n\n{doc}\n\nBackward: help({self.name}.pair.backward){page}"
+
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Compute the op: on arrays it returns an array, on at least one Tensor a Tensor."""
-        if options or len(args) != len(self.arrays):
+        if options or len(args) != len(self.arrays) or self.required_options:
             args = self.bind(args, options)
         for arg in args:
             if hasattr(arg, "_record"):
@@ -259,6 +270,12 @@ class Op:
                 options[option] = value.item()  # a NumPy scalar would upcast a float32 array
             elif hasattr(value, "_record"):
                 raise TypeError(f"{self.name}: the option {option} takes no Tensor; options are not differentiated")
+        if missing := [name for name in self.required_options if name not in options]:
+            values = ", ".join(f"{name}=…" for name in missing)
+            verb = "is" if len(missing) == 1 else "are"
+            raise TypeError(
+                f"{self.name}: {' and '.join(map(repr, missing))} {verb} missing; write {self.name}(…, {values})"
+            )
         return args
 
     def promote(self, args: Sequence[Any]) -> tuple[Any, ...]:
@@ -302,6 +319,25 @@ class Op:
             elif a.dtype != dtype:
                 return False
         return dtype is not None and dtype.kind == "f"
+
+
+# The signature that users see
+
+
+class _Annotation(str):
+    """The text of an annotation, which a signature shows without quotes."""
+
+    __repr__ = str.__str__
+
+
+def _signature(parameters: Sequence[inspect.Parameter]) -> inspect.Signature:
+    """Return the signature of an op: its array inputs are Tensors, and so is its result."""
+    tensor, optional = _Annotation("Tensor"), _Annotation("Tensor | None")
+    shown = [
+        p if p.kind is p.KEYWORD_ONLY else p.replace(annotation=tensor if p.default is p.empty else optional)
+        for p in parameters
+    ]
+    return inspect.Signature(shown, return_annotation=tensor)
 
 
 # Promotion of operands

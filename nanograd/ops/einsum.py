@@ -53,7 +53,10 @@ _einsum = Op(einsum_forward, einsum_backward)
 
 
 def einsum(spec: str, *xs: Any) -> Any:
-    """Multiply and sum by axis names, as numpy.einsum: einsum("ik,kj->ij", a, b)."""
+    """Multiply and sum by axis names, as numpy.einsum: einsum("ik,kj->ij", a, b).
+
+    Backward: python -m nanograd study einsum
+    """
     return _einsum(*xs, spec=spec)
 
 

@@ -1,6 +1,9 @@
 """Op: its name, its arguments, the dtype of its result, the context it runs in, and its observers."""
 
+import copy
 import inspect
+import pickle
+import pydoc
 import threading
 from typing import Any
 
@@ -30,12 +33,47 @@ scale = Op(scale_forward, scale_backward)
 # Names and the registry
 
 
-def test_an_op_has_the_name_docstring_and_signature_of_its_forward() -> None:
+def test_an_op_has_the_name_and_arguments_of_its_forward() -> None:
     assert scale.name == scale.__name__ == "scale"
-    assert scale.__doc__ == "Scale x, and add y if there is one."
     assert repr(scale) == "<Op scale>"
-    assert str(inspect.signature(ng.mul)) == "(a: numpy.ndarray, b: numpy.ndarray)"  # needs is hidden
     assert list(inspect.signature(scale).parameters) == ["x", "y", "by"]
+
+
+def test_a_signature_shows_tensors_and_options() -> None:
+    expected = {
+        ng.exp: "(x: Tensor) -> Tensor",
+        ng.mul: "(a: Tensor, b: Tensor) -> Tensor",  # needs is hidden
+        ng.softmax: "(x: Tensor, mask: Tensor | None = None, *, axis: int = -1) -> Tensor",
+        ng.log_softmax: "(x: Tensor, *, axis: int = -1) -> Tensor",
+        ng.dropout: "(x: Tensor, *, p: float, seed: int) -> Tensor",
+        scale: "(x: Tensor, y: Tensor | None = None, *, by: float = 2.0) -> Tensor",
+    }
+    assert {op: str(inspect.signature(op)) for op in expected} == expected
+
+
+def test_every_op_has_types_in_its_signature() -> None:
+    for op in OPS.values():
+        text = str(inspect.signature(op))
+        assert text.endswith(") -> Tensor"), op
+        assert all(p.annotation is not p.empty for p in inspect.signature(op).parameters.values()), op
+
+
+def test_help_shows_the_signature_the_forward_and_where_the_derivation_is() -> None:
+    text = pydoc.render_doc(ng.log_softmax, renderer=pydoc.plaintext)
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[2:4] == ["log_softmax = <Op log_softmax>", "log_softmax(x: Tensor, *, axis: int = -1) -> Tensor"]
+    assert (inspect.getdoc(ng.log_softmax.pair.forward) or "none").splitlines()[0] in lines  # type: ignore[attr-defined]
+    assert [line for line in lines if line][
+        -1
+    ] == "Backward: help(log_softmax.pair.backward) or python -m nanograd study log_softmax"
+    assert (scale.__doc__ or "").splitlines()[-1] == "Backward: help(scale.pair.backward)"  # no page has a user's op
+
+
+def test_a_copy_of_an_op_is_the_op() -> None:
+    for op in (ng.relu, ng.softmax, scale):
+        assert copy.copy(op) is op
+        assert copy.deepcopy({"activation": op})["activation"] is op
+    assert pickle.loads(pickle.dumps(ng.softmax)) is ng.softmax
 
 
 def test_the_pair_must_share_a_name() -> None:
@@ -107,6 +145,8 @@ def test_an_optional_array_may_be_left_out_or_none() -> None:
         (lambda x: ng.softmax(x, q=0), "softmax: unknown option q; it has axis"),
         (lambda x: ng.neg(x, qqq=0), "neg: unknown option qqq; it has none"),
         (lambda x: ng.mul(x, x, needs=(True, True)), "mul: unknown option needs"),
+        (lambda x: ng.dropout(x), r"dropout: 'p' and 'seed' are missing; write dropout\(…, p=…, seed=…\)"),
+        (lambda x: ng.dropout(x, p=0.5), "dropout: 'seed' is missing"),
         (lambda x: ng.concat([]), "concat: needs at least one array"),
         (lambda x: ng.add(x, "one"), "add: expected numbers, got str"),
         (lambda x: ng.add(x, object()), "add: expected numbers, got object"),
