@@ -61,6 +61,9 @@ class LoRALinear(Linear):
             return y
         return y + ops.linear(ops.linear(x, self.lora_a) * self.scale, self.lora_b)  # (…, in) → (…, r) → (…, out)
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rank={self.lora_a.shape[0]}{', merged' if self.merged else ''}"
+
     def merge(self) -> None:
         """Add ΔW to the weight: the layer is then as fast as one without adapter."""
         if self.base_weight is None:

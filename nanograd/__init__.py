@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from nanograd import ops
 from nanograd._tensor import Tensor
+from nanograd.creation import arange, full, ones, rand, randn, tensor, zeros
 from nanograd.functional import grad, hvp, jacobian, value_and_grad
 from nanograd.op import OPS, Op, no_grad, readable
 from nanograd.ops import *  # noqa: F403 - every op is also a function of the package
+from nanograd.pytorch_names import missing_name
 from nanograd.recompute import checkpoint
 from nanograd.runtime import allocator
 
@@ -27,13 +29,34 @@ if TYPE_CHECKING:
     from nanograd.inspect.profiler import memory_report as memory_report
     from nanograd.inspect.profiler import profile as profile
     from nanograd.inspect.trace import trace as trace
-
+    from nanograd.nn import Dropout as Dropout
+    from nanograd.nn import Embedding as Embedding
+    from nanograd.nn import LayerNorm as LayerNorm
+    from nanograd.nn import Linear as Linear
+    from nanograd.nn import Module as Module
+    from nanograd.nn import Parameter as Parameter
+    from nanograd.nn import RMSNorm as RMSNorm
+    from nanograd.nn import Sequential as Sequential
+    from nanograd.optim import SGD as SGD
+    from nanograd.optim import AdamW as AdamW
+    from nanograd.optim import clip_grad_norm as clip_grad_norm
 
 allocator.configure_from_environment()
 
 # Loaded at first use, so that `import nanograd` is fast: the module of each name, "" for a module itself.
 _LAZY = {
+    "AdamW": "optim",
+    "Dropout": "nn",
+    "Embedding": "nn",
     "GradcheckError": "check.gradcheck",
+    "LayerNorm": "nn",
+    "Linear": "nn",
+    "Module": "nn",
+    "Parameter": "nn",
+    "RMSNorm": "nn",
+    "SGD": "optim",
+    "Sequential": "nn",
+    "clip_grad_norm": "optim",
     "detect_anomaly": "inspect.anomaly",
     "detect_mutation": "inspect.anomaly",
     "explain": "inspect.explain",
@@ -50,14 +73,21 @@ __all__ = [
     "OPS",
     "Op",
     "Tensor",
+    "arange",
     "checkpoint",
+    "full",
     "grad",
     "hvp",
     "jacobian",
     "no_grad",
+    "ones",
     "ops",
+    "rand",
+    "randn",
     "readable",
+    "tensor",
     "value_and_grad",
+    "zeros",
     *_LAZY,
     *ops.__all__,
 ]
@@ -68,7 +98,7 @@ if not TYPE_CHECKING:  # a type checker reports unknown names
     def __getattr__(name: str) -> Any:
         """Load a name of _LAZY (PEP 562)."""
         if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            raise missing_name(f"module {__name__!r}", name)
         value = importlib.import_module(f"{__name__}.{_LAZY[name] or name}")
         if _LAZY[name]:
             value = getattr(value, name)

@@ -1,13 +1,15 @@
 """Tensor: an array that records the ops it was computed by."""
 
 import operator
-from typing import Any, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from nanograd.methods import Methods
 from nanograd.op import CONTEXT, Op
 from nanograd.ops.reduce import Axis
+from nanograd.pytorch_names import missing_name
 from nanograd.tape import Node, accumulate_grad, backpropagate
 
 
@@ -115,9 +117,10 @@ class Tensor(Methods["Tensor"]):
         return len(self.data)
 
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        name = type(self).__name__
+        body = np.array2string(self.data, separator=", ", prefix=f"{name}(")
         body += f", shape={self.shape}" if self.size == 0 else ""
-        return f"Tensor({body}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
+        return f"{name}({body}, dtype={self.dtype}{', requires_grad=True' if self.requires_grad else ''})"
 
     def item(self) -> float | int | bool:
         """Return the only entry as a Python number."""
@@ -147,18 +150,13 @@ class Tensor(Methods["Tensor"]):
         """Return the same array without its history."""
         return Tensor(self.data)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.requires_grad:
-            raise TypeError("a Tensor that requires grad is not a plain array: use .detach().numpy() or a nanograd op")
-        return np.array(self.data, dtype=dtype, copy=copy)
-
     def __bool__(self) -> bool:
         return bool(self.data)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("Tensor: entries cannot be assigned (the tape would miss it); use where, concat or stack")
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator["Tensor"]:
         if self.ndim == 0:
             raise TypeError("Tensor: a scalar cannot be iterated over")
         return (self[i] for i in range(len(self)))
@@ -184,17 +182,17 @@ class Tensor(Methods["Tensor"]):
 
     __hash__ = object.__hash__
 
-    def any(self, axis: Axis = None) -> "Tensor":
-        return Tensor(np.any(self.data, axis=axis))
+    def any(self, axis: Axis = None, *, dim: Axis = None) -> "Tensor":
+        return Tensor(np.any(self.data, axis=axis if dim is None else dim))
 
-    def all(self, axis: Axis = None) -> "Tensor":
-        return Tensor(np.all(self.data, axis=axis))
+    def all(self, axis: Axis = None, *, dim: Axis = None) -> "Tensor":
+        return Tensor(np.all(self.data, axis=axis if dim is None else dim))
 
-    def argmax(self, axis: int | None = None) -> "Tensor":
-        return Tensor(np.argmax(self.data, axis=axis))
+    def argmax(self, axis: int | None = None, *, dim: int | None = None) -> "Tensor":
+        return Tensor(np.argmax(self.data, axis=axis if dim is None else dim))
 
-    def argmin(self, axis: int | None = None) -> "Tensor":
-        return Tensor(np.argmin(self.data, axis=axis))
+    def argmin(self, axis: int | None = None, *, dim: int | None = None) -> "Tensor":
+        return Tensor(np.argmin(self.data, axis=axis if dim is None else dim))
 
     def __invert__(self) -> "Tensor":
         return Tensor(~self.data)
@@ -207,6 +205,41 @@ class Tensor(Methods["Tensor"]):
 
     def __xor__(self, other: Any) -> "Tensor":
         return Tensor(self.data ^ np.asarray(other))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what deepcopy and pickle keep: the array, the gradient, and whether it requires one."""
+        if self.node is not None:
+            raise RuntimeError(
+                f"copy: this tensor is the result of {self.node.op.name}, and a recorded graph is not copied or pickled; "
+                "use .detach() first"
+            )
+        own = {"data": self.data, "grad": self.grad, "requires_grad": self.requires_grad}
+        return {**getattr(self, "__dict__", {}), **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.node = None
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def __copy__(self) -> Self:
+        """Return a leaf that shares the array and has no gradient."""
+        tensor = type(self).__new__(type(self))
+        tensor.__setstate__({**self.__getstate__(), "grad": None})
+        return tensor
+
+    if not TYPE_CHECKING:
+
+        def __array__(
+            self, dtype: Any = None, copy: bool | None = None
+        ) -> np.ndarray:  # else `array + tensor` is an array
+            if self.requires_grad:
+                raise TypeError(
+                    "a Tensor that requires grad is not a plain array: use .detach().numpy() or a nanograd op"
+                )
+            return np.array(self.data, dtype=dtype, copy=copy)
+
+        def __getattr__(self, name: str) -> Any:  # else no unknown name is reported
+            raise missing_name(f"{type(self).__name__!r} object", name)
 
     def bind_buffer(self, owner: Any, array: np.ndarray, grad_buffer: np.ndarray) -> None:
         """Move the values into `array`, which belongs to `owner`. Only a Parameter uses grad_buffer."""

@@ -4,17 +4,17 @@ A `Method` turns an op whose arguments are all arrays into a method; a plain fun
 has a typed line, so that editors and mypy see the options, and callers may pass them by position.
 """
 
-from collections.abc import Callable
-from types import MethodType
+from collections.abc import Callable, Sequence
+from types import FunctionType, MethodType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from nanograd import ops
+from nanograd import ops as typed_ops
 from nanograd.op import Op
 from nanograd.ops.reduce import Axis
 
-Instance = TypeVar("Instance")
+ops: Any = typed_ops  # its types name Tensor, which is defined by means of this file
 Result = TypeVar("Result")  # the class of the results: Tensor
 Axes = int | tuple[int, ...]
 
@@ -25,7 +25,7 @@ class Method:
     def __init__(self, op: Op) -> None:
         self.op = op
 
-    def __get__(self, instance: Instance, owner: type[Instance] | None = None) -> Callable[..., Instance]:
+    def __get__(self, instance: "Methods[Result] | None", owner: Any = None) -> Callable[..., Result]:
         return self.op if instance is None else MethodType(self.op, instance)
 
 
@@ -69,6 +69,7 @@ class Methods(Generic[Result]):
         return ops.pow(other, self)
 
     # Elementwise functions
+    matmul = Method(ops.matmul)
     exp = Method(ops.exp)
     log = Method(ops.log)
     sqrt = Method(ops.sqrt)
@@ -155,17 +156,29 @@ class Methods(Generic[Result]):
         return ops.cumsum(self, axis=axis if dim is None else dim)
 
     # Shape
-    flatten = ops.flatten
-    swapaxes = ops.swapaxes
-    split = ops.split
-    chunk = ops.chunk
+    def flatten(self) -> Result:
+        return ops.flatten(self)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Result:
+        return ops.swapaxes(self, axis1, axis2)
+
+    def split(self, sections: int | Sequence[int], axis: int = 0) -> list[Result]:
+        return ops.split(self, sections, axis)
+
+    def chunk(self, chunks: int, axis: int = 0, *, dim: int | None = None) -> list[Result]:
+        return ops.chunk(self, chunks, axis, dim=dim)
 
     @property
     def T(self) -> Result:
+        """The tensor with its axes reversed."""
         return ops.transpose(self)
 
     def reshape(self, *shape: Any) -> Result:
         return ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
+
+    def view(self, *shape: Any) -> Result:
+        """Call reshape under PyTorch's name."""
+        return self.reshape(*shape)
 
     def transpose(self, *axes: Any) -> Result:
         """Reverse the axes, swap two (`transpose(1, 2)`), or order them all (`transpose(0, 2, 1)`)."""
@@ -173,10 +186,15 @@ class Methods(Generic[Result]):
             return ops.swapaxes(self, *axes)
         return ops.transpose(self, axes=(axes[0] if isinstance(axes[0], (tuple, list)) else axes) if axes else None)
 
+    def permute(self, *axes: Any) -> Result:
+        """Order the axes: transpose under PyTorch's name."""
+        return ops.transpose(self, axes=axes[0] if isinstance(axes[0], (tuple, list)) else axes)
+
     def expand_dims(self, axis: Axes) -> Result:
         return ops.expand_dims(self, axis=axis)
 
     def unsqueeze(self, dim: int) -> Result:
+        """Call expand_dims under PyTorch's name."""
         return ops.expand_dims(self, axis=dim)
 
     def squeeze(self, axis: Axis = None) -> Result:
@@ -225,3 +243,10 @@ def _plain(index: Any) -> Any:
     if isinstance(index, list):
         return np.asarray(index) if index else np.empty(0, np.intp)  # [] alone would be an array of floats
     return index
+
+
+for _name, _method in vars(Methods).items():  # what help shows
+    if isinstance(_method, FunctionType):
+        _method.__doc__ = _method.__doc__ or getattr(ops, _name.strip("_"), _method).__doc__
+        if _method.__annotations__.get("return") is Result:
+            _method.__annotations__["return"] = "Tensor"

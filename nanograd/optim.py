@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nanograd._tensor import Tensor
+from nanograd.pytorch_names import missing_name
 from nanograd.runtime.threads import parallel_map
 
 # Entries that AdamW updates at once. With 2^15, two threads spend half of the time waiting for the GIL.
@@ -21,6 +23,11 @@ def name_parameters(parameters: Parameters) -> dict[str, Tensor]:
     seen: set[int] = set()
     for i, item in enumerate(parameters):
         name, parameter = item if isinstance(item, tuple) else (str(i), item)
+        if not isinstance(parameter, Tensor):
+            raise TypeError(
+                "optimizer: expected model.parameters() or model.named_parameters(), got a "
+                f"{type(parameter).__name__} among them"
+            )
         if id(parameter) not in seen and parameter.requires_grad:
             seen.add(id(parameter))
             named[name] = parameter
@@ -36,7 +43,7 @@ class SGD:
     p ← p - lr v
     """
 
-    def __init__(self, parameters: Parameters, lr: float, *, momentum: float = 0.0) -> None:
+    def __init__(self, parameters: Parameters, lr: float = 1e-3, *, momentum: float = 0.0) -> None:
         self.parameters = name_parameters(parameters)
         self.lr = lr
         self.momentum = momentum
@@ -81,7 +88,7 @@ class AdamW:
     def __init__(
         self,
         parameters: Parameters,
-        lr: float,
+        lr: float = 1e-3,
         *,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -163,6 +170,16 @@ class AdamW:
         for p in self.parameters.values():
             p.grad = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what deepcopy and pickle keep: the arguments of `__init__`, both averages and the number of steps."""
+        options = {name: getattr(self, name) for name in ("lr", "beta1", "beta2", "eps", "weight_decay")}
+        return {"parameters": self.parameters, "options": options, "averages": self.state_dict(), "t": self.t}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Bind the copied parameters: `deepcopy((model, optimizer))` gives a pair that trains on by itself."""
+        self.__init__(state["parameters"].items(), **state["options"])  # type: ignore[misc]
+        self.load_state_dict(state["averages"], state["t"])
+
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return both averages, as `m.<name>` and `v.<name>`. The caller saves `t`, the number of steps."""
         return {f"{kind}.{name}": a for kind, arrays in (("m", self.m), ("v", self.v)) for name, a in arrays.items()}
@@ -195,3 +212,9 @@ def clip_grad_norm(parameters: Parameters, max_norm: float | None) -> float:
         factor = max_norm / (norm + 1e-6)
         parallel_map(lambda g: np.multiply(g, factor, out=g), gradients, sizes)
     return norm
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(f"module {__name__!r}", name)

@@ -23,11 +23,13 @@ LONGEST = 400  # lines that a reader will follow
 ORDER = (
     "nanograd.runtime",
     "nanograd.seeds",
+    "nanograd.pytorch_names",
     "nanograd.op",
     "nanograd.ops",
     "nanograd.tape",
     "nanograd.methods",
     "nanograd._tensor",
+    "nanograd.creation",
     "nanograd.functional",
     "nanograd.nn",
     "nanograd.optim",

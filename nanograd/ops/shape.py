@@ -163,9 +163,12 @@ def concat_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> G
 _concat = Op(concat_forward, concat_backward)
 
 
-def concat(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Join a list of arrays or Tensors along an axis that they have."""
-    return _concat(*xs, axis=axis)
+def concat(xs: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Any:
+    """Join a list of arrays or Tensors along an axis that they have.
+
+    Backward: python -m nanograd study concat
+    """
+    return _concat(*xs, axis=axis if dim is None else dim)
 
 
 cat = concat  # PyTorch's name
@@ -191,9 +194,12 @@ def stack_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> Gr
 _stack = Op(stack_forward, stack_backward)
 
 
-def stack(xs: Sequence[Any], axis: int = 0) -> Any:
-    """Join a list of arrays or Tensors of one shape along a new axis."""
-    return _stack(*xs, axis=axis)
+def stack(xs: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Any:
+    """Join a list of arrays or Tensors of one shape along a new axis.
+
+    Backward: python -m nanograd study stack
+    """
+    return _stack(*xs, axis=axis if dim is None else dim)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
@@ -207,10 +213,11 @@ def flatten(x: Any) -> Any:
     return reshape(x, shape=-1)
 
 
-def chunk(x: Any, chunks: int, axis: int = 0) -> list[Any]:
+def chunk(x: Any, chunks: int, axis: int = 0, *, dim: int | None = None) -> list[Any]:
     """Split into at most `chunks` chunks of one size, the last possibly smaller, as torch.chunk does."""
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be at least 1, got {chunks}")
+    axis = axis if dim is None else dim
     size = max(-(-x.shape[axis] // chunks), 1)
     return split(x, range(size, x.shape[axis], size), axis)
 

@@ -85,6 +85,15 @@ def test_a_low_rank_update_by_hand() -> None:
     assert layer(Tensor(np.array([[5, 1]], np.float32))).data.tolist() == [[41, 45]]
 
 
+def test_the_repr_shows_the_rank_and_whether_it_is_merged() -> None:
+    layer = hand_layer()
+    text = repr(layer)
+    assert text == "LoRALinear(in_features=2, out_features=2, bias=True, rank=1)"
+    layer.merge()
+    assert repr(layer) == text.replace("rank=1", "rank=1, merged")
+    assert "(w_qkv): LoRALinear(in_features=" in repr(tuned())
+
+
 def test_the_scale_is_alpha_over_rank() -> None:
     linear = Linear(4, 4, rng=np.random.default_rng(0))
     assert LoRALinear(linear, 8, 16.0, np.random.default_rng(0)).scale == 2

@@ -1,10 +1,17 @@
 """Importing nanograd is fast, prints nothing, and loads checking and inspection only at first use."""
 
+import builtins
+import importlib
+import pkgutil
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
+import gpt
 import nanograd
 
 TIME_IMPORTS = """
@@ -41,3 +48,53 @@ def test_every_public_name_is_there_and_unknown_names_are_refused() -> None:
     assert nanograd.nn.Linear
     with pytest.raises(AttributeError, match="module 'nanograd' has no attribute 'gradchek'"):
         nanograd.gradchek  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_what_users_build_with_is_in_the_package() -> None:
+    expected = "Module Parameter Linear Embedding LayerNorm RMSNorm Dropout Sequential AdamW SGD clip_grad_norm"
+    expected += " tensor zeros ones full rand randn arange gradcheck no_grad grad nn optim ops"
+    assert set(expected.split()) <= set(nanograd.__all__)
+    assert nanograd.Linear is nanograd.nn.Linear
+    assert nanograd.AdamW is nanograd.optim.AdamW
+
+
+def test_modules_and_optimizers_are_loaded_at_first_use() -> None:
+    code = (
+        "import sys, nanograd; assert not {'nanograd.nn', 'nanograd.optim'} & set(sys.modules); nanograd.AdamW;"
+        "nanograd.Module; assert {'nanograd.nn', 'nanograd.optim'} < set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_star_import_takes_the_public_names_and_these_builtins() -> None:
+    names: dict[str, object] = {}
+    exec("from nanograd import *", names)
+    assert set(nanograd.__all__) <= set(names)
+    assert {name for name in nanograd.__all__ if hasattr(builtins, name)} == {"abs", "max", "min", "pow", "sum"}
+    assert len(nanograd.__all__) == len(set(nanograd.__all__))
+
+
+def test_type_checkers_are_told_every_lazy_name() -> None:
+    source = importlib.util.find_spec("nanograd").loader.get_source("nanograd")  # type: ignore[union-attr,attr-defined]
+    assert typing.TYPE_CHECKING is False
+    assert not [name for name in nanograd._LAZY if f" import {name} as {name}\n" not in source]
+
+
+def packages(package: ModuleType) -> Iterator[ModuleType]:
+    """Yield a package and the packages inside it."""
+    yield package
+    for info in pkgutil.iter_modules(package.__path__):
+        if info.ispkg:
+            yield from packages(importlib.import_module(f"{package.__name__}.{info.name}"))
+
+
+@pytest.mark.parametrize("package", [nanograd, gpt])
+def test_no_public_name_is_also_a_module_with_another_meaning(package: ModuleType) -> None:
+    hidden = []
+    for inner in packages(package):
+        modules = {info.name for info in pkgutil.iter_modules(inner.__path__)}
+        if inner.__name__ != "nanograd.ops":  # its files are named after their ops
+            for name in modules & set(getattr(inner, "__all__", ())):
+                module = importlib.import_module(f"{inner.__name__}.{name}")
+                hidden += [f"{inner.__name__}.{name}"] if getattr(inner, name) is not module else []
+    assert not hidden

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nanograd as ng
-from nanograd import Tensor, gradcheck
+from nanograd import Parameter, Tensor, gradcheck
 from nanograd.op import Observer, observe
 
 A = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -186,6 +186,7 @@ def test_item_len_and_other_conversions() -> None:
 def test_repr() -> None:
     assert repr(Tensor([1.0, 2.5])) == "Tensor([1. , 2.5], dtype=float32)"
     assert repr(leaf([[1.0], [2.0]])) == "Tensor([[1.],\n        [2.]], dtype=float64, requires_grad=True)"
+    assert repr(Parameter([1.0, 2.5])) == "Parameter([1. , 2.5], dtype=float32, requires_grad=True)"
 
 
 def test_astype() -> None:
@@ -273,6 +274,14 @@ def test_the_hash_is_the_identity() -> None:
     a, b = Tensor(np.ones(2)), Tensor(np.ones(2))
     assert len({a, b, a}) == 2
     assert {a: 1, b: 2}[b] == 2
+
+
+def test_reductions_to_truth_and_indices_take_dim_too() -> None:
+    x = Tensor([[1, 5, 2], [0, 3, 4]])
+    assert x.argmax(dim=-1).tolist() == x.argmax(-1).tolist() == [1, 2]
+    assert x.argmin(dim=0).tolist() == [1, 1, 0]
+    assert (x > 0).all(dim=1).tolist() == [True, False]
+    assert (x > 4).any(dim=0).tolist() == [False, True, False]
 
 
 def test_comparisons_do_not_upcast() -> None:

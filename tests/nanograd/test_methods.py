@@ -1,5 +1,6 @@
 """The methods of Tensor: each equals the op of its name, and NumPy where NumPy has it."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ EQUAL: dict[str, tuple[Any, Any]] = {
     "swapaxes": (X.swapaxes(0, -1), ng.swapaxes(X, 0, -1)),
     "reshape": (X.reshape(3, 2), ng.reshape(X, shape=(3, 2))),
     "reshape tuple": (X.reshape((3, -1)), ng.reshape(X, shape=(3, -1))),
+    "view": (X.view(3, 2), ng.reshape(X, shape=(3, 2))),
+    "permute": (X.permute(1, 0, 2), ng.transpose(X, axes=(1, 0, 2))),
+    "permute two": (M.permute((1, 0)), ng.transpose(M)),
+    "matmul": (M.matmul(M), ng.matmul(M, M)),
     "reshape flat": (X.reshape(-1), ng.reshape(X, shape=-1)),
     "expand_dims": (X.expand_dims((0, 2)), ng.expand_dims(X, axis=(0, 2))),
     "unsqueeze": (X.unsqueeze(-1), ng.expand_dims(X, axis=-1)),
@@ -54,6 +59,7 @@ EQUAL: dict[str, tuple[Any, Any]] = {
     "gather": (X.gather(-1, IDS), ng.gather(X, IDS, axis=-1)),
     "split": (X.split([1], -1)[1], ng.split(X, [1], -1)[1]),
     "chunk": (X.chunk(2, -1)[0], ng.chunk(X, 2, -1)[0]),
+    "chunk dim": (X.chunk(2, dim=-1)[1], ng.chunk(X, 2, dim=-1)[1]),
     "getitem": (X[0, :, [2, 0]], ng.getitem(X, index=(0, slice(None), np.array([2, 0])))),
     "getitem tensor": (M[Tensor(MASK)], ng.getitem(M, index=MASK)),
     "getitem nothing": (M[[]], ng.getitem(M, index=slice(0, 0))),
@@ -200,6 +206,9 @@ def test_pytorch_names_work_in_functions_too() -> None:
     np.testing.assert_array_equal(ng.sum(x, dim=0, keepdim=True).data, [[4, 7]])
     np.testing.assert_array_equal(x.sum([0, 1]).data, 11)
     np.testing.assert_array_equal(ng.cat([x, x], axis=1).data, [[1, 2, 1, 2], [3, 5, 3, 5]])
+    np.testing.assert_array_equal(ng.cat([x, x], dim=1).data, ng.concat([x, x], axis=1).data)
+    np.testing.assert_array_equal(ng.stack([x, x], dim=2).data, ng.stack([x, x], axis=2).data)
+    assert [chunk.tolist() for chunk in ng.chunk(x, 2, dim=1)] == [[[1], [3]], [[2], [5]]]
     assert len(x.split(np.int64(2))) == 2
 
 
@@ -215,3 +224,11 @@ def test_an_op_in_the_body_of_another_class_is_called_without_its_instance() -> 
         activation = ng.relu
 
     assert Layer().activation(Tensor([-1.0, 2.0])).tolist() == [0, 2]
+
+
+def test_every_method_shows_the_docstring_of_its_op_or_its_own() -> None:
+    public = [name for name in vars(Methods) if not name.startswith("_") and name != "data"]
+    assert not [name for name in public if not (getattr(Methods, name).__doc__ or "").strip()]
+    assert Tensor.softmax.__doc__ == ng.softmax.__doc__
+    assert str(inspect.signature(Tensor.softmax)) == "(self, axis: int = -1, *, dim: int | None = None) -> 'Tensor'"
+    assert (Tensor.view.__doc__ or "").startswith("Call reshape")

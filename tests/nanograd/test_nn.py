@@ -14,6 +14,7 @@ from nanograd.nn import (
     Module,
     Parameter,
     RMSNorm,
+    Sequential,
     count_parameters,
     evaluating,
     no_init,
@@ -53,11 +54,34 @@ def test_a_shared_parameter_is_listed_once() -> None:
 
 def test_modules_inside_are_found_in_order() -> None:
     pair = Pair()
-    assert [name for name, _ in pair.children()] == ["layers.0", "layers.1", "layers.2", "tied"]
+    assert [name for name, _ in pair.named_children()] == ["layers.0", "layers.1", "layers.2", "tied"]
+    assert list(pair.children()) == [*pair.layers, pair.tied]
+    assert [name for name, _ in pair.named_modules()] == ["", "layers.0", "layers.1", "layers.2", "tied"]
     assert list(pair.modules()) == [pair, *pair.layers, pair.tied]
     pair.more = (pair.tied, Linear(1, 1))  # type: ignore[attr-defined]
-    assert [name for name, _ in pair.children()][-2:] == ["more.0", "more.1"]
+    assert [name for name, _ in pair.named_children()][-2:] == ["more.0", "more.1"]
     assert "more.1.weight" in dict(pair.named_parameters())
+
+
+class Nested(Module):
+    """Modules and parameters in dicts and lists of lists; what is neither is skipped."""
+
+    def __init__(self) -> None:
+        self.layers = {"a": Linear(1, 2), "off": None, "b": [Dropout(0.5), (Linear(2, 1, bias=False),)]}
+        self.scales = [Parameter(np.ones(1, np.float32)), Parameter(np.ones(2, np.float32))]
+        self.by_size = {2: {"gain": Parameter(np.ones(2, np.float32))}}
+        self.settings = {"lr": 0.1, "sizes": [1, 2]}
+
+
+def test_dicts_and_nested_lists_are_searched() -> None:
+    model = Nested()
+    assert [name for name, _ in model.named_children()] == ["layers.a", "layers.b.0", "layers.b.1.0"]
+    names = ["scales.0", "scales.1", "by_size.2.gain", "layers.a.weight", "layers.a.bias", "layers.b.1.0.weight"]
+    assert list(model.state_dict()) == names
+    other = Nested().load_state_dict(model.state_dict())
+    assert all((a == b).all() for a, b in zip(other.state_dict().values(), model.state_dict().values(), strict=True))
+    assert not model.eval().layers["b"][0].training  # type: ignore[index]
+    assert {p.dtype for p in model.astype("float64").parameters()} == {np.dtype("float64")}
 
 
 def test_a_parameter_is_a_leaf_that_requires_grad() -> None:
@@ -289,3 +313,82 @@ def test_no_init_gives_zeros_and_draws_nothing() -> None:
     assert [layer.weight.shape for layer in layers] == [(2, 3), (3, 2)]
     assert rng.random() == np.random.default_rng(0).random()
     assert Linear(3, 2).weight.data.all()
+
+
+@pytest.mark.parametrize("rng", [0, 7])
+def test_a_seed_may_take_the_place_of_a_generator(rng: int) -> None:
+    expected = Linear(3, 2, rng=np.random.default_rng(rng)).weight.data
+    np.testing.assert_array_equal(Linear(3, 2, rng=rng).weight.data, expected)
+
+
+# Sequential
+
+
+def test_sequential_calls_modules_and_functions_in_turn() -> None:
+    model = Sequential(Linear(2, 3, rng=0), ng.relu, Linear(3, 1, rng=1))
+    x = Tensor(np.array([[1.0, -2.0]], np.float32))
+    expected = model[2](ng.relu(model[0](x)))
+    np.testing.assert_array_equal(model(x).data, expected.data)
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]  # PyTorch's names
+    assert len(model) == len(list(model)) == 3
+    assert model[1] is ng.relu
+    assert model[-1] is list(model.children())[1]
+
+
+# repr
+
+
+def test_the_repr_is_the_tree_with_sizes() -> None:
+    assert (
+        repr(Pair())
+        == """Pair(
+  (scale): Parameter(shape=(2,), dtype=float32)
+  (layers.0): Linear(in_features=2, out_features=3, bias=True)
+  (layers.1): Dropout(p=0.5)
+  (layers.2): Linear(in_features=3, out_features=2, bias=False)
+  (tied): Linear(in_features=2, out_features=3, bias=False)
+)"""
+    )
+    assert repr(Embedding(5, 4)) == "Embedding(5, 4)"
+    assert repr(LayerNorm(4, bias=False)) == "LayerNorm(4, eps=1e-05, bias=False)"
+    assert repr(RMSNorm(4)) == "RMSNorm(4, eps=1e-05)"
+    assert repr(Module()) == "Module()"
+
+
+def test_equal_neighbours_in_a_list_take_one_line() -> None:
+    model = Sequential(*[Sequential(Linear(2, 2), ng.relu) for _ in range(11)], Linear(2, 1), Linear(2, 1))
+    assert (
+        repr(model)
+        == """Sequential(
+  (0-10): 11 x Sequential(
+    (0): Linear(in_features=2, out_features=2, bias=True)
+    (1): <Op relu>
+  )
+  (11-12): 2 x Linear(in_features=2, out_features=1, bias=True)
+)"""
+    )
+
+
+def test_only_neighbours_in_one_list_are_folded() -> None:
+    class Model(Module):
+        def __init__(self) -> None:
+            self.norm1, self.norm2 = RMSNorm(2), RMSNorm(2)
+            self.blocks = [[RMSNorm(2), RMSNorm(2)], [RMSNorm(2)]]
+            self.named = {"a": RMSNorm(2), "b": RMSNorm(2)}
+
+        def extra_repr(self) -> str:
+            return "size=2"
+
+    lines = [line.strip() for line in repr(Model()).splitlines()]
+    norm = "RMSNorm(2, eps=1e-05)"
+    assert lines == [
+        "Model(",
+        "size=2",
+        f"(norm1): {norm}",
+        f"(norm2): {norm}",
+        f"(blocks.0.0-1): 2 x {norm}",
+        f"(blocks.1.0): {norm}",
+        f"(named.a): {norm}",
+        f"(named.b): {norm}",
+        ")",
+    ]

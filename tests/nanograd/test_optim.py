@@ -2,6 +2,7 @@
 
 import gc
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,6 +181,14 @@ def test_nothing_to_train_is_an_error() -> None:
     for parameters in ([], [Tensor([1.0])]):
         with pytest.raises(ValueError, match="optimizer: got no parameter that requires grad"):
             AdamW(parameters, 0.1)
+
+
+@pytest.mark.parametrize("wrong", [[{"params": []}], Linear(1, 1).state_dict().values()])
+def test_what_is_no_parameter_is_refused(wrong: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"optimizer: expected model.parameters\(\) or model.named_parameters\(\), got a"
+    ):
+        AdamW(wrong, 0.1)
 
 
 def test_a_shared_parameter_is_updated_once() -> None:
