@@ -7,9 +7,10 @@ Each field is typed, has a default and one phrase of help, and is checked when t
 import dataclasses
 import difflib
 import math
+import numbers
 import operator
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Self
@@ -25,6 +26,7 @@ BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: wh
     "below": (operator.lt, "below"),
     "most": (operator.le, "at most"),
 }
+NUMBERS = {int: numbers.Integral, float: numbers.Real}
 RENAMED = {"tie_head": "tie_embeddings"}  # what fields were called before: in old files, and as flags
 
 
@@ -68,8 +70,8 @@ class Config:
                 object.__setattr__(self, name, value)
             if value is None and optional:
                 continue
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
+            if kind in NUMBERS and isinstance(value, NUMBERS[kind]) and not isinstance(value, bool):
+                value = kind(value)  # a NumPy number too
                 object.__setattr__(self, name, value)
             if type(value) is not kind:
                 raise ValueError(f"{name} must be {kind.__name__}{' or none' if optional else ''}, got {value!r}")
@@ -104,6 +106,14 @@ def known_fields(config: type[Config], values: Mapping[str, Any]) -> dict[str, A
     """Return those of the values that are fields of a config, such as the flags of a command line."""
     names = {field.name for field in dataclasses.fields(config)}
     return {name: value for name, value in values.items() if name in names}
+
+
+def check_options(caller: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError, in the name of the function that was called, for an option that it does not have."""
+    known = list(known)
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{caller}: there is no option {name!r}{nearest(name, known)}")
 
 
 def nearest(word: str, known: list[str]) -> str:

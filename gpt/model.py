@@ -4,17 +4,24 @@ Shapes in comments: B batch, T time, C = d_model channels, H heads, K key-value 
 """
 
 import contextlib
+import dataclasses
 import math
-from typing import Any
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from gpt.config import ModelConfig
+from gpt.config import ModelConfig, SampleConfig, check_options
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, no_init
 from nanograd.runtime.files import StrPath
 from nanograd.seeds import next_seed
+
+if TYPE_CHECKING:
+    from gpt.metrics import History
+    from gpt.tokenizer import Tokenizer
 
 ACTIVATIONS = {"gelu_tanh": ops.gelu_tanh, "gelu": ops.gelu, "relu": ops.relu, "silu": ops.silu}
 
@@ -188,7 +195,13 @@ class GPT(Module):
     replaces the position embeddings: attention then rotates queries and keys.
 
     init=False leaves all matrices zero, to be filled by `load_state_dict` without paying for random initialisation.
+
+    tokenizer  turns text into the ids of this model; a model that was loaded or trained has its own, a new one None
+    history    the records of the training that made this model: see `gpt.train`
     """
+
+    tokenizer: "Tokenizer | None" = None
+    history: "History | None" = None
 
     def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None, *, init: bool = True) -> None:
         rng = rng or np.random.default_rng()
@@ -258,12 +271,52 @@ class GPT(Module):
             x = block(x)
         return self.norm(x)
 
+    @overload
+    def generate(
+        self, prompt: str = ..., max_new_tokens: int = ..., *, stream: Literal[True], **_: Any
+    ) -> Iterator[str]: ...
+
+    @overload
+    def generate(self, prompt: str = ..., max_new_tokens: int = ..., **_: Any) -> str: ...
+
+    def generate(
+        self,
+        prompt: str = "",
+        max_new_tokens: int = SampleConfig.max_new_tokens,
+        *,
+        stream: bool = False,
+        stop: str | Sequence[str] = (),
+        **sampling: float | None,
+    ) -> str | Iterator[str]:
+        """Return the text that continues `prompt`, without the prompt itself; with stream=True, its pieces as they come.
+
+        sampling are the fields of SampleConfig: temperature, top_k, top_p, min_p, repetition_penalty and seed. The same
+        seed gives the same text. It ends after max_new_tokens, at the end-of-text token, or before a string in `stop`.
+        Dropout is off, whatever the mode. Raises TypeError for an unknown option, ValueError for an invalid one.
+        """
+        from gpt.generation.generate import check_stop, encode_prompt, generate_text  # late: they read this class
+
+        check_options("generate", sampling, [field.name for field in dataclasses.fields(SampleConfig)])
+        config = SampleConfig.from_dict({"max_new_tokens": max_new_tokens, **sampling})
+        stop = (stop,) if isinstance(stop, str) else stop
+        check_stop(stop)
+        if self.tokenizer is None:
+            raise ValueError(
+                "generate: the model has no tokenizer; set model.tokenizer, for example to gpt.load_tokenizer(PATH)"
+            )
+        ids, T = encode_prompt(self.tokenizer, prompt), self.config.context_length
+        if len(ids) > T:
+            message = f"generate: the prompt has {len(ids):,} tokens; the model sees only the last {T:,}"
+            warnings.warn(message, stacklevel=2)
+        pieces = (text for (text,) in generate_text(self, self.tokenizer, ids, config, stop=stop) if text)
+        return pieces if stream else "".join(pieces)
+
     @classmethod
     def from_pretrained(cls, path: StrPath, *, dtype: Any = np.float32) -> "GPT":
-        """Return a model with other people's weights, in evaluation mode: `load_pretrained(path).model(dtype)`."""
-        from gpt.pretrained import load_pretrained  # late: the model itself knows no file format
+        """Return a trained model, ours or other people's, in evaluation mode: as `gpt.load`."""
+        from gpt.api import open_model  # late: the model itself knows no file format
 
-        return load_pretrained(path).model(dtype)
+        return open_model(path, dtype=dtype)[0]
 
 
 def find_gpt(model: Module) -> GPT:

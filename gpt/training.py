@@ -4,18 +4,17 @@
 validation loss. `train` is `fit` with the objective of pretraining: predict the next token.
 """
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from gpt.config import LoopConfig, TrainConfig
 from gpt.data.batches import IGNORE, Tokens, consecutive_batches, draw_batch
+from gpt.metrics import Record
 from gpt.model import GPT
 from nanograd import parallel
 from nanograd._tensor import Tensor
@@ -23,22 +22,6 @@ from nanograd.nn import Module, evaluating
 from nanograd.op import no_grad, region
 from nanograd.optim import SGD, AdamW, clip_grad_norm
 from nanograd.seeds import DROPOUT, seeds
-
-
-@dataclass(frozen=True)
-class Record:
-    """The measurements of one step; `step` counts from 1. val_loss is None if the step was not evaluated."""
-
-    step: int
-    loss: float
-    val_loss: float | None
-    lr: float
-    grad_norm: float
-    tokens_per_s: float
-    elapsed_s: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)

@@ -39,14 +39,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
     add_flags(parser, TrainConfig, ModelConfig)
     options = parser.parse(arguments)
-    if options.init is not None and options.resume is not None:
-        raise ValueError("--init and --resume exclude each other: one begins a run, the other goes on with one")
-    if options.new_tokenizer and options.init is None:
-        raise ValueError("--new-tokenizer goes with --init: without it every run makes its own tokenizer")
-    if options.base is not None and options.init is None:
-        raise ValueError(
-            "--base goes with --init: it says where the base of adapters is; to begin from it, --init FILE"
-        )
     if options.profile is not None:
         for flag in ("resume", "out"):
             if getattr(options, flag) is not None:

@@ -39,7 +39,7 @@ class Pretrained:
     no_tokenizer: str = ""
 
     def model(self, dtype: Any = np.float32) -> GPT:
-        """Return the model, in evaluation mode.
+        """Return the model, in evaluation mode, with its tokenizer if there is one.
 
         Weights are read one at a time from the mapped file and converted to dtype, so this needs little more memory than
         the model itself. Raises ValueError if a weight holds NaN or infinity.
@@ -48,6 +48,7 @@ class Pretrained:
         if np.dtype(dtype) != np.float32:
             model.astype(dtype)
         self.tensors.copy_into(model.state_dict())
+        model.tokenizer = self.tokenizer
         return model.eval()
 
 

@@ -103,13 +103,15 @@ class Checkpoint:
     base: Path | None = None  # where the base of LoRA adapters is now, if the user says so
 
     def model(self, *, adapters: bool = False) -> GPT:
-        """Return a GPT with the weights of the checkpoint; ValueError if the model is a classifier.
+        """Return a GPT with the weights and the tokenizer of the checkpoint; ValueError if the model is a classifier.
 
         Raises FileNotFoundError or ValueError if adapters miss their base.
         """
         if not self.is_language_model:
             raise ValueError(f"{self.path} is no language model: made to {self.kind}; use python -m gpt {self.kind}")
-        return self.load_into(GPT(self.model_config, init=False), adapters=adapters)
+        model = self.load_into(GPT(self.model_config, init=False), adapters=adapters)
+        model.tokenizer = self.tokenizer
+        return model
 
     def load_into(self, model: M, *, adapters: bool = False) -> M:
         """Load the weights into a model of the checkpoint's shape, and return it.

@@ -17,7 +17,7 @@ from gpt.data.documents import TextFiles
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
 from gpt.runs.estimate import check_memory, duration, gigabytes, step_seconds, summary
-from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, Run
+from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
 from gpt.runs.start import new_folder, open_base, resume_run
 from gpt.text.read import python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
@@ -27,6 +27,7 @@ from nanograd.runtime.files import file_sha256
 from nanograd.seeds import INIT, generator
 
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # one row per token
+A_TEXT = "a text"  # the `data` of a config whose text was not read from a file
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,24 @@ class TrainingData:
         return {} if self.dataset is not None else {TRAIN_TOKENS: self.train, VAL_TOKENS: self.val}
 
 
-def begin_pretraining(flags: Mapping[str, Any]) -> tuple[Run[GPT, TrainConfig], Objective]:
-    """Begin a run and create its folder.
+def begin_pretraining(flags: Mapping[str, Any], *, in_memory: bool = False) -> tuple[Run[GPT, TrainConfig], Objective]:
+    """Begin a run and create its folder, or begin one that writes nothing.
 
-    flags are the options that the user gave, by name: fields of TrainConfig and ModelConfig, and `out`, `init`, `base`
-    and `new_tokenizer`.
+    flags are the options that the user gave, by name: fields of TrainConfig and ModelConfig, and `out`, `init`, `base`,
+    `new_tokenizer` and `text`, which is a text to train on in place of `data`.
     """
-    folder = new_folder(flags.get("out"))
+    folder = Path() if in_memory else new_folder(flags.get("out"))
     model, data, state = prepare(flags)
     estimate_time(model, data.train, data.config)
-    run = Run(folder, model, make_optimizer(model, data.config), data.config, data.tokenizer, state)
+    kind = MemoryRun if in_memory else Run
+    run = kind(folder, model, make_optimizer(model, data.config), data.config, data.tokenizer, state)
     run.create(data.files())
     return run, next_token_objective(model, *run.tokens(), run.config)
 
 
 def resume_pretraining(path: str, flags: Mapping[str, Any]) -> tuple[Run[GPT, TrainConfig], Objective]:
     """Resume a run from its last checkpoint, with the changes that the flags make."""
+    check_flags({**flags, "resume": path})
 
     def load_model(checkpoint: Checkpoint, config: TrainConfig) -> GPT:
         print_summary(checkpoint.model_config, config)
@@ -77,7 +80,9 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
 
     The config of the data is the one to train with: its tokenizer and its shards are resolved.
     """
-    config = TrainConfig(**known_fields(TrainConfig, flags))
+    check_flags(flags)
+    text = flags.get("text")
+    config = TrainConfig(**known_fields(TrainConfig, flags if text is None else {**flags, "data": A_TEXT}))
     base, new_tokenizer = None, bool(flags.get("new_tokenizer"))
     if flags.get("init") is None:  # an invalid flag is an error before any work is done
         model_config = ModelConfig(**known_fields(ModelConfig, flags))
@@ -87,7 +92,7 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     if config.shards is None:  # the result depends on it, so it is chosen once and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, model_config.context_length))
     reuse_tokenizer = base is not None and not new_tokenizer
-    open_data = open_prepared if is_prepared(config.data) else read_texts
+    open_data = open_prepared if text is None and is_prepared(config.data) else read_texts
     data = open_data(config, flags, base if reuse_tokenizer else None)
     config = data.config
     if not reuse_tokenizer:
@@ -110,6 +115,19 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
         state.dataset = str(data.dataset.path.resolve())
         state.tokens_sha256[MANIFEST] = data.dataset.sha256
     return model, data, state
+
+
+def check_flags(flags: Mapping[str, Any]) -> None:
+    """Raise ValueError for flags that exclude each other, or that need another one."""
+    init = flags.get("init")
+    if init is not None and flags.get("resume") is not None:
+        raise ValueError("--init and --resume exclude each other: one begins a run, the other goes on with one")
+    if flags.get("new_tokenizer") and init is None:
+        raise ValueError("--new-tokenizer goes with --init: without it every run makes its own tokenizer")
+    if flags.get("base") is not None and init is None:
+        raise ValueError(
+            "--base goes with --init: it says where the base of adapters is; to begin from it, --init FILE"
+        )
 
 
 def model_vocabulary(config: TrainConfig, flags: Mapping[str, Any], tokenizer: Tokenizer) -> int:
@@ -219,17 +237,17 @@ def open_prepared(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoin
 
 def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint | None = None) -> TrainingData:
     """Read a text or the texts of a folder, and encode them with a new, a loaded or the base's tokenizer."""
-    tokenizer = None
+    tokenizer, given = None, flags.get("text")
     if base is not None:
         tokenizer, path = base.tokenizer, config.tokenizer
         if "tokenizer" in flags and not (os.path.isfile(path) and load_tokenizer(path).sha256 == tokenizer.sha256):
             problem = "whose ids mean other tokens; leave it out, or initialise new token rows with --new-tokenizer"
             raise ValueError(f"init: --tokenizer is another than that of {base.path}, {problem}")
         config = dataclasses.replace(config, tokenizer=base.train_config.tokenizer)
-    if config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
+    if given is None and config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
         train_texts, val_texts = read_folder(config.data, config.val_fraction)
     else:
-        text = python_documentation() if config.data is None else read_text(config.data)
+        text = given or (python_documentation() if config.data is None else read_text(config.data))
         train_texts, val_texts = ([part] for part in split_text(text, config.val_fraction))
     name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
     text = "".join((*train_texts, *val_texts))

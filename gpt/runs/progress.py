@@ -6,17 +6,22 @@ import sys
 import time
 from typing import TextIO
 
+from gpt.metrics import Record
 from gpt.runs.checkpoint import TrainingState
 from gpt.runs.estimate import duration
-from gpt.training import Record
+
+
+def in_notebook(out: TextIO) -> bool:
+    """Return whether this is the output of a cell in Jupyter, where \\r returns to the start of the line too."""
+    return "ipykernel" in sys.modules and type(out).__module__.startswith("ipykernel.")
 
 
 class LiveLine:
-    """Show one live line on a terminal, or plain lines at intervals if the output is no terminal."""
+    """Show one live line on a terminal or in Jupyter, or plain lines at intervals if the output is no terminal."""
 
     def __init__(self, out: TextIO | None = None, every_s: float = 5.0) -> None:
         self.out = out or sys.stdout
-        self.live = self.out.isatty()
+        self.live = self.out.isatty() or in_notebook(self.out)
         self.unfinished = False  # whether the cursor is still on the live line
         self.interval_s = 0.1 if self.live else every_s
         self.last_shown_s = -math.inf

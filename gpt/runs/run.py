@@ -5,20 +5,24 @@ import math
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
+
+import numpy as np
 
 from gpt.config import LoopConfig
 from gpt.data.batches import Tokens
 from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_shard, write_tokens
+from gpt.metrics import Record
 from gpt.model import find_gpt
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, save_checkpoint
 from gpt.runs.progress import Progress
 from gpt.tokenizer import Tokenizer
-from gpt.training import NotFiniteError, Objective, Record, fit
+from gpt.training import NotFiniteError, Objective, fit
 from nanograd.nn import Module
 from nanograd.optim import AdamW
 from nanograd.runtime.files import atomic_write, file_sha256, write_text
@@ -101,8 +105,7 @@ class Run(Generic[M, C]):
             update = f"an update with learning rate {record.lr:g} and gradient norm {record.grad_norm:g}"
             problem = f"step {record.step}: the validation loss is {record.val_loss:g} after {update}"
             raise NotFiniteError(f"{problem}. Try a lower --lr or a longer --warmup-steps")
-        with open(self.folder / METRICS, "a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(record.to_dict()) + "\n")
+        self.log(record)
         self.progress.show(record)
         state = self.state
         state.step, state.elapsed_s, state.val_loss = record.step, record.elapsed_s, record.val_loss
@@ -118,6 +121,11 @@ class Run(Generic[M, C]):
             self.saved_step = record.step
         return stop
 
+    def log(self, record: Record) -> None:
+        """Append a record to the metrics."""
+        with open(self.folder / METRICS, "a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(record.to_dict()) + "\n")
+
     def out_of_patience(self) -> bool:
         """Whether the last `patience` evaluations all failed to improve on an earlier one."""
         since_best = self.state.step - self.state.best_step
@@ -130,7 +138,28 @@ class Run(Generic[M, C]):
         )
 
 
-def run_training(run: Run[Any, Any], objective: Objective, command: str) -> bool:
+class MemoryRun(Run[M, C]):
+    """A run that writes nothing: its records and its best weights stay in memory."""
+
+    def create(self, data: Mapping[str, Path | Tokens | Callable[[Path], None]]) -> None:
+        self.data, self.records = data, list[Record]()
+        self.best: dict[str, np.ndarray] = {}  # empty before the first evaluation
+
+    def tokens(self) -> tuple[Tokens, Tokens | None]:
+        if self.state.dataset:
+            return super().tokens()
+        train_tokens, val_tokens = (cast(Tokens, self.data[name]) for name in SPLITS)
+        return train_tokens, val_tokens if len(val_tokens) else None
+
+    def log(self, record: Record) -> None:
+        self.records.append(record)
+
+    def save(self, name: str) -> None:
+        if name == BEST:
+            self.best = {name: array.copy() for name, array in self.model.state_dict().items()}
+
+
+def run_training(run: Run[Any, Any], objective: Objective, command: str = "") -> bool:
     """Train a run from its current step; return False if Ctrl-C stopped it, after printing how to resume with `command`.
 
     Raises NotFiniteError, which names the checkpoint that is left.
@@ -143,20 +172,26 @@ def run_training(run: Run[Any, Any], objective: Objective, command: str) -> bool
                 after_step=run.after_step, start=state.step, elapsed=state.elapsed_s,
             )  # fmt: skip
     except NotFiniteError as error:
+        if isinstance(run, MemoryRun):
+            raise
         raise NotFiniteError(f"{error}; {run.folder} has the checkpoint of step {run.saved_step}") from None
     finally:
         run.progress.end_line()
     if run.stopped_early:
         print(f"early stop after step {state.step}: nothing was better than step {state.best_step}")
     elif state.step < run.config.max_steps:
-        print(f"\nstopped after step {state.step}; go on with: python -m gpt {command} --resume {run.folder}")
+        way_on = f"; go on with: python -m gpt {command} --resume {run.folder}" if command else ""
+        print(f"\nstopped after step {state.step}{way_on}")
         return False
     return True
 
 
 @contextmanager
 def stop_between_steps(run: Run[Any, Any]) -> Iterator[None]:
-    """Let Ctrl-C stop the run after the current step, and a second Ctrl-C at once."""
+    """Let Ctrl-C stop the run after the current step, and a second Ctrl-C at once; in a thread, Ctrl-C does not arrive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def ask(signum: int, frame: Any) -> None:
         run.stop_asked = True

@@ -1,0 +1,185 @@
+"""The Python API: train a model, load one, see its loss curves. `import gpt` exports these functions.
+
+model = gpt.train("shakespeare.txt", out="runs/mine")
+print(gpt.load("runs/mine").generate("ROMEO:"))
+"""
+
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt.config import ModelConfig, TrainConfig, check_options
+from gpt.metrics import History
+from gpt.model import GPT
+from gpt.pretrained import load_pretrained
+from gpt.pretrained.download import MODELS
+from gpt.runs.checkpoint import BEST, FORMAT, LAST, find_checkpoint, load_checkpoint
+from gpt.runs.pretrain import begin_pretraining, resume_pretraining
+from gpt.runs.run import MemoryRun, Run, read_metrics, run_training
+from gpt.runs.safetensors import read_header
+from gpt.tokenizer.base import check_text
+
+OPTIONS = (*(field.name for config in (TrainConfig, ModelConfig) for field in fields(config)), "base", "new_tokenizer")
+LONGEST_NAME = 255  # characters of a file's name
+FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
+
+
+def load(path: str | os.PathLike[str], *, base: str | os.PathLike[str] | None = None, dtype: Any = np.float32) -> GPT:
+    """Return a trained model in evaluation mode, with its tokenizer.
+
+    path is the folder of a run (its best checkpoint is used), a checkpoint, or other people's weights: a folder with
+    Hugging Face's model.safetensors and config.json or OpenAI's model.ckpt.*, or a .bin of llama2.c. A model of `finetune
+    instruct` or `prefer` is one too. base is where the base of LoRA adapters is, if it has moved; adapters are merged.
+
+    Raises FileNotFoundError if there are no weights, ValueError if they are damaged or of no language model. Warns if
+    other people's weights come without a tokenizer; `model.tokenizer` is then None.
+    """
+    model, no_tokenizer = open_model(path, base, dtype)
+    if model.tokenizer is None:
+        warnings.warn(
+            f"no tokenizer is beside the weights: {no_tokenizer}; to generate text, set model.tokenizer = "
+            "gpt.load_tokenizer(PATH)",
+            stacklevel=2,
+        )
+    return model
+
+
+def open_model(
+    path: str | os.PathLike[str], base: str | os.PathLike[str] | None = None, dtype: Any = np.float32
+) -> tuple[GPT, str]:
+    """Return the model that `load` returns, and why it has no tokenizer; "" if it has one."""
+    path = Path(path)
+    with python_names():
+        if is_checkpoint(path):
+            model = load_checkpoint(find_checkpoint(path), base).model()
+            return (model if np.dtype(dtype) == np.float32 else model.astype(dtype)).eval(), ""
+        try:
+            pretrained = load_pretrained(path)
+        except FileNotFoundError as error:
+            way_out = f"a folder of a run has {BEST} or {LAST}"
+            if not path.exists():
+                way_out = "give the folder of a run, a checkpoint, or a folder with model.safetensors and config.json"
+            if str(path) in MODELS:
+                way_out = f"download it with: python -m gpt import {path} --download"
+            raise FileNotFoundError(f"{error}; {way_out}") from None
+        return pretrained.model(dtype), pretrained.no_tokenizer
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a path is a checkpoint of ours, or a folder with one."""
+    if path.is_dir():
+        return any((path / name).is_file() for name in (BEST, LAST))
+    return path.is_file() and path.suffix == ".safetensors" and read_header(path)[1].get("format") == FORMAT
+
+
+def train(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    init: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+    **options: str | float | os.PathLike[str] | None,
+) -> GPT:
+    """Train a model and return it in evaluation mode, with its tokenizer and its `history`.
+
+    data     a text; or the path of a text, of a folder of texts or of a folder of `data prepare`. A string is a text if
+             it has a line break or more than 255 characters, and names no file. Default: Python's own documentation
+    out      the folder of the run, the same as `python -m gpt train --out` writes. Without it nothing is written
+    init     begin from the weights, shape and tokenizer of a checkpoint
+    resume   go on with the run in this folder, to the same result
+    quiet    print nothing
+    options  fields of TrainConfig and ModelConfig by name, such as max_steps=1000, d_model=256, tokenizer="char"
+
+    The model has the weights of the step with the lowest validation loss so far, which is the run's best checkpoint. If
+    nothing was evaluated, as with val_fraction=0, it has the last weights. Ctrl-C, or interrupting the kernel in Jupyter,
+    ends the training after the current step, and the model trained so far is returned; a run with a folder can be
+    resumed.
+
+    Raises TypeError for an unknown option, ValueError for an invalid one or too little text, FileNotFoundError if there
+    is no such file, MemoryError if the training would not fit into memory, NotFiniteError if the loss becomes NaN.
+    """
+    check_options("train", options, [*OPTIONS, "data", "out", "init", "resume", "quiet"])
+    given = {**options, "out": out, "init": init, "resume": resume, **data_flag(data, resume)}
+    flags = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
+    with contextlib.ExitStack() as stack:
+        if quiet:
+            stack.enter_context(
+                contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
+            )
+        stack.enter_context(np.errstate(all="ignore"))  # an error names the step at which a number overflowed
+        stack.enter_context(python_names())
+        if resume is None:
+            run, objective = begin_pretraining(flags, in_memory=out is None)
+        else:
+            run, objective = resume_pretraining(os.fspath(resume), flags)
+        finished = run_training(run, objective)
+        if not isinstance(run, MemoryRun):
+            print(
+                f"\nsaved in {run.folder}"
+                + ("" if finished else f"; go on with: gpt.train(resume={str(run.folder)!r})")
+            )
+        state = run.state
+        if 0 < state.best_step < state.step:
+            print(f"note      the model is that of step {state.best_step}, with the best validation loss")
+        return trained_model(run)
+
+
+def data_flag(data: str | os.PathLike[str] | None, resume: object) -> dict[str, str]:
+    """Return the flag that `data` stands for: `data`, a path, or `text`."""
+    if data is None:
+        return {}
+    if resume is not None:
+        raise ValueError("data and resume exclude each other: a resumed run goes on with its own text")
+    if isinstance(data, os.PathLike):
+        return {"data": os.fspath(data)}
+    if not isinstance(data, str):
+        raise TypeError(
+            f"train: data must be a text or the path of one, got {type(data).__name__}; join several texts: "
+            "'<|endoftext|>'.join(texts)"
+        )
+    if os.path.exists(data):
+        return {"data": data}
+    if not data.strip():
+        raise ValueError("data: the text is empty")
+    if "\n" not in data and len(data) <= LONGEST_NAME:
+        raise FileNotFoundError(
+            f"data: there is no file {data}; give a path, or a text: it has a line break or more than {LONGEST_NAME} "
+            "characters"
+        )
+    check_text("train", data)
+    return {"text": data}
+
+
+def trained_model(run: Run[GPT, TrainConfig]) -> GPT:
+    """Return a new model with the best weights of a run, or the last if nothing was evaluated."""
+    if isinstance(run, MemoryRun):
+        model = GPT(run.model.config, init=False).load_state_dict(run.best or run.model.state_dict()).eval()
+        model.tokenizer, model.history = run.tokenizer, History(run.records)
+    else:
+        model = load(run.folder)
+        model.history = history(run.folder)
+    return model
+
+
+def history(run: str | os.PathLike[str]) -> History:
+    """Return the records of the run in a folder: loss, validation loss, … of every step. Jupyter shows the loss curves."""
+    return History(read_metrics(Path(run)))
+
+
+@contextlib.contextmanager
+def python_names() -> Iterator[None]:
+    """Name options as Python does in the errors of the block: batch_size, not --batch-size."""
+    try:
+        yield
+    except (ValueError, ArithmeticError, MemoryError, FileNotFoundError) as error:
+        if len(error.args) == 1 and "python -m" not in str(error):
+            error.args = (FLAG.sub(lambda match: match[1].replace("-", "_"), str(error.args[0])),)
+        raise
