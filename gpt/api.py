@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from gpt.config import ModelConfig, TrainConfig, check_options
+from gpt.lora import has_lora
 from gpt.metrics import History
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS
-from gpt.runs.checkpoint import BEST, FORMAT, LAST, find_checkpoint, load_checkpoint
+from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.pretrain import begin_pretraining, resume_pretraining
 from gpt.runs.run import MemoryRun, Run, read_metrics, run_training
 from gpt.runs.safetensors import read_header
@@ -77,6 +78,20 @@ def is_checkpoint(path: Path) -> bool:
     if path.is_dir():
         return any((path / name).is_file() for name in (BEST, LAST))
     return path.is_file() and path.suffix == ".safetensors" and read_header(path)[1].get("format") == FORMAT
+
+
+def save_model(model: GPT, path: str | os.PathLike[str]) -> None:
+    """Write a model and its tokenizer as a checkpoint without an optimizer: see `GPT.save`."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"save: the path must end in .safetensors, got {path}")
+    if path.exists():
+        raise FileExistsError(f"save: {path} exists already; choose another path")
+    if model.tokenizer is None:
+        raise ValueError("save: the model has no tokenizer, without which nobody can use it; set model.tokenizer")
+    if has_lora(model):
+        raise ValueError("save: the model has LoRA adapters; call gpt.lora.merge_and_unload(model) first")
+    save_checkpoint(path, model, None, TrainConfig(), model.tokenizer, TrainingState(source="a model in Python"))
 
 
 def train(

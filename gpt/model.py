@@ -294,8 +294,10 @@ class GPT(Module):
         seed gives the same text. It ends after max_new_tokens, at the end-of-text token, or before a string in `stop`.
         Dropout is off, whatever the mode. Raises TypeError for an unknown option, ValueError for an invalid one.
         """
-        from gpt.generation.generate import check_stop, encode_prompt, generate_text  # late: they read this class
+        from gpt.generation.generate import check_stop, encode_prompt, generate_text  # late: they import this class
+        from gpt.tokenizer.base import check_text
 
+        check_text("generate", prompt)
         check_options("generate", sampling, [field.name for field in dataclasses.fields(SampleConfig)])
         config = SampleConfig.from_dict({"max_new_tokens": max_new_tokens, **sampling})
         stop = (stop,) if isinstance(stop, str) else stop
@@ -310,6 +312,16 @@ class GPT(Module):
             warnings.warn(message, stacklevel=2)
         pieces = (text for (text,) in generate_text(self, self.tokenizer, ids, config, stop=stop) if text)
         return pieces if stream else "".join(pieces)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model and its tokenizer to a new file, a checkpoint: `gpt.load` and all commands read it.
+
+        The path must end in .safetensors. Raises FileExistsError if there is such a file, ValueError if the model has no
+        tokenizer.
+        """
+        from gpt.api import save_model  # late: the model itself knows no file format
+
+        save_model(self, path)
 
     @classmethod
     def from_pretrained(cls, path: StrPath, *, dtype: Any = np.float32) -> "GPT":

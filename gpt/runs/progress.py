@@ -10,6 +10,8 @@ from gpt.metrics import Record
 from gpt.runs.checkpoint import TrainingState
 from gpt.runs.estimate import duration
 
+CELL = 90  # characters in a line of a notebook, whose width is unknown
+
 
 def in_notebook(out: TextIO) -> bool:
     """Return whether this is the output of a cell in Jupyter, where \\r returns to the start of the line too."""
@@ -21,9 +23,10 @@ class LiveLine:
 
     def __init__(self, out: TextIO | None = None, every_s: float = 5.0) -> None:
         self.out = out or sys.stdout
-        self.live = self.out.isatty() or in_notebook(self.out)
+        self.notebook = in_notebook(self.out)
+        self.live = self.notebook or self.out.isatty()
         self.unfinished = False  # whether the cursor is still on the live line
-        self.interval_s = 0.1 if self.live else every_s
+        self.interval_s = 0.5 if self.notebook else 0.1 if self.live else every_s  # a notebook stores every line
         self.last_shown_s = -math.inf
 
     def due(self) -> bool:
@@ -34,7 +37,7 @@ class LiveLine:
         """Show a line. On a terminal it replaces the last one, in its `shorter` form, or cut, if it would wrap."""
         self.last_shown_s = time.monotonic()
         if self.live:
-            width = shutil.get_terminal_size().columns - 1  # a line as wide as the terminal wraps
+            width = CELL if self.notebook else shutil.get_terminal_size().columns - 1  # a line as wide as that wraps
             line = line if shorter is None or len(line) <= width else shorter
             self.out.write("\r" + line[:width].ljust(width))
             self.unfinished = True

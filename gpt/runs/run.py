@@ -196,7 +196,8 @@ def stop_between_steps(run: Run[Any, Any]) -> Iterator[None]:
     def ask(signum: int, frame: Any) -> None:
         run.stop_asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nfinishing the step, then saving; Ctrl-C again stops at once", file=sys.stderr)
+        then = "" if isinstance(run, MemoryRun) else ", then saving"
+        print(f"\nfinishing the step{then}; Ctrl-C again stops at once", file=sys.stderr)
 
     previous = signal.signal(signal.SIGINT, ask)
     try:

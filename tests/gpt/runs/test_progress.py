@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -93,3 +94,21 @@ def test_a_terminal_of_80_columns_shows_everything(monkeypatch: pytest.MonkeyPat
     out = Terminal()
     Progress(TrainingState(), 600, out).show(Record(599, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 599 * 60.0))
     assert out.getvalue() == ("\rstep 599/600 loss 2.5000 val 2.2500 lr 1.5e-03 grad 0.75 12,346 tok/s 1:00 left\n")
+
+
+def test_jupyter_shows_one_live_line_too(clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    lines = Progress(TrainingState(), 9, cell())  # a stream of that name, where no kernel runs
+    assert not lines.live
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    out = cell()
+    assert not Progress(TrainingState(), 9, io.StringIO()).live  # a file, in a kernel
+    progress = Progress(TrainingState(), 10_000, out)
+    for step in range(9_000, 9_004):
+        progress.show(record(step))
+        clock(0.3)  # a notebook stores every line, so they come at half a second
+    progress.end_line()
+    shown = out.getvalue().removesuffix("\n").split("\r")[1:]
+    assert [line.split("/")[0] for line in shown] == ["step  9000", "step  9002"]
+    assert {len(line) for line in shown} == {90}
+    assert all(line.rstrip().endswith("left") for line in shown)
