@@ -5,6 +5,7 @@ print(gpt.load("runs/mine").generate("ROMEO:"))
 """
 
 import contextlib
+import io
 import os
 import re
 import warnings
@@ -106,11 +107,11 @@ def train(
     """Train a model and return it in evaluation mode, with its tokenizer and its `history`.
 
     data     a text; or the path of a text, of a folder of texts or of a folder of `data prepare`. A string is a text if
-             it has a line break or more than 255 characters, and names no file. Default: Python's own documentation
+             it names no file and has a line break or more than 255 characters. Default: Python's own documentation
     out      the folder of the run, the same as `python -m gpt train --out` writes. Without it nothing is written
     init     begin from the weights, shape and tokenizer of a checkpoint
     resume   go on with the run in this folder, to the same result
-    quiet    print nothing
+    quiet    print nothing: sys.stdout is redirected during the training, in all threads
     options  fields of TrainConfig and ModelConfig by name, such as max_steps=1000, d_model=256, tokenizer="char"
 
     The model has the weights of the step with the lowest validation loss so far, which is the run's best checkpoint. If
@@ -122,28 +123,20 @@ def train(
     is no such file, MemoryError if the training would not fit into memory, NotFiniteError if the loss becomes NaN.
     """
     check_options("train", options, [*OPTIONS, "data", "out", "init", "resume", "quiet"])
-    given = {**options, "out": out, "init": init, "resume": resume, **data_flag(data, resume)}
-    flags = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
-    with contextlib.ExitStack() as stack:
-        if quiet:
-            stack.enter_context(
-                contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
-            )
-        stack.enter_context(np.errstate(all="ignore"))  # an error names the step at which a number overflowed
-        stack.enter_context(python_names())
+    values = {**options, "out": out, "init": init, "resume": resume, **data_flag(data, resume)}
+    flags = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
+    output = contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext()
+    with output, python_names(), np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
         if resume is None:
             run, objective = begin_pretraining(flags, in_memory=out is None)
         else:
             run, objective = resume_pretraining(os.fspath(resume), flags)
         finished = run_training(run, objective)
         if not isinstance(run, MemoryRun):
-            print(
-                f"\nsaved in {run.folder}"
-                + ("" if finished else f"; go on with: gpt.train(resume={str(run.folder)!r})")
-            )
-        state = run.state
-        if 0 < state.best_step < state.step:
-            print(f"note      the model is that of step {state.best_step}, with the best validation loss")
+            way_on = "" if finished else f"; go on with: gpt.train(resume={str(run.folder)!r})"
+            print(f"\nsaved in {run.folder}{way_on}")
+        if 0 < run.state.best_step < run.state.step:
+            print(f"note      the model has the weights of step {run.state.best_step}, the best validation loss")
         return trained_model(run)
 
 

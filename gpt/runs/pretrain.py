@@ -81,8 +81,8 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     The config of the data is the one to train with: its tokenizer and its shards are resolved.
     """
     check_flags(flags)
-    text = flags.get("text")
-    config = TrainConfig(**known_fields(TrainConfig, flags if text is None else {**flags, "data": A_TEXT}))
+    has_text = flags.get("text") is not None
+    config = TrainConfig(**known_fields(TrainConfig, {**flags, "data": A_TEXT} if has_text else flags))
     base, new_tokenizer = None, bool(flags.get("new_tokenizer"))
     if flags.get("init") is None:  # an invalid flag is an error before any work is done
         model_config = ModelConfig(**known_fields(ModelConfig, flags))
@@ -92,7 +92,7 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     if config.shards is None:  # the result depends on it, so it is chosen once and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, model_config.context_length))
     reuse_tokenizer = base is not None and not new_tokenizer
-    open_data = open_prepared if text is None and is_prepared(config.data) else read_texts
+    open_data = open_prepared if not has_text and is_prepared(config.data) else read_texts
     data = open_data(config, flags, base if reuse_tokenizer else None)
     config = data.config
     if not reuse_tokenizer:
@@ -237,17 +237,19 @@ def open_prepared(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoin
 
 def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint | None = None) -> TrainingData:
     """Read a text or the texts of a folder, and encode them with a new, a loaded or the base's tokenizer."""
-    tokenizer, given = None, flags.get("text")
+    tokenizer = None
     if base is not None:
         tokenizer, path = base.tokenizer, config.tokenizer
         if "tokenizer" in flags and not (os.path.isfile(path) and load_tokenizer(path).sha256 == tokenizer.sha256):
             problem = "whose ids mean other tokens; leave it out, or initialise new token rows with --new-tokenizer"
             raise ValueError(f"init: --tokenizer is another than that of {base.path}, {problem}")
         config = dataclasses.replace(config, tokenizer=base.train_config.tokenizer)
-    if given is None and config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
+    text = flags.get("text")
+    if text is None and config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
         train_texts, val_texts = read_folder(config.data, config.val_fraction)
     else:
-        text = given or (python_documentation() if config.data is None else read_text(config.data))
+        if text is None:
+            text = python_documentation() if config.data is None else read_text(config.data)
         train_texts, val_texts = ([part] for part in split_text(text, config.val_fraction))
     name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
     text = "".join((*train_texts, *val_texts))

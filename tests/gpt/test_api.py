@@ -122,7 +122,7 @@ def test_the_model_has_the_best_weights(capsys: Output) -> None:
     for out in ("run", None):
         model = gpt.train(TEXT, out=out, **{**TINY, **SPOILED})
         assert capsys.readouterr().out.endswith(
-            "note      the model is that of step 3, with the best validation loss\n"
+            "note      the model has the weights of step 3, the best validation loss\n"
         )
         assert same(model, weights(Path("run", BEST)))
         assert not same(model, weights(Path("run", LAST)))
@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(monkeypatch: pytest.MonkeyPatch
     out, _ = capsys.readouterr()
     assert out.endswith(
         "\nstopped after step 4\n\nsaved in run; go on with: gpt.train(resume='run')\n"
-        "note      the model is that of step 3, with the best validation loss\n"
+        "note      the model has the weights of step 3, the best validation loss\n"
     )
     assert same(model, weights(Path("run", BEST)))
     assert load_checkpoint(Path("run", LAST)).state.step == 4

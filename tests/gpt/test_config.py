@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types, nearest
@@ -178,3 +179,13 @@ def test_field_types_see_through_none() -> None:
     assert types["d_ff"] == (int, True)
     assert types["dropout"] == (float, False)
     assert types["bias"] == (bool, False)
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    config = TrainConfig(max_steps=np.int64(5), lr=np.float32(0.5), min_lr=np.float64(0.25), grad_clip=np.int32(1))  # type: ignore[arg-type]
+    assert config == TrainConfig(max_steps=5, lr=0.5, min_lr=0.25, grad_clip=1.0)
+    assert {type(value) for value in (config.lr, config.min_lr, config.grad_clip)} == {float}
+    assert type(config.max_steps) is int
+    for wrong in (np.float64(5), np.bool_(True), True, np.array(5)):
+        with pytest.raises(ValueError, match="max_steps must be int, got"):
+            TrainConfig(max_steps=wrong)  # type: ignore[arg-type]
