@@ -313,7 +313,7 @@ class GPT(Module):
         pieces = (text for (text,) in generate_text(self, self.tokenizer, ids, config, stop=stop) if text)
         return pieces if stream else "".join(pieces)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: StrPath) -> None:
         """Write the model and its tokenizer to a new file, a checkpoint: `gpt.load` and all commands read it.
 
         The path must end in .safetensors. Raises FileExistsError if there is such a file, ValueError if the model has no
