@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from nanograd.optim import SGD as SGD
     from nanograd.optim import AdamW as AdamW
     from nanograd.optim import clip_grad_norm as clip_grad_norm
+    from nanograd.study.page import study_page as study_page
+
+__version__ = "0.1.0"
 
 allocator.configure_from_environment()
 
@@ -66,6 +69,7 @@ _LAZY = {
     "nn": "",
     "optim": "",
     "profile": "inspect.profiler",
+    "study_page": "study.page",
     "trace": "inspect.trace",
 }
 

@@ -114,9 +114,9 @@ def _page(
     name: str | None, book: bool = False, shape: tuple[int, ...] | None = None, seed: int = 0, *, linked: bool = False
 ) -> str:
     if name is not None:
-        from nanograd.study.page import page
+        from nanograd.study.page import study_page
 
-        return page(name, (2, 4) if shape is None else shape, seed, linked=linked)
+        return study_page(name, (2, 4) if shape is None else shape, seed, linked=linked)
     if book:
         from nanograd.study.page import book as whole_book
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nanograd.inspect.player.html import clean, document, resource
+from nanograd.inspect.player.html import HtmlPage, clean, document, resource
 from nanograd.op import OPS
 from nanograd.study import evidence, sections
 from nanograd.study.map import drawing, table_of_ops
@@ -21,9 +21,10 @@ class Section(NamedTuple):
     body: str
 
 
-def page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0, *, linked: bool = True) -> str:
+def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0, *, linked: bool = False) -> HtmlPage:
     """Return the page of an op, with an example of this shape; the same call returns the same bytes.
 
+    A notebook shows the page; `save` writes it. shape: of the example's first array; None chooses one for the op.
     linked: the page has links to the map and to the ops before and after it; else it says how to write them.
 
     Raises ValueError where there is no such op, or it cannot take the shape.
@@ -88,7 +89,7 @@ def to_html(parts: Sequence[Section], level: int = 2) -> str:
 TITLE = "Every backward pass, by hand"
 
 
-def book(names: list[str] | None = None, seed: int = 0) -> str:
+def book(names: list[str] | None = None, seed: int = 0) -> HtmlPage:
     """Return one printable document: contents, the block of a GPT, and a chapter for each op, or for each of `names`."""
     chosen = {family: [name for name in ops if names is None or name in names] for family, ops in families().items()}
     order = [name for ops in chosen.values() for name in ops]

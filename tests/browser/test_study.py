@@ -10,8 +10,7 @@ import pytest
 
 from nanograd.inspect.player.html import number
 from nanograd.study.map import map_page
-from nanograd.study.page import book
-from nanograd.study.page import page as study
+from nanograd.study.page import book, study_page
 from nanograd.study.worked_example import run_example
 
 pytestmark = pytest.mark.browser
@@ -29,7 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("study") / "pages #1 ½"
     home.mkdir()
     for kind in KINDS:
-        text = {"map": map_page, "book": lambda: book(["mul", "softmax"])}.get(kind, lambda name=kind: study(name))()
+        text = {"map": map_page, "book": lambda: book(["mul", "softmax"])}.get(
+            kind, lambda name=kind: study_page(name, linked=True)
+        )()
         (home / f"{kind}.html").write_text(text, encoding="utf-8")
     return home
 

@@ -6,13 +6,45 @@ import math
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
+from os import PathLike
 
 import numpy as np
+
+from nanograd.runtime.files import write_text
 
 TINTS = 4
 
 
-def document(title: str, body: str, *, style: str, script: str = "") -> str:
+class HtmlPage(str):
+    """An HTML page: its text, which a notebook shows in a frame of its own."""
+
+    __slots__ = ()
+
+    @property
+    def _title(self) -> str:
+        """Its title, as HTML. `title` is a method of every string."""
+        return self.partition("<title>")[2].partition("</title>")[0]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the page as UTF-8, all of it or nothing."""
+        write_text(path, self)
+
+    def __repr__(self) -> str:
+        return f"<HtmlPage {self._title!r}, {len(self.encode()) / 1000:.0f} kB; save(path) writes it>"
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame. In it scripts run, but cannot reach the notebook.
+
+        The base makes links such as #step=2 stay in the frame. It is put before the policy, which allows no base.
+        """
+        page = self.replace("<head>", '<head>\n<base href="about:srcdoc">', 1)
+        return (
+            f'<iframe title="{self._title}" sandbox="allow-scripts" width="100%" height="640" style="border: 0" '
+            f'srcdoc="{escape(page)}"></iframe>'
+        )
+
+
+def document(title: str, body: str, *, style: str, script: str = "") -> HtmlPage:
     """Return an HTML page whose Content-Security-Policy allows only its own style and script, by their hashes.
 
     body is HTML. `style` is appended to base.css, which all pages share.
@@ -21,7 +53,7 @@ def document(title: str, body: str, *, style: str, script: str = "") -> str:
     script = f"\n{script}" if script else ""
     scripts = f" script-src {_hash(script)};" if script else ""
     policy = f"default-src 'none'; style-src {_hash(style)};{scripts} base-uri 'none'; form-action 'none'"
-    return f"""<!DOCTYPE html>
+    return HtmlPage(f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -36,7 +68,7 @@ def document(title: str, body: str, *, style: str, script: str = "") -> str:
 {f"<script>{script}</script>" if script else ""}
 </body>
 </html>
-"""
+""")
 
 
 def resource(package: str, name: str) -> str:

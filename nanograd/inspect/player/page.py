@@ -6,12 +6,11 @@ from os import PathLike
 
 from nanograd._tensor import Tensor
 from nanograd.inspect.player.drawing import Playback, drawings
-from nanograd.inspect.player.html import clean, document, number, resource, row
+from nanograd.inspect.player.html import HtmlPage, clean, document, number, resource, row
 from nanograd.inspect.trace import Contribution, Summary, Target, Trace, leaf_names, reachable
 from nanograd.op import observe
 from nanograd.ops._equations import numbered_equations
 from nanograd.ops._unbroadcast import broadcasts_to
-from nanograd.runtime.files import write_text
 from nanograd.tape import Node, backpropagate
 
 CONTROLS = """<nav aria-label="Steps" class="controls" hidden>
@@ -38,12 +37,13 @@ def graph(
     names: Mapping[str, Tensor] | None = None,
     title: str = "Backward, step by step",
     appendix: str = "",
-) -> str:
+) -> HtmlPage:
     """Return an HTML page that shows the backward of a traced loss step by step, and write it to `path` if one is given.
 
-    The page is one file that needs no network; the same computation gives the same bytes. `names` names leaves that no
-    module names. appendix is HTML for the end of the page, such as html.heatmap returns. If backward has run already,
-    inside the trace, the page shows that; else it is run here, without changing `.grad` or the tape.
+    A notebook shows the page if it is the last value of a cell. The page is one file that needs no network; the same
+    computation gives the same bytes. `names` names leaves that no module names. appendix is HTML for the end of the page,
+    such as html.heatmap returns. If backward has run already, inside the trace, the page shows that; else it is run
+    here, without changing `.grad` or the tape.
 
     Raises ValueError if the loss is a leaf, or was not traced.
 
@@ -67,11 +67,11 @@ def graph(
     leaves.update({leaf: name for name, leaf in (names or {}).items() if leaf in leaves})
     page = render(Playback(nodes, leaves), title, appendix)
     if path is not None:
-        write_text(path, page)
+        page.save(path)
     return page
 
 
-def render(playback: Playback, title: str, appendix: str) -> str:
+def render(playback: Playback, title: str, appendix: str) -> HtmlPage:
     """Return the page as HTML."""
     loss = playback.nodes[-1].record.y
     summary = (

@@ -7,7 +7,7 @@ import pytest
 from nanograd.__main__ import main
 from nanograd.op import OPS
 from nanograd.study import command
-from nanograd.study.page import page
+from nanograd.study.page import study_page
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_page_on_its_own_leads_nowhere(here: Path) -> None:
     alone = (here / "softmax.html").read_text(encoding="utf-8")
     assert "python -m nanograd study" in alone
     assert '.html"' not in alone
-    assert 'href="map.html"' in page("softmax")
+    assert 'href="map.html"' in study_page("softmax", linked=True)
 
 
 def test_a_dash_prints(here: Path, pages: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from nanograd.inspect.player.html import number
 from nanograd.op import OPS
-from nanograd.study.page import book, page
+from nanograd.study.page import book, study_page
 from nanograd.study.study_data import study_op
 from nanograd.study.worked_example import run_example
 
@@ -34,7 +34,7 @@ SOME = (
 @pytest.mark.parametrize("name", SOME)
 def test_a_page_is_whole_small_and_quick(name: str, whole_page: Callable[[str], Any]) -> None:
     began = time.process_time()
-    text = page(name)
+    text = study_page(name)
     assert time.process_time() - began < 2
     assert len(text.encode()) <= 250_000
     read = whole_page(text)
@@ -52,34 +52,34 @@ def test_a_page_is_whole_small_and_quick(name: str, whole_page: Callable[[str], 
 def test_every_op_has_a_page(name: str, whole_page: Callable[[str], Any]) -> None:
     for shape, seed in ((None, 0), ((4, 8), 3)):
         began = time.process_time()
-        text = page(name, shape, seed)
+        text = study_page(name, shape, seed)
         assert time.process_time() - began < 2
         assert len(text.encode()) <= 250_000
         whole_page(text)
-        assert page(name, shape, seed) == text
+        assert study_page(name, shape, seed) == text
 
 
 def test_shapes_and_seeds_are_followed(text_of: Callable[[str], str]) -> None:
-    assert "dx (3, 5)" in text_of(page("softmax", (3, 5)))
-    assert page("softmax", seed=1) != page("softmax")
-    assert "too small to show one" in page("log_softmax", (1,))
-    assert len(page("layernorm", (1, 64)).encode()) <= 250_000  # the largest that there is
-    assert "stack" in page("stack", ())
+    assert "dx (3, 5)" in text_of(study_page("softmax", (3, 5)))
+    assert study_page("softmax", seed=1) != study_page("softmax")
+    assert "too small to show one" in study_page("log_softmax", (1,))
+    assert len(study_page("layernorm", (1, 64)).encode()) <= 250_000  # the largest that there is
+    assert "stack" in study_page("stack", ())
     with pytest.raises(ValueError, match="has 10000 numbers; choose a shape of at most 64"):
-        page("softmax", (100, 100))
+        study_page("softmax", (100, 100))
     with pytest.raises(ValueError, match="there is no op softmacks"):
-        page("softmacks")
+        study_page("softmacks")
 
 
 def test_the_same_to_the_byte_in_another_process() -> None:
-    code = "import sys; from nanograd.study.page import page; sys.stdout.buffer.write(page('div').encode())"
+    code = "import sys; from nanograd.study.page import study_page; sys.stdout.buffer.write(study_page('div').encode())"
     outputs = [
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("1", "2")
     ]
-    assert outputs == [page("div").encode()] * 2
+    assert outputs == [study_page("div").encode()] * 2
 
 
 def test_a_book_is_one_document(whole_page: Callable[[str], Any]) -> None:
