@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 
-from gpt.commands.arguments import dispatch
+from gpt import __version__
 
 COMMANDS = {
     "train": "train a model on a text",
     "sample": "generate text with a trained model",
-    "finetune": "fine-tune a trained model to classify, to follow instructions, or on preferences",
+    "finetune": "teach a trained model to classify, to answer, or what is preferred",
     "chat": "chat with a fine-tuned model",
     "classify": "classify texts with a fine-tuned model",
     "score": "the probability that a model gives a text, token by token",
@@ -25,7 +25,7 @@ COMMANDS = {
     "export": "write a model in Hugging Face's format",
     "merge": "add LoRA adapters to the weights of their base",
     "info": "show the contents of a checkpoint",
-    "study": "write a page that plays one training example and its backward pass, step by step",
+    "study": "write a page that plays a training example and its backward pass",
     "plot": "draw a run's loss curves",
     "doctor": "check a model for faults before training it further",
 }
@@ -35,8 +35,9 @@ PACKAGES = ("numpy", "regex")
 HELP = (
     "usage: python -m gpt COMMAND …\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
-    + "\n\nBegin with `python -m gpt train`: in about a minute it learns Python's own documentation and generates some.\n"
-    "`python -m gpt COMMAND --help` explains each command.\n"
+    + "\n\nBegin with `python -m gpt train`: in about a minute it learns Python's own\n"
+    "documentation and generates some. `python -m gpt COMMAND --help` explains each\n"
+    "command, and `python -m gpt --version` prints the version.\n"
 )
 
 
@@ -58,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {name: partial(run_command, name) for name in COMMANDS}
     try:
         try:
+            if not arguments or arguments[0] in ("-h", "--help", "help", "--version"):  # these need no package
+                print(f"gpt {__version__}\n" if arguments[:1] == ["--version"] else HELP, end="")
+                return 0
+            from nanograd.runtime.arguments import dispatch
+
             return dispatch("gpt", "command", commands, HELP, arguments)
         finally:
             sys.stdout.flush()  # now: an error while flushing at exit would print a traceback
@@ -81,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Import a command, and run it."""
-    import numpy as np  # not above: --help needs no package
+    import numpy as np
 
     module = importlib.import_module(f"gpt.commands.{MODULES.get(name, name)}")
     with np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
@@ -99,7 +105,9 @@ def describe(error: BaseException) -> str:
         full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))  # Windows has no quotas
         return f"{where}{error.strerror}{'; free some space, the files that were there are intact' if full else ''}"
     if isinstance(error, MemoryError):
-        return f"not enough memory: {' '.join(str(error).split()) or 'give a smaller --batch-size'}"
+        return (
+            f"not enough memory: {' '.join(str(error).split()) or 'make the batch, the context or the model smaller'}"
+        )
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -5,7 +5,6 @@ Each field is typed, has a default and one phrase of help, and is checked when t
 """
 
 import dataclasses
-import difflib
 import math
 import numbers
 import operator
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Self
+
+from nanograd.runtime.arguments import nearest
 
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "rope")
@@ -114,12 +115,6 @@ def check_options(caller: str, options: Iterable[str], known: Iterable[str]) -> 
     for name in options:
         if name not in known:
             raise TypeError(f"{caller}: there is no option {name!r}{nearest(name, known)}")
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """Return "; did you mean …?" for a misspelt word, or nothing where none is near."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,39 @@ from typing import Any
 
 import numpy as np
 
+from nanograd import __version__
 from nanograd.check.gradcheck import gradcheck
 from nanograd.op import OPS, Op
+from nanograd.runtime.arguments import Parser, dispatch, nearest
 
-HELP = """usage: python -m nanograd COMMAND …
+COMMANDS = {
+    "ops": "every op: equation, gradient, saved bytes, FLOPs and location",
+    "gradcheck": "check the backward of an op, or of your own",
+    "mutants": "plant small mistakes in every backward, and count those caught",
+    "study": "an op's derivation, checked line by line, as a page or text",
+    "drill": "write a backward yourself, and have it graded",
+}
+HELP = (
+    "usage: python -m nanograd COMMAND …\n\n"
+    + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+    + "\n\n`python -m nanograd COMMAND --help` explains each command; `python -m nanograd --version` prints the version.\n"
+)
+OPS_HELP = "Print a table of all ops: equation, gradient, saved bytes, FLOPs and location."
+GRADCHECK_HELP = """Check a backward: compare it with finite differences of the forward, at random inputs, and name
+the likely cause of a difference.
 
-  ops                                  every op: equation, gradient, saved bytes, FLOPs and location
-  gradcheck OP SHAPE … [option=value]  check an op's backward:          gradcheck softmax 3,5 axis=-1
-  gradcheck FILE.py:OP SHAPE …         check an op, a pair or a function of your own: gradcheck my.py:my_op 2,3
-  mutants [OP …]                       plant small mistakes in every backward, and count how many the Cases catch
-  study [OP]                           an op's derivation, checked line by line, as a page or text: study --help
-  drill [COMMAND] [NAME]               write a backward yourself, and have it graded: drill --help
+    python -m nanograd gradcheck softmax 3,5 axis=-1
+    python -m nanograd gradcheck embedding 5,3 int:2,4:5
+    python -m nanograd gradcheck my.py:my_op 2,3
 
-SHAPE is sizes with commas (3,5), or "()" for a number, or int:SHAPE:N for integers below N.
+OP is an op of nanograd, or FILE.py:NAME for one of your own: an Op, a function of Tensors, or a pair of functions
+NAME_forward and NAME_backward. Options of the op follow the shapes of its inputs. The exit code is 1 if the backward is
+wrong.
+"""
+MUTANTS_HELP = """Plant small mistakes in the backward of ops, one at a time, and count how many of them the cases of the
+tests catch. The exit code is 1 if one survives.
+
+    python -m nanograd mutants softmax exp
 """
 
 
@@ -41,24 +61,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "study": partial(run_module, "nanograd.study.command"),
         "drill": partial(run_module, "nanograd.study.drills.command"),
     }
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
+    if arguments[:1] == ["--version"]:
+        print(f"nanograd {__version__}")
         return 0
-    if arguments[0] not in commands:
-        print(f"nanograd: unknown command {arguments[0]}; there are {', '.join(commands)}", file=sys.stderr)
-        return 2
     try:
-        return commands[arguments[0]](list(arguments[1:]))
+        return dispatch("nanograd", "command", commands, HELP, arguments)
+    except SystemExit as stop:  # argparse has printed a help, or what is wrong with the call
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of the output has closed it: `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, NotImplementedError) as error:
-        print(f"nanograd {arguments[0]}: {error}", file=sys.stderr)
+        print(f"nanograd {arguments[0]}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
 def ops(arguments: list[str]) -> int:
     """Print the table of all ops."""
+    Parser(prog="python -m nanograd ops", description=OPS_HELP).parse(arguments)
     from nanograd.check.cost import table
 
     print(table())
@@ -67,9 +90,13 @@ def ops(arguments: list[str]) -> int:
 
 def check(arguments: list[str]) -> int:
     """Gradcheck an op at random inputs of these shapes."""
-    if not arguments:
-        raise ValueError(f"name an op and its shapes, as in: gradcheck softmax 3,5 axis=-1; ops are {', '.join(OPS)}")
-    name, *rest = arguments
+    usage = "%(prog)s OP SHAPE … [OPTION=VALUE …]"
+    parser = Parser(prog="python -m nanograd gradcheck", usage=usage, description=GRADCHECK_HELP)
+    parser.add_argument("op", metavar="OP", help="an op, such as softmax (`python -m nanograd ops` lists all)")
+    shape = 'shape of an input: 3,5, or "()" for a number, or int:SHAPE:N for whole numbers below N'
+    parser.add_argument("words", metavar="SHAPE", nargs="*", help=shape)
+    args = parser.parse(arguments)
+    name, rest = args.op, args.words
     options = {key: _value(text) for key, _, text in (word.partition("=") for word in rest if "=" in word)}
     inputs = [_input(word, np.random.default_rng(i)) for i, word in enumerate(w for w in rest if "=" not in w)]
     function = _load(name)
@@ -86,14 +113,16 @@ def check(arguments: list[str]) -> int:
 
 def mutants(arguments: list[str]) -> int:
     """Print the mutation score of every op, or of the named ones."""
+    parser = Parser(prog="python -m nanograd mutants", description=MUTANTS_HELP)
+    parser.add_argument("ops", metavar="OP", nargs="*", help="an op (default: every op)")
+    names = parser.parse(arguments).ops
+    for name in names:
+        check_op(name)
     from nanograd.check.mutants import scores
 
-    for name in arguments:
-        if name not in OPS:
-            raise ValueError(f"there is no op {name}; ops are {', '.join(OPS)}")
     total = caught = equivalent = 0
     print(f"{'op':<22} {'mutants':>8} {'caught':>8} {'equivalent':>11} {'survived':>9}")
-    for score in scores(arguments or None):
+    for score in scores(names or None):
         print(
             f"{score.name:<22} {score.total:>8} {score.caught:>8} {len(score.equivalent):>11} {len(score.survived):>9}"
         )
@@ -105,6 +134,12 @@ def mutants(arguments: list[str]) -> int:
     print(f"{'all':<22} {total:>8} {caught:>8} {equivalent:>11} {total - caught - equivalent:>9}")
     print(f"mutation score: {caught / max(1, total - equivalent):.1%} of those that are not equivalent")
     return 0 if caught + equivalent == total else 1
+
+
+def check_op(name: str, way_out: str = "") -> None:
+    """Raise ValueError, with the nearest name, if there is no op of that name."""
+    if name not in OPS:
+        raise ValueError(f"there is no op {name}{nearest(name, OPS)}; `python -m nanograd ops` lists them{way_out}")
 
 
 def run_module(name: str, arguments: list[str]) -> int:
@@ -140,8 +175,7 @@ def _load(name: str) -> Any:
     """Return an op by name, or from FILE.py:NAME an Op, a function of Tensors, or a pair NAME_forward, NAME_backward."""
     path, colon, attribute = name.rpartition(":")
     if not colon:
-        if name not in OPS:
-            raise ValueError(f"there is no op {name}; ops are {', '.join(OPS)}; for your own give FILE.py:NAME")
+        check_op(name, "; for one of your own give FILE.py:NAME")
         return OPS[name]
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")

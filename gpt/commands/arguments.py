@@ -1,82 +1,68 @@
-"""The command line: flags generated from the config classes, and errors of one line that name a way out."""
+"""The arguments that commands share: flags generated from the config classes, a checkpoint, texts to read."""
 
 import argparse
 import dataclasses
-import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-from gpt.config import RENAMED, Config, field_types, known_fields, nearest
+from gpt.config import RENAMED, Config, field_types, known_fields
+from nanograd.runtime import arguments
+from nanograd.runtime.arguments import UNITS, braces, format_value, reader, wrap
 
 C = TypeVar("C", bound=Config)
 CHECKPOINT = "folder of a run (its best checkpoint is used), or a checkpoint"
-UNITS = {int: "N", float: "X"}
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line and suggest the nearest flag for a misspelt one."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        options = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options}
-        super().__init__(*args, **options)
-
-    def error(self, message: str) -> NoReturn:
-        line = f"{self.prog.removeprefix('python -m ')}: {message}; see {self.prog} --help"
-        self.exit(2, " ".join(line.split()) + "\n")
-
-    def option(self, flags: str, help_text: str, default: Any = None, **options: Any) -> None:
-        """Add an option, such as `parser.option("-n --samples", "number of texts", 1, least=1)`.
-
-        The default gives the type, which `kind` overrides, and the end of the help text, unless the text has the word
-        "default". A value must be at least `least`. The option is a switch if the default is False.
-        """
-        if default is False:
-            options = {"action": "store_true", **options}
-        else:
-            kind = options.pop("kind", type(default) if isinstance(default, (int, float)) else str)
-            options = {"type": reader(kind, least=options.pop("least", None)), "default": default, **options}
-            if kind in UNITS:
-                options.setdefault("metavar", UNITS[kind])
-        if default and "default" not in help_text:
-            help_text += f" (default {_format(default)})"
-        self.add_argument(*flags.split(), help=help_text.replace("%", "%%"), **options)
-
-    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments of a command."""
-        namespace, unknown = self.parse_known_args(arguments)
-        for word in unknown:
-            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
-            if word.startswith("-"):
-                self.error(f"unknown flag {word}{nearest(word.split('=')[0], flags)}")
-            self.error(f"unexpected {word!r}")
-        return namespace
-
-
-def dispatch(
-    program: str,
-    noun: str,
-    actions: Mapping[str, Callable[[Sequence[str]], int]],
-    help_text: str,
-    arguments: Sequence[str],
-) -> int:
-    """Run the action that the first argument names, with the other arguments; return its exit code."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text, end="")
-        return 0
-    name, *rest = arguments
-    if name not in actions:
-        hint = nearest(name, list(actions))
-        print(f"{program}: unknown {noun} {name!r}{hint}; see python -m {program} --help", file=sys.stderr)
-        return 2
-    return actions[name](rest)
+# Our flags and, in capitals, arguments without one (of several, the first that a command has): what others call them.
+FOREIGN = {
+    "d-model": "n-embd n-embed hidden-size hidden-dim embed-dim emb-dim dim width",
+    "n-layers": "n-layer num-layers num-hidden-layers layers depth",
+    "n-heads": "n-head num-heads num-attention-heads heads",
+    "n-kv-heads": "n-kv-head num-key-value-heads",
+    "d-ff": "intermediate-size n-inner ffn-dim",
+    "context-length": "block-size max-seq-len max-seq-length seq-len n-ctx n-positions context window",
+    "dropout": "drop-rate attn-pdrop",
+    "lr": "learning-rate max-lr",
+    "min-lr": "min-learning-rate lr-min",
+    "max-steps": "max-iters iters iterations steps num-steps max-train-steps n-steps",
+    "epochs max-steps": "epochs num-epochs num-train-epochs n-epochs",
+    "warmup-steps": "warmup-iters num-warmup-steps warmup",
+    "grad-accum-steps": "gradient-accumulation-steps accumulate-grad-batches",
+    "batch-size": "per-device-train-batch-size micro-batch-size bs",
+    "grad-clip": "max-grad-norm clip clip-grad gradient-clip-val",
+    "eval-every": "eval-interval eval-steps log-interval",
+    "eval-batches": "eval-iters",
+    "save-every": "save-steps save-interval",
+    "init RUN base": "ckpt checkpoint run model model-name-or-path init-from pretrained resume-from-checkpoint",
+    "data file TEXT IN FILE": "input input-file dataset train-file text-file file text",
+    "prompt TEXT": "prompt start",
+    "out": "out-dir output-dir output save-dir",
+    "vocab-size": "vocab n-vocab",
+    "max-new-tokens": "max-tokens num-tokens n-tokens tokens max-length length",
+    "samples": "num-samples num-return-sequences",
+    "beams": "num-beams",
+    "seed": "random-seed random-state",
+    "lora-rank": "rank r lora-r",
+}
+HEADINGS = {  # in a help; fields that are not listed are shown below the first line of their config's docstring
+    "Data": "data tokenizer sampling stride val_fraction test_fraction label_column text_column encoding balance "
+    "split_seed template end",
+    "Base model, and what is trained of it": "base freeze lora_rank lora_alpha lora_target",
+    "Evaluation and checkpoints": "eval_every eval_batches save_every patience",
+}
 
 
-def add_checkpoint(parser: Parser, *, base: bool = False) -> None:
-    """Add the argument that names a checkpoint and, if `base` is set, the flag for the base of its LoRA adapters."""
+class Parser(arguments.Parser):
+    """A Parser that knows what other programs call our flags."""
+
+    synonyms: Mapping[str, str] = {name: ours for ours, names in FOREIGN.items() for name in names.split()}
+
+
+def add_checkpoint(parser: Parser) -> None:
+    """Add the arguments that name a checkpoint: RUN, and --base for the base of its LoRA adapters."""
     parser.add_argument("run", metavar="RUN", help=CHECKPOINT)
-    if base:
-        parser.option("--base", "where the base of LoRA adapters is, if it has moved", metavar="FILE")
+    parser.option("--base", "where the base of LoRA adapters is, if it has moved", metavar="FILE")
 
 
 def add_reading_flags(parser: Parser) -> None:
@@ -111,54 +97,42 @@ def read_stdin() -> str:
         raise ValueError(f"standard input must be UTF-8; {error}") from None
 
 
-def add_flags(parser: Parser, *configs: type[Config], skip: Sequence[str] = ()) -> None:
-    """Add a flag for each field: `d_model` becomes --d-model. Flags that are left out are not in the namespace."""
+def add_flags(
+    parser: Parser, *configs: type[Config], defaults: Mapping[str, str] | None = None, note: str = ""
+) -> None:
+    """Add a flag for each field: `d_model` becomes --d-model. Flags that are left out are not in the namespace.
+
+    defaults   what a run without a flag uses, in words, by field, where the command chooses it
+    note       a sentence below the heading of the config
+    """
+    defaults = defaults or {}
+    headings = {name: heading for heading, names in HEADINGS.items() for name in names.split()}
+    groups = {group.title: group for group in parser._action_groups}
     for config in configs:
-        group = parser.add_argument_group((config.__doc__ or config.__name__).rstrip("."))
+        own = (config.__doc__ or config.__name__).partition("\n")[0].rstrip(".")
         types = field_types(config)
         for field in dataclasses.fields(config):
-            if field.name in skip:
-                continue
+            heading = headings.get(field.name, own)
+            if heading not in groups:
+                groups[heading] = parser.add_argument_group(heading, wrap(note) if note and heading == own else None)
             kind, optional = types[field.name]
             flag = "--" + field.name.replace("_", "-")
-            help_text = field.metadata["help"].replace("%", "%%")
-            if field.default is not None:
-                help_text += f" (default {_format(field.default)})"
+            help_text = field.metadata["help"]
+            if field.name in defaults:
+                help_text += f" (default: {defaults[field.name]})"
+            elif field.default is not None:
+                help_text += f" (default {format_value(field.default)})"
             options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
             if kind is not bool:
-                options = {"type": reader(kind, optional), "metavar": UNITS.get(kind, "TEXT")}
-            group.add_argument(flag, default=argparse.SUPPRESS, help=help_text, **options)
+                metavar = braces(field.metadata["among"]) if field.metadata["among"] else UNITS.get(kind, "TEXT")
+                options = {"type": reader(kind, optional), "metavar": metavar}
+            options |= {"default": argparse.SUPPRESS, "help": help_text.replace("%", "%%")}
+            groups[heading].add_argument(flag, **options)
             for old in (old for old, new in RENAMED.items() if new == field.name):  # works, but is not shown
                 flag = "--" + old.replace("_", "-")
-                group.add_argument(flag, dest=field.name, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
+                groups[heading].add_argument(flag, dest=field.name, **{**options, "help": argparse.SUPPRESS})
 
 
 def take(config: type[C], namespace: argparse.Namespace, **values: Any) -> C:
     """Make the config from the flags in the namespace; `values` override them."""
     return config(**{**known_fields(config, vars(namespace)), **values})
-
-
-def _format(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def reader(kind: type, optional: bool = False, least: int | None = None) -> Any:
-    """Return the function that parses a flag's value; if the flag is optional, "none" is None.
-
-    With `least`, a value must be finite and at least that.
-    """
-
-    def read(text: str) -> Any:
-        if optional and text.lower() == "none":
-            return None
-        try:
-            value = kind(text)
-            if least is None or least <= value < math.inf:
-                return value
-        except ValueError:
-            pass
-        rule = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
-        rule += f" from {least}" if least is not None else ""
-        raise argparse.ArgumentTypeError(f"must be {rule}{' or none' if optional else ''}, got {text!r}")
-
-    return read

@@ -30,8 +30,8 @@ HELP = """Each line is a message. Ctrl-C stops an answer, Ctrl-D leaves.
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="python -m gpt chat", description=DESCRIPTION)
-    add_checkpoint(parser, base=True)
+    parser = Parser(prog="python -m gpt chat", usage="%(prog)s RUN [FLAG …]", description=DESCRIPTION)
+    add_checkpoint(parser)
     parser.option("--template", "alpaca, chat or a JSON file (default: the checkpoint's)", metavar="NAME")
     parser.option("--system", "system message (default: the template's)", metavar="TEXT")
     add_flags(parser, SampleConfig)

@@ -15,19 +15,20 @@ from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.estimate import plural
 from gpt.text.read import read_text
 
-DESCRIPTION = """Assign texts to the classes that a model has learned with finetune classify, with a probability for each.
+DESCRIPTION = """Assign texts to the classes that a model has learned with finetune classify, with a probability for
+each.
 
-    python -m gpt classify runs/spam "Win a prize!"     - reads the text from standard input
-    python -m gpt classify runs/spam --file FILE        a text a line, or a .csv, .tsv or .jsonl with a text column
+    python -m gpt classify runs/spam "Win a prize!"
+    python -m gpt classify runs/spam --file FILE
 
-Where the file has labels too, scores and a confusion matrix follow. Texts longer than the model's context lose their end,
-and a note counts them.
+A file has a text a line, or is a .csv, .tsv or .jsonl with a column of texts. Where the file has labels too, scores and
+a confusion matrix follow. Texts longer than the model's context lose their end, and a note counts them.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt classify", description=DESCRIPTION)
-    add_checkpoint(parser, base=True)
+    add_checkpoint(parser)
     add_text_or_file(parser, "texts to classify instead")
     parser.option("--label-column", "column of the labels (default: found by name)", metavar="NAME")
     parser.option("--text-column", "column of the texts (default: found by name)", metavar="NAME")

@@ -27,7 +27,7 @@ brackets need a flag:
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt clean", description=DESCRIPTION)
     parser.add_argument("paths", metavar="IN", nargs="+", help="a file or a folder")
-    parser.option("-o --out", "the .txt or .jsonl to write", required=True)
+    parser.option("-o --out", "the .txt or .jsonl to write", metavar="FILE", required=True)
     parser.option("--lowercase", "convert to lower case", False)
     parser.option("--no-punctuation", "remove punctuation", False)
     parser.option("--ascii", "remove characters that are not ASCII, accented letters too", False)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser, add_reading_flags, dispatch
+from gpt.commands.arguments import Parser, add_reading_flags
 from gpt.config import ModelConfig
 from gpt.data.dataset import MANIFEST, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
 from gpt.data.documents import TextFiles
@@ -14,6 +14,7 @@ from gpt.data.prepare import SHARD_TOKENS, Status, prepare, read_state, stored_t
 from gpt.runs.estimate import duration, gigabytes, plural
 from gpt.runs.progress import LiveLine
 from gpt.tokenizer import Tokenizer, load_tokenizer
+from nanograd.runtime.arguments import dispatch
 
 HELP = """usage: python -m gpt data {prepare,info} …
 

@@ -16,9 +16,9 @@ from nanograd.seeds import EVAL, generator
 DESCRIPTION = """Examine a model and report in words what is wrong with it. This takes seconds (about 25 s for GPT-2 on
 two cores) and writes no file.
 
-    python -m gpt doctor                        the default config, newly initialised
-    python -m gpt doctor runs/mine/config.json  another config, newly initialised
-    python -m gpt doctor runs/mine              a run at its last step, with its text and optimizer
+    python -m gpt doctor                         the default config, initialised
+    python -m gpt doctor runs/mine/config.json   another config, initialised
+    python -m gpt doctor runs/mine               a run at its last step
 
 Each line says ok, warn (possible, but seldom intended) or bad; the exit code is 1 if anything is bad.
 """

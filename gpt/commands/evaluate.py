@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--data", "a UTF-8 text (default: the run's validation text)", metavar="FILE")
     parser.option("--batch-size", "windows at once", 32, least=1)
     options = parser.parse(arguments)
-    checkpoint = load_checkpoint(find_checkpoint(options.run))
+    checkpoint = load_checkpoint(find_checkpoint(options.run), options.base)
     tokens: Tokens
     if options.data is not None:
         tokens = np.array(checkpoint.tokenizer.encode_data(read_text(options.data)))

@@ -11,8 +11,8 @@ DESCRIPTION = """Write a model in the format of Hugging Face's transformers: con
 
     python -m gpt export runs/mine -o exported
 
-then, in Python: AutoModelForCausalLM.from_pretrained("exported"). Models with GPT-2's block become gpt2;
-those with rmsnorm, rope and a gated MLP become llama (qwen3 with qk_norm). Only byte-level BPE tokenizers are written.
+Then, in Python: AutoModelForCausalLM.from_pretrained("exported"). Models with GPT-2's block become gpt2; those with
+rmsnorm, rope and a gated MLP become llama (qwen3 with qk_norm). Only byte-level BPE tokenizers are written.
 """
 
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     add_checkpoint(parser)
     parser.option("-o --out", "folder to create", metavar="DIR", required=True)
     args = parser.parse(arguments)
-    checkpoint = load_checkpoint(find_checkpoint(args.run))
+    checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
     files = export(args.out, checkpoint.model_config, checkpoint.model().state_dict(), checkpoint.tokenizer)
     print(f"{checkpoint.path} as {layout(checkpoint.model_config)}:")
     for file in files:

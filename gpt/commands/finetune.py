@@ -5,14 +5,15 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from gpt.commands.arguments import Parser, add_flags, dispatch, take
+from gpt.commands.arguments import Parser, add_flags, take
 from gpt.config import ModelConfig
-from gpt.finetune.classifier import ClassifyTask
+from gpt.finetune.classifier import LONGEST_CONTEXT, VOCABULARY, ClassifyTask
 from gpt.finetune.dpo import PreferTask
 from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
 from gpt.finetune.task import begin, resume
 from gpt.finetune.templates import supports_colour
 from gpt.runs.run import run_training
+from nanograd.runtime.arguments import dispatch
 
 SUMMARIES = {
     "classify": "assign texts to classes, learned from labelled examples",
@@ -28,8 +29,8 @@ HELP = (
 DESCRIPTIONS = {
     "classify": """Learn to assign texts to classes: a linear head on a GPT's hidden state at the last token of a text.
 
-    python -m gpt finetune classify --data SMSSpamCollection.tsv --base random --balance
-    python -m gpt finetune classify --data reviews.csv --base runs/mine --lora-rank 8
+    python -m gpt finetune classify --data spam.tsv --base random --balance
+    python -m gpt finetune classify --data spam.tsv --base runs/a --lora-rank 8
     python -m gpt classify RUN "a text"
 
 Columns called label and text are found by name, or named with --label-column and --text-column. Duplicates and empty texts
@@ -38,12 +39,14 @@ are left out and counted. 70 % of each class are for training; 10 % decide which
 """,
     "instruct": """Teach a model to answer, from instructions and conversations.
 
-    python -m gpt finetune instruct --data instructions.json --base runs/mine
-    python -m gpt finetune instruct --data instructions.json --base runs/mine --show-mask 2
+    python -m gpt finetune instruct --data FILE.json --base runs/a
+    python -m gpt finetune instruct --data FILE.json --base runs/a --show-mask 2
 
 The data is a JSON list of such objects, or has one a line:
     {"instruction": "Add the numbers.", "input": "2 and 3", "output": "5"}
-    {"messages": [{"role": "user", "content": "2 and 3?"}, {"role": "assistant", "content": "5"}]}
+    {"messages": [{"role": "user", "content": "2 and 3?"},
+                  {"role": "assistant", "content": "5"}]}
+
 The loss counts the responses alone. Some conversations are for the test alone: responses.jsonl has the model's answer to
 each. Then: python -m gpt chat RUN
 """,
@@ -53,11 +56,18 @@ each. Then: python -m gpt chat RUN
 
 The data is a JSON list of such objects, or has one a line:
     {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "A trout."}
-    {"instruction": "Add the numbers.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
+    {"instruction": "Add.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
+
 The base should have learned to answer (finetune instruct). It is also the reference: its log-probabilities of all answers
 are computed once, before the first step, and stored in the run.
 """,
 }
+CLASSIFY_DEFAULTS = {
+    "max_steps": "those of --epochs",
+    "vocab_size": f"{VOCABULARY} for a new bpe tokenizer, else the tokenizer's",
+    "context_length": f"enough for 99 of 100 texts, at most {LONGEST_CONTEXT}",
+}
+SHAPE_NOTE = "These are for --base random. Another base has its own shape, and only --dropout can change it."
 NEXT_STEPS = {
     "classify": 'Try it: python -m gpt classify {run} "a text"',
     "instruct": "Talk to it: python -m gpt chat {run}",
@@ -90,7 +100,7 @@ def finetune(name: str, arguments: Sequence[str]) -> int:
 
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the flags of a task."""
-    parser = Parser(prog=f"python -m gpt finetune {name}", description=DESCRIPTIONS[name])
+    parser = Parser(prog=f"python -m gpt finetune {name}", usage="%(prog)s [FLAG …]", description=DESCRIPTIONS[name])
     parser.option("--out", "folder of the run (default runs/<date and time>)", metavar="RUN")
     parser.option("--resume", "continue a run that was stopped, to the same result", metavar="RUN")
     if name == "classify":
@@ -98,5 +108,8 @@ def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     if name == "instruct":
         help_text = "show which tokens of N conversations are trained on, green or in [brackets], and stop"
         parser.option("--show-mask", help_text, kind=int, least=1)
-    add_flags(parser, TASKS[name].config_type, *([ModelConfig] if name == "classify" else []))
+    classify = name == "classify"
+    add_flags(parser, TASKS[name].config_type, defaults=CLASSIFY_DEFAULTS if classify else None)
+    if classify:
+        add_flags(parser, ModelConfig, defaults=CLASSIFY_DEFAULTS, note=SHAPE_NOTE)
     return parser.parse(arguments)

@@ -16,9 +16,9 @@ from nanograd.runtime.files import check_new_folder
 
 DESCRIPTION = """Make a checkpoint from pretrained weights; sample, eval and info then open it.
 
-    python -m gpt import FOLDER             a folder with model.safetensors, config.json and the tokenizer's files
-    python -m gpt import stories15M.bin     a model of llama2.c, with tokenizer.bin beside it
-    python -m gpt import gpt2               lists the files to download; also gpt2-medium, gpt2-large and gpt2-xl
+    python -m gpt import FOLDER             weights, config.json, tokenizer
+    python -m gpt import stories15M.bin     of llama2.c, beside tokenizer.bin
+    python -m gpt import gpt2               lists the files to download
     python -m gpt import gpt2 --download    downloads them
 
 It reads GPT-2, Llama, Mistral without a sliding window, and Qwen3 in Hugging Face's format (F32, F16 or BF16, one file or

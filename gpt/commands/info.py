@@ -15,7 +15,8 @@ DESCRIPTION = """Show a run or a checkpoint: its training data, its parameters, 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt info", description=DESCRIPTION)
     add_checkpoint(parser)
-    checkpoint = load_checkpoint(find_checkpoint(parser.parse(arguments).run))
+    args = parser.parse(arguments)
+    checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
     print("\n".join([*history(checkpoint), "", *parameter_table(checkpoint), "", *costs(checkpoint)]))
     return 0
 

@@ -6,8 +6,8 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from gpt.commands.arguments import reader
-from gpt.config import SampleConfig, field_types, nearest
+from gpt.config import SampleConfig, field_types
+from nanograd.runtime.arguments import nearest, reader
 
 HELP = """Each line is a prompt of its own; an empty line starts a text without a prompt. Ctrl-C stops a text, Ctrl-D quits.
   /help             show this help and the settings

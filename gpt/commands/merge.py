@@ -10,7 +10,6 @@ from gpt.runs.estimate import gigabytes
 DESCRIPTION = """Merge the LoRA adapters of a checkpoint into the weights. The result needs no base.
 
     python -m gpt merge runs/mine --out merged.safetensors
-    python -m gpt merge runs/mine --out merged.safetensors --base FILE     the base was moved
 
 The merged model computes the same up to rounding. It cannot be resumed: keep the run for that.
 """
@@ -18,7 +17,7 @@ The merged model computes the same up to rounding. It cannot be resumed: keep th
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt merge", description=DESCRIPTION)
-    add_checkpoint(parser, base=True)
+    add_checkpoint(parser)
     parser.option("-o --out", "checkpoint to write", metavar="FILE", required=True)
     args = parser.parse(arguments)
     out = Path(args.out)

@@ -12,8 +12,8 @@ from gpt.text.read import read_text
 
 DESCRIPTION = """Print the ln p that a model gives each token of a text, given the tokens before it.
 
-    python -m gpt score runs/mine "To be, or not to be"     a line for each token, then the total
-    python -m gpt score runs/mine --file FILE               the total for a UTF-8 text file
+    python -m gpt score runs/mine "To be, or not"    each token, then the total
+    python -m gpt score runs/mine --file FILE        the total for a UTF-8 text
 
 The first token is predicted from the token that a text without a prompt continues. A text longer than the context is
 read in overlapping windows, so that each token has context; a small --stride gives more context and takes longer.
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--stride", "distance between windows in tokens (default: half the context)", kind=int, least=1)
     parser.option("--json", "print JSON lines: an object for each token, then the total", False)
     args = parse_text_or_file(parser, arguments)
-    checkpoint = load_checkpoint(find_checkpoint(args.run))
+    checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
     tokenizer = checkpoint.tokenizer
     text = args.text if args.file is None else read_text(args.file)
     try:

@@ -30,13 +30,14 @@ MAX_HEADS = 32  # with attention maps on a page, unless --layer chooses one bloc
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt study", description=DESCRIPTION)
     parser.option("--ckpt", CHECKPOINT, metavar="RUN", required=True)
+    parser.option("--base", "where the base of LoRA adapters is, if it has moved", metavar="FILE")
     parser.option("--text", "the example; each of its tokens is predicted from those before it", required=True)
     parser.option("--tokens", "number of tokens to predict", 16, least=1)
     layer = f"block whose attention to show (default: all, or the last if they have over {MAX_HEADS} heads)"
     parser.option("--layer", layer, kind=int)
     parser.option("--out", "the page", "study.html", metavar="FILE")
     args = parser.parse(arguments)
-    checkpoint = load_checkpoint(find_checkpoint(args.ckpt))
+    checkpoint = load_checkpoint(find_checkpoint(args.ckpt), args.base)
     config = checkpoint.model_config
     if args.layer is not None and not 0 <= args.layer < config.n_layers:
         parser.error(f"--layer must be a block of the model, 0 to {config.n_layers - 1}, got {args.layer}")

@@ -7,18 +7,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser, dispatch, read_stdin
+from gpt.commands.arguments import Parser, read_stdin
 from gpt.runs.progress import LiveLine
 from gpt.text.read import detect_encoding, read_text
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
 from gpt.tokenizer.bpe import Explanation
+from nanograd.runtime.arguments import dispatch
 from nanograd.runtime.files import write_text
 
 HELP = """usage: python -m gpt tokenizer {train,encode,decode,explain,convert} …
 
 Train a tokenizer, encode text, decode ids, show the merges, convert between formats.
 
-    python -m gpt tokenizer train FILE … -o tokenizer.json --vocab-size 4096
+    python -m gpt tokenizer train FILE … -o tokenizer.json
     python -m gpt tokenizer encode tokenizer.json "some text"
     python -m gpt tokenizer decode tokenizer.json 101 32 99
     python -m gpt tokenizer explain tokenizer.json "lower"
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 def train(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer train", description="Learn a vocabulary from texts.")
     parser.add_argument("files", metavar="FILE", nargs="+", help="a text; for bpe of any size")
-    parser.option("-o --out", "the JSON file to write", required=True)
+    parser.option("-o --out", "the JSON file to write", metavar="FILE", required=True)
     parser.option("--kind", "byte pairs (default) or characters", "bpe", choices=("bpe", "char"))
     parser.option("--vocab-size", "tokens, for bpe", 4096)
     parser.option("--pattern", "how bpe splits text into words", "gpt2", choices=tuple(PATTERNS))
@@ -115,7 +116,7 @@ def decode(arguments: Sequence[str]) -> int:
 def convert(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer convert", description="Read a tokenizer and write it as one file.")
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
-    parser.option("-o --out", "the JSON file to write", required=True)
+    parser.option("-o --out", "the JSON file to write", metavar="FILE", required=True)
     parser.option("--to", "this program's format (default)", "gpt", choices=("gpt", "huggingface"))
     pattern = "how it splits text into words, for a file without a pattern"
     parser.option("--pattern", pattern, choices=tuple(PATTERNS))

@@ -23,12 +23,18 @@ From a checkpoint (a run, imported weights or a fine-tuned model), with its shap
     python -m gpt train --init CKPT --data FILE
 Profile a step, op by op, without starting a run:
     python -m gpt train --profile
-Ctrl-C finishes the step, saves, and prints how to resume.
+
+Ctrl-C finishes the step, saves, and prints how to resume. A run that is resumed keeps its options: a few of the flags below
+can change them.
 """
+SHAPE_NOTE = (
+    "With --init the shape is the checkpoint's; only --dropout and --context-length can change it, and --vocab-size with "
+    "--new-tokenizer."
+)
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = Parser(prog="python -m gpt train", description=DESCRIPTION)
+    parser = Parser(prog="python -m gpt train", usage="%(prog)s [FLAG …]", description=DESCRIPTION)
     parser.option("--out", "folder of the run (default runs/<date and time>)", metavar="RUN")
     parser.option("--resume", "go on with a run that was stopped, to the same result", metavar="RUN")
     parser.option("--init", "begin from the weights, shape and tokenizer of a checkpoint", metavar="CKPT")
@@ -37,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--base", "with --init: where the base of LoRA adapters is, if it has moved", metavar="FILE")
     profile = f"time N steps (default {STEPS}), and stop there"
     parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
-    add_flags(parser, TrainConfig, ModelConfig)
+    vocab_size = f"{ModelConfig().vocab_size} for a new bpe tokenizer, else the tokenizer's"
+    add_flags(parser, TrainConfig)
+    add_flags(parser, ModelConfig, defaults={"vocab_size": vocab_size}, note=SHAPE_NOTE)
     options = parser.parse(arguments)
     if options.profile is not None:
         for flag in ("resume", "out"):

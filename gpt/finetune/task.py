@@ -50,7 +50,7 @@ class FinetuneConfig(LoopConfig):
     min_lr: float = option(0.0, "learning rate at the end of the cosine schedule", least=0)
     warmup_steps: int = option(10, "updates over which the learning rate rises", least=0)
     eval_every: int = option(20, "updates between evaluations; the last one is always evaluated", least=1)
-    base: str | None = option(None, "the checkpoint or run to start from, or random")
+    base: str | None = option(None, "the checkpoint or run to start from")
     epochs: float | None = option(None, "passes over the examples, instead of max_steps", above=0)
     patience: int | None = option(None, "stop after this many evaluations without improvement; never if none", least=1)
     freeze: str = option("none", "parameters that are frozen: none, all_but_last_block or all_but_head", among=FREEZES)

@@ -185,7 +185,7 @@ def end_ids(tokenizer: Tokenizer, template: Template) -> list[int]:
         except ValueError as error:
             raise ValueError(f"the end of a response, {template.end!r}: {error}") from None
     if tokenizer.eot_id is None:
-        way_out = r"name a text that occurs in no response and that its vocabulary can encode, such as --end '\n\n'"
+        way_out = r"name a text that occurs in no response and that its vocabulary can encode, as in finetune instruct --end '\n\n'"
         raise ValueError(f"tokenizer: the base's, of kind {tokenizer.kind}, has no {EOT} to end a response; {way_out}")
     return [tokenizer.eot_id]
 
@@ -201,7 +201,9 @@ def encode(messages: Sequence[Message], template: Template, tokenizer: Tokenizer
     loss_mask: list[bool] = []
     for text, trainable in template.render(messages):
         if trainable and template.end and template.end in text:
-            raise ValueError(f"a response contains {template.end!r}, which is to end it; choose another --end")
+            raise ValueError(
+                f"a response contains {template.end!r}, which is to end it; choose another --end of finetune"
+            )
         ids = tokenizer.encode_ordinary(text) + (end if trainable else [])
         tokens += ids
         loss_mask += [trainable] * len(ids)

@@ -69,7 +69,7 @@ def _jsonl_documents(file: TextFile, text_key: str, on_error: OnError) -> Iterat
             text = text_field(record, text_key)
         except ValueError as error:
             missing = text_key not in record.fields
-            on_error(ValueError(f"{error}; see --text-key") if missing else error)
+            on_error(ValueError(f"{error}; name it with --text-key of clean or data prepare") if missing else error)
             continue
         if text.strip():
             yield Document(f"{file.path}:{record.line}", (text,))

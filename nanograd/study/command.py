@@ -1,48 +1,33 @@
 """python -m nanograd study: an op's derivation, checked, with its numbers, as a page or as text."""
 
 import argparse
-import difflib
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from nanograd.op import OPS
+from nanograd.runtime.arguments import Parser, nearest
 from nanograd.runtime.files import write_text
 
-DESCRIPTION = """Study the backward pass of an op: every line of its derivation with its check, a worked
-example, costs and mistakes. Without OP: the map, a GPT block whose boxes lead to the ops.
+DESCRIPTION = """Study the backward pass of an op: every line of its derivation with its check, a worked example, costs and
+mistakes. Without OP: the map, a GPT block whose boxes lead to the ops.
 
-  python -m nanograd study softmax                  writes softmax.html
-  python -m nanograd study softmax --format text    prints it, 80 columns wide
-  python -m nanograd study                          writes study/map.html, and the page of every op beside it
-  python -m nanograd study --book                   writes book.html: all ops in one document, to be printed
+    python -m nanograd study softmax                  writes softmax.html
+    python -m nanograd study softmax --format text    prints 80 columns of text
+    python -m nanograd study                          writes study/map.html and
+                                                      the page of every op
+    python -m nanograd study --book                   writes book.html: all ops
 """
 FOLDER = "study"  # for the map and the pages of all ops
 FORMATS = ("html", "text")
 
 
-class Parser(argparse.ArgumentParser):
-    """Raise ValueError for a wrong command line, which the caller prints as one line."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        unknown = re.match(r"unrecognized arguments: (--[^\s=]+)", message)
-        near = difflib.get_close_matches(unknown[1], self._option_string_actions, 1) if unknown else []
-        command = self.prog.rpartition(" ")[2]
-        raise ValueError(f"{message}; did you mean {near[0]}?" if near else f"{message}; see {command} --help")
-
-
 def main(argv: Sequence[str]) -> int:
     """Write one study; return 1 if a line of the derivation does not hold."""
-    try:
-        arguments = parser().parse_args(list(argv))
-    except SystemExit:  # --help was printed
-        return 0
+    arguments = parser().parse(argv)
     name = arguments.op
     if name is not None and name not in OPS:
-        near = difflib.get_close_matches(name, OPS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"ops are {', '.join(sorted(OPS))}"
-        raise ValueError(f"there is no op {name}; {hint}")
+        raise ValueError(f"there is no op {name}{nearest(name, OPS)}; `python -m nanograd ops` lists them")
     if name is not None and arguments.book:
         raise ValueError(f"--book contains all ops: leave out {name}, or leave out --book")
     if name is None and (arguments.shape is not None or arguments.seed != 0):
@@ -73,24 +58,15 @@ def write_all(out: str) -> None:
 
 def parser() -> Parser:
     """Return the command line."""
-    parser = Parser(
-        prog="python -m nanograd study",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="python -m nanograd study", description=DESCRIPTION)
     parser.add_argument("op", nargs="?", metavar="OP", help="an op, such as softmax")
-    parser.add_argument("--format", choices=FORMATS, default="html", help="what to write (default: html)")
-    parser.add_argument(
-        "--shape", type=shape, metavar="2,4", help="shape of the example's first array (default: chosen for the op)"
+    parser.option("--format", "what to write", "html", choices=FORMATS)
+    parser.add_argument("--shape", type=shape, metavar="2,4", help="shape of the example's first array (default 2,4)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the example's numbers (default 0)")
+    parser.option(
+        "--out", "output file, - to print (default: OP.html, of text -); for the map, a folder", metavar="FILE"
     )
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the example's numbers (default: 0)")
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help="output file, - to print (default: OP.html for html, else -); for the map, a folder",
-    )
-    parser.add_argument("--book", action="store_true", help="all ops in one document")
+    parser.option("--book", "all ops in one document", False)
     return parser
 
 

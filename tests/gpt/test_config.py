@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types, nearest
+from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types
 
 CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleConfig])
 
@@ -143,11 +143,6 @@ def test_an_unknown_key_suggests_the_nearest() -> None:
         TrainConfig.from_dict({"zzz": 2})
     with pytest.raises(ValueError, match="n_heads must be at least 1"):  # values from a file are checked too
         ModelConfig.from_dict({"n_heads": 0})
-
-
-def test_nearest() -> None:
-    assert nearest("--d-modle", ["--d-model", "--d-ff"]) == "; did you mean --d-model?"
-    assert nearest("--xyz", ["--d-model", "--d-ff"]) == ""
 
 
 @CONFIGS

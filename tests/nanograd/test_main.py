@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import nanograd
 from nanograd.__main__ import main
 from nanograd.check.cases import CASES
 from nanograd.op import OPS
@@ -45,6 +46,11 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert all(command in out for command in ("ops", "gradcheck", "mutants", "study", "drill"))
 
 
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nanograd {nanograd.__version__}\n"
+
+
 def test_ops(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ops"]) == 0
     out = capsys.readouterr().out
@@ -80,9 +86,16 @@ def test_gradcheck_of_a_file(mine: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 WRONG = [
-    ("frobnicate", "nanograd: unknown command frobnicate; there are ops, gradcheck, mutants, study, drill"),
-    ("gradcheck", "nanograd gradcheck: name an op and its shapes, as in: gradcheck softmax 3,5 axis=-1; ops are "),
-    ("gradcheck softmix 3", "nanograd gradcheck: there is no op softmix; ops are "),
+    ("frobnicate", "nanograd: unknown command 'frobnicate'; see python -m nanograd --help"),
+    ("studdy", "nanograd: unknown command 'studdy'; did you mean study?; see python -m nanograd --help"),
+    ("ops all", "nanograd ops: unexpected 'all'; see python -m nanograd ops --help"),
+    ("gradcheck", "nanograd gradcheck: the following arguments are required: OP, SHAPE; see python -m nanograd gradch"),
+    (
+        "gradcheck softmix 3",
+        "nanograd gradcheck: there is no op softmix; did you mean softmax?; `python -m nanograd ops`",
+    ),
+    ("gradcheck my_op 3", "`python -m nanograd ops` lists them; for one of your own give FILE.py:NAME"),
+    ("gradcheck softmax --axis 3", "nanograd gradcheck: unknown flag --axis; see"),
     ("gradcheck softmax", "nanograd gradcheck: give softmax a shape for each of its 1 inputs, such as 3,5"),
     ("gradcheck matmul", "give matmul a shape for each of its 2 inputs"),
     ("gradcheck matmul 2,3", "matmul: b is missing; it takes a, b"),
@@ -95,7 +108,10 @@ WRONG = [
     ("gradcheck matmul 2,3 2,3", "matmul: the last axis of a and last but one of b must agree"),
     ("gradcheck exp int:3:5", "gradcheck: exp has no floating input to differentiate"),
     ("gradcheck nowhere.py:op 3", "there is no file nowhere.py"),
-    ("mutants softmix", "nanograd mutants: there is no op softmix; ops are "),
+    (
+        "mutants softmix",
+        "nanograd mutants: there is no op softmix; did you mean softmax?; `python -m nanograd ops` lists",
+    ),
 ]
 
 

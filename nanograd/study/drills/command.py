@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import difflib
 import json
 import sys
 import textwrap
@@ -11,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nanograd.runtime.arguments import Parser, nearest, reader
 from nanograd.runtime.files import write_text
-from nanograd.study.command import Parser
 from nanograd.study.drills import DRILLS, TOPICS
 from nanograd.study.drills.check_file import LIMIT, check
 from nanograd.study.drills.drill import Drill, learner_file, solution
@@ -20,12 +19,12 @@ from nanograd.study.drills.grade import Verdict
 
 DESCRIPTION = """Write a backward yourself; the grader says what is wrong with it.
 
-  list           the drills, and which of them you have solved
-  start NAME     create drills/NAME.py: a question, the forward, and an empty backward
-  check NAME     grade it, up to the first mistake
-  watch NAME     check it whenever it is saved, until Ctrl-C
-  hint NAME      one of three hints
-  show NAME      the derivation and the reference solution
+    list           the drills, and which of them you have solved
+    start NAME     create drills/NAME.py: question, forward, an empty backward
+    check NAME     grade it, up to the first mistake
+    watch NAME     check it whenever it is saved, until Ctrl-C
+    hint NAME      one of three hints
+    show NAME      the derivation and the reference solution
 """
 PROGRESS_FILE = "progress.json"  # in the folder of the drills
 POLL = 0.5  # seconds between two checks of the file
@@ -42,30 +41,23 @@ class Record:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return 1 if the drill is not solved yet."""
-    parser = Parser(
-        prog="python -m nanograd drill",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    commands = ("list", *COMMANDS)
+    parser = Parser(prog="python -m nanograd drill", description=DESCRIPTION)
+    command_help = "what to do (default list)"
+    parser.add_argument(
+        "command", metavar="COMMAND", type=reader(str, choices=commands), nargs="?", default="list", help=command_help
     )
-    parser.add_argument("command", choices=["list", *COMMANDS], nargs="?", default="list")
-    parser.add_argument("name", nargs="?", help="a drill, such as softmax")
-    parser.add_argument("--folder", type=Path, default=Path("drills"), help="folder of your files (default: drills)")
-    parser.add_argument("--seconds", type=float, default=LIMIT, help=f"time limit of a check (default: {LIMIT:g})")
-    parser.add_argument("--yes", action="store_true", help="show the reference even if the drill is not solved")
-    try:
-        args = parser.parse_args(list(arguments))
-    except SystemExit:  # --help was printed
-        return 0
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a drill, such as softmax")
+    parser.option("--folder", "folder of your files", "drills", metavar="FOLDER", kind=Path)
+    parser.option("--seconds", "time limit of a check", LIMIT)
+    parser.option("--yes", "show the reference even if the drill is not solved", False)
+    args = parser.parse(arguments)
     if args.command == "list":
         return list_drills(args.folder)
     if args.name is None:
         raise ValueError(f"drill {args.command} needs a NAME, one of: {', '.join(DRILLS)}")
     if args.name not in DRILLS:
-        matches = difflib.get_close_matches(args.name, DRILLS, 1)
-        raise ValueError(
-            f"there is no drill {args.name}; {f'did you mean {matches[0]}?' if matches else 'see drill list'}"
-        )
+        raise ValueError(f"there is no drill {args.name}{nearest(args.name, DRILLS) or '; see drill list'}")
     if not args.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {args.seconds:g}")
     try:

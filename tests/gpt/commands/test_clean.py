@@ -92,7 +92,7 @@ def test_other_keys_and_encodings(tmp_path: Path, capsys: Output) -> None:
     assert warning.startswith(
         f"warning: data: {source} is not utf-8: byte 0xef at position 12, in line 1; it is read as latin-1"
     )
-    assert "there is no 'text', only 'body', 'id'; see --text-key" in refused(
+    assert "there is no 'text', only 'body', 'id'; name it with --text-key" in refused(
         capsys, source, "-o", out, "--encoding", "cp1252"
     )
     assert "encoding: Python has none called 'cp125'" in refused(capsys, source, "-o", out, "--encoding", "cp125")

@@ -32,7 +32,7 @@ def test_each_line_of_a_jsonl_is_a_document(tmp_path: Path) -> None:
         ("{", "a line must be one JSON object, but it is not JSON: Expecting"),
         ("[" * 100_000, "a line must be one JSON object, but it is nested too deeply"),
         ("[1]", r"must be an object like .*, got list"),
-        ('{"body": 1}', "there is no 'text', only 'body'; see --text-key"),
+        ('{"body": 1}', "there is no 'text', only 'body'; name it with --text-key of clean or data prepare"),
         ('{"text": 1, "text": 2}', "a line must be one JSON object, but the key 'text' is there twice"),
         ("{}", "there is no 'text', only nothing"),
         ('{"text": null}', "'text' must be a text, got NoneType"),

@@ -97,9 +97,10 @@ WRONG = [
     ("check zzz", "there is no drill zzz; see drill list"),
     ("check mul", "mul.py; create it with: python -m nanograd drill start mul"),
     ("watch mul", "mul.py; create it with: python -m nanograd drill start mul"),
-    ("frob mul", "invalid choice: 'frob'"),
+    ("chekc mul", "got 'chekc'; did you mean check?"),
+    ("frob mul", "must be list, start, check, watch, hint or show, got 'frob'"),
     ("check mul --seconds 0", "--seconds must be above 0, got 0"),
-    ("check mul --seconds x", "invalid float value: 'x'"),
+    ("check mul --seconds x", "argument --seconds: must be a number, got 'x'"),
 ]
 
 
