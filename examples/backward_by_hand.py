@@ -2,8 +2,8 @@
 
     python examples/backward_by_hand.py
 
-Three tokens with two features; every number can be checked with a pencil. Letters and equation numbers are those of
-`attention_backward` in nanograd/ops/attention.py.
+It takes less than a second. Three tokens with two features; every number can be checked with a pencil. Letters and
+equation numbers are those of `attention_backward` in nanograd/ops/attention.py.
 """
 
 import math
@@ -11,7 +11,9 @@ import math
 import numpy as np
 
 from nanograd import Tensor, ops
+from nanograd.runtime.arguments import Parser
 
+Parser(description=__doc__).parse()  # --help
 np.set_printoptions(precision=4, suppress=True)
 
 q = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # the queries, one row per token

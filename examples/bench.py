@@ -1,17 +1,17 @@
 """Compare the speed of a training step with the same step in PyTorch, or in another checkout, on the same cores.
 
-    python examples/bench.py [SHAPE …] [--steps N] [--json FILE] [--no-torch]
-    python examples/bench.py [SHAPE …] --against FOLDER      an older checkout of this project instead of PyTorch
-    python examples/bench.py --ops                           fast pairs compared with readable ones
-    python examples/bench.py tokenizer [--data FOLDER]       the tokenizer, compared with tiktoken and Hugging Face
-    python examples/bench.py generate                        generation, compared with Hugging Face transformers
-    python examples/bench.py --scaling [--plot FILE.png]     cost by context, width and vocabulary size
+    python examples/bench.py S M                 two shapes, ours and PyTorch's
+    python examples/bench.py --against FOLDER    ours and another checkout's
+    python examples/bench.py --ops               fast pairs and readable ones
+    python examples/bench.py --scaling           context, width, vocabulary
+    python examples/bench.py tokenizer           tiktoken and Hugging Face
+    python examples/bench.py generate            Hugging Face transformers
 
-A full step is forward, backward, clip and AdamW, in float32. Both sides have the same weights and batches, and
-take turns, one step at a time; their losses must agree. Needs PyTorch: pip install 'nanograd-gpt[bench]'
+All shapes take about ten minutes on two cores, and 7 GB of memory; S takes ten seconds. A full step is forward,
+backward, clip and AdamW, in float32. Both sides have the same weights and batches, and take turns, one step at a time;
+their losses must agree. Needs PyTorch: pip install 'nanograd-gpt[bench]'
 """
 
-import argparse
 import json
 import os
 import platform
@@ -25,6 +25,8 @@ from statistics import median
 from typing import Any
 
 from bench_worker import Shape, Worker, cores, plain_environment
+
+from nanograd.runtime.arguments import Parser
 
 SHAPES = {
     "S": Shape(128, 4, 4, 64, 12, 65),
@@ -167,7 +169,7 @@ def compare_shapes(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"any of {' '.join(SHAPES)} (default: all)")
     parser.add_argument("--steps", type=int, metavar="N", help="timed steps of each side (default: by shape)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
@@ -192,7 +194,7 @@ def main() -> None:
         from bench_generate import main as generate
 
         sys.exit(generate(sys.argv[2:]))
-    args = parser.parse_args()
+    args = parser.parse()
     for name in args.shapes:
         if name not in SHAPES:
             parser.error(f"unknown shape {name!r}; choose from {' '.join(SHAPES)}")

@@ -2,12 +2,12 @@
 
     python examples/bench.py tokenizer --data FOLDER
 
-The folder (default: GPT_DATA_DIR) contains tinyshakespeare.txt and gpt2/ with encoder.json and vocab.bpe. All figures are
-medians, and the encoders take turns. Before it is timed, every peer must return the same ids as ours. The word cache of a
-"fresh" encoder is empty. A "warm" encoder has encoded the same lines in another order before.
+It takes about a minute. The folder (default: GPT_DATA_DIR) contains tinyshakespeare.txt and gpt2/ with encoder.json and
+vocab.bpe. All figures are medians, and the encoders take turns. Before it is timed, every peer must return the same ids
+as ours. The word cache of a "fresh" encoder is empty. A "warm" encoder has encoded the same lines in another order
+before.
 """
 
-import argparse
 import gc
 import json
 import os
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, load_tokenizer, to_huggingface, train_bpe
+from nanograd.runtime.arguments import Parser
 
 ADVERSARIAL = {"one letter": "a" * 10**6, "spaces": " " * 10**6, "emoji": "😀" * 250_000}
 FLOORS = {"fresh": 0.3, "warm": 0.7}  # times tiktoken's speed
@@ -29,10 +30,12 @@ LIMITS = {"training 4096": 2.0, "training 500 on 133 kB": 0.5, **dict.fromkeys(A
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the figures; return 1 if one misses its target."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("GPT_DATA_DIR"), help="default: GPT_DATA_DIR")
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("GPT_DATA_DIR"), help="folder (default: GPT_DATA_DIR)"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="timed runs of every encoder (default 9)")
-    args = parser.parse_args(argv)
+    args = parser.parse(argv)
     if args.data is None:
         parser.error("give the folder of texts with --data or GPT_DATA_DIR")
     text = (args.data / "tinyshakespeare.txt").read_bytes().decode("utf-8")

@@ -1,8 +1,9 @@
 """The two sides that bench.py compares, in separate processes that take one step at a time.
 
-    python examples/bench_worker.py ours|torch      reads questions, one per line; answers in lines of JSON
+    python examples/bench_worker.py SIDE
 
-In separate processes both sides have their own peak memory, and can take turns on the same machine.
+It reads questions, one per line, until its input ends, and answers in lines of JSON: bench.py starts it. In separate
+processes both sides have their own peak memory, and can take turns on the same machine.
 """
 
 import json
@@ -20,6 +21,7 @@ import numpy as np
 
 from gpt.config import ModelConfig, TrainConfig
 from gpt.runs.safetensors import load_file, save_file
+from nanograd.runtime.arguments import Parser
 
 ROOT = Path(__file__).resolve().parents[1]  # of this checkout
 CLIP = 1.0
@@ -219,4 +221,6 @@ class Worker:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    parser = Parser(description=__doc__)
+    parser.add_argument("side", metavar="SIDE", help="ours or torch")
+    serve(parser.parse().side)

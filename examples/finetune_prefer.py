@@ -4,8 +4,8 @@
 
 PATH is a JSON list of {instruction, input, output}; the default is instruction-data.json in the folder of GPT_DATA_DIR.
 A small model is pretrained on Python's documentation, and fine-tuned on one half of the list. The pairs come from the
-other half: chosen is the answer in the list, rejected the answer to another question, three pairs per question. The pairs
-of a fifth of these questions are held out. This takes about two minutes on two cores.
+other half: chosen is the answer in the list, rejected the answer to another question, three pairs per question. The
+pairs of a fifth of these questions are held out. This takes about two minutes on two cores.
 """
 
 import json
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from gpt.__main__ import main as gpt
+from nanograd.runtime.arguments import Parser
 
 RUNS = Path("runs/prefer")
 READ = "--max-steps 200 --warmup-steps 20 --eval-every 100"
@@ -25,7 +26,9 @@ OTHERS = 3  # rejected answers per question
 
 def data_path() -> Path:
     """Return the path of the list; exit with advice if there is no such file."""
-    path = Path(sys.argv[1]) if sys.argv[1:] else Path(os.environ.get("GPT_DATA_DIR", "."), "instruction-data.json")
+    parser = Parser(description=__doc__)
+    parser.add_argument("path", metavar="PATH", nargs="?", type=Path, help="the instructions")
+    path: Path = parser.parse().path or Path(os.environ.get("GPT_DATA_DIR", "."), "instruction-data.json")
     if not path.is_file():
         sys.exit(f"there is no file {path}; give one: python examples/finetune_prefer.py PATH")
     return path

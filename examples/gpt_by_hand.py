@@ -216,9 +216,9 @@ def clip(dw: Arrays, max_norm: float = 1.0) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a GPT without an engine.")
-    parser.add_argument("path", nargs="?", help="a UTF-8 text (default: Python's own documentation)")
-    parser.add_argument("--steps", type=int, default=600)
+    parser = argparse.ArgumentParser(description="Train a GPT without an engine, in about a minute on two cores.")
+    parser.add_argument("path", metavar="FILE", nargs="?", help="a UTF-8 text (default: Python's own documentation)")
+    parser.add_argument("--steps", type=int, default=600, help="updates of the weights (default 600)")
     args = parser.parse_args()
     text = python_documentation() if args.path is None else read_text(args.path)
     tokenizer = CharTokenizer.train(text)

@@ -5,11 +5,15 @@
 The op shifts rows to mean 0: y = x - ⟨x⟩. Every y_j of a row of n entries depends on x_i, through the mean:
     ∂y_j/∂x_i = 1[i = j] - 1/n
     dx = dy - ⟨dy⟩
+It takes less than a second.
 """
 
 import numpy as np
 
 from nanograd import GradcheckError, Op, Tensor, gradcheck
+from nanograd.runtime.arguments import Parser
+
+Parser(description=__doc__).parse()  # --help
 
 
 def centre_forward(x: np.ndarray) -> tuple[np.ndarray, None]:

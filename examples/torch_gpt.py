@@ -1,7 +1,13 @@
 """The same GPT in PyTorch, as an experienced user would write it; bench.py compares ours with it.
 
-The parameters have the names of gpt.model.GPT, so both load the same state_dict.
+The parameters have the names of gpt.model.GPT, so both load the same state_dict. bench.py and the tests import this
+file; to run it does nothing.
 """
+
+if __name__ == "__main__":  # --help does not need PyTorch
+    from nanograd.runtime.arguments import Parser
+
+    Parser(description=__doc__).parse()
 
 import torch
 import torch.nn.functional as F

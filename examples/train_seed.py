@@ -1,13 +1,14 @@
 """Train a GPT with d_model 512 and 8 heads on a text of your own, after an estimate of the time it takes.
 
-    python examples/train_seed.py [PATH] [--layers 6] [--context 256] [--batch 32] [--steps 2000] [--estimate]
+    python examples/train_seed.py FILE --estimate
+    python examples/train_seed.py FILE --layers 8 --steps 4000
 
-PATH is a UTF-8 text. The default is Python's own documentation, which is small for this model: it will be memorised. A
+FILE is a UTF-8 text. The default is Python's own documentation, which is small for this model: it will be memorised. A
 step is timed on this machine first; --estimate stops after that. If a batch does not fit into memory, its gradient is
-accumulated over several smaller batches, with the same result.
+accumulated over several smaller batches, with the same result. 2,000 steps take about five hours on two cores, the
+estimate less than a minute.
 """
 
-import argparse
 import dataclasses
 import sys
 
@@ -20,6 +21,7 @@ from gpt.runs.estimate import available_memory, count, duration, gigabytes, trai
 from gpt.training import Record, make_optimizer, train
 from nanograd.parallel.shards import choose_shards
 from nanograd.runtime import allocator as memory
+from nanograd.runtime.arguments import Parser
 from nanograd.seeds import INIT, generator
 
 D_MODEL, N_HEADS, VOCAB_SIZE = 512, 8, 8192
@@ -49,15 +51,15 @@ def seconds_per_step(shape: ModelConfig, config: TrainConfig) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", nargs="?", help="a text of your own (default: Python's documentation)")
-    parser.add_argument("--layers", type=int, default=6, help="6 to 12 (default: 6)")
-    parser.add_argument("--context", type=int, default=256, help="256 to 1024 (default: 256)")
-    parser.add_argument("--batch", type=int, default=32, help="sequences per update, 32 to 128 (default: 32)")
-    parser.add_argument("--steps", type=int, default=2000, help="updates (default: 2000)")
-    parser.add_argument("--out", help="folder of the run")
-    parser.add_argument("--estimate", action="store_true", help="print the estimated time, and stop")
-    args = parser.parse_args()
+    parser = Parser(description=__doc__)
+    parser.add_argument("path", metavar="FILE", nargs="?", help="a text of your own (default: Python's documentation)")
+    parser.option("--layers", "number of blocks, 6 to 12", 6)
+    parser.option("--context", "tokens that the model sees at once, 256 to 1024", 256)
+    parser.option("--batch", "sequences per update, 32 to 128", 32)
+    parser.option("--steps", "updates", 2000)
+    parser.option("--out", "folder of the run (default: runs/<date and time>)", metavar="RUN")
+    parser.option("--estimate", "print the estimated time, and stop", False)
+    args = parser.parse()
     for name in ("layers", "context", "batch", "steps"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")

@@ -1,12 +1,13 @@
 """Train a character-level GPT on tiny Shakespeare, and evaluate it on the whole validation text.
 
-    python examples/train_shakespeare.py [PATH] [--seeds 1 2 3]
+    python examples/train_shakespeare.py
+    python examples/train_shakespeare.py FILE --seeds 1 2 3
 
-PATH is the text; by default the file is downloaded (1.1 MB) and its SHA-256 checked. The loss on the whole validation text
-is computed once, at the end. A seed takes about a minute on two cores; the same model in PyTorch reaches 1.90 ± 0.01.
+FILE is the text; by default the file is downloaded (1.1 MB) and its SHA-256 checked. The loss on the whole validation
+text is computed once, at the end. A seed takes about a minute on two cores; the same model in PyTorch reaches 1.90 ±
+0.01.
 """
 
-import argparse
 import hashlib
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from gpt.__main__ import main as gpt
 from gpt.runs.run import read_metrics
+from nanograd.runtime.arguments import Parser
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -41,11 +43,11 @@ def download(path: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", nargs="?", type=Path, help="the text of tiny Shakespeare")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="one run per seed (default: 1)")
-    parser.add_argument("--out", default="runs/shakespeare", help="folders of the runs, without the seed")
-    args = parser.parse_args()
+    parser = Parser(description=__doc__)
+    parser.add_argument("path", metavar="FILE", nargs="?", type=Path, help="the text (default: downloaded)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="one run per seed (default 1)")
+    parser.option("--out", "folders of the runs, without the seed", "runs/shakespeare", metavar="RUN")
+    args = parser.parse()
     path = args.path or download(Path("tinyshakespeare.txt"))
     if not path.exists():
         sys.exit(f"there is no file {path}")

@@ -3,10 +3,9 @@
     python examples/why_it_does_not_explode.py
 
 At the start gradients are large and change their direction from step to step. With the full learning rate from step 0
-and no bound on an update, the first updates move the weights too far. Warmup makes them small, clipping bounds all others.
+and no bound on an update, the first updates move the weights too far. Warmup makes them small, clipping bounds all
+others. Both runs together take a few seconds.
 """
-
-import argparse
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from gpt.text.read import python_documentation
 from gpt.tokenizer import CharTokenizer
 from gpt.training import NotFiniteError, Record, train
 from nanograd.optim import SGD
+from nanograd.runtime.arguments import Parser
 from nanograd.seeds import INIT, generator
 
 STEPS, LR = 120, 1.0
@@ -42,7 +42,7 @@ def run(name: str, shape: ModelConfig, tokens: np.ndarray, warmup_steps: int, gr
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    Parser(description=__doc__).parse()  # --help
     text = python_documentation()[:100_000]
     tokenizer = CharTokenizer.train(text)
     tokens = np.array(tokenizer.encode(text))
