@@ -101,7 +101,7 @@ def finetune(name: str, arguments: Sequence[str]) -> int:
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the flags of a task."""
     parser = Parser(prog=f"python -m gpt finetune {name}", usage="%(prog)s [FLAG …]", description=DESCRIPTIONS[name])
-    parser.option("--out", "folder of the run (default runs/<date and time>)", metavar="RUN")
+    parser.option("--out", "folder of the run (default: runs/<date and time>)", metavar="RUN")
     parser.option("--resume", "continue a run that was stopped, to the same result", metavar="RUN")
     if name == "classify":
         parser.option("--plot", "draw the confusion matrix as a picture; needs matplotlib", metavar="FILE")

@@ -40,7 +40,7 @@ def train(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer train", description="Learn a vocabulary from texts.")
     parser.add_argument("files", metavar="FILE", nargs="+", help="a text; for bpe of any size")
     parser.option("-o --out", "the JSON file to write", metavar="FILE", required=True)
-    parser.option("--kind", "byte pairs (default) or characters", "bpe", choices=("bpe", "char"))
+    parser.option("--kind", "byte pairs or characters", "bpe", choices=("bpe", "char"))
     parser.option("--vocab-size", "tokens, for bpe", 4096)
     parser.option("--pattern", "how bpe splits text into words", "gpt2", choices=tuple(PATTERNS))
     special_token = f"a special token; may be repeated (default {EOT})"
@@ -117,7 +117,7 @@ def convert(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer convert", description="Read a tokenizer and write it as one file.")
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
     parser.option("-o --out", "the JSON file to write", metavar="FILE", required=True)
-    parser.option("--to", "this program's format (default)", "gpt", choices=("gpt", "huggingface"))
+    parser.option("--to", "the format: this program's or Hugging Face's", "gpt", choices=("gpt", "huggingface"))
     pattern = "how it splits text into words, for a file without a pattern"
     parser.option("--pattern", pattern, choices=tuple(PATTERNS))
     special_token = "for a file without special tokens; may be repeated"

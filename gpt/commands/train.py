@@ -35,7 +35,7 @@ SHAPE_NOTE = (
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt train", usage="%(prog)s [FLAG …]", description=DESCRIPTION)
-    parser.option("--out", "folder of the run (default runs/<date and time>)", metavar="RUN")
+    parser.option("--out", "folder of the run (default: runs/<date and time>)", metavar="RUN")
     parser.option("--resume", "go on with a run that was stopped, to the same result", metavar="RUN")
     parser.option("--init", "begin from the weights, shape and tokenizer of a checkpoint", metavar="CKPT")
     new_tokenizer = "with --init: keep only the blocks, and initialise the embeddings of new tokens"

@@ -137,9 +137,14 @@ def check_memory(model: ModelConfig, config: TrainConfig) -> int:
     while batch > 1 and training_memory(model, batch, shards) > free:
         batch //= 2
     accumulate = -(-config.batch_size * config.grad_accum_steps // batch)
-    way_out = f"--batch-size {batch} --grad-accum-steps {accumulate} makes batches as large in less memory"
+    way_out = (
+        f"python -m gpt train --batch-size {batch} --grad-accum-steps {accumulate} makes batches as large in less "
+        "memory"
+    )
     if training_memory(model, batch, shards) > free:
-        way_out = "make the model smaller: --d-model, --n-layers, --context-length or --vocab-size"
+        way_out = (
+            "make the model smaller: --d-model, --n-layers, --context-length or --vocab-size of python -m gpt train"
+        )
     raise MemoryError(f"training would take about {gigabytes(needed)}, and {gigabytes(free)} are free; {way_out}")
 
 
