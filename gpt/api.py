@@ -188,6 +188,7 @@ def python_names() -> Iterator[None]:
     try:
         yield
     except (ValueError, ArithmeticError, MemoryError, FileNotFoundError) as error:
-        if len(error.args) == 1 and "python -m" not in str(error):
-            error.args = (FLAG.sub(lambda match: match[1].replace("-", "_"), str(error.args[0])),)
+        message = str(error).replace("python -m gpt train --", "--").replace(" of python -m gpt train", "")
+        if len(error.args) == 1 and "python -m" not in message:
+            error.args = (FLAG.sub(lambda match: match[1].replace("-", "_"), message),)
         raise

@@ -274,7 +274,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         result["nanograd study"] = {"shape": shape, "seed": seed}
         raise Stop
 
-    with mock.patch("nanograd.study.page.page", page), contextlib.suppress(Stop):
+    with mock.patch("nanograd.study.page.study_page", page), contextlib.suppress(Stop):
         nanograd.__main__.main(["study", "softmax"])
     result["gpt train"]["profile"] = gpt.commands.train.STEPS  # where --profile has no number
     return result

@@ -185,7 +185,7 @@ def end_ids(tokenizer: Tokenizer, template: Template) -> list[int]:
         except ValueError as error:
             raise ValueError(f"the end of a response, {template.end!r}: {error}") from None
     if tokenizer.eot_id is None:
-        way_out = r"name a text that occurs in no response and that its vocabulary can encode, as in finetune instruct --end '\n\n'"
+        way_out = r"name a text that it can encode and that no response has, as in finetune instruct --end '\n\n'"
         raise ValueError(f"tokenizer: the base's, of kind {tokenizer.kind}, has no {EOT} to end a response; {way_out}")
     return [tokenizer.eot_id]
 

@@ -108,7 +108,7 @@ class Checkpoint:
         Raises FileNotFoundError or ValueError if adapters miss their base.
         """
         if not self.is_language_model:
-            raise ValueError(f"{self.path} is no language model: made to {self.kind}; use python -m gpt {self.kind}")
+            raise ValueError(f"{self.path} was fine-tuned to {self.kind}; use python -m gpt {self.kind}")
         model = self.load_into(GPT(self.model_config, init=False), adapters=adapters)
         model.tokenizer = self.tokenizer
         return model

@@ -314,7 +314,7 @@ def test_a_model_that_was_taught_to_answer_is_loaded_and_a_classifier_is_not(run
 
     classifier, task = GPTClassifier(model, 2), Task("classify", labels=("a", "b"))
     save_checkpoint(tmp_path / LAST, classifier, None, gpt.TrainConfig(), model.tokenizer, TrainingState(), task)
-    with pytest.raises(ValueError, match="it was fine-tuned to classify; use python -m gpt classify"):
+    with pytest.raises(ValueError, match="was fine-tuned to classify; use python -m gpt classify"):
         gpt.load(tmp_path)
 
 
