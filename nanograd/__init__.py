@@ -8,14 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from nanograd import ops
-from nanograd._tensor import Tensor
-from nanograd.creation import arange, full, ones, rand, randn, tensor, zeros
+from nanograd._tensor import Tensor, arange, full, ones, rand, randn, tensor, zeros
 from nanograd.functional import grad, hvp, jacobian, value_and_grad
 from nanograd.op import OPS, Op, no_grad, readable
 from nanograd.ops import *  # noqa: F403 - every op is also a function of the package
-from nanograd.pytorch_names import missing_name
 from nanograd.recompute import checkpoint
 from nanograd.runtime import allocator
+from nanograd.runtime.pytorch_names import missing_name
 
 if TYPE_CHECKING:
     from nanograd import nn as nn

@@ -12,7 +12,7 @@ import numpy as np
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.op import CONTEXT, Op, context
-from nanograd.pytorch_names import missing_name
+from nanograd.runtime.pytorch_names import missing_name
 from nanograd.seeds import next_seed
 
 Rng = np.random.Generator | int | None  # a generator, a seed, or None for an unpredictable seed

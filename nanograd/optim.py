@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.pytorch_names import missing_name
+from nanograd.runtime.pytorch_names import missing_name
 from nanograd.runtime.threads import parallel_map
 
 # Entries that AdamW updates at once. With 2^15, two threads spend half of the time waiting for the GIL.

@@ -23,13 +23,11 @@ LONGEST = 400  # lines that a reader will follow
 ORDER = (
     "nanograd.runtime",
     "nanograd.seeds",
-    "nanograd.pytorch_names",
     "nanograd.op",
     "nanograd.ops",
     "nanograd.tape",
     "nanograd.methods",
     "nanograd._tensor",
-    "nanograd.creation",
     "nanograd.functional",
     "nanograd.nn",
     "nanograd.optim",
@@ -220,9 +218,9 @@ def test_the_readme_lists_the_packages_in_the_import_order() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text[text.index("## Read it") :].split("\n## ")[0]
     rows = [
-        re.findall(r"`([\w/]+(?:\.py)?/?)`", line.split("|")[1])
+        re.findall(r"`([\w/]+(?:\.py)?/?)`", line.split(": ")[0])
         for line in table.splitlines()
-        if line.startswith("| `")
+        if line.startswith("- `")
     ]
     names = [name.strip("/").removesuffix(".py").replace("/", ".") for row in rows for name in row]
     entries = [entry_of(name) for name in names]

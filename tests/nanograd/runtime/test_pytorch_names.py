@@ -7,7 +7,7 @@ import pytest
 
 import nanograd as ng
 from nanograd import nn, optim
-from nanograd.pytorch_names import INSTEAD
+from nanograd.runtime.pytorch_names import INSTEAD
 
 X, MODEL = ng.ones(2, 3), nn.Linear(3, 2)
 
