@@ -42,7 +42,9 @@ def test_checking_and_inspection_are_loaded_at_first_use() -> None:
 
 
 def test_every_public_name_is_there_and_unknown_names_are_refused() -> None:
-    assert set(nanograd.__all__) <= set(dir(nanograd))
+    assert {name for name in dir(nanograd) if not name.startswith("__")} == set(
+        nanograd.__all__
+    )  # and no import of ours
     assert all(getattr(nanograd, name) is not None for name in nanograd.__all__)
     assert nanograd.optim.AdamW
     assert nanograd.nn.Linear
