@@ -25,14 +25,14 @@ FINETUNE = "--epochs 6 --batch-size 16 --lr 2e-3 --warmup-steps 40 --eval-every 
 def main() -> None:
     parser = Parser(description=__doc__)
     parser.add_argument("path", type=Path, help="the instructions")
-    parser.option("--base", "the pretrained model; trained if it does not exist", "runs/instruct-base", metavar="RUN")
+    parser.option("--init", "the pretrained model; trained if it does not exist", "runs/instruct-base", metavar="RUN")
     parser.option("--template", "format of a conversation: chat, alpaca or a JSON file", "chat")
     parser.option("--lora-rank", "train only LoRA adapters of this rank, with a learning rate of 5e-3", metavar="N")
     parser.option("--out", "folder of the run", "runs/instruct", metavar="RUN")
     args = parser.parse()
-    if not Path(args.base).exists() and (code := gpt(["train", *BASE.split(), "--out", args.base])):
+    if not Path(args.init).exists() and (code := gpt(["train", *BASE.split(), "--out", args.init])):
         sys.exit(code)
-    words = ["--data", str(args.path), "--base", args.base, "--template", args.template, *FINETUNE.split()]
+    words = ["--data", str(args.path), "--init", args.init, "--template", args.template, *FINETUNE.split()]
     if args.lora_rank:
         words += ["--lora-rank", args.lora_rank, "--lr", "5e-3"]
     sys.exit(gpt(["finetune", "instruct", *words, "--out", args.out]))

@@ -67,8 +67,8 @@ def main() -> None:
     answers, pairs = write_halves(path)
     read, answering, preferring = (str(RUNS / name) for name in ("read", "answer", "prefer"))
     run("train", *READ.split(), "--out", read)
-    run("finetune", "instruct", "--data", str(answers), "--base", read, *ANSWER.split(), "--out", answering)
-    run("finetune", "prefer", "--data", str(pairs), "--base", answering, *PREFER.split(), "--out", preferring)
+    run("finetune", "instruct", "--data", str(answers), "--init", read, *ANSWER.split(), "--out", answering)
+    run("finetune", "prefer", "--data", str(pairs), "--init", answering, *PREFER.split(), "--out", preferring)
 
 
 if __name__ == "__main__":

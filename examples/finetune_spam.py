@@ -69,7 +69,7 @@ def main() -> None:
     accuracy: dict[str, list[float]] = {}
     for seed in args.seeds:
         base = OUT / f"base-{seed}"
-        settings = {"random": f"--base random {SHAPE}", "pretrained": f"--base {base}", "LoRA": f"--base {base} {LORA}"}
+        settings = {"random": f"--init random {SHAPE}", "pretrained": f"--init {base}", "LoRA": f"--init {base} {LORA}"}
         for name, flags in settings.items():
             folder = OUT / f"{name}-{seed}"
             words = ["--data", args.path, "--balance", "--seed", str(seed), "--out", folder, *flags.split()]

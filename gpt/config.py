@@ -28,7 +28,7 @@ BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: wh
     "most": (operator.le, "at most"),
 }
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
-RENAMED = {"tie_head": "tie_embeddings"}  # what fields were called before: in old files, and as flags
+RENAMED = {"tie_head": "tie_embeddings", "base": "init"}  # what fields were called before: in old files, and as flags
 
 
 def option(default: Any, text: str, *, among: tuple[str, ...] = (), **bounds: float) -> Any:

@@ -230,7 +230,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         words = f"finetune {task}"
         start = "random" if task == "classify" else base
         out = folder / task
-        run(words, "--data", data, "--base", start, "--out", out, run_training=record(f"gpt {words}"))
+        run(words, "--data", data, "--init", start, "--out", out, run_training=record(f"gpt {words}"))
 
     def show(writer: Any, prompt: str, config: SampleConfig) -> None:
         result["gpt sample"] = {**vars(writer), **config.to_dict()}
@@ -292,7 +292,7 @@ def false_defaults(parser: Parser, used: dict[str, Any]) -> list[str]:
         stated = re.search(r"\(default ([^)]*)\)", text)
         if stated is None:
             silent = value in (None, "", [], False) or re.search(r"if none|default:", text)
-            if not silent and action.dest not in ("data", "base"):  # which this test gives
+            if not silent and action.dest not in ("data", "init"):  # which this test gives
                 wrong.append(f"{action.dest}: nothing is stated, and {value!r} is used")
             continue
         forms = [",".join(map(str, value)) if isinstance(value, tuple) else format_value(value)]
@@ -345,6 +345,39 @@ def test_choices_are_shown() -> None:
     assert "--freeze {none,all_but_last_block,all_but_head}" in texts["gpt finetune instruct"]
 
 
+# One name for one thing
+
+ONE_FORM = {  # in every command that has them: all forms of the flag, and what its value is
+    "--init": ("--init", "RUN"),
+    "--base": ("--base", "FILE"),
+    "--resume": ("--resume", "RUN"),
+    "--samples": ("-n --samples", "N"),
+    "--max-new-tokens": ("--max-new-tokens", "N"),
+    "--seed": ("--seed", "N"),
+    "--out": ("-o --out", "FILE DIR RUN"),
+    "--data": ("--data", "FILE"),
+}
+OLD = {"--file", "--tie-head", "--no-tie-head"}  # which work, but are not shown
+
+
+def test_what_means_one_thing_has_one_name_in_all_commands() -> None:
+    seen = set()
+    for words in [words for words in COMMANDS if words.startswith("gpt")]:
+        for action in command(words).parser._actions:
+            forms, last = " ".join(action.option_strings), (action.option_strings or [""])[-1]
+            if action.help == "==SUPPRESS==":
+                assert last in OLD, words
+                continue
+            assert last not in OLD, words
+            assert (last == "--base") == ("where the base of LoRA adapters is" in str(action.help)), words
+            assert last != "--ckpt", words
+            if last in ONE_FORM:
+                form, values = ONE_FORM[last]
+                assert (forms, action.metavar in values.split()) == (form, True), words
+                seen.add(last)
+    assert seen == ONE_FORM.keys()
+
+
 # Names of others
 
 
@@ -363,7 +396,7 @@ def test_choices_are_shown() -> None:
         ("train --epochs 9", "did you mean --max-steps?"),
         ("finetune classify --num-epochs 9", "did you mean --epochs?"),
         ("train --ckpt runs/a", "did you mean --init?"),
-        ("finetune classify --ckpt runs/a", "did you mean --base?"),
+        ("finetune classify --ckpt runs/a", "did you mean --init?"),
         ("sample --ckpt runs/a", "give RUN without a flag"),
         ("sample runs/a --temp 1", "did you mean --temperature?"),
         ("sample runs/a --start Once", "did you mean --prompt?"),
@@ -403,6 +436,7 @@ NEVER = {  # the command calls the function, but not so that it fails like that
     ("gpt finetune classify", "show-mask"),  # of instruct
     ("gpt finetune prefer", "show-mask"),
     ("gpt classify", "lora-rank"),  # freezes nothing
+    ("gpt classify", "init"),  # begins no run
     ("gpt import", "base"),  # has no adapters
     ("gpt doctor", "base"),  # refuses fine-tuned models
 }
@@ -519,7 +553,7 @@ def test_a_flag_that_an_error_names_is_one_of_the_command(words: str) -> None:
 
 def test_hints_are_found() -> None:
     assert hints("gpt train")["val-fraction"] == "gpt.runs.pretrain.open_prepared"
-    assert hints("gpt eval")["base"] == "gpt.runs.checkpoint.Checkpoint.base_checkpoint"
+    assert hints("gpt eval")["base"] == "gpt.runs.checkpoint.load_checkpoint"
     assert {"out", "resume"} <= hints("gpt finetune prefer").keys()
 
     def flags(text: str) -> list[str]:

@@ -1,9 +1,10 @@
-"""The arguments that commands share: flags generated from the config classes, a checkpoint, texts to read."""
+"""The arguments that commands share: flags generated from the config classes, a run or checkpoint, texts to read."""
 
 import argparse
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt.config import RENAMED, Config, field_types, known_fields
@@ -11,7 +12,8 @@ from nanograd.runtime import arguments
 from nanograd.runtime.arguments import UNITS, braces, format_value, reader, wrap
 
 C = TypeVar("C", bound=Config)
-CHECKPOINT = "folder of a run (its best checkpoint is used), or a checkpoint"
+RUNS, LAST_RUN = Path("runs"), "last"
+CHECKPOINT = "folder of a run (its best checkpoint is used), a checkpoint, or last: the newest in runs/"
 
 
 # Our flags and, in capitals, arguments without one (of several, the first that a command has): what others call them.
@@ -34,8 +36,8 @@ FOREIGN = {
     "eval-every": "eval-interval eval-steps log-interval",
     "eval-batches": "eval-iters",
     "save-every": "save-steps save-interval",
-    "init RUN base": "ckpt checkpoint run model model-name-or-path init-from pretrained resume-from-checkpoint",
-    "data file TEXT IN FILE": "input input-file dataset train-file text-file file text",
+    "init RUN": "ckpt checkpoint run model model-name-or-path init-from pretrained resume-from-checkpoint",
+    "data TEXT IN FILE": "input input-file dataset train-file text-file text path",
     "prompt TEXT": "prompt start",
     "out": "out-dir output-dir output save-dir",
     "vocab-size": "vocab n-vocab",
@@ -48,9 +50,10 @@ FOREIGN = {
 HEADINGS = {  # in a help; fields that are not listed are shown below the first line of their config's docstring
     "Data": "data tokenizer sampling stride val_fraction test_fraction label_column text_column encoding balance "
     "split_seed template end",
-    "Base model, and what is trained of it": "base freeze lora_rank lora_alpha lora_target",
+    "Base model, and what is trained of it": "init freeze lora_rank lora_alpha lora_target",
     "Evaluation and checkpoints": "eval_every eval_batches save_every patience",
 }
+METAVARS = {"data": "FILE", "init": "RUN"}  # of fields that are paths
 
 
 class Parser(arguments.Parser):
@@ -61,8 +64,31 @@ class Parser(arguments.Parser):
 
 def add_checkpoint(parser: Parser) -> None:
     """Add the arguments that name a checkpoint: RUN, and --base for the base of its LoRA adapters."""
-    parser.add_argument("run", metavar="RUN", help=CHECKPOINT)
-    parser.option("--base", "where the base of LoRA adapters is, if it has moved", metavar="FILE")
+    parser.add_argument("run", metavar="RUN", type=run_path, help=CHECKPOINT)
+    add_base(parser)
+
+
+def add_base(parser: Parser, only: str = "") -> None:
+    """Add the flag that names the base of LoRA adapters."""
+    parser.option("--base", f"{only}where the base of LoRA adapters is, if it has moved", metavar="FILE")
+
+
+def add_run_folder(parser: Parser) -> None:
+    """Add the flags that name the folder of a run: of a new one, or of one that goes on."""
+    parser.option("-o --out", "folder of the run (default: runs/<date and time>)", metavar="RUN")
+    resume = "go on with a run that was stopped, to the same result; last: the newest in runs/"
+    parser.option("--resume", resume, metavar="RUN", type=run_path)
+
+
+def run_path(text: str) -> str:
+    """Return the path that an argument names; "last" is the run in runs/ that was written to most recently."""
+    if text != LAST_RUN or Path(text).exists():
+        return text
+    newest = max(RUNS.glob("*/*.safetensors"), key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise argparse.ArgumentTypeError(f"last: there is no run in {RUNS}; give the path of one")
+    print(f"last      {newest.parent}", file=sys.stderr)
+    return str(newest.parent)
 
 
 def add_reading_flags(parser: Parser) -> None:
@@ -73,17 +99,18 @@ def add_reading_flags(parser: Parser) -> None:
 
 
 def add_text_or_file(parser: Parser, file_help: str) -> None:
-    """Add the arguments of a command whose input is either TEXT or --file FILE."""
+    """Add the arguments of a command whose input is either TEXT or --data FILE."""
     parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; - reads it from standard input")
-    parser.option("--file", file_help, metavar="FILE")
+    parser.option("--data", file_help, metavar="FILE")
+    parser.add_argument("--file", dest="data", help=argparse.SUPPRESS)  # its old name
 
 
 def parse_text_or_file(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of such a command; exit with an error for both inputs or none. TEXT - is standard input."""
     args = parser.parse(arguments)
-    if (args.text is None) == (args.file is None):
+    if (args.text is None) == (args.data is None):
         command = parser.prog.rpartition(" ")[2]
-        parser.error(f'give either a text, as in: {command} RUN "a text", or --file FILE')
+        parser.error(f'give either a text, as in: {command} RUN "a text", or --data FILE')
     if args.text == "-":
         args.text = read_stdin()
     return args
@@ -124,13 +151,15 @@ def add_flags(
                 help_text += f" (default {format_value(field.default)})"
             options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
             if kind is not bool:
-                metavar = braces(field.metadata["among"]) if field.metadata["among"] else UNITS.get(kind, "TEXT")
-                options = {"type": reader(kind, optional), "metavar": metavar}
+                read = run_path if field.name == "init" else reader(kind, optional)
+                metavar = METAVARS.get(field.name, UNITS.get(kind, "TEXT"))
+                options = {"type": read, "metavar": braces(field.metadata["among"]) or metavar}
             options |= {"default": argparse.SUPPRESS, "help": help_text.replace("%", "%%")}
             groups[heading].add_argument(flag, **options)
             for old in (old for old, new in RENAMED.items() if new == field.name):  # works, but is not shown
                 flag = "--" + old.replace("_", "-")
-                groups[heading].add_argument(flag, dest=field.name, **{**options, "help": argparse.SUPPRESS})
+                if flag not in parser._option_string_actions:  # --base has a meaning of its own beside --init
+                    groups[heading].add_argument(flag, dest=field.name, **{**options, "help": argparse.SUPPRESS})
 
 
 def take(config: type[C], namespace: argparse.Namespace, **values: Any) -> C:

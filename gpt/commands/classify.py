@@ -19,7 +19,7 @@ DESCRIPTION = """Assign texts to the classes that a model has learned with finet
 each.
 
     python -m gpt classify runs/spam "Win a prize!"
-    python -m gpt classify runs/spam --file FILE
+    python -m gpt classify runs/spam --data FILE
 
 A file has a text a line, or is a .csv, .tsv or .jsonl with a column of texts. Where the file has labels too, scores and
 a confusion matrix follow. Texts longer than the model's context lose their end, and a note counts them.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     assert checkpoint.task is not None
     labels, context_length = checkpoint.task.labels, checkpoint.model_config.context_length
     rows, notes = read_texts(args)
-    texts, losses = encode_texts(checkpoint.tokenizer, rows, labels, context_length, args.file or "text")
+    texts, losses = encode_texts(checkpoint.tokenizer, rows, labels, context_length, args.data or "text")
     for note in [*notes, *losses]:
         print(f"gpt classify: note: {note}", file=sys.stderr)
     p = probabilities(model, texts)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps({**result, "probabilities": dict(zip(labels, values, strict=True))}))
         if confusion is not None:
             print(json.dumps({**scores(confusion).to_dict(labels), "confusion": confusion.tolist()}))
-    elif args.file is None:
+    elif args.data is None:
         for i in np.argsort(-p[0]):
             print(f"{p[0, i]:7.2%}  {labels[i]}")
     else:
@@ -72,13 +72,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def read_texts(args: argparse.Namespace) -> Rows:
     """Return the texts to classify: one text, a table, or a text a line."""
-    if args.file is None:
+    if args.data is None:
         return Rows([Row(1, args.text)], [])
-    if Path(args.file).suffix.lower() in SUFFIXES:
+    if Path(args.data).suffix.lower() in SUFFIXES:
         columns = {"label_column": args.label_column, "text_column": args.text_column}
-        return read_rows(args.file, **columns, encoding=args.encoding, need_label=False)
+        return read_rows(args.data, **columns, encoding=args.encoding, need_label=False)
     notes: list[str] = []
-    lines = read_text(args.file, encoding=args.encoding, warn=notes.append).rstrip("\n").split("\n")
+    lines = read_text(args.data, encoding=args.encoding, warn=notes.append).rstrip("\n").split("\n")
     rows = [Row(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if len(rows) < len(lines):
         notes.append(f"{plural(len(lines) - len(rows), 'blank line')} skipped")

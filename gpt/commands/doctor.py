@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import Parser, run_path
 from gpt.config import ModelConfig, TrainConfig
 from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
@@ -26,8 +26,8 @@ Each line says ok, warn (possible, but seldom intended) or bad; the exit code is
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt doctor", description=DESCRIPTION)
-    help_text = "a run's config.json, its folder, or a checkpoint"
-    parser.add_argument("subject", metavar="CONFIG|RUN", nargs="?", help=help_text)
+    help_text = "a run's config.json, its folder (last: the newest in runs/), or a checkpoint"
+    parser.add_argument("subject", metavar="CONFIG|RUN", nargs="?", type=run_path, help=help_text)
     subject = read_subject(parser.parse(arguments).subject)
     findings = []
     for finding in examine(subject):

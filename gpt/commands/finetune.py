@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from gpt.commands.arguments import Parser, add_flags, take
+from gpt.commands.arguments import Parser, add_base, add_flags, add_run_folder, take
 from gpt.config import ModelConfig
 from gpt.finetune.classifier import LONGEST_CONTEXT, VOCABULARY, ClassifyTask
 from gpt.finetune.dpo import PreferTask
@@ -29,8 +29,8 @@ HELP = (
 DESCRIPTIONS = {
     "classify": """Learn to assign texts to classes: a linear head on a GPT's hidden state at the last token of a text.
 
-    python -m gpt finetune classify --data spam.tsv --base random --balance
-    python -m gpt finetune classify --data spam.tsv --base runs/a --lora-rank 8
+    python -m gpt finetune classify --data spam.tsv --init random --balance
+    python -m gpt finetune classify --data spam.tsv --init runs/a --lora-rank 8
     python -m gpt classify RUN "a text"
 
 Columns called label and text are found by name, or named with --label-column and --text-column. Duplicates and empty texts
@@ -39,8 +39,8 @@ are left out and counted. 70 % of each class are for training; 10 % decide which
 """,
     "instruct": """Teach a model to answer, from instructions and conversations.
 
-    python -m gpt finetune instruct --data FILE.json --base runs/a
-    python -m gpt finetune instruct --data FILE.json --base runs/a --show-mask 2
+    python -m gpt finetune instruct --data FILE.json --init runs/a
+    python -m gpt finetune instruct --data FILE.json --init runs/a --show-mask 2
 
 The data is a JSON list of such objects, or has one a line:
     {"instruction": "Add the numbers.", "input": "2 and 3", "output": "5"}
@@ -52,7 +52,7 @@ each. Then: python -m gpt chat RUN
 """,
     "prefer": """Teach a model which of two answers is preferred, by DPO: without a reward model, and without sampling.
 
-    python -m gpt finetune prefer --data pairs.jsonl --base runs/answers
+    python -m gpt finetune prefer --data pairs.jsonl --init runs/answers
 
 The data is a JSON list of such objects, or has one a line:
     {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "A trout."}
@@ -67,7 +67,7 @@ CLASSIFY_DEFAULTS = {
     "vocab_size": f"{VOCABULARY} for a new bpe tokenizer, else the tokenizer's",
     "context_length": f"enough for 99 of 100 texts, at most {LONGEST_CONTEXT}",
 }
-SHAPE_NOTE = "These are for --base random. Another base has its own shape, and only --dropout can change it."
+SHAPE_NOTE = "These are for --init random. Another base has its own shape, and only --dropout can change it."
 NEXT_STEPS = {
     "classify": 'Try it: python -m gpt classify {run} "a text"',
     "instruct": "Talk to it: python -m gpt chat {run}",
@@ -101,8 +101,8 @@ def finetune(name: str, arguments: Sequence[str]) -> int:
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the flags of a task."""
     parser = Parser(prog=f"python -m gpt finetune {name}", usage="%(prog)s [FLAG …]", description=DESCRIPTIONS[name])
-    parser.option("--out", "folder of the run (default: runs/<date and time>)", metavar="RUN")
-    parser.option("--resume", "continue a run that was stopped, to the same result", metavar="RUN")
+    add_run_folder(parser)
+    add_base(parser)
     if name == "classify":
         parser.option("--plot", "draw the confusion matrix as a picture; needs matplotlib", metavar="FILE")
     if name == "instruct":
@@ -112,4 +112,7 @@ def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     add_flags(parser, TASKS[name].config_type, defaults=CLASSIFY_DEFAULTS if classify else None)
     if classify:
         add_flags(parser, ModelConfig, defaults=CLASSIFY_DEFAULTS, note=SHAPE_NOTE)
-    return parser.parse(arguments)
+    args = parser.parse(arguments)
+    if args.base is not None and args.resume is None and "init" not in args:  # its old name
+        args.init, args.base = args.base, None
+    return args

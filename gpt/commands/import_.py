@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt import", description=DESCRIPTION)
     parser.add_argument("path", metavar="PATH", help=f"a folder, a file, or one of {', '.join(MODELS)}")
     parser.option("--tokenizer", "the tokenizer (default: the files beside the weights)", metavar="PATH")
-    parser.option("--out", "folder to create (default: runs/ and the name of PATH)", metavar="DIR")
+    parser.option("-o --out", "folder to create (default: runs/ and the name of PATH)", metavar="DIR")
     parser.option("--download", "download the files of GPT-2 into a folder of that name", False)
     args = parser.parse(arguments)
     path = Path(args.path)

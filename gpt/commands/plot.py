@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser
+from gpt.commands.arguments import Parser, run_path
 from gpt.runs.run import read_metrics
 
 DESCRIPTION = """Draw the loss, the learning rate and the gradient norm of a run, or the losses of several.
@@ -16,7 +16,9 @@ Needs matplotlib: pip install 'nanograd-gpt[plot]'
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt plot", description=DESCRIPTION)
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="folder of a run")
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", type=run_path, help="folder of a run; last: the newest in runs/"
+    )
     parser.option("-o --out", "picture to write (default: curves.png in the first run)", metavar="FILE")
     options = parser.parse(arguments)
     runs = {folder: read_metrics(Path(folder)) for folder in options.runs}

@@ -13,7 +13,7 @@ from gpt.text.read import read_text
 DESCRIPTION = """Print the ln p that a model gives each token of a text, given the tokens before it.
 
     python -m gpt score runs/mine "To be, or not"    each token, then the total
-    python -m gpt score runs/mine --file FILE        the total for a UTF-8 text
+    python -m gpt score runs/mine --data FILE        the total for a UTF-8 text
 
 The first token is predicted from the token that a text without a prompt continues. A text longer than the context is
 read in overlapping windows, so that each token has context; a small --stride gives more context and takes longer.
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     args = parse_text_or_file(parser, arguments)
     checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
     tokenizer = checkpoint.tokenizer
-    text = args.text if args.file is None else read_text(args.file)
+    text = args.text if args.data is None else read_text(args.data)
     try:
         ids = tokenizer.encode_data(text)
     except ValueError as error:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         totals = ("tokens", "bytes", "log_probability", "loss", "perplexity", "bits_per_byte")
         print(json.dumps({name: getattr(score, name) for name in totals}))
         return 0
-    if args.file is None:
+    if args.data is None:
         print("    ln p         p  token")
         for token, value in zip(tokens, log_p.tolist(), strict=True):
             print(f"{value:8.3f}  {math.exp(value):8.3%}  {token.decode('utf-8', 'backslashreplace')!r}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.commands.arguments import CHECKPOINT, Parser
+from gpt.commands.arguments import Parser, add_checkpoint
 from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.tokenizer import Tokenizer
@@ -22,22 +22,21 @@ from nanograd.tape import Node
 DESCRIPTION = """Write a page that plays one training example of a run: the loss of a text, its backward pass op by op,
 and the attention of every head with its gradients. Dropout is off. The page is one file; open it in a browser.
 
-    python -m gpt study --ckpt runs/mine --text "To be, or not to be"
+    python -m gpt study runs/mine --text "To be, or not to be"
 """
 MAX_HEADS = 32  # with attention maps on a page, unless --layer chooses one block
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt study", description=DESCRIPTION)
-    parser.option("--ckpt", CHECKPOINT, metavar="RUN", required=True)
-    parser.option("--base", "where the base of LoRA adapters is, if it has moved", metavar="FILE")
+    add_checkpoint(parser)
     parser.option("--text", "the example; each of its tokens is predicted from those before it", required=True)
     parser.option("--tokens", "number of tokens to predict", 16, least=1)
     layer = f"block whose attention to show (default: all, or the last if they have over {MAX_HEADS} heads)"
     parser.option("--layer", layer, kind=int)
-    parser.option("--out", "the page", "study.html", metavar="FILE")
-    args = parser.parse(arguments)
-    checkpoint = load_checkpoint(find_checkpoint(args.ckpt), args.base)
+    parser.option("-o --out", "the page", "study.html", metavar="FILE")
+    args = parser.parse([word.removeprefix("--ckpt=") for word in arguments if word != "--ckpt"])  # RUN's old name
+    checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
     config = checkpoint.model_config
     if args.layer is not None and not 0 <= args.layer < config.n_layers:
         parser.error(f"--layer must be a block of the model, 0 to {config.n_layers - 1}, got {args.layer}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser, add_flags
+from gpt.commands.arguments import Parser, add_base, add_flags, add_run_folder, run_path
 from gpt.commands.profile import STEPS, profile_training
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.generation.generate import generate_text, start_ids
@@ -20,7 +20,7 @@ Without arguments, on the documentation that ships with Python, in about a minut
 On a text of your own, a folder of texts, or a folder of data prepare:
     python -m gpt train --data FILE
 From a checkpoint (a run, imported weights or a fine-tuned model), with its shape and tokenizer:
-    python -m gpt train --init CKPT --data FILE
+    python -m gpt train --init RUN --data FILE
 Profile a step, op by op, without starting a run:
     python -m gpt train --profile
 
@@ -35,12 +35,11 @@ SHAPE_NOTE = (
 
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt train", usage="%(prog)s [FLAG …]", description=DESCRIPTION)
-    parser.option("--out", "folder of the run (default: runs/<date and time>)", metavar="RUN")
-    parser.option("--resume", "go on with a run that was stopped, to the same result", metavar="RUN")
-    parser.option("--init", "begin from the weights, shape and tokenizer of a checkpoint", metavar="CKPT")
+    add_run_folder(parser)
+    parser.option("--init", "start from the weights, shape and tokenizer of a checkpoint", metavar="RUN", type=run_path)
     new_tokenizer = "with --init: keep only the blocks, and initialise the embeddings of new tokens"
     parser.option("--new-tokenizer", new_tokenizer, False)
-    parser.option("--base", "with --init: where the base of LoRA adapters is, if it has moved", metavar="FILE")
+    add_base(parser, "with --init: ")
     profile = f"time N steps (default {STEPS}), and stop there"
     parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
     vocab_size = f"{ModelConfig().vocab_size} for a new bpe tokenizer, else the tokenizer's"

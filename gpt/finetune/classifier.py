@@ -43,7 +43,7 @@ class ClassifyConfig(FinetuneConfig):
     """How a classifier is trained."""
 
     data: str | None = option(None, "a .csv, .tsv or .jsonl of labels and texts")
-    base: str | None = option(None, "the checkpoint or run to start from, or random")
+    init: str | None = option(None, "the checkpoint or run to start from, or random")
     label_column: str | None = option(None, "column of the labels: its name or, without header, its number from 1")
     text_column: str | None = option(None, "column of the texts, likewise")
     encoding: str | None = option(None, "encoding, detected if none; mixed reads other lines than UTF-8 as latin-1")
@@ -212,7 +212,7 @@ def check_flags(flags: Mapping[str, Any]) -> None:
     decided = known_fields(ModelConfig, flags).keys() - {"dropout"} | flags.keys() & {"tokenizer"}
     for name in flags:
         if name in decided:
-            raise ValueError(f"{name}: the base decides it; leave --{name.replace('_', '-')} out, or use --base random")
+            raise ValueError(f"{name}: the base decides it; leave --{name.replace('_', '-')} out, or use --init random")
 
 
 def read_splits(config: ClassifyConfig) -> tuple[Splits[Row], tuple[str, ...]]:

@@ -50,7 +50,7 @@ class FinetuneConfig(LoopConfig):
     min_lr: float = option(0.0, "learning rate at the end of the cosine schedule", least=0)
     warmup_steps: int = option(10, "updates over which the learning rate rises", least=0)
     eval_every: int = option(20, "updates between evaluations; the last one is always evaluated", least=1)
-    base: str | None = option(None, "the checkpoint or run to start from")
+    init: str | None = option(None, "the checkpoint or run to start from")
     epochs: float | None = option(None, "passes over the examples, instead of max_steps", above=0)
     patience: int | None = option(None, "stop after this many evaluations without improvement; never if none", least=1)
     freeze: str = option("none", "parameters that are frozen: none, all_but_last_block or all_but_head", among=FREEZES)
@@ -107,16 +107,16 @@ class FinetuneTask(ABC):
     allow_random = False
     unit = "tok"
 
-    def open_base(self, config: FinetuneConfig) -> Checkpoint | None:
-        """Return the base of a config, or None for random weights; ValueError where it names no data or no base."""
+    def open_base(self, config: FinetuneConfig, adapters_base: str | None = None) -> Checkpoint | None:
+        """Return the checkpoint to start from, or None for random weights; ValueError where no data or none is named."""
         if config.data is None:
             raise ValueError(f"data: give {self.data_name}: --data FILE")
-        if config.base == "random" and self.allow_random:
+        if config.init == "random" and self.allow_random:
             return None
-        if config.base is None or config.base == "random":
-            hint = ", or --base random" if self.allow_random else "; random weights have no tokenizer"
-            raise ValueError(f"base: give the run or checkpoint to start from: --base RUN{hint}")
-        return open_base(config.base)
+        if config.init is None or config.init == "random":
+            hint = ", or --init random" if self.allow_random else "; random weights have no tokenizer"
+            raise ValueError(f"init: give the run or checkpoint to start from: --init RUN{hint}")
+        return open_base(config.init, adapters_base)
 
     @abstractmethod
     def start(self, config: Any, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
@@ -145,7 +145,7 @@ def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], 
     if "max_steps" in flags and "epochs" not in flags:
         config = dataclasses.replace(config, epochs=None)
     folder = new_folder(flags.get("out"))
-    base = task.open_base(config)
+    base = task.open_base(config, flags.get("base"))
     start = task.start(config, base, flags)
     config, model = start.config, start.model
     lora = set_trainable(model, config, generator(config.seed, INIT, ADAPTERS))

@@ -245,7 +245,7 @@ def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
     if stored != _digest(tensors, metadata):
         raise ValueError(f"{path} is damaged: its content does not match its SHA-256; {WAY_OUT}")
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             path,
             ModelConfig.from_dict(json.loads(metadata["model_config"])),
             TrainConfig.from_dict(json.loads(metadata["train_config"])),
@@ -257,6 +257,9 @@ def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its metadata cannot be read by this version: {error}") from None
+    if base is not None and (checkpoint.task is None or checkpoint.task.lora is None):
+        raise ValueError(f"{path} has no LoRA adapters; leave --base out")
+    return checkpoint
 
 
 def find_checkpoint(run: StrPath, prefer: str = BEST) -> Path:

@@ -87,7 +87,7 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     if flags.get("init") is None:  # an invalid flag is an error before any work is done
         model_config = ModelConfig(**known_fields(ModelConfig, flags))
     else:
-        base = open_base(flags["init"], flags.get("base"), option="init")
+        base = open_base(flags["init"], flags.get("base"))
         model_config = initial_config(base, flags, new_tokenizer=new_tokenizer)
     if config.shards is None:  # the result depends on it, so it is chosen once and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, model_config.context_length))

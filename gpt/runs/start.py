@@ -29,14 +29,14 @@ def new_folder(out: str | None) -> Path:
     return folder
 
 
-def open_base(path: str, adapters_base: str | None = None, *, option: str = "base") -> Checkpoint:
-    """Read the checkpoint that a run begins from; ValueError, naming the option, if it is no language model.
+def open_base(path: str, adapters_base: str | None = None) -> Checkpoint:
+    """Read the checkpoint that a run begins from; ValueError if it is no language model.
 
     adapters_base is the path of the base of LoRA adapters, if it has moved since they were trained.
     """
     base = load_checkpoint(find_checkpoint(path), adapters_base)
     if not base.is_language_model:
-        raise ValueError(f"{option}: {base.path} was fine-tuned to {base.kind}; begin from a language model")
+        raise ValueError(f"init: {base.path} was fine-tuned to {base.kind}; begin from a language model")
     return base
 
 
@@ -63,7 +63,6 @@ def resume_run(
     folder, state, task = checkpoint.path.parent, checkpoint.state, checkpoint.task
     if task is not None and task.lora is not None and checkpoint.base is not None:
         task = dataclasses.replace(task, base=str(checkpoint.base_checkpoint().path.resolve()))
-        flags = {name: value for name, value in flags.items() if name != "base"}  # the same base, at another path
     stored = checkpoint.train_config.to_dict() if task is None else task.config
     config = changed_config(config_type.from_dict(stored), checkpoint.model_config, flags)
     if task is not None:

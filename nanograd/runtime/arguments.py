@@ -126,12 +126,12 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def braces(choices: Sequence[str]) -> str:
-    """Return choices as a help shows them.
+    """Return choices as a help shows them; "" if there are none.
 
     >>> braces(["layernorm", "rmsnorm"])
     '{layernorm,rmsnorm}'
     """
-    return f"{{{','.join(choices)}}}"
+    return f"{{{','.join(choices)}}}" if choices else ""
 
 
 def format_value(value: Any) -> str:

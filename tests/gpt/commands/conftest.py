@@ -45,9 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (folder / "base.txt").write_text("\n".join(HAM + SPAM), encoding="utf-8")
     data = ("--data", folder / "data.tsv", *CLASSIFY_QUICK.split())
-    assert finetune(*data, "--base", "random", "--balance", "--out", folder / "run", *CLASSIFY_TINY.split()) == 0
+    assert finetune(*data, "--init", "random", "--balance", "--out", folder / "run", *CLASSIFY_TINY.split()) == 0
     shape = f"{CLASSIFY_TINY} --context-length 32 --batch-size 2 --max-steps 3".split()
     assert main(["train", "--data", str(folder / "base.txt"), "--out", str(folder / "base"), *shape]) == 0
     adapters = ("--lora-rank", "2", "--lora-alpha", "2", "--shards", "1", "--batch-size", "8")
-    assert finetune(*data, "--base", folder / "base", "--out", folder / "adapted", *adapters) == 0
+    assert finetune(*data, "--init", folder / "base", "--out", folder / "adapted", *adapters) == 0
     return folder

@@ -15,7 +15,7 @@ import pytest
 
 import gpt
 from gpt.__main__ import COMMANDS, describe, main
-from gpt.commands.arguments import Parser, add_flags, take
+from gpt.commands.arguments import Parser, add_flags, run_path, take
 from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, option
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -310,6 +310,42 @@ def test_text_is_utf8_whatever_the_locale() -> None:
     env = {**ENV, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run([sys.executable, "-m", "gpt"], env=env, capture_output=True, check=True)
     assert "python -m gpt COMMAND …" in done.stdout.decode("utf-8")
+
+
+def test_last_is_the_newest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("runs/c/last", "runs/a/best", "runs/b/last", "runs/c/best", "elsewhere/d/last")):
+        path = Path(f"{name}.safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (number, number))
+    Path("runs/e").mkdir()  # nothing is saved there
+    assert Path(run_path("last")) == Path("runs/c")
+    assert capsys.readouterr().err == f"last      {Path('runs/c')}\n"
+    assert run_path("runs/a") == "runs/a"
+    Path("last").mkdir()
+    assert run_path("last") == "last"  # a path that exists
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"{name} last" for name in ("sample", "info", "eval", "score", "classify", "chat", "doctor", "plot")),
+        *("study last --text a", "export last -o a", "merge last -o a", "train --resume last", "train --init last"),
+        *("finetune classify --resume last", "finetune instruct --init last"),
+    ],
+)
+def test_every_run_may_be_the_last(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(words.split())
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"gpt .*: argument .*: last: there is no run in runs; give the path of one; see .*\n", error)
 
 
 def test_a_flag_works_under_its_old_name_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ def test_a_text_from_standard_input(
 
 
 def test_the_test_texts_have_the_scores_of_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["classify", str(folder / "run"), "--file", str(folder / "run" / "test.jsonl"), "--json"]
+    words = ["classify", str(folder / "run"), "--data", str(folder / "run" / "test.jsonl"), "--json"]
     assert main(words) == 0
     *texts, scores = map(json.loads, capsys.readouterr().out.splitlines())
     stored = json.loads((folder / "run" / "scores.json").read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def test_the_test_texts_have_the_scores_of_the_run(folder: Path, capsys: pytest.
 
 def test_a_text_a_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "texts.txt").write_text("see you at 1, eve\n\nwin €10! call now, " + "bob " * 20, encoding="utf-8")
-    assert main(["classify", str(folder / "run"), "--file", str(tmp_path / "texts.txt")]) == 0
+    assert main(["classify", str(folder / "run"), "--data", str(tmp_path / "texts.txt")]) == 0
     output = capsys.readouterr()
     assert [line.split("%  ")[1][6:16] for line in output.out.splitlines()] == ["see you at", "win €10! c"]
     assert output.out.split()[1] == "ham"
@@ -101,21 +101,21 @@ def error_of(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 )
 def test_invalid_files(content: str, message: str, error_of: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(content, encoding="utf-8")
-    assert error_of("FOLDER/run", "--file", "TMP/new.csv") == f"gpt classify: TMP/new.csv, {message}"
+    assert error_of("FOLDER/run", "--data", "TMP/new.csv") == f"gpt classify: TMP/new.csv, {message}"
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["FOLDER/run"], 2, 'give either a text, as in: classify RUN "a text", or --file FILE; see python -m gpt'),
-        (["FOLDER/run", "a", "--file", "b"], 2, "give either a text"),
+        (["FOLDER/run"], 2, 'give either a text, as in: classify RUN "a text", or --data FILE; see python -m gpt'),
+        (["FOLDER/run", "a", "--data", "b"], 2, "give either a text"),
         (["FOLDER/run", " "], 1, "text, line 1: the text is empty"),
         (
             ["FOLDER/base", "hi"],
             1,
             "FOLDER/base/best.safetensors is no classifier; make one with: python -m gpt finetune",
         ),
-        (["FOLDER/run", "--file", "missing.csv"], 1, "data: there is no file missing.csv"),
+        (["FOLDER/run", "--data", "missing.csv"], 1, "data: there is no file missing.csv"),
     ],
 )
 def test_invalid_arguments(words: list[str], code: int, message: str, error_of: Callable[..., str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gpt.__main__ import main
 from gpt.commands.finetune import TASKS
 from gpt.finetune.classification_data import read_rows
+from gpt.finetune.classifier import ClassifyConfig
 from gpt.runs.checkpoint import BEST, LAST, load_checkpoint
 from gpt.runs.run import Run
 
@@ -30,7 +31,7 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
 
 
 def test_the_printed_lines_of_a_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--data", folder / "data.tsv", "--base", "random", "--balance", "--out", tmp_path / "run"]
+    words = ["--data", folder / "data.tsv", "--init", "random", "--balance", "--out", tmp_path / "run"]
     assert finetune(*words, *TINY.split(), *QUICK.split()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:5] == [
@@ -51,7 +52,7 @@ def test_the_printed_lines_of_a_run(folder: Path, tmp_path: Path, capsys: pytest
 
 def test_the_confusion_matrix_is_drawn(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
-    words = ["--data", folder / "data.tsv", "--base", "random", "--balance", "--out", tmp_path / "run"]
+    words = ["--data", folder / "data.tsv", "--init", "random", "--balance", "--out", tmp_path / "run"]
     assert finetune(*words, *TINY.split(), *QUICK.split(), "--plot", tmp_path / "confusion.png") == 0
     assert f"drawn: {tmp_path / 'confusion.png'}" in capsys.readouterr().out
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
@@ -83,7 +84,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same_result(
     how: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--data", str(folder / "data.tsv"), *QUICK.split(), "--seed", "3", "--dropout", "0.1"]
-    words += ["--base", "random", *TINY.split()] if how == "random" else ["--base", str(folder / "base")]
+    words += ["--init", "random", *TINY.split()] if how == "random" else ["--init", str(folder / "base")]
     words += [] if how == "random" else ["--lora-rank", "2", "--shards", "2", "--grad-accum-steps", "2"]
     assert finetune(*words, "--out", tmp_path / "whole") == 0
     after_step = Run.after_step
@@ -106,7 +107,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same_result(
 def test_early_stopping_keeps_the_best_checkpoint(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--data", folder / "data.tsv", "--base", "random", "--out", tmp_path / "run", *TINY.split()]
+    words = ["--data", folder / "data.tsv", "--init", "random", "--out", tmp_path / "run", *TINY.split()]
     assert finetune(*words, "--max-steps", "400", "--eval-every", "4", "--patience", "2", "--lr", "0.05") == 0
     output = capsys.readouterr().out
     (line,) = (line for line in output.splitlines() if line.startswith("early stop after step "))
@@ -114,6 +115,19 @@ def test_early_stopping_keeps_the_best_checkpoint(
     assert stopped == best + 8 < 400
     assert load_checkpoint(tmp_path / "run" / BEST).state.step == best
     assert f"test      the best checkpoint, of step {best}, on texts" in output
+
+
+def test_base_is_the_old_name_of_init(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", folder / "data.tsv", "--out", tmp_path / "run", *TINY.split(), "--max-steps", "1"]
+    assert finetune(*words, "--base", "random") == 0
+    assert ClassifyConfig.from_dict({"base": "random"}) == ClassifyConfig(init="random")  # in old files
+    task = load_checkpoint(tmp_path / "run" / LAST).task
+    assert task is not None
+    assert task.config["init"] == "random"
+    assert finetune("--resume", tmp_path / "run", "--base", "x", "--max-steps", "2") == 1
+    assert "has no LoRA adapters; leave --base out" in capsys.readouterr().err
 
 
 # Refusals
@@ -143,15 +157,15 @@ DATA = ["--data", "FOLDER/data.tsv"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--base", "random"], "data: give the labelled texts: --data FILE"),
-        (DATA, "base: give the run or checkpoint to start from: --base RUN, or --base random"),
-        ([*DATA, "--base", "nowhere"], "there is no run or checkpoint at nowhere"),
-        ([*DATA, "--base", "FOLDER/run"], "base: FOLDER/run/best.safetensors was fine-tuned to classify; begin from"),
-        ([*DATA, "--base", "FOLDER/base", "--d-model", "32"], "d_model: the base decides it; leave --d-model out"),
-        ([*DATA, "--base", "FOLDER/base", "--tokenizer", "bpe"], "tokenizer: the base decides it; leave --token"),
-        ([*DATA, "--base", "random", "--text-column", "words"], "data: FOLDER/data.tsv has no column 'words'"),
-        ([*DATA, "--base", "random", "--freeze", "al"], "freeze must be none, all_but_last_block or all_but_head"),
-        ([*DATA, "--base", "random", "--lora-rank", "2", "--lora-target", "gate"], "lora_target: no layer is called"),
+        (["--init", "random"], "data: give the labelled texts: --data FILE"),
+        (DATA, "init: give the run or checkpoint to start from: --init RUN, or --init random"),
+        ([*DATA, "--init", "nowhere"], "there is no run or checkpoint at nowhere"),
+        ([*DATA, "--init", "FOLDER/run"], "init: FOLDER/run/best.safetensors was fine-tuned to classify; begin from"),
+        ([*DATA, "--init", "FOLDER/base", "--d-model", "32"], "d_model: the base decides it; leave --d-model out"),
+        ([*DATA, "--init", "FOLDER/base", "--tokenizer", "bpe"], "tokenizer: the base decides it; leave --token"),
+        ([*DATA, "--init", "random", "--text-column", "words"], "data: FOLDER/data.tsv has no column 'words'"),
+        ([*DATA, "--init", "random", "--freeze", "al"], "freeze must be none, all_but_last_block or all_but_head"),
+        ([*DATA, "--init", "random", "--lora-rank", "2", "--lora-target", "gate"], "lora_target: no layer is called"),
         (["--resume", "FOLDER/run", "--out", "TMP/x"], "--out and --resume exclude each other"),
         (["--resume", "FOLDER/run", "--d-model", "8"], "resume: --d-model was 16 and cannot change to 8"),
         (["--resume", "FOLDER/run", "--batch-size", "4"], "resume: --batch-size was 8 and cannot change to 4"),

@@ -71,7 +71,7 @@ def test_layers_come_in_their_order() -> None:
 
 def test_the_page_plays_the_example(run: Path, tmp_path: Path, capsys: Output) -> None:
     out = tmp_path / "page.html"
-    assert main(["study", "--ckpt", str(run), "--text", "cat </script> sat", "--tokens", "6", "--out", str(out)]) == 0
+    assert main(["study", str(run), "--text", "cat </script> sat", "--tokens", "6", "--out", str(out)]) == 0
     assert "6 tokens predicted" in capsys.readouterr().out
     page = out.read_text(encoding="utf-8")
     assert page.count("</script>") == 1
@@ -80,13 +80,25 @@ def test_the_page_plays_the_example(run: Path, tmp_path: Path, capsys: Output) -
     assert page.count('class="heat"') == 2 * 2 * 3  # P, dP and dS of two heads in two blocks
     assert "blocks.1.attn.w_qkv.weight" in page
     again = tmp_path / "again.html"
-    main(["study", "--ckpt", str(run), "--text", "cat </script> sat", "--tokens", "6", "--out", str(again)])
+    main(["study", str(run), "--text", "cat </script> sat", "--tokens", "6", "--out", str(again)])
     assert again.read_bytes() == out.read_bytes()
+
+
+def test_the_run_had_a_flag_before(run: Path, tmp_path: Path) -> None:
+    pages = []
+    for words in (
+        ["--text", "The", "--ckpt", str(run)],
+        [f"--ckpt={run}", "--text", "The"],
+        [str(run), "--text", "The"],
+    ):
+        assert main(["study", *words, "--out", str(tmp_path / "page.html")]) == 0
+        pages.append((tmp_path / "page.html").read_bytes())
+    assert pages[0] == pages[1] == pages[2]
 
 
 def test_one_layer_can_be_chosen(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
-    assert main(["study", "--ckpt", str(run), "--text", "The cat sat", "--layer", "0", "--out", str(out)]) == 0
+    assert main(["study", str(run), "--text", "The cat sat", "--layer", "0", "--out", str(out)]) == 0
     page = out.read_text(encoding="utf-8")
     assert page.count('class="heat"') == 2 * 3
     assert "Attention in block 0" in page
@@ -105,7 +117,7 @@ def test_one_layer_can_be_chosen(run: Path, tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line(run: Path, tmp_path: Path, options: list[str], said: str, capsys: Output) -> None:
     out = tmp_path / "page.html"
     with contextlib.suppress(SystemExit):
-        assert main(["study", "--ckpt", str(run), "--out", str(out), *options]) == 1
+        assert main(["study", str(run), "--out", str(out), *options]) == 1
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

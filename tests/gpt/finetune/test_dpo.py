@@ -274,7 +274,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(base: str, data: str, out: Path, *more: str) -> int:
-    return main(["finetune", "prefer", "--data", data, "--base", base, *FLAGS.split(), "--out", str(out), *more])
+    return main(["finetune", "prefer", "--data", data, "--init", base, *FLAGS.split(), "--out", str(out), *more])
 
 
 def test_a_run_prints_its_metrics_before_and_after(base: str, data: str, tmp_path: Path, capsys: Output) -> None:
@@ -348,7 +348,7 @@ def test_prompts_use_the_template_of_the_base(data: str, tmp_path: Path) -> None
     task = Task("instruct", template=SHORT.to_dict())
     path = tmp_path / "answers.safetensors"
     save_checkpoint(path, GPT(SHAPE, np.random.default_rng(0)), None, TrainConfig(), BYTES, TrainingState(), task)
-    words = ["--data", data, "--base", str(path), "--max-steps", "1", "--out", str(tmp_path / "run")]
+    words = ["--data", data, "--init", str(path), "--max-steps", "1", "--out", str(tmp_path / "run")]
     assert main(["finetune", "prefer", *words]) == 0
     stored = load_checkpoint(tmp_path / "run" / LAST).task
     assert stored is not None
@@ -358,7 +358,7 @@ def test_prompts_use_the_template_of_the_base(data: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("--base random", "base: give the run or checkpoint to start from: --base RUN; random weights"),
+        ("--init random", "init: give the run or checkpoint to start from: --init RUN; random weights"),
         ("--template chatty", "template: must be alpaca, chat or a JSON file"),
         ("--label-smoothing 0.5", "label_smoothing must be below 0.5, got 0.5"),
         ("--beta 0", "beta must be above 0, got 0"),

@@ -64,7 +64,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(base: str, data: str, out: Path, *more: str) -> int:
-    words = ["finetune", "instruct", "--data", data, "--base", base, *FLAGS.split(), "--out", str(out), *more]
+    words = ["finetune", "instruct", "--data", data, "--init", base, *FLAGS.split(), "--out", str(out), *more]
     return main(words)
 
 
@@ -159,7 +159,7 @@ def test_the_mask_is_shown(base: str, tmp_path: Path, capsys: Output) -> None:
     messages = [{"role": role, "content": content} for role, content in turns]
     path.write_text(json.dumps({"messages": messages, "id": 1, "by": "me"}), encoding="utf-8")
     words = ["--template", "chat", "--val-fraction", "0", "--test-fraction", "0", "--show-mask", "5"]
-    assert main(["finetune", "instruct", "--data", str(path), "--base", base, *words]) == 0
+    assert main(["finetune", "instruct", "--data", str(path), "--init", base, *words]) == 0
     shown, errors = capsys.readouterr()
     assert errors == ""
     assert shown == (
@@ -174,18 +174,18 @@ def test_the_mask_is_shown(base: str, tmp_path: Path, capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--base", "{base}"], "data: give a file of instructions or conversations: --data FILE"),
-        (["--data", "{data}"], "base: give the run or checkpoint to start from: --base RUN"),
-        (["--data", "{data}", "--base", "random"], "random weights have no tokenizer"),
-        (["--data", "{data}", "--base", "nowhere"], "there is no run or checkpoint at nowhere"),
-        (["--data", "{data}", "--base", "{base}", "--template", "chatt"], "which is no file; did you mean chat?"),
+        (["--init", "{base}"], "data: give a file of instructions or conversations: --data FILE"),
+        (["--data", "{data}"], "init: give the run or checkpoint to start from: --init RUN"),
+        (["--data", "{data}", "--init", "random"], "random weights have no tokenizer"),
+        (["--data", "{data}", "--init", "nowhere"], "there is no run or checkpoint at nowhere"),
+        (["--data", "{data}", "--init", "{base}", "--template", "chatt"], "which is no file; did you mean chat?"),
         (
-            ["--data", "{data}", "--base", "{base}", "--template", "alpaca"],
+            ["--data", "{data}", "--init", "{base}", "--template", "alpaca"],
             "no conversation fits the base's context of 64",
         ),
-        (["--data", "{data}", "--base", "{base}", "--end", "M"], "a response contains 'M', which is to end it"),
-        (["--data", "nowhere", "--base", "{base}"], "data: there is no file nowhere"),
-        (["--data", "{data}", "--base", "{base}", "--show-mask", "1", "--out", "x"], "leave --out out"),
+        (["--data", "{data}", "--init", "{base}", "--end", "M"], "a response contains 'M', which is to end it"),
+        (["--data", "nowhere", "--init", "{base}"], "data: there is no file nowhere"),
+        (["--data", "{data}", "--init", "{base}", "--show-mask", "1", "--out", "x"], "leave --out out"),
         (["--resume", "x", "--out", "x"], "--out and --resume exclude each other"),
     ],
 )
@@ -355,7 +355,7 @@ def test_real_instructions_are_learned(data_dir: Path, tmp_path: Path, capsys: O
     base = tmp_path / "base"
     assert main(["train", "--max-steps", "60", "--d-model", "64", "--n-layers", "2", "--out", str(base)]) == 0
     words = ["--data", str(data_dir / "instruction-data.json"), "--template", "chat", "--epochs", "3", "--lr", "3e-3"]
-    assert main(["finetune", "instruct", "--base", str(base), *words, "--out", str(tmp_path / "run")]) == 0
+    assert main(["finetune", "instruct", "--init", str(base), *words, "--out", str(tmp_path / "run")]) == 0
     scores = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("before", "after"))]
     before, after = (float(line.split("loss ")[1].split()[0]) for line in scores)
     assert after < before - 1.5

@@ -165,7 +165,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def start(base: Path, out: Path, config: FinetuneConfig) -> Toy:
-    return begin(ToyTask(), {**config.to_dict(), "data": "rows", "base": str(base), "out": str(out)})[0]
+    return begin(ToyTask(), {**config.to_dict(), "data": "rows", "init": str(base), "out": str(out)})[0]
 
 
 def train(run: Toy) -> bool:
@@ -258,7 +258,7 @@ def test_options_that_cannot_change_in_a_resumed_run(base: Path, tmp_path: Path)
     train(start(base, out, CONFIG))
     with pytest.raises(ValueError, match="at step 8 of 8; go on with a larger --max-steps"):
         resumed(out)
-    for name, value in {"batch_size": 5, "lora_rank": 3, "base": "other", "freeze": "all_but_head"}.items():
+    for name, value in {"batch_size": 5, "lora_rank": 3, "init": "other", "freeze": "all_but_head"}.items():
         with pytest.raises(ValueError, match=rf"resume: --{name.replace('_', '-')} was .* cannot change to {value}"):
             resumed(out, max_steps=9, **{name: value})
     run = resumed(out, max_steps=9, lr=0.5, batch_size=4)
@@ -287,7 +287,7 @@ def test_a_run_with_adapters_is_resumed_with_a_moved_base(base: Path, tmp_path: 
 
 def test_a_classifier_is_no_base(base: Path, tmp_path: Path) -> None:
     start(base, tmp_path / "run", CONFIG)
-    with pytest.raises(ValueError, match=r"base: .* was fine-tuned to classify; begin from a language model"):
+    with pytest.raises(ValueError, match=r"init: .* was fine-tuned to classify; begin from a language model"):
         open_base(str(tmp_path / "run"))
 
 
