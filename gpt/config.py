@@ -27,6 +27,7 @@ BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: wh
     "below": (operator.lt, "below"),
     "most": (operator.le, "at most"),
 }
+TOO_LARGE = 2**63
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 RENAMED = {"tie_head": "tie_embeddings", "base": "init"}  # what fields were called before: in old files, and as flags
 
@@ -72,6 +73,8 @@ class Config:
             if value is None and optional:
                 continue
             if kind in NUMBERS and isinstance(value, NUMBERS[kind]) and not isinstance(value, bool):
+                if abs(value) >= TOO_LARGE and isinstance(value, numbers.Integral):
+                    raise ValueError(f"{name} must be below 2**63, got a larger number")
                 value = kind(value)  # a NumPy number too
                 object.__setattr__(self, name, value)
             if type(value) is not kind:
@@ -174,7 +177,8 @@ class ModelConfig(Config):
         number, divisor = getattr(self, name), getattr(self, by)
         if number % divisor:
             start = min(divisor, number)
-            near = next(n for gap in range(start) for n in (start - gap, start + gap) if number % n == 0)
+            candidates = (n for gap in range(min(start, 10_000)) for n in (start - gap, start + gap))
+            near = next((n for n in candidates if number % n == 0), 1)
             got = f"{name}={number} and {by}={divisor}"
             raise ValueError(f"{name} must be divisible by {by}, got {got}; try {by}={near}")
 

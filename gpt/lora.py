@@ -31,6 +31,10 @@ class LoRASettings:
     alpha: float
     targets: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise ValueError(f"lora: rank must be at least 1 and alpha above 0, got {self.rank} and {self.alpha}")
+
 
 class LoRALinear(Linear):
     """A Linear with a low-rank update: y = x Wᵀ + b + (alpha/r) (x Aᵀ) Bᵀ.
@@ -89,6 +93,8 @@ def merge_arrays(state: Mapping[str, np.ndarray], settings: LoRASettings) -> dic
     for name in state:
         layer, _, last = name.rpartition(".")
         if last == A:
+            if missing := {f"{layer}.{B}", f"{layer}.weight"} - state.keys():
+                raise ValueError(f"the tensor {min(missing)!r} is missing, which belongs to {name!r}")
             update = low_rank_update(state[name], state[f"{layer}.{B}"], settings.alpha / settings.rank)
             merged_state[f"{layer}.weight"] = merged_state[f"{layer}.weight"] + update
     return merged_state

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
 from gpt.runs.run import TRAIN_TOKENS, run_tokens
-from gpt.text.records import parse_json
+from nanograd.runtime.typed_json import read_json
 from nanograd.seeds import EVAL, generator
 
 DESCRIPTION = """Examine a model and report in words what is wrong with it. This takes seconds (about 25 s for GPT-2 on
@@ -22,6 +23,13 @@ two cores) and writes no file.
 
 Each line says ok, warn (possible, but seldom intended) or bad; the exit code is 1 if anything is bad.
 """
+
+
+class RunConfig(TypedDict):
+    """What is read of a run's config.json."""
+
+    model: dict[str, Any]
+    train: NotRequired[dict[str, Any]]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,12 +69,10 @@ def read_subject(path: str | None) -> Subject:
 def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:
     """Read a run's config.json; "train" may be absent."""
     try:
-        fields = parse_json(path.read_bytes())
+        fields = read_json(path.read_bytes(), RunConfig)
+        return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(fields.get("train", {}))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("model"), dict):
-        raise ValueError(f'{path} is no config of a run: it must hold {{"model": {{…}}, "train": {{…}}}}')
-    return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(fields.get("train", {}))
+        raise ValueError(f'{path} is no config of a run, {{"model": {{…}}, "train": {{…}}}}: {error}') from None
 
 
 def random_tokens(config: ModelConfig) -> np.ndarray:

@@ -17,7 +17,6 @@ folder is not complete.
 """
 
 import contextlib
-import json
 import struct
 from array import array
 from bisect import bisect_right
@@ -25,12 +24,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, NotRequired, TypedDict, TypeVar, cast
 
 import numpy as np
 
 from gpt.tokenizer import Tokenizer, load_tokenizer
 from nanograd.runtime.files import StrPath, atomic_write, file_sha256
+from nanograd.runtime.typed_json import check_form, read_json
 
 MAGIC = b"GPTTOKEN"
 VERSION = 2
@@ -39,7 +39,72 @@ DTYPES: dict[int, np.dtype] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 INDEX = np.dtype("<u8")
 MANIFEST, UNFINISHED, TOKENIZER = "manifest.json", "unfinished.json", "tokenizer.json"
 FORMAT = "gpt-dataset-1"
-TRAIN, VAL = "train", "val"
+TRAIN: Final = "train"
+VAL: Final = "val"
+T = TypeVar("T")
+
+
+class ShardEntry(TypedDict):
+    """A shard in the manifest."""
+
+    file: str
+    tokens: int
+    documents: int
+    sha256: str
+
+
+class Part(TypedDict):
+    """The shards of a part of the text, in the manifest."""
+
+    pieces: int
+    text_bytes: int
+    text_sha256: str
+    train: NotRequired[ShardEntry]
+    val: NotRequired[ShardEntry]
+
+
+class Settings(TypedDict):
+    """What `data prepare` was called with: another call that differs cannot resume its work."""
+
+    format: str
+    tokenizer_sha256: str
+    vocab_size: int
+    eot_id: int | None
+    val_fraction: float
+    shard_tokens: int
+    sources: list[str]
+    encoding: str | None
+    text_key: str
+
+
+class Unfinished(Settings):
+    """The content of unfinished.json: the parts so far."""
+
+    parts: list[Part]
+
+
+class Counts(TypedDict):
+    """A number for each split."""
+
+    train: int
+    val: int
+
+
+class Skipped(TypedDict):
+    """The texts that could not be read."""
+
+    count: int
+    first: list[str]
+
+
+class Manifest(Unfinished):
+    """The content of manifest.json."""
+
+    split: str
+    text_bytes: int
+    tokens: Counts
+    documents: Counts
+    skipped: Skipped
 
 
 class Shard(NamedTuple):
@@ -161,7 +226,7 @@ class Dataset:
     """A complete prepared folder: its manifest, and the SHA-256 of that file."""
 
     path: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     sha256: str
 
     def tokens(self, split: str) -> Shards:
@@ -212,9 +277,17 @@ class Dataset:
         return [entry["file"] for entry in entries if file_sha256(self.path / entry["file"]) != entry["sha256"]]
 
 
-def shard_entries(parts: Iterable[dict[str, Any]], splits: Sequence[str] = (TRAIN, VAL)) -> list[dict[str, Any]]:
+def shard_entries(parts: Iterable[Part], splits: Sequence[str] = (TRAIN, VAL)) -> list[ShardEntry]:
     """Return the manifest's entries of the shards of these splits."""
-    return [part[split] for part in parts for split in splits if split in part]
+    return [part[split] for part in parts for split in splits if split in part]  # type: ignore[literal-required]
+
+
+def read_manifest(path: Path, form: type[T]) -> T:
+    """Return the content of a manifest, finished or not; ValueError says what is wrong in it, without its name."""
+    fields = read_json(path.read_bytes(), dict[str, Any])
+    if fields.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"its format is {fields['format']!r}; this program reads {FORMAT!r}")
+    return cast(T, check_form(fields, form))
 
 
 def is_prepared(path: StrPath | None) -> bool:
@@ -231,16 +304,12 @@ def open_dataset(path: StrPath) -> Dataset:
             raise ValueError(f"{path} is not complete: data prepare was stopped; run the same command again")
         raise FileNotFoundError(f"{path} holds no prepared data ({MANIFEST}); make it with: python -m gpt data prepare")
     try:
-        manifest = json.loads(file.read_bytes())
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']!r}; this program reads {FORMAT!r}")
-        dataset = Dataset(path, manifest, file_sha256(file))
-        for split in (TRAIN, VAL):
-            dataset.shards(split)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged: {type(error).__name__} {error}; prepare the data again") from None
-    except json.JSONDecodeError as error:
+        manifest = read_manifest(file, Manifest)
+    except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}; prepare the data again") from None
+    dataset = Dataset(path, manifest, file_sha256(file))
+    for split in (TRAIN, VAL):
+        dataset.shards(split)
     return dataset
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,8 +27,12 @@ from gpt.data.dataset import (
     UNFINISHED,
     VAL,
     Dataset,
+    Part,
+    Settings,
     ShardWriter,
+    Unfinished,
     open_dataset,
+    read_manifest,
     shard_entries,
     shard_writer,
 )
@@ -87,7 +91,7 @@ def prepare(
         if number < 1:
             raise ValueError(f"{option} must be at least 1, got {number}")
     out = Path(out)
-    settings = {
+    settings: Settings = {
         "format": FORMAT,
         "tokenizer_sha256": tokenizer.sha256,
         "vocab_size": tokenizer.vocab_size,
@@ -112,7 +116,7 @@ def prepare(
         raise ValueError(f"data: there is no text in {', '.join(map(str, files.paths))}: {files.n_skipped} skipped")
     chunks = chain((first,), chunks)
 
-    parts: list[dict[str, Any]] = [] if stored is None else list(takewhile(partial(_is_intact, out), stored["parts"]))
+    parts: list[Part] = [] if stored is None else list(takewhile(partial(_is_intact, out), stored["parts"]))
     status = Status(files.n_bytes())
     for part in parts:
         _skip_part(chunks, part, status)
@@ -158,7 +162,7 @@ def stored_tokenizer(out: Path, vocab_size: int) -> Tokenizer | None:
     return None
 
 
-def read_state(out: Path) -> dict[str, Any] | None:
+def read_state(out: Path) -> Unfinished | None:
     """Return the manifest of the folder, finished or not, or None if the folder is missing or empty.
 
     Raises ValueError if the folder was not made by `data prepare`.
@@ -168,12 +172,11 @@ def read_state(out: Path) -> dict[str, Any] | None:
     for name in (MANIFEST, UNFINISHED):
         if (out / name).is_file():
             try:
-                state = json.loads((out / name).read_bytes())
-                if state["format"] == FORMAT and isinstance(state["parts"], list):
-                    return dict(state)
-            except (ValueError, KeyError, TypeError):
-                pass
-            raise ValueError(f"out: {out / name} is damaged or from another program; choose another -o")
+                return read_manifest(out / name, Unfinished)
+            except ValueError as error:
+                raise ValueError(
+                    f"out: {out / name} is damaged or from another program; choose another -o ({error})"
+                ) from None
     if out.is_dir() and any(not path.match(".*.tmp") for path in out.iterdir()):
         raise ValueError(f"out: {out} is not empty, and was not made by data prepare; choose another -o")
     return None
@@ -183,10 +186,10 @@ def _write_part(
     out: Path,
     number: int,
     encoded: Iterator[tuple[Chunk, np.ndarray]],
-    settings: dict[str, Any],
+    settings: Settings,
     status: Status,
     report: Callable[[Status], None],
-) -> dict[str, Any] | None:
+) -> Part | None:
     """Write the shards of the next part and return its entry in the manifest, or None if there is no more text."""
     digest, n_chunks, start = hashlib.sha256(), 0, status.n_bytes
     writers: dict[str, ShardWriter] = {}
@@ -208,21 +211,25 @@ def _write_part(
                 break
     if not n_chunks:
         return None
-    part: dict[str, Any] = {"pieces": n_chunks, "text_bytes": status.n_bytes - start, "text_sha256": digest.hexdigest()}
+    part: Part = {"pieces": n_chunks, "text_bytes": status.n_bytes - start, "text_sha256": digest.hexdigest()}
     for split, writer in writers.items():
         name = f"{split}-{number:05}.tokens"
-        counts = {"tokens": writer.tokens, "documents": len(writer.starts)}
-        part[split] = {"file": name, **counts, "sha256": file_sha256(out / name)}
+        part[split] = {  # type: ignore[literal-required]
+            "file": name,
+            "tokens": writer.tokens,
+            "documents": len(writer.starts),
+            "sha256": file_sha256(out / name),
+        }
     return part
 
 
-def _is_intact(out: Path, part: dict[str, Any]) -> bool:
+def _is_intact(out: Path, part: Part) -> bool:
     """Return whether the shards of a part are as they were written."""
     files = [(out / entry["file"], entry["sha256"]) for entry in shard_entries([part])]
     return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in files)
 
 
-def _skip_part(chunks: Iterator[Chunk], part: dict[str, Any], status: Status) -> None:
+def _skip_part(chunks: Iterator[Chunk], part: Part, status: Status) -> None:
     """Read the text of a part that is already written; ValueError if the text has changed since."""
     digest = hashlib.sha256()
     for chunk in islice(chunks, part["pieces"]):
@@ -233,10 +240,10 @@ def _skip_part(chunks: Iterator[Chunk], part: dict[str, Any], status: Status) ->
     status.n_tokens += sum(entry["tokens"] for entry in shard_entries([part]))
 
 
-def _summary(parts: list[dict[str, Any]], status: Status, files: TextFiles) -> dict[str, Any]:
+def _summary(parts: list[Part], status: Status, files: TextFiles) -> dict[str, Any]:
     """Return the totals over all parts."""
 
-    def total(split: str, key: str) -> int:
+    def total(split: str, key: Literal["tokens", "documents"]) -> int:
         return sum(entry[key] for entry in shard_entries(parts, (split,)))
 
     return {

@@ -15,7 +15,6 @@ any gradient.
 """
 
 import dataclasses
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from gpt.text.read import read_text
 from gpt.tokenizer import EOT, Tokenizer
 from gpt.training import Batch
 from nanograd.runtime.files import StrPath
+from nanograd.runtime.typed_json import parse_json
 
 CONTENT = "{content}"
 RESPONSE, PROMPT, RESET = "\x1b[1;32m", "\x1b[2m", "\x1b[0m"  # bold green, dim
@@ -143,9 +143,7 @@ def load_template(name: StrPath, *, end: str | None = None) -> Template:
             hint = nearest(name, list(TEMPLATES))
             raise ValueError(f"template: must be alpaca, chat or a JSON file, got {name!r}, which is no file{hint}")
         try:
-            template = Template.from_dict(json.loads(read_text(Path(name))))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"template: {name} must be JSON, but {error}") from None
+            template = Template.from_dict(parse_json(read_text(Path(name))))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return template if end is None else dataclasses.replace(template, end=end)

@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt.config import ModelConfig
 from gpt.pretrained.lazy_tensors import shown
-from gpt.text.records import parse_json
+from nanograd.runtime.typed_json import parse_json
 
 LARGEST = 1 << 20  # bytes; a config.json has about a thousand
 

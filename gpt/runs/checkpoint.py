@@ -10,9 +10,9 @@ parameters, and the task names the checkpoint with the frozen ones, its base, by
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,11 +25,13 @@ from nanograd.nn import Module
 from nanograd.optim import AdamW
 from nanograd.runtime import blas
 from nanograd.runtime.files import StrPath, file_sha256
+from nanograd.runtime.typed_json import Scalar, read_json
 
 FORMAT = "gpt-checkpoint-1"
 LAST, BEST = "last.safetensors", "best.safetensors"
 GPT_PREFIX = "gpt."  # parameter prefix of the GPT inside a wrapper module, such as a classifier
 M = TypeVar("M", bound=Module)
+T = TypeVar("T")
 WAY_OUT = f"give another checkpoint: a run has {BEST} and {LAST}"
 
 
@@ -45,14 +47,14 @@ class TrainingState:
     text_sha256: str = ""
     dataset: str = ""  # the prepared folder, if the run has no token files of its own
     tokens_sha256: dict[str, str] = field(default_factory=dict)  # of the run's data files, or of manifest.json
-    machine: dict[str, Any] = field(default_factory=blas.description)
+    machine: dict[str, Scalar] = field(default_factory=blas.description)
     source: str = ""  # where imported weights come from
     init: str = ""  # the checkpoint that pretraining began from; "" for random weights
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a model was fine-tuned for, and from what. All fields are JSON, so a new task needs no code here.
+    """What a model was fine-tuned for, and from what; a new task needs no code here.
 
     kind         "classify", "instruct" or "prefer": the subcommand of finetune
     config       the options of the fine-tuning, from its config's `to_dict`
@@ -65,9 +67,9 @@ class Task:
     """
 
     kind: str
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Scalar] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
-    template: Any = None
+    template: dict[str, Scalar] | None = None
     lora: LoRASettings | None = None
     base: str = ""
     base_sha256: str = ""
@@ -76,17 +78,6 @@ class Task:
         """Return the fields as JSON's types."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))  # tuples as lists
         return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make one from `to_dict`; ValueError for an unknown key."""
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(values.keys() - known):
-            raise ValueError(f"task: unknown key {unknown[0]!r}")
-        lora = values.get("lora")
-        if lora is not None:
-            lora = LoRASettings(lora["rank"], lora["alpha"], tuple(lora["targets"]))
-        return cls(**{**values, "labels": tuple(values.get("labels", ())), "lora": lora})
 
 
 @dataclass
@@ -244,18 +235,24 @@ def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
     stored = metadata.pop("sha256", None)
     if stored != _digest(tensors, metadata):
         raise ValueError(f"{path} is damaged: its content does not match its SHA-256; {WAY_OUT}")
+
+    def read(name: str, form: type[T]) -> T:
+        if name not in metadata:
+            raise ValueError(f"the key {name!r} is missing")
+        return read_json(metadata[name], form, name)
+
     try:
         checkpoint = Checkpoint(
             path,
-            ModelConfig.from_dict(json.loads(metadata["model_config"])),
-            TrainConfig.from_dict(json.loads(metadata["train_config"])),
-            tokenizer_from_dict(json.loads(metadata["tokenizer"])),
-            TrainingState(**json.loads(metadata["position"])),
+            ModelConfig.from_dict(read("model_config", dict)),
+            TrainConfig.from_dict(read("train_config", dict)),
+            tokenizer_from_dict(read("tokenizer", dict)),
+            read("position", TrainingState),
             tensors,
-            Task.from_dict(json.loads(metadata["task"])) if "task" in metadata else None,
+            read("task", Task) if "task" in metadata else None,
             None if base is None else Path(base),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: its metadata cannot be read by this version: {error}") from None
     if base is not None and (checkpoint.task is None or checkpoint.task.lora is None):
         raise ValueError(f"{path} has no LoRA adapters; leave --base out")

@@ -26,6 +26,7 @@ from gpt.training import NotFiniteError, Objective, fit
 from nanograd.nn import Module
 from nanograd.optim import AdamW
 from nanograd.runtime.files import atomic_write, file_sha256, write_text
+from nanograd.runtime.typed_json import read_json
 
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
 TRAIN_TOKENS, VAL_TOKENS = "train.tokens", "val.tokens"
@@ -214,9 +215,9 @@ def truncate_metrics(folder: Path, step: int) -> None:
     lines = []
     for line in path.read_bytes().split(b"\n"):
         try:
-            if line and json.loads(line)["step"] <= step:
+            if line and read_json(line, Record).step <= step:
                 lines.append(line)
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             break
     with atomic_write(path) as file:
         file.write(b"".join(line + b"\n" for line in lines))
@@ -230,9 +231,9 @@ def read_metrics(folder: Path) -> list[Record]:
     records = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            records.append(Record(**json.loads(line)))
-        except (ValueError, TypeError):
-            raise ValueError(f"{path}: line {number} is no record of a step; take it out") from None
+            records.append(read_json(line, Record))
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is no record of a step: {error}; take it out") from None
     return records
 
 

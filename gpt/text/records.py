@@ -12,7 +12,6 @@ error names the file and the line (or the entry of a list) and begins with "data
 
 import csv
 import io
-import json
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 from gpt.text.read import OnError, Warn, read_text
 from nanograd.runtime.files import StrPath
+from nanograd.runtime.typed_json import parse_json
 
 Table = list[tuple[int, list[str]]]  # of each row the line it begins at, and its cells
 
@@ -120,19 +120,6 @@ def _csv(text: str, path: StrPath) -> Table:
     return rows
 
 
-def parse_json(data: str | bytes) -> Any:
-    """Return the value of a JSON text; ValueError if it is not JSON in UTF-8 or an object has a key twice."""
-    try:
-        text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return json.loads(text, object_pairs_hook=_distinct)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8: byte 0x{error.object[error.start]:02x} at position {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error}") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
 def text_field(record: Record, name: str) -> str:
     """Return the text that a record has under `name`; ValueError if it has none, or one that is not text."""
     if name not in record.fields:
@@ -150,16 +137,6 @@ def check_text_field(value: Any, name: str, location: str) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"data: {location}: {name!r} has a lone surrogate at {error.start}; take it out") from None
     return value
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a JSON object that has a key twice: Python would silently take the last."""
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} is there twice")
-    return fields
 
 
 def _record(value: Any, line: int, location: str) -> Record:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from nanograd.runtime.files import StrPath, write_text
+from nanograd.runtime.typed_json import check_form
 
 Vocab = dict[int, bytes]  # from each id to its bytes
 FORMAT = "gpt-tokenizer"
@@ -114,13 +115,7 @@ def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
 
     `tokenizer_from_dict` checks the keys format, version and kind, which every tokenizer has.
     """
-    for name, kind in types.items():
-        if name not in fields:
-            raise ValueError(f"the key {name!r} is missing")
-        if type(fields[name]) is not kind:
-            raise ValueError(f"{name!r} must be a {kind.__name__}, got {type(fields[name]).__name__}")
-    if unknown := sorted(fields.keys() - types.keys() - {"format", "version", "kind"}):
-        raise ValueError(f"the key {unknown[0]!r} is unknown; the keys are {', '.join(types)}")
+    check_form({key: value for key, value in fields.items() if key not in ("format", "version", "kind")}, types)
 
 
 def header(kind: str) -> dict[str, Any]:

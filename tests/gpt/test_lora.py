@@ -28,6 +28,7 @@ from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module, Parameter
 from nanograd.optim import AdamW
 from nanograd.runtime.files import file_sha256
+from nanograd.runtime.typed_json import check_form
 
 PLAIN = ModelConfig(vocab_size=12, context_length=8, d_model=16, n_layers=2, n_heads=4)
 MODERN = dataclasses.replace(
@@ -351,9 +352,9 @@ def test_merged_adapters_are_not_saved(tmp_path: Path) -> None:
 
 def test_a_task_with_an_unknown_key_is_an_error() -> None:
     task = Task("classify", {"lr": 1.0}, ("ham", "spam"), None, SETTINGS, "x", "y")
-    assert Task.from_dict(task.to_dict()) == task
-    with pytest.raises(ValueError, match="unknown key 'colour'"):
-        Task.from_dict({**task.to_dict(), "colour": 1})
+    assert check_form(task.to_dict(), Task) == task
+    with pytest.raises(ValueError, match="the key 'colour' is unknown"):
+        check_form({**task.to_dict(), "colour": 1}, Task)
 
 
 def test_adapters_have_the_dtype_of_their_weight() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt.text.records import parse_json
 from gpt.tokenizer.base import FORMAT, VERSION, Tokenizer
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
@@ -15,6 +14,7 @@ from gpt.tokenizer.formats.openai import from_openai
 from gpt.tokenizer.formats.sentencepiece_bpe import ScoredTokenizer
 from gpt.tokenizer.formats.tiktoken import SpecialIds, from_tiktoken
 from nanograd.runtime.files import StrPath
+from nanograd.runtime.typed_json import parse_json
 
 KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (BPETokenizer, CharTokenizer, ScoredTokenizer)}
 # OpenAI's names, and Hugging Face's for the same

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nanograd.runtime.arguments import Parser, nearest, reader
 from nanograd.runtime.files import write_text
+from nanograd.runtime.typed_json import read_json
 from nanograd.study.drills import DRILLS, TOPICS
 from nanograd.study.drills.check_file import LIMIT, check
 from nanograd.study.drills.drill import Drill, learner_file, solution
@@ -202,12 +203,13 @@ def read_progress(folder: Path) -> dict[str, Record]:
     if not path.exists():
         return {}
     try:
-        records = {name: Record(**record) for name, record in json.loads(path.read_text(encoding="utf-8")).items()}
-        if all(r.hints in range(4) and r.solved in (False, True) and r.checks >= 0 for r in records.values()):
-            return records
-    except (ValueError, TypeError, AttributeError):  # no JSON, or JSON with other contents
-        pass
-    raise ValueError(f"{path} is damaged; delete it to start again (this does not delete your solutions)")
+        records = read_json(path.read_bytes(), dict[str, Record])
+        if wrong := next((name for name, record in records.items() if record.hints > 3), None):
+            raise ValueError(f"'{wrong}.hints' must be at most 3, got {records[wrong].hints}")
+        return records
+    except ValueError as error:
+        way_out = "delete it to start again (this does not delete your solutions)"
+        raise ValueError(f"{path} is damaged; {way_out}: {error}") from None
 
 
 def write_progress(folder: Path, records: dict[str, Record]) -> None:

@@ -105,8 +105,10 @@ def test_a_run_with_a_far_too_high_learning_rate_is_bad(run: Path, capsys: Outpu
     [
         (b"{", ": it is not JSON: "),
         (b'"\xff"', ": it is not UTF-8: "),
-        (b"[]", "is no config of a run: it must hold"),
-        (b'{"model": 3}', "is no config of a run: it must hold"),
+        (b"[]", 'is no config of a run, {"model": {…}, "train": {…}}: it must be a dict, got list'),
+        (b'{"model": 3}', "'model' must be a dict, got 3"),
+        (b'{"model": {}, "train": []}', "'train' must be a dict, got list"),
+        (b"[" * 9999, "it is nested too deeply"),
         (b'{"model": {"d_modl": 3}}', "unknown key 'd_modl'; did you mean d_model?"),
         (b'{"model": {"d_model": 6, "n_heads": 4}}', "d_model must be divisible by n_heads"),
     ],

@@ -172,7 +172,7 @@ def folder(tmp_path: Path) -> Path:
     """Return a prepared folder of two parts, written by hand."""
     tokenizer = CharTokenizer("abc")
     tokenizer.save(tmp_path / TOKENIZER)
-    parts: list[dict[str, Any]] = [{}, {}]
+    parts: list[dict[str, Any]] = [{"pieces": 1, "text_bytes": 1, "text_sha256": ""} for _ in range(2)]
     for name, split, part, ids, starts in (
         ("train-00000.tokens", TRAIN, 0, [0, 1, 2, 1], [0, 3]),
         ("val-00000.tokens", VAL, 0, [2], [0]),
@@ -185,7 +185,12 @@ def folder(tmp_path: Path) -> Path:
                 writer.write([id])
         counts = {"file": name, "tokens": len(ids), "documents": len(starts)}
         parts[part][split] = {**counts, "sha256": file_sha256(tmp_path / name)}
-    manifest = {"format": FORMAT, "vocab_size": 3, "tokenizer_sha256": tokenizer.sha256, "parts": parts}
+    manifest = {
+        "format": FORMAT, "tokenizer_sha256": tokenizer.sha256, "vocab_size": 3, "eot_id": None, "val_fraction": 0.1,
+        "shard_tokens": 4, "sources": [], "encoding": None, "text_key": "text", "split": "document", "text_bytes": 9,
+        "tokens": {TRAIN: 6, VAL: 1}, "documents": {TRAIN: 3, VAL: 1}, "skipped": {"count": 0, "first": []},
+        "parts": parts,
+    }  # fmt: skip
     (tmp_path / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
     return tmp_path
 
@@ -260,15 +265,22 @@ def test_a_flipped_bit_is_found_by_whoever_reads_all(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "manifest.json is damaged: Expecting"),
-        ("[]", "manifest.json is damaged: TypeError"),
-        ("{}", "manifest.json is damaged: KeyError 'format'"),
+        ("{", "manifest.json is damaged: it is not JSON: Expecting"),
+        ("[]", "manifest.json is damaged: it must be a dict, got list"),
+        ("{}", "manifest.json is damaged: the key 'format' is missing"),
         ('{"format": "gpt-dataset-9"}', "its format is 'gpt-dataset-9'; this program reads 'gpt-dataset-1'"),
-        ('{"format": "gpt-dataset-1"}', "manifest.json is damaged: KeyError 'parts'"),
-        ('{"format": "gpt-dataset-1", "parts": [3]}', "manifest.json is damaged: TypeError"),
+        ('{"format": "gpt-dataset-1"}', "manifest.json is damaged: the key 'tokenizer_sha256' is missing"),
+        (("parts", 0, 3), r"manifest.json is damaged: 'parts\[0\]' must be a dict, got 3"),
+        (("parts", 1, {}), r"manifest.json is damaged: the key 'parts\[1\].pieces' is missing"),
+        (("tokens", TRAIN, 2.5), "manifest.json is damaged: 'tokens.train' must be a whole number from 0, got 2.5"),
+        (("skipped", "count", -1), "manifest.json is damaged: 'skipped.count' must be a whole number from 0, got -1"),
     ],
 )
-def test_a_manifest_that_is_damaged(folder: Path, content: str, message: str) -> None:
+def test_a_manifest_that_is_damaged(folder: Path, content: str | tuple[Any, ...], message: str) -> None:
+    if not isinstance(content, str):
+        manifest, (outer, inner, value) = json.loads((folder / MANIFEST).read_text(encoding="utf-8")), content
+        manifest[outer][inner] = value
+        content = json.dumps(manifest)
     (folder / MANIFEST).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         open_dataset(folder)

@@ -116,7 +116,7 @@ def test_an_unknown_template_suggests_the_nearest(tmp_path: Path) -> None:
         load_template("alpacca")
     path = tmp_path / "mine.json"
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"mine\.json must be JSON, but"):
+    with pytest.raises(ValueError, match=r"mine\.json: it is not JSON: "):
         load_template(path)
 
 

@@ -50,7 +50,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
-    position = TrainingState(2, 1.5, 0.25, 0.125, "text", {"train.tokens": "ab"}, {"kernel": "k"})
+    position = TrainingState(
+        2, 1.5, 0.25, 0.125, 1, "text", tokens_sha256={"train.tokens": "ab"}, machine={"kernel": "k"}
+    )
     save(tmp_path / LAST, position)
     model, optimizer = trained()
     checkpoint = load_checkpoint(tmp_path / LAST)
