@@ -223,8 +223,12 @@ class Op:
     ) -> tuple[np.ndarray, Any]:
         """Run the forward of one of this op's pairs, with `needs` if it declares them; return y and saved."""
         keywords = {**options, "needs": needs} if self.forward_accepts_needs else options
-        y, saved = pair.forward(*arrays, **keywords)
-        return np.asarray(y), saved
+        result = pair.forward(*arrays, **keywords)
+        if not isinstance(result, tuple) or len(result) != 2:  # an array of two rows would pass for y and saved
+            raise TypeError(
+                f"{self.name}: a forward returns (y, saved), got {type(result).__name__}; saved may be None"
+            )
+        return np.asarray(result[0]), result[1]
 
     def run_backward(self, backward: Backward, dy: np.ndarray, saved: Any, needs: Needs) -> tuple[Any, ...]:
         """Run a backward of this op, with `needs` if the op has several arrays; return one gradient per array."""

@@ -81,6 +81,11 @@ class Target:
             return y, lambda dy: self.run_backward(dy, saved)
         args = [Tensor(x, requires_grad=True) if need else x for x, need in zip(inputs, self.needs, strict=True)]
         out = self.function(*args, **self.options)
+        if not isinstance(out, Tensor):
+            raise TypeError(
+                f"{self.name}: a function of Tensors must return a Tensor, got {type(out).__name__}; functions on arrays "
+                "are checked as a pair (forward, backward), by the command as FILE.py:NAME without _forward"
+            )
         leaves = [arg for arg, need in zip(args, self.needs, strict=True) if need]
 
         def vjp(dy: np.ndarray) -> list[Any]:
@@ -125,6 +130,8 @@ def as_op(forward: Callable[..., Any], backward: Callable[..., Any]) -> Op:
 
 def as_input(x: Any, dtype: Any) -> Any:
     """Return floating values as a new array of the dtype (None: of their own), and anything else as it is."""
+    if isinstance(x, (tuple, list)) and any(isinstance(item, (Tensor, np.ndarray)) for item in x):
+        raise TypeError(f"inputs are given one by one, as in gradcheck(f, x, y); got a {type(x).__name__} of arrays")
     x = x.data if isinstance(x, Tensor) else x
     if x is None or dtype is None:
         return x if x is None else np.asarray(x)

@@ -88,6 +88,21 @@ def test_a_forward_must_be_called_forward() -> None:
         Op(wrong_backward, wrong_backward)
 
 
+@pytest.mark.parametrize("forward", [lambda x: x * 2, lambda x: (x * 2,), lambda x: [x * 2, None]])
+def test_a_forward_must_return_y_and_saved(forward: Any) -> None:
+    def twice_forward(x: Any) -> Any:
+        return forward(x)
+
+    def twice_backward(dy: Any, saved: Any) -> Any:
+        return (dy * 2,)
+
+    twice = Op(twice_forward, twice_backward)
+    with pytest.raises(TypeError, match=r"twice: a forward returns \(y, saved\), got (ndarray|tuple|list)"):
+        twice(np.ones((2, 3)))  # two rows: y and saved?
+    with pytest.raises(TypeError, match="twice: a forward returns"):
+        twice(ng.tensor(np.ones((2, 3)), requires_grad=True))
+
+
 def test_every_op_of_the_package_is_registered_under_its_name() -> None:
     assert {"add", "softmax", "concat", "attention"} <= set(OPS)
     assert all(op.name == name and op.__module__.startswith("nanograd.ops.") for name, op in OPS.items())

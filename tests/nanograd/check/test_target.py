@@ -90,3 +90,19 @@ def test_a_cotangent_is_random_and_zero_where_y_is_infinite() -> None:
 def test_a_lost_history_gives_zeros() -> None:
     target = Target(lambda x: Tensor(x.data * 2), [X])
     np.testing.assert_array_equal(target.gradients(np.ones_like(X))[0], np.zeros_like(X))
+
+
+@pytest.mark.parametrize("both", [(X, X), [X, X], (Tensor(X), Tensor(X))])
+def test_inputs_in_a_tuple_as_pytorch_takes_them_are_refused(both: Any) -> None:
+    with pytest.raises(TypeError, match=r"one by one, as in gradcheck\(f, x, y\); got a (tuple|list) of arrays"):
+        Target(lambda a, b: a * b, [both])
+
+
+def test_a_forward_on_arrays_is_no_function_of_tensors() -> None:
+    def centre_forward(x: Any) -> Any:
+        return x - x.mean(axis=-1, keepdims=True), None
+
+    with pytest.raises(
+        TypeError, match=r"centre_forward: .* must return a Tensor, got tuple; .* \(forward, backward\)"
+    ):
+        Target(centre_forward, [X]).value()
