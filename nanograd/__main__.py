@@ -5,6 +5,7 @@ import importlib
 import os
 import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ HELP = (
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
     + "\n\n`python -m nanograd COMMAND --help` explains each command; `python -m nanograd --version` prints the version.\n"
 )
-OPS_HELP = "Print a table of all ops: equation, gradient, saved bytes, FLOPs and location."
+OPS_HELP = "Print a table of ops: equation, gradient, saved bytes, FLOPs and location."
 GRADCHECK_HELP = """Check a backward: compare it with finite differences of the forward, at random inputs, and name
 the likely cause of a difference.
 
@@ -38,8 +39,8 @@ the likely cause of a difference.
     python -m nanograd gradcheck my.py:my_op 2,3
 
 OP is an op of nanograd, or FILE.py:NAME for one of your own: an Op, a function of Tensors, or a pair of functions
-NAME_forward and NAME_backward. Options of the op follow the shapes of its inputs. The exit code is 1 if the backward is
-wrong.
+NAME_forward and NAME_backward. FILE.py is imported: what it does besides goes under `if __name__ == "__main__":`.
+Options of the op follow the shapes of its inputs. The exit code is 1 if the backward is wrong.
 """
 MUTANTS_HELP = """Plant small mistakes in the backward of ops, one at a time, and count how many of them the cases of the
 tests catch. The exit code is 1 if one survives.
@@ -80,11 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ops(arguments: list[str]) -> int:
-    """Print the table of all ops."""
-    Parser(prog="python -m nanograd ops", description=OPS_HELP).parse(arguments)
+    """Print the table of all ops, or of the named ones."""
+    parser = Parser(prog="python -m nanograd ops", description=OPS_HELP)
+    parser.add_argument("ops", metavar="OP", nargs="*", help="an op (default: every op)")
+    names = parser.parse(arguments).ops
+    for name in names:
+        check_op(name)
     from nanograd.check.cost import table
 
-    print(table())
+    print(table(names or OPS))
     return 0
 
 
@@ -179,12 +184,27 @@ def _load(name: str) -> Any:
         return OPS[name]
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    names = runpy.run_path(path, run_name=Path(path).stem)
+    names = _names(path)
     pair = names.get(f"{attribute}_forward"), names.get(f"{attribute}_backward")
     function = names.get(attribute, pair if all(pair) else None)
     if function is None:
         raise ValueError(f"{path} has no {attribute}, nor {attribute}_forward and {attribute}_backward")
     return function
+
+
+def _names(path: str) -> dict[str, Any]:
+    """Run a file as an import does, without arguments; return its global names. An error of its own names the line."""
+    mine, sys.argv = sys.argv, [path]
+    try:
+        return runpy.run_path(path, run_name=Path(path).stem)
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        where = f"{path}, line {lines[-1]}" if lines else path
+        first = str(error).partition("\n")[0]
+        way_out = '; what is no definition may go under `if __name__ == "__main__":`'
+        raise ValueError(f"{where}: {type(error).__name__}: {first}{way_out}") from None
+    finally:
+        sys.argv = mine
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +98,9 @@ def cost(op: Op, case: Case | None = None) -> Cost:
     return Cost(op.name, equation, gradients, shapes, sum(saved_bytes.values()), forward, Counter.flops, location)
 
 
-def table() -> str:
-    """Return the table of all ops: equation, gradient, cost on the first Case, and location of each."""
-    rows = [cost(OPS[name]) for name in sorted(OPS)]
+def table(names: Iterable[str] = OPS) -> str:
+    """Return a table of ops, by default all: equation, gradient, cost on the first Case, and location of each."""
+    rows = [cost(OPS[name]) for name in sorted(names)]
     lines = []
     for row in rows:
         fast = ", with a fast pair" if OPS[row.name].fast else ""
@@ -109,5 +110,6 @@ def table() -> str:
             f"{'':<16} on {row.shapes}: saves {row.saved} bytes, {row.forward} FLOPs forward, {row.backward} backward; "
             f"{row.location}{fast}\n"
         )
-    lines.append(f"{len(rows)} ops, each a pair of functions; sizes are of the op's first Case, in float32")
+    fast = "a fast pair computes the same, and runs instead except inside nanograd.readable()"
+    lines.append(f"{len(rows)} ops, each a pair of functions; {fast}; sizes are of the op's first Case, in float32")
     return "\n".join(lines)

@@ -25,6 +25,8 @@ your pencil.</p>
 <section class="card" aria-labelledby="block-h"><h2 id="block-h">A GPT</h2>
 <p class="note">Forward runs down, backward up.</p>{drawing(_file)}</section>
 <section class="card" id="ops" tabindex="-1" aria-labelledby="ops-h"><h2 id="ops-h">All {len(OPS)} ops</h2>
+<p class="note">U sums a gradient over the axes along which broadcasting stretched its operand; the page of an op explains
+its other letters.</p>
 {table_of_ops(_file)}</section>
 </main>"""
     return document("Study a backward pass by hand", body, style=resource(__package__, "study.css"))

@@ -58,6 +58,13 @@ def test_ops(capsys: pytest.CaptureFixture[str]) -> None:
     assert "dx_i = y_i (dy_i - Σ_j dy_j y_j)" in out
 
 
+def test_ops_of_some_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ops", "softmax", "exp"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line[:1].isalpha()] == ["exp", "softmax"]
+    assert "2 ops, each a pair of functions" in out
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -88,7 +95,7 @@ def test_gradcheck_of_a_file(mine: Path, capsys: pytest.CaptureFixture[str]) -> 
 WRONG = [
     ("frobnicate", "nanograd: unknown command 'frobnicate'; see python -m nanograd --help"),
     ("studdy", "nanograd: unknown command 'studdy'; did you mean study?; see python -m nanograd --help"),
-    ("ops all", "nanograd ops: unexpected 'all'; see python -m nanograd ops --help"),
+    ("ops softmix", "nanograd ops: there is no op softmix; did you mean softmax?; `python -m nanograd ops` lists them"),
     ("gradcheck", "nanograd gradcheck: the following arguments are required: OP, SHAPE; see python -m nanograd gradch"),
     (
         "gradcheck softmix 3",
@@ -127,6 +134,37 @@ def test_wrong_calls(words: str, message: str, capsys: pytest.CaptureFixture[str
 def test_a_name_that_the_file_lacks(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gradcheck", f"{mine}:other", "3"]) == 2
     assert "mine.py has no other, nor other_forward and other_backward" in capsys.readouterr().err
+
+
+def test_a_forward_without_its_backward(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gradcheck", f"{mine}:cube_forward", "2,3"]) == 2
+    assert "cube_forward: a function of Tensors must return a Tensor, got tuple; fun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("np.ones(3)", ", line 20: NameError: name 'np' is not defined; what is no definition may go under"),
+        ("raise AssertionError('first\\nsecond')", ", line 20: AssertionError: first; what"),
+        ("def f(:", ": SyntaxError: invalid syntax"),
+    ],
+)
+def test_an_error_in_the_file_is_one_line(
+    line: str, message: str, mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine.write_text(f"{MINE.rstrip()}\n{line}\n", encoding="utf-8")
+    assert main(["gradcheck", f"{mine}:cube", "2,3"]) == 2
+    err = capsys.readouterr().err
+    assert f"mine.py{message}" in err
+    assert err.count("\n") == 1
+
+
+def test_the_file_does_not_see_the_arguments(
+    mine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["nanograd", "gradcheck"])
+    mine.write_text(f"{MINE}\nimport sys\nassert len(sys.argv) == 1\n", encoding="utf-8")
+    assert main(["gradcheck", f"{mine}:cube", "2,3"]) == 0
 
 
 def test_mutants(capsys: pytest.CaptureFixture[str]) -> None:
