@@ -101,9 +101,11 @@ def describe(error: BaseException) -> str:
             f"the package {error.name} is missing; install what is needed: python -m pip install {' '.join(PACKAGES)}"
         )
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
         full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))  # Windows has no quotas
-        return f"{where}{error.strerror}{'; free some space, the files that were there are intact' if full else ''}"
+        where = error.filename or ("standard output" if full else "")  # a full file has its name
+        way_out = "free some space, the files that were there are intact" if full and error.filename else ""
+        notes = [str(error.strerror), way_out, *getattr(error, "__notes__", ())]
+        return (f"{where}: " if where else "") + "; ".join(filter(None, notes))
     if isinstance(error, MemoryError):
         return (
             f"not enough memory: {' '.join(str(error).split()) or 'make the batch, the context or the model smaller'}"

@@ -1,6 +1,5 @@
 """python -m gpt import: make a checkpoint from pretrained weights of others."""
 
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from gpt.pretrained.download import MODELS, fetch, instructions
 from gpt.pretrained.load import find_weights
 from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
 from gpt.runs.estimate import gigabytes, summary
-from nanograd.runtime.files import check_new_folder
+from nanograd.runtime.files import check_new_folder, new_folder
 
 DESCRIPTION = """Make a checkpoint from pretrained weights; sample, eval and info then open it.
 
@@ -74,15 +73,10 @@ def convert(path: Path, tokenizer: str | None, folder: Path) -> None:
         flush=True,
     )
     model = pretrained.model()
-    existed = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        file = folder / LAST
-        save_checkpoint(file, model, None, TrainConfig(), pretrained.tokenizer, TrainingState(source=pretrained.source))
-    except BaseException:
-        if not existed:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    state = TrainingState(source=pretrained.source)
+    with new_folder(folder) as temporary:
+        save_checkpoint(temporary / LAST, model, None, TrainConfig(), pretrained.tokenizer, state)
+    file = folder / LAST
     print(
         f'saved     {file}, {gigabytes(file.stat().st_size)}; try: python -m gpt sample {folder} --prompt "Once upon"'
     )

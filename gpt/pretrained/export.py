@@ -1,7 +1,6 @@
 """Export a model in Hugging Face's format: config.json, model.safetensors and the tokenizer's files."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
@@ -13,7 +12,7 @@ from gpt.pretrained.families import FAMILIES, Link, links, write_config
 from gpt.pretrained.load import CONFIG, SINGLE
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
-from nanograd.runtime.files import StrPath, check_new_folder, write_text
+from nanograd.runtime.files import StrPath, new_folder, write_text
 
 
 def export(
@@ -27,7 +26,6 @@ def export(
     """
     folder = Path(folder)
     kind = layout(config)
-    check_new_folder(folder, "choose another")
     family = FAMILIES[kind]
     eot_id = None if tokenizer is None else tokenizer.eot_id
     texts = {CONFIG: write_config(config, kind) | {"bos_token_id": eot_id, "eos_token_id": eot_id}}
@@ -45,14 +43,10 @@ def export(
         for name, array in _split(link, state):
             full_name = name if name.startswith("lm_head.") else family.prefix + name
             tensors[full_name] = array
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        save_file(tensors, folder / SINGLE, {"format": "pt"})  # transformers requires it
+    with new_folder(folder, "choose another") as temporary:
+        save_file(tensors, temporary / SINGLE, {"format": "pt"})  # transformers requires it
         for name, fields in texts.items():
-            write_text(folder / name, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+            write_text(temporary / name, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
     return [folder / name for name in (SINGLE, *texts)]
 
 

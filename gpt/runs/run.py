@@ -25,7 +25,7 @@ from gpt.tokenizer import Tokenizer
 from gpt.training import NotFiniteError, Objective, fit
 from nanograd.nn import Module
 from nanograd.optim import AdamW
-from nanograd.runtime.files import atomic_write, file_sha256, write_text
+from nanograd.runtime.files import FULL, atomic_write, file_sha256, name_full, write_text
 from nanograd.runtime.typed_json import read_json
 
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
@@ -124,8 +124,13 @@ class Run(Generic[M, C]):
 
     def log(self, record: Record) -> None:
         """Append a record to the metrics."""
-        with open(self.folder / METRICS, "a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(record.to_dict()) + "\n")
+        path = self.folder / METRICS
+        try:
+            with open(path, "a", encoding="utf-8", newline="\n") as file:
+                file.write(json.dumps(record.to_dict()) + "\n")
+        except OSError as error:
+            name_full(error, path)
+            raise
 
     def out_of_patience(self) -> bool:
         """Whether the last `patience` evaluations all failed to improve on an earlier one."""
@@ -176,6 +181,10 @@ def run_training(run: Run[Any, Any], objective: Objective, command: str = "") ->
         if isinstance(run, MemoryRun):
             raise
         raise NotFiniteError(f"{error}; {run.folder} has the checkpoint of step {run.saved_step}") from None
+    except OSError as error:
+        if command and error.errno in FULL:
+            error.add_note(f"go on with: python -m gpt {command} --resume {run.folder}")
+        raise
     finally:
         run.progress.end_line()
     if run.stopped_early:

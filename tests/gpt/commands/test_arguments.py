@@ -199,9 +199,10 @@ def test_a_misspelt_command_is_one_line(capsys: pytest.CaptureFixture[str], word
         (OSError(errno.EIO, "Input/output error"), "Input/output error"),
         (OSError("no number"), "no number"),
         (
-            OSError(errno.ENOSPC, "No space left on device"),
-            "No space left on device; free some space, the files that were there are intact",
+            OSError(errno.ENOSPC, "No space left on device", "a.txt"),
+            "a.txt: No space left on device; free some space, the files that were there are intact",
         ),
+        (OSError(errno.ENOSPC, "No space left on device"), "standard output: No space left on device"),
         (MemoryError(), "not enough memory: make the batch, the context or the model smaller"),
         (MemoryError("Unable to allocate 9 TiB"), "not enough memory: Unable to allocate 9 TiB"),
         (
@@ -293,7 +294,7 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "wb") as full:
         done = subprocess.run([sys.executable, "-m", "gpt"], env=ENV, stdout=full, stderr=subprocess.PIPE, check=False)
-    line = "gpt: No space left on device; free some space, the files that were there are intact\n"
+    line = "gpt: standard output: No space left on device\n"
     assert (done.returncode, done.stderr.decode()) == (1, line)
 
 

@@ -349,7 +349,8 @@ def test_a_disk_that_is_full_from_the_start(refused: Callable[..., str], monkeyp
 
     monkeypatch.setattr(os, "fsync", fail)
     line = refused("train", "--data", "text.txt", "--out", "run", *TINY.split())
-    assert line == "No space left on device; free some space, the files that were there are intact"
+    file = Path("run", "train.tokens")
+    assert line == f"{file}: No space left on device; free some space, the files that were there are intact"
 
 
 def test_a_disk_that_fills_in_the_middle(
@@ -367,7 +368,10 @@ def test_a_disk_that_fills_in_the_middle(
         patch.setattr(os, "replace", fail_from_step_3)
         assert main(words) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "gpt train: No space left on device; free some space, the files that were there are intact"
+    assert line == (
+        f"gpt train: {Path('run', LAST)}: No space left on device; free some space, the files that were there are "
+        "intact; go on with: python -m gpt train --resume run"
+    )
     assert load_checkpoint(folder / "run" / LAST).state.step == 2
     assert not list((folder / "run").glob(".*"))
     assert main(["train", "--resume", "run"]) == 0
@@ -382,5 +386,5 @@ def test_a_file_the_system_will_not_let_grow(folder: Path) -> None:
     )
     words = ["train", "--data", "text.txt", "--out", "run", *TINY.split()]
     done = subprocess.run([sys.executable, "-c", code, *words], env=ENV, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "gpt train: File too large\n")
+    assert (done.returncode, done.stderr) == (1, f"gpt train: {Path('run', LAST)}: File too large\n")
     assert os.listdir(folder) == ["text.txt"]

@@ -238,7 +238,8 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(
     out = tmp_path / "out"
     assert main([*words, "-o", str(out)]) == 1
     assert capsys.readouterr().err == (
-        f"gpt data: {out}: No space left on device; free some space, the files that were there are intact\n"
+        f"gpt data: {out / 'train-00001.tokens'}: No space left on device; free some space, "
+        "the files that were there are intact\n"
     )
     state = json.loads((out / UNFINISHED).read_bytes())
     listed = {part[split]["file"] for part in state["parts"] for split in (TRAIN, VAL) if split in part}

@@ -193,6 +193,15 @@ def test_a_full_disk_in_a_save_leaves_the_one_before(run: Run, monkeypatch: pyte
     assert run.saved_step == 4
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_metrics_that_do_not_fit_are_named(run: Run) -> None:
+    (run.folder / METRICS).unlink()
+    (run.folder / METRICS).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        run.log(record(4))
+    assert caught.value.filename == str(run.folder / METRICS)
+
+
 def test_tokens_of_another_run_are_refused(run: Run, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other")
     other.create({TRAIN_TOKENS: [0, 0, 0, 0], VAL_TOKENS: [1, 1]})

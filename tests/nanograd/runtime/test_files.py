@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 import nanograd.runtime.files
-from nanograd.runtime.files import atomic_write, check_new_folder, write_text
+from nanograd.runtime.files import (
+    _host,
+    _temporary_name,
+    atomic_write,
+    check_new_folder,
+    file_sha256,
+    new_folder,
+    open_input,
+    process_runs,
+    read_input,
+    write_text,
+)
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="modes, links and limits of POSIX")
 
@@ -207,3 +218,91 @@ def test_a_new_folder_may_be_missing_or_empty_only(tmp_path: Path) -> None:
     for used in (tmp_path, tmp_path / "file"):
         with pytest.raises(ValueError, match=f"out: {used} already exists and is not empty; choose another --out"):
             check_new_folder(used)
+
+
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """Return the number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_process_that_has_ended_does_not_run(dead: int) -> None:
+    assert not process_runs(dead)
+    assert process_runs(os.getpid())
+    assert process_runs(os.getppid())
+
+
+def test_only_the_leftovers_of_dead_processes_of_this_machine_are_removed(tmp_path: Path, dead: int) -> None:
+    ours = f".file.{_host()}-{dead}-01234567.tmp"
+    stay = [
+        _temporary_name("file"),  # of a process that runs
+        f".file.00000000-{dead}-01234567.tmp",  # of another machine
+        f".other.{_host()}-{dead}-01234567.tmp",
+        ".file.0123456789abcdef.tmp",
+        ".file.tmp",
+        f"file.{_host()}-{dead}-01234567.tmp",
+    ]
+    for name in (ours, *stay):
+        (tmp_path / name).touch()
+    (tmp_path / f".file.{_host()}-{dead}-76543210.tmp" / "deep").mkdir(parents=True)
+    write_text(tmp_path / "file", "new")
+    assert names(tmp_path) == sorted([*stay, "file"])
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_appears_with_all_its_files_or_not_at_all(tmp_path: Path, exists: bool, dead: int) -> None:
+    folder = tmp_path / "runs" / "new"
+    if exists:
+        folder.mkdir(parents=True)
+    leftover = (folder if exists else folder.parent) / f".new.{_host()}-{dead}-01234567.tmp"
+    leftover.mkdir(parents=True)
+
+    def write_half() -> None:
+        with new_folder(folder) as temporary:
+            (temporary / "a").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert names(folder.parent) == ["new"] * exists
+    assert not exists or names(folder) == []
+    with new_folder(folder) as temporary:
+        (temporary / "a").touch()
+        (temporary / "b").mkdir()
+        assert not (folder / "a").exists()
+    assert names(folder) == ["a", "b"]
+    assert names(folder.parent) == ["new"]
+    with pytest.raises(ValueError, match="already exists and is not empty"), new_folder(folder):
+        pytest.fail("it is in use")
+
+
+def test_the_error_of_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as caught, atomic_write(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "file")
+
+
+@posix_only
+@pytest.mark.parametrize("kind", ["device", "pipe", "link"])
+def test_an_input_is_a_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    path = Path("/dev/zero") if kind == "device" else path
+    for read in (open_input, read_input, file_sha256):
+        with pytest.raises(ValueError, match=f"{path} is a device, a pipe or a socket; give a file"):
+            read(path)
+    with pytest.raises(ValueError, match="is a device, a pipe"), atomic_write(path):
+        pytest.fail("a device is not replaced by a file")
+
+
+def test_an_input_of_bounded_size(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    assert read_input(path, 5) == b"12345"
+    with pytest.raises(ValueError, match=r"file: it must have at most 4 bytes, found 5"):
+        read_input(path, 4)
