@@ -45,6 +45,10 @@ class ComputedInt(int):
     """A number that a config computed. `dataclasses.replace` passes it on, and the new config computes it again."""
 
 
+class ComputedFloat(float):
+    """A number that a config computed, as ComputedInt."""
+
+
 class ComputedStr(str):
     """A word that a config computed, as ComputedInt."""
 
@@ -67,7 +71,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, (kind, optional) in field_types(type(self)).items():
             value = getattr(self, name)
-            if isinstance(value, (ComputedInt, ComputedStr)):
+            if isinstance(value, (ComputedInt, ComputedFloat, ComputedStr)):
                 value = None
                 object.__setattr__(self, name, value)
             if value is None and optional:
@@ -98,12 +102,16 @@ class Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Make one from `to_dict`, also of earlier versions; an unknown key is an error that suggests the nearest name."""
+        return cls(**cls._known_values(values))
+
+    @classmethod
+    def _known_values(cls, values: dict[str, Any]) -> dict[str, Any]:
         known = [f.name for f in dataclasses.fields(cls)]
         values = {RENAMED.get(key, key): value for key, value in values.items()}
         for key in values:
             if key not in known:
                 raise ValueError(f"{cls.__name__}: unknown key {key!r}{nearest(key, known)}")
-        return cls(**values)
+        return values
 
 
 def known_fields(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,10 +199,12 @@ class LoopConfig(Config):
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)
     max_steps: int = option(600, "updates of the parameters", least=1)
     batch_size: int = option(16, "examples in a micro-batch", least=1)
-    grad_accum_steps: int = option(1, "micro-batches in an update: as a larger batch, in less memory", least=1)
+    grad_accum_steps: int = option(
+        1, "micro-batches whose gradients are added up for an update, in the memory of one", least=1
+    )
     shards: int | None = option(None, "shards of a batch computed in parallel; chosen for the machine if none", least=1)
     lr: float = option(2e-3, "highest learning rate", least=0)
-    min_lr: float = option(2e-4, "learning rate at the end of the cosine schedule", least=0)
+    min_lr: float = option(None, "learning rate at the end of the cosine schedule; lr / 10 if none", least=0)
     warmup_steps: int = option(60, "updates over which the learning rate rises", least=0)
     weight_decay: float = option(0.1, "decay of matrices and embeddings, per unit of learning rate", least=0)
     beta1: float = option(0.9, "decay rate of AdamW's first moment", least=0, below=1)
@@ -202,6 +212,37 @@ class LoopConfig(Config):
     grad_clip: float | None = option(1.0, "largest norm of the gradient; off if none", least=0)
     eval_every: int = option(100, "updates between evaluations; the last one is always evaluated", least=1)
     save_every: int = option(100, "updates between checkpoints; the last one is always saved", least=1)
+    patience: int | None = option(None, "stop after this many evaluations without improvement; never if none", least=1)
+
+    def __post_init__(self) -> None:
+        self._check_fields()
+        for name, off in (("lr", ""), ("grad_clip", "; none turns clipping off")):
+            if getattr(self, name) == 0:
+                raise ValueError(f"{name} must be above 0, got 0: the model would learn nothing{off}")
+        if self.min_lr > self.lr:
+            rates = f"got min_lr={self.min_lr:g} and lr={self.lr:g}"
+            raise ValueError(f"min_lr must be at most lr, {rates}: the rate would rise; leave min_lr out")
+        if self.lr * self.weight_decay >= 1:
+            rates = f"got {self.lr:g} · {self.weight_decay:g}"
+            raise ValueError(
+                f"lr · weight_decay must be below 1, {rates}: it is the share of a weight that an update removes"
+            )
+
+    def _check_fields(self) -> None:
+        """Check each field, and compute min_lr."""
+        super().__post_init__()
+        if type(self).min_lr is None and self.min_lr in (None, self.lr / 10):
+            object.__setattr__(self, "min_lr", ComputedFloat(self.lr / 10))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make one from `to_dict`, also of earlier versions, which allowed a rate of 0 or one that rises."""
+        values = cls._known_values(values)
+        config = object.__new__(cls)
+        for field in dataclasses.fields(cls):
+            object.__setattr__(config, field.name, values.get(field.name, field.default))
+        config._check_fields()
+        return config
 
 
 @dataclass(frozen=True)

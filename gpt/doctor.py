@@ -9,9 +9,8 @@ checks know no dropout.
 """
 
 import copy
-import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -22,9 +21,11 @@ import nanograd
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import Tokens, Windows, random_batch
 from gpt.generation.decoder import Decoder
+from gpt.metrics import norms_by_layer
 from gpt.model import GPT
-from gpt.runs.checkpoint import Checkpoint
+from gpt.runs.checkpoint import Checkpoint, TrainingState
 from gpt.runs.estimate import check_memory, count
+from gpt.runs.run import has_risen
 from gpt.training import learning_rate, make_optimizer
 from nanograd._tensor import Tensor
 from nanograd.inspect.anomaly import AnomalyError
@@ -37,6 +38,7 @@ OK, WARN, BAD = "ok", "warn", "bad"
 
 INITIAL_LOSS_WARN, INITIAL_LOSS_BAD = 0.1, 0.25  # relative distance of an initial loss from ln V
 N_SPLITS = 6  # positions at which causality splits a text
+BY_HEART = 1.5  # a validation loss this many times the training loss
 OVERFIT_STEPS, OVERFIT_SHARE = 60, 0.1  # updates, and the share of the first loss that they must reach
 DEAD = 1e-4  # a unit with no larger output for any token is dead
 GRADIENT_RATIO = 100.0  # between the gradient norms of two blocks
@@ -61,12 +63,13 @@ class Finding:
 
 @dataclass
 class Subject:
-    """A model to examine: its shape, its training config and tokens, and the checkpoint if it is a run's."""
+    """A model to examine: its shape, its training config and tokens, and of a run its checkpoint and validation tokens."""
 
     config: ModelConfig
     training: TrainConfig
     tokens: Tokens
     checkpoint: Checkpoint | None = None
+    val: Tokens = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def step(self) -> int:
@@ -88,7 +91,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     """Yield the finding of every check, the cheap ones first; stop early if the weights are not finite."""
     config, training, checkpoint = subject.config, subject.training, subject.checkpoint
     ids, targets = subject.batch()
-    check_memory(config, dataclasses.replace(training, batch_size=len(ids), grad_accum_steps=1, shards=1))
+    check_memory(config, TrainConfig(batch_size=len(ids), shards=1))
     fresh = subject.fresh()  # initialised once: at GPT-2's size that takes 3 s
     model = fresh if checkpoint is None else checkpoint.load_into(copy.deepcopy(fresh)).eval()
     averages = {} if checkpoint is None else {k: a for k, a in checkpoint.tensors.items() if k.startswith("adamw.")}
@@ -105,6 +108,8 @@ def examine(subject: Subject) -> Iterator[Finding]:
     yield cached_generation(model, ids[:2])
     if subject.step:
         yield trained_loss(model, ids, targets)
+        if checkpoint is not None and len(subject.val) > ids.shape[1]:
+            yield validation_loss(model, ids, targets, subject.val, checkpoint.state)
     yield gradient_norms(model, ids, targets)
     yield dead_units(model, ids)
     optimizer = make_optimizer(model, training)
@@ -232,6 +237,16 @@ def trained_loss(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Finding:
         return Finding(OK, "loss now", number, "better than uniform probabilities, on a batch of the training text")
     verdict = WARN if loss <= (1 + INITIAL_LOSS_WARN) * uniform else BAD
     return Finding(verdict, "loss now", number, "no better than uniform probabilities: try a lower lr or more warmup")
+
+
+def validation_loss(model: GPT, ids: np.ndarray, targets: np.ndarray, val: Tokens, state: TrainingState) -> Finding:
+    """Compare a trained model's loss on its validation text with that on its training text, and with the best so far."""
+    unseen = random_batch(val, len(ids), ids.shape[1], generator(0, EVAL))
+    train, now = loss_of(model, ids, targets), loss_of(model, *unseen)
+    verdict, meaning = OK, "the training text is known, this one is not: a little more is as it should be"
+    if has_risen(state) or now > BY_HEART * train:
+        verdict, meaning = WARN, "the text is learned by heart: give more text, fewer steps or a dropout of 0.1"
+    return Finding(verdict, "val loss", f"{now:.3f}, train {train:.3f}", meaning)
 
 
 def gradient_norms(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Finding:
@@ -383,13 +398,3 @@ def cached_generation(model: GPT, ids: np.ndarray) -> Finding:
 def loss_of(model: GPT, ids: np.ndarray, targets: np.ndarray) -> float:
     """Return the loss of a batch, in nats a token."""
     return float(model.loss(ids, targets).item())
-
-
-def norms_by_layer(arrays: Iterable[tuple[str, np.ndarray | None]]) -> dict[str, float]:
-    """Return the norm of each layer's arrays together, where "blocks.0.mlp.up.weight" belongs to "blocks.0"."""
-    squares: dict[str, float] = {}
-    for name, array in arrays:
-        first, second, *_ = name.split(".")
-        layer = f"{first}.{second}" if first == "blocks" else first
-        squares[layer] = squares.get(layer, 0.0) + (0.0 if array is None else float(np.vdot(array, array)))
-    return {layer: math.sqrt(square) for layer, square in squares.items()}

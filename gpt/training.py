@@ -78,15 +78,16 @@ def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig
     Each micro-batch's summed loss is divided by the number of targets in the whole step, so gradients add up to those
     of one large batch, also if the micro-batches have different numbers of targets.
     """
-    batches = []
-    for micro in range(config.grad_accum_steps):
-        with region("batch"):
-            batches.append(objective.batch_of(step, micro))
-    n_targets = sum(batch.n_targets for batch in batches)
+    n, total = config.grad_accum_steps, 0.0
+    with region("batch"):  # with several, each is drawn twice, to count its targets first: memory holds one of them
+        batch = objective.batch_of(step, 0)
+        n_targets = batch.n_targets + sum(objective.batch_of(step, micro).n_targets for micro in range(1, n))
     if n_targets < 1:
-        raise ValueError(f"step {step + 1}: its {len(batches)} batches have no target; leave such examples out")
-    total = 0.0
-    for micro, batch in enumerate(batches):
+        raise ValueError(f"step {step + 1}: its {n} batches have no target; leave such examples out")
+    for micro in range(n):
+        if micro:
+            with region("batch"):
+                batch = objective.batch_of(step, micro)
 
         def loss_of(shard: int, *rows: np.ndarray, micro: int = micro) -> Tensor:
             with seeds(config.seed, DROPOUT, step, micro, shard):

@@ -432,7 +432,8 @@ LEFT_OUT = {  # what the other tasks alone call: all have methods of the same na
     "gpt finetune prefer": ("classifier", "classification_data"),
 }
 NEVER = {  # the command calls the function, but not so that it fails like that
-    ("gpt train", "patience"),  # it has none, so it is never out of it
+    ("gpt finetune instruct", "dropout"),  # the remedy of gpt train
+    ("gpt finetune prefer", "dropout"),
     ("gpt finetune classify", "show-mask"),  # of instruct
     ("gpt finetune prefer", "show-mask"),
     ("gpt classify", "lora-rank"),  # freezes nothing

@@ -10,7 +10,7 @@ from gpt.commands.arguments import Parser, run_path
 from gpt.config import ModelConfig, TrainConfig
 from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
-from gpt.runs.run import TRAIN_TOKENS, run_tokens
+from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, run_tokens
 from nanograd.runtime.typed_json import read_json
 from nanograd.seeds import EVAL, generator
 
@@ -59,11 +59,18 @@ def read_subject(path: str | None) -> Subject:
         )
     config = checkpoint.model_config
     try:
-        tokens, source = run_tokens(checkpoint.path.parent, TRAIN_TOKENS, checkpoint.state), "its training text"
+        tokens, val = (
+            run_tokens(checkpoint.path.parent, name, checkpoint.state) for name in (TRAIN_TOKENS, VAL_TOKENS)
+        )
+        source = "its training text"
     except (FileNotFoundError, ValueError):  # a checkpoint that was moved; most checks need no text
-        tokens, source = random_tokens(config), "random tokens, since its text is not beside it"
+        tokens, val, source = (
+            (drawn := random_tokens(config)),
+            drawn[:0],
+            "random tokens, since its text is not beside it",
+        )
     print(f"model     {checkpoint.path} at step {checkpoint.state.step}, on {source}")
-    return Subject(config, checkpoint.train_config, tokens, checkpoint)
+    return Subject(config, checkpoint.train_config, tokens, checkpoint, val)
 
 
 def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:

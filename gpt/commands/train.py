@@ -24,6 +24,7 @@ From a checkpoint (a run, imported weights or a fine-tuned model), with its shap
 Profile a step, op by op, without starting a run:
     python -m gpt train --profile
 
+In the lines of the steps, * marks the lowest validation loss so far.
 Ctrl-C finishes the step, saves, and prints how to resume. A run that is resumed keeps its options: a few of the flags below
 can change them.
 """
@@ -68,6 +69,8 @@ def main(arguments: Sequence[str]) -> int:
 def write_sample(run: Run[GPT, TrainConfig]) -> None:
     """Generate some text with the run's best model, to the terminal and to sample.txt."""
     model = load_checkpoint(find_checkpoint(run.folder)).model()
+    if 0 < run.state.best_step < run.state.step:
+        print(f"[a sample of step {run.state.best_step}, whose validation loss is the lowest]")
     sample = ""
     for (text,) in generate_text(model, run.tokenizer, start_ids(run.tokenizer), SampleConfig()):
         print(text, end="", flush=True)

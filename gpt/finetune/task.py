@@ -52,7 +52,6 @@ class FinetuneConfig(LoopConfig):
     eval_every: int = option(20, "updates between evaluations; the last one is always evaluated", least=1)
     init: str | None = option(None, "the checkpoint or run to start from")
     epochs: float | None = option(None, "passes over the examples, instead of max_steps", above=0)
-    patience: int | None = option(None, "stop after this many evaluations without improvement; never if none", least=1)
     freeze: str = option("none", "parameters that are frozen: none, all_but_last_block or all_but_head", among=FREEZES)
     lora_rank: int | None = option(None, "rank of LoRA adapters; all other weights are frozen; off if none", least=1)
     lora_alpha: float = option(16.0, "scale of the adapters: their update is multiplied by alpha/rank", above=0)

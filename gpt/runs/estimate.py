@@ -1,10 +1,12 @@
 """Estimate the memory and the time of a training run before it starts."""
 
 import ctypes
+import dataclasses
 import os
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import Tokens
@@ -120,11 +122,51 @@ def available_memory() -> int | None:
                 limits.append(int(line.split()[1]) * 1024)
     elif "SC_PHYS_PAGES" in os.sysconf_names:  # macOS reports the installed memory; the system needs some of it
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4)
-    container_limits = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
-    for limit in container_limits:
-        if Path(limit).exists() and (text := Path(limit).read_text().strip()).isdigit():
-            limits.append(int(text))
-    return min(limits, default=None)
+    limits += [*address_space_limits(), *cgroup_limits()]
+    return max(0, min(limits)) if limits else None
+
+
+def address_space_limits() -> Iterator[int]:
+    """Yield the bytes that `ulimit -v` and `ulimit -d` leave to this process, if they are set."""
+    try:
+        import resource
+
+        pages = list(map(int, Path("/proc/self/statm").read_text().split()))  # all, …, data and stack at index 5
+    except (ImportError, OSError):  # no Unix, no Linux
+        return
+    for limit, used in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
+        if (allowed := resource.getrlimit(limit)[0]) != resource.RLIM_INFINITY:
+            yield allowed - used * resource.getpagesize()
+
+
+def cgroup_limits(process: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> Iterator[int]:
+    """Yield the bytes that each control group around this process leaves: Slurm's, systemd's or a container's.
+
+    Groups are nested, and each may have a limit. In version 2 a line of `process` is "0::/PATH", in version 1
+    "NUMBER:memory:/PATH". In a container the path may be that of the host, which does not exist here: the groups above
+    it are then looked at, up to the root.
+    """
+    groups = [line.split(":", 2)[1:] for line in _read(Path(process)).splitlines() if line.count(":") >= 2]
+    paths = {controllers: path for controllers, path in groups if not controllers or "memory" in controllers.split(",")}
+    v2, v1 = paths.pop("", "/"), next(iter(paths.values()), "/")
+    for top, path, limit, used in (
+        (Path(root), v2, "memory.max", "anon"),
+        (Path(root, "memory"), v1, "memory.limit_in_bytes", "total_rss"),
+    ):
+        group = PurePosixPath(path.strip("/"))
+        for folder in dict.fromkeys((group, *group.parents)):
+            text, statistics = (_read(top / folder / name) for name in (limit, "memory.stat"))
+            if text.strip().isdigit():  # otherwise it is "max"
+                usage = dict(line.split(None, 1) for line in statistics.splitlines())
+                yield int(text) - int(usage.get(used, 0))
+
+
+def _read(path: Path) -> str:
+    """Return the text of a system's file, "" if it does not exist or may not be read."""
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        return ""
 
 
 def check_memory(model: ModelConfig, config: TrainConfig) -> int:
@@ -149,7 +191,11 @@ def check_memory(model: ModelConfig, config: TrainConfig) -> int:
 
 
 def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
-    """Measure the seconds of one step, on the data of step 0 and without changing the parameters."""
+    """Measure the seconds of one step, on the data of step 0 and without changing the parameters.
+
+    Of several micro-batches it measures one.
+    """
+    n, config = config.grad_accum_steps, dataclasses.replace(config, grad_accum_steps=1)
     objective, times = next_token_objective(model, tokens, None, config), []
     for _ in range(2):  # the first one also allocates memory
         began = time.perf_counter()
@@ -158,7 +204,7 @@ def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
         model.zero_grad()
         if times[0] > 2:
             break
-    return min(times)
+    return n * min(times)
 
 
 def gigabytes(n: int) -> str:

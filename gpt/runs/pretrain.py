@@ -16,7 +16,8 @@ from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepar
 from gpt.data.documents import TextFiles
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
-from gpt.runs.estimate import check_memory, duration, gigabytes, step_seconds, summary
+from gpt.runs.estimate import check_memory, duration, forward_flops, gigabytes, step_seconds, summary
+from gpt.runs.progress import LiveLine
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
 from gpt.runs.start import new_folder, open_base, resume_run
 from gpt.text.read import python_documentation, read_text, split_text, text_sha256
@@ -27,6 +28,8 @@ from nanograd.runtime.files import file_sha256
 from nanograd.seeds import INIT, generator
 
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # one row per token
+FEW_PASSES = 10  # over a text, which are no reason to say so
+MEASURED = 1e11  # operations of a step: from here on it is said that one is measured, also where output is no terminal
 A_TEXT = "a text"  # the `data` of a config whose text was not read from a file
 
 
@@ -148,6 +151,11 @@ def check_data(data: TrainingData, context_length: int) -> None:
     check_length("training", data.train, context_length)
     if len(data.val) == 1:
         raise ValueError("data: the validation text has 1 token, and needs two or more; change --val-fraction")
+    if config.patience is not None and not len(data.val):
+        raise ValueError("patience: there is no text to validate with; leave --patience or --val-fraction out")
+    targets = config.max_steps * config.batch_size * config.grad_accum_steps * context_length
+    if (passes := targets / len(data.train)) > FEW_PASSES:
+        print(f"passes    each token is seen about {passes:,.0f} times")
     if config.sampling == "epochs":
         n = count_windows(data.train, context_length, window_stride(config, context_length))
         print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
@@ -163,8 +171,12 @@ def print_summary(model: ModelConfig, config: TrainConfig) -> None:
 
 def estimate_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int = 0) -> None:
     """Time a step that changes nothing, and print about how long the steps from `start` on will take."""
-    steps = config.max_steps - start
-    print(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps\n", flush=True)
+    steps, line = config.max_steps - start, LiveLine()
+    if line.live or 3 * forward_flops(model.config) * config.batch_size * model.config.context_length > MEASURED:
+        line.write("time      measuring a step …")
+    line.write(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps")
+    line.end_line()
+    print(flush=True)
 
 
 def initial_config(checkpoint: Checkpoint, flags: Mapping[str, Any], *, new_tokenizer: bool = False) -> ModelConfig:

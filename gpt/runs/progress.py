@@ -33,12 +33,12 @@ class LiveLine:
         """Return whether the interval since the last line has passed."""
         return time.monotonic() - self.last_shown_s >= self.interval_s
 
-    def write(self, line: str, shorter: str | None = None) -> None:
-        """Show a line. On a terminal it replaces the last one, in its `shorter` form, or cut, if it would wrap."""
+    def write(self, line: str, *shorter: str) -> None:
+        """Show a line. On a terminal it replaces the last one, in the first form that does not wrap; the last is cut."""
         self.last_shown_s = time.monotonic()
         if self.live:
             width = CELL if self.notebook else shutil.get_terminal_size().columns - 1  # a line as wide as that wraps
-            line = line if shorter is None or len(line) <= width else shorter
+            line = next((form for form in (line, *shorter) if len(form) <= width), (line, *shorter)[-1])
             self.out.write("\r" + line[:width].ljust(width))
             self.unfinished = True
         else:
@@ -64,28 +64,35 @@ class Progress(LiveLine):
         self.max_steps = max_steps
         self.unit = unit  # what the speed counts
         self.val_loss: float | None = None
+        self.best_val_loss = math.inf if state.best_val_loss is None else state.best_val_loss
 
     def show(self, record: Record) -> None:
         """Show a step. A step with an evaluation always gets its own line."""
         evaluated = record.val_loss is not None
-        self.val_loss = record.val_loss if evaluated else self.val_loss
+        if record.val_loss is not None:
+            self.val_loss, self.best_val_loss = record.val_loss, min(record.val_loss, self.best_val_loss)
         if evaluated or self.due():
-            self.write(self.line(record), shorter=self.line(record, gap=" "))  # fits 79 columns up to 999 steps
+            self.write(*self.lines(record))
         if evaluated:
             self.end_line()
 
-    def line(self, record: Record, gap: str = "  ") -> str:
-        """Return the text for a step."""
+    def lines(self, record: Record) -> list[str]:
+        """Return the texts for a step, from long to short: what matters least is left out first, the time left never."""
         seconds_per_step = (record.elapsed_s - self.elapsed_before) / (record.step - self.first_step)
-        val = f"{self.val_loss:.4f}" if self.val_loss is not None else "-"
-        return gap.join(
-            (
-                f"step {record.step:>{len(str(self.max_steps))}}/{self.max_steps}",
-                f"loss {record.loss:.4f}",
-                f"val {val}",
-                f"lr {record.lr:.1e}",
-                f"grad {record.grad_norm:.2f}",
-                f"{record.tokens_per_s:,.0f} {self.unit}/s",
-                f"{duration(seconds_per_step * (self.max_steps - record.step))} left",
-            )
-        )
+        seconds = seconds_per_step * (self.max_steps - record.step)
+        val = "-" if self.val_loss is None else f"{self.val_loss:.4f}{'*' * (self.val_loss == self.best_val_loss)}"
+        parts = {
+            "step": f"step {record.step:>{len(str(self.max_steps))}}/{self.max_steps}",
+            "loss": f"loss {record.loss:.4f}",
+            "val": f"val {val}",
+            "lr": f"lr {record.lr:.1e}",
+            "grad": f"grad {record.grad_norm:.2f}",
+            "speed": f"{record.tokens_per_s:,.0f} {self.unit}/s",
+            "left": f"{duration(seconds)} left",
+        }
+        lines = ["  ".join(parts.values()), " ".join(parts.values())]
+        for name in ("grad", "lr", "speed", "loss"):
+            del parts[name]
+            lines.append(" ".join(parts.values()))
+        days = f"{seconds / 86400:,.0f} days left" if seconds > 86400 else parts["left"]
+        return [*lines, f"{parts['step']} {parts['left']}", f"{parts['step']} {days}", f"{record.step} {days}", days]

@@ -22,7 +22,7 @@ from gpt.model import find_gpt
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, save_checkpoint
 from gpt.runs.progress import Progress
 from gpt.tokenizer import Tokenizer
-from gpt.training import NotFiniteError, Objective, fit
+from gpt.training import NotFiniteError, Objective, fit, learning_rate
 from nanograd.nn import Module
 from nanograd.optim import AdamW
 from nanograd.runtime.files import FULL, atomic_write, file_sha256, name_full, write_text
@@ -31,6 +31,7 @@ from nanograd.runtime.typed_json import read_json
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
 TRAIN_TOKENS, VAL_TOKENS = "train.tokens", "val.tokens"
 SPLITS = {TRAIN_TOKENS: TRAIN, VAL_TOKENS: VAL}
+RISEN = 1.02  # a validation loss this many times the best has risen; less may be chance
 M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
 
@@ -49,7 +50,7 @@ class Run(Generic[M, C]):
     unit: str = "tok"  # what the speed counts
 
     def __post_init__(self) -> None:
-        self.patience: int | None = getattr(self.config, "patience", None)  # an option of fine-tuning alone
+        self.patience = self.config.patience
         self.progress = Progress(self.state, self.config.max_steps, unit=self.unit)
         self.saved_step = self.state.step
         self.stop_asked = False  # by Ctrl-C
@@ -171,6 +172,11 @@ def run_training(run: Run[Any, Any], objective: Objective, command: str = "") ->
     Raises NotFiniteError, which names the checkpoint that is left.
     """
     state = run.state
+    if (n := run.config.warmup_steps) >= run.config.max_steps:
+        highest = f"{learning_rate(run.config.max_steps - 1, run.config):.1e}, and lr is {run.config.lr:.1e}"
+        print(
+            f"note      the warmup of {n} steps is not over at step {run.config.max_steps}: the rate ends at {highest}"
+        )
     try:
         with stop_between_steps(run):
             fit(
@@ -193,7 +199,19 @@ def run_training(run: Run[Any, Any], objective: Objective, command: str = "") ->
         way_on = f"; go on with: python -m gpt {command} --resume {run.folder}" if command else ""
         print(f"\nstopped after step {state.step}{way_on}")
         return False
+    if has_risen(state):
+        source, remedy = "examples", "more examples or fewer steps"
+        if run.task is None:
+            source, remedy = "text", f"more text, fewer steps or {'--dropout 0.1' if command else 'dropout=0.1'}"
+        rise = f"best val {state.best_val_loss:.4f} at step {state.best_step}, and it has risen since"
+        print(f"{rise}: the model learns the {source} by heart; {remedy}")
     return True
+
+
+def has_risen(state: TrainingState) -> bool:
+    """Whether the last validation loss is clearly above the best."""
+    last, best = state.val_loss, state.best_val_loss
+    return last is not None and best is not None and last > best * RISEN
 
 
 @contextmanager

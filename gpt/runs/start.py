@@ -97,4 +97,5 @@ def changed_config(config: C, model_config: ModelConfig, flags: Mapping[str, Any
         if name in stored and name not in mutable and value != stored[name]:
             change = f"was {stored[name]} and cannot change to {value}"
             raise ValueError(f"resume: --{name.replace('_', '-')} {change}; start a new run for that")
-    return dataclasses.replace(config, **known_fields(type(config), flags))
+    changes = known_fields(type(config), flags)
+    return dataclasses.replace(config, **changes) if changes else config

@@ -36,7 +36,7 @@ TINY: dict[str, Any] = {
     "max_steps": 7,
     "eval_every": 3,
 }
-SPOILED = {"lr": 0.0, "min_lr": 1.0, "warmup_steps": 0}  # the rate rises, and the validation loss from step 3 on
+SPOILED = {"lr": 5.0, "warmup_steps": 20}  # the rate rises, and the validation loss from step 3 on
 Output = pytest.CaptureFixture[str]
 
 
@@ -77,7 +77,7 @@ def test_a_text_is_trained_on_and_nothing_is_written(tmp_path: Path, capsys: Out
     assert len(model.generate("The", 5)) == 5
     out, errors = capsys.readouterr()
     words = [line.split()[0] for line in out.splitlines() if line]
-    assert words == ["data", "tokens", "model", "memory", "time", *["step"] * 4]
+    assert words == ["data", "tokens", "model", "memory", "time", "note", *["step"] * 4]
     assert out.startswith("data      a text: 1,470 characters, sha256 ")
     assert errors == ""
 
@@ -134,7 +134,7 @@ def test_the_model_has_the_best_weights(capsys: Output) -> None:
 def test_without_validation_it_has_the_last_weights(out: str | None, tmp_path: Path, capsys: Output) -> None:
     options = {**TINY, "val_fraction": 0}
     model = gpt.train(TEXT, out=out, **options)
-    assert "note" not in capsys.readouterr().out
+    assert "the model has" not in capsys.readouterr().out
     gpt.train(TEXT, out="again", quiet=True, **options)
     assert not (tmp_path / "again" / BEST).exists()
     assert same(model, weights(tmp_path / "again" / LAST))
@@ -268,7 +268,7 @@ def test_a_folder_in_use_is_refused(run: Path) -> None:
 
 @pytest.mark.parametrize("out", [None, "run"])
 def test_a_loss_that_is_not_finite_is_an_error(out: str | None) -> None:
-    spoiled = {**TINY, "lr": 1e38, "min_lr": 1e38, "warmup_steps": 0, "eval_every": 9}
+    spoiled = {**TINY, "lr": 1e38, "weight_decay": 0, "warmup_steps": 0, "eval_every": 9}
     with pytest.raises(NotFiniteError, match="Try a lower lr, a longer warmup_steps") as error:
         gpt.train(TEXT, out=out, quiet=True, **spoiled)
     assert ("run has the checkpoint of step 0" in str(error.value)) == (out is not None)

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt.config import Config, ModelConfig, SampleConfig, TrainConfig, field_types
+from gpt.config import Config, LoopConfig, ModelConfig, SampleConfig, TrainConfig, field_types
+from gpt.finetune.classifier import ClassifyConfig
+from gpt.finetune.dpo import PreferConfig
+from gpt.finetune.sft import InstructConfig
 
 CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleConfig])
 
@@ -76,8 +79,49 @@ def test_a_broken_rule_says_which(config: type[Config], values: dict[str, Any], 
 def test_the_bounds_themselves() -> None:
     assert ModelConfig(dropout=0).dropout == 0.0
     assert ModelConfig(dropout=0.999).dropout == 0.999
-    assert TrainConfig(warmup_steps=0, weight_decay=0, lr=0).warmup_steps == 0
+    assert TrainConfig(warmup_steps=0, weight_decay=0, min_lr=0).warmup_steps == 0
     assert SampleConfig(temperature=0, top_p=0, top_k=1, max_new_tokens=0).temperature == 0
+
+
+@pytest.mark.parametrize("config", [TrainConfig, ClassifyConfig, InstructConfig, PreferConfig])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lr": 0}, "lr must be above 0, got 0: the model would learn nothing"),
+        ({"grad_clip": 0}, "grad_clip must be above 0, got 0: the model would learn nothing; none turns clipping off"),
+        (
+            {"lr": 1e-4, "min_lr": 2e-4},
+            "min_lr must be at most lr, got min_lr=0.0002 and lr=0.0001: the rate would rise; ",
+        ),
+        (
+            {"lr": 20, "weight_decay": 0.1},
+            r"lr · weight_decay must be below 1, got 20 · 0\.1: it is the share of a weight",
+        ),
+    ],
+)
+def test_what_makes_training_useless_is_refused_in_every_config_but_read_from_old_files(
+    config: type[LoopConfig], values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        config(**values)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        dataclasses.replace(config(), **values)
+    old = config.from_dict({**config(lr=1e-3).to_dict(), **values})
+    assert {name: getattr(old, name) for name in values} == values
+    assert config.from_dict(old.to_dict()) == old
+    with pytest.raises(ValueError, match="max_steps must be at least 1"):
+        config.from_dict({"max_steps": 0})
+
+
+def test_the_last_rate_is_a_tenth_of_the_highest_unless_it_was_chosen() -> None:
+    assert TrainConfig().min_lr == 2e-4
+    assert TrainConfig(lr=1e-4).min_lr == pytest.approx(1e-5)
+    stored = TrainConfig.from_dict(TrainConfig(lr=1e-4).to_dict())
+    assert dataclasses.replace(stored, lr=1e-5).min_lr == pytest.approx(1e-6)  # a resumed run's too
+    assert dataclasses.replace(TrainConfig(min_lr=1e-5), lr=1e-3).min_lr == 1e-5
+    assert type(TrainConfig().to_dict()["min_lr"]).__mro__[-2] is float
+    assert json.loads(json.dumps(TrainConfig().to_dict()))["min_lr"] == 2e-4
+    assert ClassifyConfig(lr=1e-6).min_lr == 0
 
 
 def test_none_is_off_where_it_is_allowed() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import math
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import IGNORE, random_batch
 from gpt.model import GPT
 from gpt.training import (
+    Batch,
     NotFiniteError,
     Record,
     accumulate_gradients,
@@ -105,6 +107,20 @@ def test_micro_batches_add_up_to_one_large_batch() -> None:
     assert loss == pytest.approx(whole.item(), rel=1e-12)
     for name, gradient in gradients(model).items():
         assert np.abs(added[name] - gradient).max() <= 1e-12 * np.abs(gradient).max(), name
+
+
+def test_micro_batches_are_held_one_at_a_time() -> None:
+    model, held = fresh(), list[weakref.ref[np.ndarray]]()
+    objective = next_token_objective(model, TOKENS, None, dataclasses.replace(TRAIN, grad_accum_steps=9))
+
+    def batch_of(step: int, micro: int) -> Batch:
+        batch = objective.batch_of(step, micro)
+        assert sum(array() is not None for array in held) <= 1
+        held.append(weakref.ref(batch.rows[0]))
+        return batch
+
+    config = dataclasses.replace(TRAIN, grad_accum_steps=9)
+    assert accumulate_gradients(model, dataclasses.replace(objective, batch_of=batch_of), config, 2)[1] == 9 * 2 * 8
 
 
 def test_micro_batches_add_up_also_where_different_numbers_of_targets_count() -> None:

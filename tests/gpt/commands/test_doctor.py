@@ -53,11 +53,11 @@ def test_a_run_is_examined_and_left_as_it_was(run: Path, capsys: Output) -> None
     text = capsys.readouterr().out
     assert text.startswith(f"model     {run / LAST} at step 40, on its training text\n")
     lines = text.splitlines()
-    assert [line[6:22].strip() for line in lines[1:13]] == [*CHECKS, "loss now", *MORE_CHECKS]
-    assert {line[:5].strip() for line in lines[1:13]} == {"ok"}
-    assert lines[14].split() == ["layer", "gradient", "norms", "dead", "units", "update:weight"]
-    assert [line.split()[0] for line in lines[15:20]] == ["tok_emb", "pos_emb", "blocks.0", "blocks.1", "norm"]
-    assert lines[-1] == "nothing bad in 12 checks"
+    assert [line[6:22].strip() for line in lines[1:14]] == [*CHECKS, "loss now", "val loss", *MORE_CHECKS]
+    assert {line[:5].strip() for line in lines[1:14]} == {"ok"}
+    assert lines[15].split() == ["layer", "gradient", "norms", "dead", "units", "update:weight"]
+    assert [line.split()[0] for line in lines[16:21]] == ["tok_emb", "pos_emb", "blocks.0", "blocks.1", "norm"]
+    assert lines[-1] == "nothing bad in 13 checks"
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
@@ -70,6 +70,33 @@ def test_a_model_of_a_config_is_newly_initialised(run: Path, capsys: Output) -> 
     path.write_text(json.dumps(fields), encoding="utf-8")
     assert main(["doctor", str(path)]) == 1
     assert {check for check, verdict in diagnosis(capsys).items() if verdict == "bad"} == {"update:weight"}
+
+
+def test_a_run_that_learns_its_text_by_heart_is_said_to(
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text("abcdefgh" * 66 + "hgfedcba" * 29, encoding="utf-8")
+    words = "--tokenizer char --d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 24 --max-steps 60"
+    words += " --warmup-steps 4 --lr 0.02 --eval-every 10 --val-fraction 0.3"
+    assert main(["train", "--data", "text.txt", "--out", "run", *words.split()]) == 0
+    shown = capsys.readouterr().out
+    assert "\npasses    each token is seen about 22 times\n" in shown
+    state = load_checkpoint(Path("run", LAST)).state
+    lines = [line for line in shown.splitlines() if line.startswith("step") and "val -" not in line]
+    assert "*" in lines[0]
+    assert "*" not in lines[-1]
+    said = (
+        f"best val {state.best_val_loss:.4f} at step {state.best_step}, and it has risen since: the model learns the "
+    )
+    assert said + "text by heart; more text, fewer steps or --dropout 0.1\n" in shown
+    assert f"\n[a sample of step {state.best_step}, whose validation loss is the lowest]\n" in shown
+    assert main(["doctor", "run"]) == 0
+    assert diagnosis(capsys)["val loss"] == "warn"
+    assert main(["train", "--data", "text.txt", "--out", "short", "--patience", "2", *words.split()]) == 0
+    shown = capsys.readouterr().out
+    assert f"early stop after step {state.best_step + 20}: nothing was better than step {state.best_step}" in shown
+    assert "it has risen since" in shown
 
 
 def test_a_checkpoint_away_from_its_text_gets_random_tokens(run: Path, capsys: Output) -> None:

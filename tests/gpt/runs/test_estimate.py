@@ -8,13 +8,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import gpt
 from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
 from gpt.runs import estimate
-from gpt.runs.estimate import available_memory, check_memory, count, duration, forward_flops, gigabytes, training_memory
+from gpt.runs.estimate import (
+    available_memory,
+    cgroup_limits,
+    check_memory,
+    count,
+    duration,
+    forward_flops,
+    gigabytes,
+    step_seconds,
+    training_memory,
+)
 from nanograd.nn import count_parameters
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -184,6 +195,55 @@ def test_the_system_says_how_much_is_free() -> None:
         assert 10**6 < free < 10**14
     else:
         assert free is None or free > 0
+
+
+def test_the_time_of_a_step_is_that_of_all_its_micro_batches() -> None:
+    model = GPT(ModelConfig(vocab_size=20, context_length=8, d_model=8, n_layers=1, n_heads=1))
+    seconds = [
+        step_seconds(model, np.arange(99) % 20, TrainConfig(batch_size=2, grad_accum_steps=n)) for n in (1, 10**9)
+    ]
+    assert 1e8 < seconds[1] / seconds[0] < 1e10  # and is not measured for all
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_limit_of_the_address_space_is_seen() -> None:
+    code = "from gpt.runs.estimate import available_memory; print(available_memory())"
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9, resource.RLIM_INFINITY)); {code}"
+    free = int(subprocess.run([sys.executable, "-c", limited], check=True, capture_output=True).stdout)
+    assert free < 3 * 10**9
+    assert free <= int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+
+
+@pytest.mark.parametrize(
+    ("process", "files", "expected"),
+    [
+        ("0::/\n", {"memory.max": "800\n"}, [800]),
+        (
+            "0::/job/step\n",
+            {"job/step/memory.max": "max\n", "job/memory.max": "700\n", "memory.max": "900"},
+            [700, 900],
+        ),
+        ("0::/a/b\n", {"a/b/memory.max": "700", "a/b/memory.stat": "anon 300\nfile 50\n"}, [400]),
+        ("0::/of/the/host\n", {"memory.max": "600"}, [600]),
+        ("0::/../..\n", {"memory.max": "600"}, [600]),
+        (
+            "12:cpu:/x\n5:hugetlb,memory:/slurm/uid_1/job_2\n0::/\n",
+            {"memory/slurm/uid_1/memory.limit_in_bytes": "500", "memory/slurm/uid_1/memory.stat": "total_rss 20"},
+            [480],
+        ),
+        ("nonsense\n", {"memory/memory.limit_in_bytes": "9"}, [9]),
+        ("", {}, []),
+    ],
+)
+def test_limits_of_nested_control_groups(
+    tmp_path: Path, process: str, files: dict[str, str], expected: list[int]
+) -> None:
+    (tmp_path / "process").write_text(process, encoding="utf-8")
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text, encoding="utf-8")
+    assert list(cgroup_limits(str(tmp_path / "process"), str(tmp_path / "root"))) == expected
+    assert list(cgroup_limits(str(tmp_path / "missing"), str(tmp_path / "missing"))) == []
 
 
 def test_numbers_for_people() -> None:

@@ -37,16 +37,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_the_line_shows_all_measurements_of_a_step() -> None:
     progress = Progress(TrainingState(), 200, io.StringIO())
     progress.show(Record(5, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 10.0))
-    line = progress.line(Record(50, 1.5, None, 1e-3, 0.5, 12345.6, 100.0))
+    line = progress.lines(Record(50, 1.5, None, 1e-3, 0.5, 12345.6, 100.0))[0]
     assert line == (
-        "step  50/200  loss 1.5000  val 2.2500  lr 1.0e-03  grad 0.50  12,346 tok/s  5:00 left"  # 150 · 2 s
+        "step  50/200  loss 1.5000  val 2.2500*  lr 1.0e-03  grad 0.50  12,346 tok/s  5:00 left"  # 150 · 2 s
     )
 
 
 def test_the_time_left_is_known_from_the_first_step_on() -> None:
-    assert Progress(TrainingState(), 61, io.StringIO()).line(record(1, elapsed_s=2.0)).endswith("2:00 left")
+    assert Progress(TrainingState(), 61, io.StringIO()).lines(record(1, elapsed_s=2.0))[0].endswith("2:00 left")
     resumed = TrainingState(step=40, elapsed_s=1000.0)  # what it took to get there says nothing about now
-    assert Progress(resumed, 61, io.StringIO()).line(record(41, elapsed_s=1003.0)).endswith("1:00 left")
+    assert Progress(resumed, 61, io.StringIO()).lines(record(41, elapsed_s=1003.0))[0].endswith("1:00 left")
 
 
 def test_without_a_terminal_plain_lines_come_at_intervals(clock: Callable[[float], None]) -> None:
@@ -92,8 +92,30 @@ def test_a_terminal_of_any_width_is_not_wrapped(monkeypatch: pytest.MonkeyPatch,
 def test_a_terminal_of_80_columns_shows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = Terminal()
-    Progress(TrainingState(), 600, out).show(Record(599, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 599 * 60.0))
-    assert out.getvalue() == ("\rstep 599/600 loss 2.5000 val 2.2500 lr 1.5e-03 grad 0.75 12,346 tok/s 1:00 left\n")
+    Progress(TrainingState(), 99, out).show(Record(98, 2.5, 2.25, 1.5e-3, 0.75, 12345.6, 98 * 60.0))
+    assert out.getvalue() == ("\rstep 98/99 loss 2.5000 val 2.2500* lr 1.5e-03 grad 0.75 12,346 tok/s 1:00 left \n")
+
+
+@pytest.mark.parametrize("max_steps", [9, 600, 20_000, 10_000_000])
+@pytest.mark.parametrize("seconds_per_step", [1e-3, 1.0, 12.5, 400.0])
+@pytest.mark.parametrize("val_loss", [None, 2.25])
+def test_a_line_of_any_width_says_how_much_time_is_left(
+    monkeypatch: pytest.MonkeyPatch, max_steps: int, seconds_per_step: float, val_loss: float | None
+) -> None:
+    step, lengths = max_steps // 3, []
+    for columns in range(40, 201, 4):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = Terminal()
+        Progress(TrainingState(), max_steps, out).show(
+            Record(step, 7.7712, val_loss, 3.3e-5, 15.42, 461.0, step * seconds_per_step)
+        )
+        line = out.getvalue().strip("\r\n")
+        assert len(line) == columns - 1
+        assert line.rstrip().endswith(" left")
+        assert str(step) in line
+        assert ("val 2.2500*" in line) == (val_loss is not None) or columns < 70
+        lengths.append(len(line.rstrip()))
+    assert lengths == sorted(lengths)  # a wider terminal never shows less
 
 
 def test_jupyter_shows_one_live_line_too(clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,8 @@ def test_an_option_may_change_only_if_weights_and_data_do_not_depend_on_it(
             other = "random" if name == "sampling" else 2 if value is None else value * 2 if value else 1
         if name in ("beta1", "beta2", "val_fraction"):
             other = 0.5
+        if name == "min_lr":
+            other = config.lr / 2
         if name == "data":
             other = "other.txt"
         if name in mutable:
