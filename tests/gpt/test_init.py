@@ -33,3 +33,12 @@ def test_every_name_exists_is_documented_and_no_module_hides_it(name: str) -> No
 def test_a_wrong_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'gpt' has no attribute 'Gpt'"):
         gpt.Gpt  # noqa: B018
+
+
+def test_the_help_needs_no_package() -> None:
+    code = (
+        "import sys; from gpt.__main__ import main; code = main(['--help']); "
+        "sys.exit(code or [n for n in sys.modules if n.split('.')[0] in ('numpy', 'regex')] or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -42,6 +42,7 @@ from gpt.runs.safetensors import save_file
 from gpt.tokenizer import BPETokenizer
 from gpt.training import Record, accumulate_gradients
 from nanograd import ops
+from nanograd.op import Observer, observe
 from nanograd.seeds import seeds
 
 Output = pytest.CaptureFixture[str]
@@ -371,3 +372,20 @@ def test_refusals_leave_nothing_behind(
     assert run(base, data, tmp_path / "run", *more.split()) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+class Sizes(Observer):
+    """The largest result whose last axis is the vocabulary."""
+
+    largest = 0
+
+    def after_forward(self, op: Any, arrays: Any, options: Any, y: np.ndarray, saved: Any, node: Any) -> None:
+        if y.shape[-1:] == (SHAPE.vocab_size,):
+            self.largest = max(self.largest, y.size // SHAPE.vocab_size)
+
+
+def test_tokens_of_prompts_and_padding_have_no_logits(tmp_path: Path) -> None:
+    ids, targets = (array.reshape(10, -1) for array in pad_pairs(examples_of(ENTRIES[:5], tmp_path)))
+    with observe(sizes := Sizes()):
+        answer_log_probs(make_model(), ids, targets)
+    assert sizes.largest == np.count_nonzero(targets != IGNORE) < ids.size / 2

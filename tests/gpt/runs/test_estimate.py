@@ -249,3 +249,14 @@ def test_limits_of_nested_control_groups(
 def test_numbers_for_people() -> None:
     assert [gigabytes(n) for n in (0, 999_000, 1_000_000, 2_340_000_000)] == ["0 kB", "999 kB", "1 MB", "2.3 GB"]
     assert [duration(s) for s in (0, 59.6, 61, 3600, 86400)] == ["0:00", "1:00", "1:01", "1:00:00", "1 day 0:00:00"]
+
+
+def test_timing_a_step_changes_nothing() -> None:
+    model = GPT(ModelConfig(vocab_size=11, context_length=5, d_model=8, n_layers=1, n_heads=2, dropout=0.2))
+    before = {name: p.data.copy() for name, p in model.named_parameters()}
+    tokens = np.arange(100) % 11
+    assert step_seconds(model, tokens, TrainConfig(batch_size=4, shards=2)) > 0
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(p.data, before[name])
+        assert p.grad is None
+    np.testing.assert_array_equal(tokens, np.arange(100) % 11)

@@ -169,3 +169,20 @@ def test_errors() -> None:
     zero = leaf([0.0])
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="the backward of sqrt returned inf"):
         explain(zero.sqrt().sum(), zero, 0)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_few_terms_among_many_entries_take_few_runs(k: int) -> None:
+    n, runs = 4096, []
+
+    def picked_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+        return np.where(np.arange(n) % (n // k) == 7, x[0], 0), None
+
+    def picked_backward(dy: np.ndarray, saved: None) -> tuple[np.ndarray]:
+        runs.append(1)
+        return (np.array([dy[np.arange(n) % (n // k) == 7].sum()]),)
+
+    x = leaf([2.0])
+    e = explain((Op(picked_forward, picked_backward)(x) * np.ones(n)).sum(), x, 0)
+    assert (len(e.terms), e.complete) == (len(np.flatnonzero(np.arange(n) % (n // k) == 7)), True)
+    assert len(runs) < 2.5 * k * np.log2(n / k)

@@ -1,6 +1,7 @@
 """attention: who sees whom, and what comes back."""
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -133,3 +134,40 @@ def test_query_heads_must_be_a_multiple(q_heads: int, k_heads: int) -> None:
 def test_refusals(arrays: tuple[Any, ...], options: dict[str, Any], error: Any, message: str) -> None:
     with pytest.raises(error, match=f"attention: .*{message}"):
         ng.attention(*arrays, **options)
+
+
+@pytest.mark.parametrize("scores", [1, 10, 40, 100])
+def test_groups_of_heads_change_nothing(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever heads are computed together, the masks of dropout and the numbers are those of all at once."""
+    rng = np.random.default_rng(0)
+    q, dy = rng.standard_normal((3, 4, 5, 2)), rng.standard_normal((3, 4, 5, 2))
+    k, v = rng.standard_normal((3, 2, 5, 2)), rng.standard_normal((3, 2, 5, 2))
+
+    def run() -> list[np.ndarray | None]:
+        leaves = [Tensor(array, requires_grad=True) for array in (q, k, v)]
+        y = ng.attention(*leaves, causal=True, dropout=0.4, seed=3)
+        y.backward(dy)
+        return [y.data, *(leaf.grad for leaf in leaves)]
+
+    monkeypatch.setattr("nanograd.ops._attention_blocks.SCORES", scores)
+    fast = run()
+    with ng.readable():
+        readable = run()
+    for a, b in zip(fast, readable, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_no_matrix_of_all_scores_is_kept(causal: bool) -> None:
+    T = 1024
+    q, k, v = (Tensor(np.ones((1, 1, T, 4), np.float32), requires_grad=True) for _ in range(3))
+    tracemalloc.start()
+    try:
+        y = ng.attention(q, k, v, causal=causal)
+        saved = tracemalloc.get_traced_memory()[0]
+        y.backward(np.ones(y.shape, np.float32))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert saved < 0.05 * T * T * 4  # T × T in float32
+    assert peak < 0.5 * T * T * 4

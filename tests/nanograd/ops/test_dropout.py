@@ -5,7 +5,7 @@ import pytest
 
 import nanograd as ng
 from nanograd import Tensor
-from nanograd.ops.dropout import keep_mask
+from nanograd.ops.dropout import KeepMasks, keep_mask
 
 ONES = np.ones((64, 64), np.float32)
 
@@ -67,3 +67,10 @@ def test_p_must_lie_between_zero_and_one(p: float) -> None:
 def test_p_and_seed_are_required() -> None:
     with pytest.raises(TypeError, match=r"dropout.*'p' and 'seed'"):
         ng.dropout(ONES)
+
+
+def test_masks_drawn_one_after_another_are_one_large_mask() -> None:
+    """Attention draws the masks of a group of heads at a time, also of groups that are no multiple of four entries."""
+    masks = KeepMasks(0.3, 7)
+    drawn = [masks((size,)) for size in (1, 3, 5, 2, 10, 4, 7)]
+    np.testing.assert_array_equal(np.concatenate(drawn), KeepMasks(0.3, 7)((32,)))
