@@ -5,8 +5,7 @@
 
 FILE is a UTF-8 text. The default is Python's own documentation, which is small for this model: it will be memorised. A
 step is timed on this machine first; --estimate stops after that. If a batch does not fit into memory, its gradient is
-accumulated over several smaller batches, with the same result. 2,000 steps take about five hours on two cores, the
-estimate less than a minute.
+accumulated over several smaller batches. 2,000 steps take four to five hours on two cores, the estimate less than a minute.
 """
 
 import dataclasses

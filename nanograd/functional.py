@@ -96,8 +96,8 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Any) -> np.ndarray:
 def hvp(function: Callable[[Tensor], Tensor], x: Any, v: Any, *, step: float | None = None) -> np.ndarray:
     """Return the Hessian of a scalar function times v, as a central difference of gradients (no double backward).
 
-    (∇f(x + h v) - ∇f(x - h v)) / 2h, exact to about six digits in float64. Unless `step` sets h, the largest entry of x
-    moves by 1e-5 (1e-2 in float32).
+    (∇f(x + h v) - ∇f(x - h v)) / 2h, exact to about six digits in float64 if no entry of x is far above 1,000. Unless
+    `step` sets h, the entry of x that moves most moves by 1e-5 (1e-2 in float32).
 
     >>> hvp(lambda x: (x * x * x).sum(), np.array([1.0, 2.0]), np.array([1.0, 0.0])).round(6)
     array([6., 0.])

@@ -140,7 +140,7 @@ class Op:
         forward that declares the keyword `needs` gets one bool per array (is its gradient needed?) and saves accordingly.
     backward(dy, saved[, needs]) -> one gradient per array. An op of several arrays passes `needs`; then backward
         computes only the gradients that are needed, and returns None for the others.
-    fast is a second pair with the same signature and the same values, and faster.
+    fast is a second pair with the same signature and, up to rounding, the same values; it takes less time or memory.
     nondifferentiable names the arrays that have no gradient (ids, masks); they keep their integer or boolean dtype.
     promotes_to_float: integer inputs are promoted to float32 first (exp, softmax, mean).
 

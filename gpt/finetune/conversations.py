@@ -123,9 +123,9 @@ def missing_fields(record: Record, needed: str, known: Sequence[str]) -> ValueEr
 def split_conversations(conversations: Sequence[T], fractions: Sequence[float], seed: int) -> list[list[T]]:
     """Split conversations at random: first what remains for training, then a split for each fraction.
 
-    Conversations with the same first question come into the same split: no answer in validation or test is known from
-    training. A split is at least as large as its fraction; a fraction of 0 makes it empty. Raises ValueError where
-    nothing remains for training.
+    Conversations with the same first question come into the same split: no question in validation or test opens a
+    conversation in training. A split is at least as large as its fraction; a fraction of 0 makes it empty. Raises
+    ValueError where nothing remains for training.
     """
     groups: dict[Message, list[T]] = {}
     for conversation in conversations:

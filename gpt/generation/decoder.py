@@ -272,7 +272,7 @@ def mlp_forward(mlp: MLP, x: np.ndarray) -> np.ndarray:
 
 
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
-    """Apply the activation to x in place, and keep nothing for a backward pass: 10 µs less for 512 features."""
+    """Apply the activation to x in place, and keep nothing for a backward pass."""
     flat = x.reshape(-1)
     for i in range(0, flat.size, GELU_BLOCK):
         block = flat[i : i + GELU_BLOCK]

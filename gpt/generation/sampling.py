@@ -109,7 +109,7 @@ def next_token_probabilities(
 ) -> np.ndarray:
     """Turn the logits (V,) of the next token into the probabilities (V,), float64, to draw it with.
 
-    repetition_penalty applies to the ids in `seen`. Raises ValueError if a logit is NaN or infinite.
+    repetition_penalty applies to the ids in `seen`. A logit may be -∞; raises ValueError for NaN, ∞, or -∞ alone.
 
     >>> next_token_probabilities(np.log([0.5, 0.3, 0.2]), top_k=2).round(3)
     array([0.625, 0.375, 0.   ])
@@ -148,7 +148,7 @@ def draw(probabilities: np.ndarray, u: float) -> int:
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Return ln p (…, V), float64, of logits (…, V). Raises ValueError if a logit is NaN or infinite.
+    """Return ln p (…, V), float64, of logits (…, V). Raises ValueError for NaN, ∞ or a row of -∞ alone.
 
     >>> log_probabilities(np.array([0.0, 0.0])).round(3)
     array([-0.693, -0.693])
@@ -161,7 +161,7 @@ def top_k_ids(logits: np.ndarray, k: int) -> np.ndarray:
     """Return the ids of the k largest logits above -∞, the largest first; equal ones in the order of their ids.
 
     Every logit equal to the k-th is included, so there may be more than k; the first k are those of a stable sort.
-    np.partition finds the k-th without sorting the rest: 0.05 ms for 50,257 logits, where a sort takes 3.5.
+    np.partition finds the k-th without sorting the rest: 0.4 ms for 50,257 logits, where a stable sort takes 7.
     """
     least = np.partition(logits, -k)[-k] if k < len(logits) else -np.inf
     ids = np.flatnonzero((logits >= least) & (logits > -np.inf))

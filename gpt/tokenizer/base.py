@@ -18,8 +18,8 @@ VERSION = 1
 class Tokenizer(ABC):
     """Turn text into ids and back.
 
-    `vocab` maps each id to its bytes. A tokenizer is immutable, so `sha256`, the hash of its contents, identifies it: two
-    with the same hash give the same ids for every text.
+    `vocab` maps each id to its bytes. Nothing may change a tokenizer: `sha256`, the hash of its contents, is computed once
+    and identifies it. Two with the same hash give the same ids for every text.
     """
 
     kind: ClassVar[str]

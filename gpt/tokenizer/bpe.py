@@ -137,7 +137,7 @@ class BPETokenizer(Tokenizer):
     ) -> Iterator[int]:
         """Yield the ids of `encode("".join(chunks))` in little memory; the chunks may be the lines of a file.
 
-        An id is yielded as soon as no text that follows can change it.
+        Ids are yielded while the text is read, each when no text that follows can change it.
         """
         return chain.from_iterable(self._encode(chunks, allowed_special, disallowed_special, "encode_iterable"))
 

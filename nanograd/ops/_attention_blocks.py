@@ -1,10 +1,10 @@
 """Attention in blocks of queries: the same numbers as attention.py, but no T×T array is kept.
 
 A block of rows of P is computed, used while it is in the cache, and discarded. Backward computes it again from the
-logarithm of each row's sum (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4). A causal mask halves the work, as
-the keys after a block's last query are skipped. Heads may be strided views of one packed array: a group of heads is
-copied to contiguous memory, and its gradients are written back into the views. Dropout masks are kept as booleans, for
-one group of heads at a time.
+logarithm of each row's sum (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4). With a causal mask,
+the keys after a block's last query are skipped: little more than half of the work of a long context. Heads may be
+strided views of one packed array: a group of heads is copied to contiguous memory, and its gradients are written back
+into the views. Dropout masks are kept as booleans, for one group of heads at a time.
 """
 
 from collections.abc import Iterator

@@ -218,8 +218,9 @@ def chunk(x: Any, chunks: int, axis: int = 0, *, dim: int | None = None) -> list
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be at least 1, got {chunks}")
     axis = axis if dim is None else dim
-    size = max(-(-x.shape[axis] // chunks), 1)
-    return split(x, range(size, x.shape[axis], size), axis)
+    n = x.shape[axis]
+    size = max(-(-n // chunks), 1)
+    return split(x, range(size, n, size) if n else [0] * (chunks - 1), axis)
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:

@@ -1,8 +1,9 @@
 """Make the allocator keep freed memory, so that large arrays cost no page faults in every step.
 
-A training step frees and allocates the same large arrays again and again. glibc returns a freed block above 128 kB to the
-kernel, and the next one costs a page fault per 4 kB. Keeping the memory makes a step of the README's Shakespeare model
-1.27 times faster (42 against 53 ms, NANOGRAD_KEEP_MEMORY=1 against 0). Systems without glibc are not changed.
+A training step frees and allocates the same large arrays again and again. glibc returns large freed blocks to the kernel
+(at first those above 128 kB), and the next one costs a page fault per 4 kB. Keeping the memory makes a step of the
+README's Shakespeare model 1.27 times faster (42 against 53 ms, NANOGRAD_KEEP_MEMORY=1 against 0). Systems without glibc
+are not changed.
 """
 
 import ctypes

@@ -44,8 +44,8 @@ def run(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     """Run the tasks in parallel, each in a copy of this context, and return their results in order.
 
     A single task uses all BLAS threads; several tasks use one each. If the BLAS cannot be limited (Accelerate, MKL), or
-    NANOGRAD_THREADS is 1, the tasks run one after the other, with the same results. An exception is raised after all
-    tasks have ended; of several, that of the first task.
+    NANOGRAD_THREADS is 1, the tasks run one after the other in this context, with the same results. An exception is raised
+    when no task runs any more; of several, that of the first task.
     """
     if len(tasks) == 1:
         return [tasks[0]()]

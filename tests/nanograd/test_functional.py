@@ -146,6 +146,12 @@ def test_a_hessian_by_hand() -> None:
     np.testing.assert_allclose(product, a @ v, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_hvp_has_six_digits(scale: float) -> None:
+    x, v = scale * np.array([1.0, -2.0, 0.3]), np.array([100.0, 7.0, -30.0])
+    np.testing.assert_allclose(ng.hvp(lambda t: (t * t * t).sum(), x, v), 6 * x * v, rtol=1e-6)
+
+
 def test_hvp_in_float32_with_a_step_and_without_a_direction() -> None:
     x, v = np.array([1.0, 2.0], np.float32), np.array([100.0, 0.0], np.float32)
     product = ng.hvp(lambda t: (t * t * t).sum(), x, v)

@@ -139,3 +139,11 @@ def test_an_empty_axis_splits_into_empty_sections() -> None:
 def test_refusals(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("n", "chunks", "sizes"), [(6, 4, [2, 2, 2]), (7, 3, [3, 3, 1]), (2, 5, [1, 1]), (4, 1, [4]), (0, 3, [0, 0, 0])]
+)
+def test_chunks_have_the_sizes_of_torchs(n: int, chunks: int, sizes: list[int]) -> None:
+    assert [section.shape[0] for section in ng.chunk(np.zeros((n, 2)), chunks)] == sizes
+    assert [section.shape[1] for section in ng.chunk(np.zeros((2, n)), chunks, dim=1)] == sizes
