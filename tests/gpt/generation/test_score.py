@@ -173,9 +173,9 @@ def test_a_file_and_half_a_character(tmp_path: Path, capsys: pytest.CaptureFixtu
         (
             [],
             2,
-            'gpt score: give either a text, as in: score RUN "a text", or --file FILE; see python -m gpt score --help',
+            'gpt score: give either a text, as in: score RUN "a text", or --data FILE; see python -m gpt score --help',
         ),
-        (["a", "--file", "b"], 2, 'gpt score: give either a text, as in: score RUN "a text", or --file FILE; see'),
+        (["a", "--file", "b"], 2, 'gpt score: give either a text, as in: score RUN "a text", or --data FILE; see'),
         ([""], 1, "gpt score: text: must not be empty; give at least one character"),
         (["€"], 1, "gpt score: text: encode: characters must be among the 3 of the vocabulary"),
         (["a", "--stride", "0"], 2, "gpt score: argument --stride: must be a whole number from 1, got '0'"),
