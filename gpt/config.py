@@ -77,7 +77,7 @@ class Config:
             if value is None and optional:
                 continue
             if kind in NUMBERS and isinstance(value, NUMBERS[kind]) and not isinstance(value, bool):
-                if abs(value) >= TOO_LARGE and isinstance(value, numbers.Integral):
+                if isinstance(value, numbers.Integral) and abs(int(value)) >= TOO_LARGE:
                     raise ValueError(f"{name} must be below 2**63, got a larger number")
                 value = kind(value)  # a NumPy number too
                 object.__setattr__(self, name, value)

@@ -4,26 +4,33 @@
 
     python -m nanograd.study.drills.check_file NAME FILE REPORT LIMIT
 
-It writes the Verdict to REPORT as JSON. If the learner's code never ends, a watchdog outside Python's own loop writes the
-line to REPORT.trace and ends the process; a crash leaves its line there too. Only the first line that the code prints is
-kept. A request for all memory is refused where the system allows such a limit.
+It writes the Verdict to REPORT as JSON, signed with a key from stdin, which it reads before it runs the learner's code: a
+report that this code writes does not count. If the code never ends, a watchdog outside Python's own loop writes the line to
+REPORT.trace and ends the process; a crash leaves its line there too. Of what the code prints the first line is kept, and of
+stderr the end. A request for all memory is refused where the system allows such a limit. Processes that the code started
+are ended with it.
 """
 
 import contextlib
 import dataclasses
 import faulthandler
+import hmac
 import inspect
 import io
 import json
 import os
 import re
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nanograd.runtime.typed_json import read_json
 from nanograd.study.drills import DRILLS, attention
 from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.grade import Verdict, error_message, grade
@@ -31,6 +38,7 @@ from nanograd.study.drills.grade import Verdict, error_message, grade
 LIMIT = 20.0  # seconds for the learner's code
 START = 30.0  # seconds to start Python; after both the process is killed
 MEMORY = 2 << 30  # bytes of address space
+KEPT = 10_000  # bytes at the end of stderr
 OLD_MODULES = {"nanograd.drills.attend": attention}  # that files started by an earlier version import
 YOUR_FILE = "your file"  # the stage before the others: the file can be executed and defines the function
 
@@ -50,35 +58,73 @@ def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         arguments = [drill.name, str(path.resolve()), str(report), str(limit)]
+        command = [sys.executable, "-P", "-m", "nanograd.study.drills.check_file", *arguments]
+        key = secrets.token_bytes(32)
         try:
-            process = subprocess.run(
-                [sys.executable, "-P", "-m", "nanograd.study.drills.check_file", *arguments],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=limit + START,
-            )
+            code, stderr = _run(command, environment, key, limit + START)
         except subprocess.TimeoutExpired:
             return Verdict(failed=YOUR_FILE, message=f"it did not finish within {limit:g} seconds")
         if report.exists():
-            return Verdict(**json.loads(report.read_text(encoding="utf-8")))
+            signature, _, content = report.read_bytes().partition(b"\n")
+            if hmac.compare_digest(signature, sign(key, content)):
+                return read_json(content, Verdict)
+            return Verdict(failed=YOUR_FILE, message="it wrote a report of its own, which does not count")
         trace = Path(f"{report}.trace")
         trace_text = trace.read_text(encoding="utf-8", errors="replace") if trace.exists() else ""
-    return Verdict(failed=YOUR_FILE, message=_describe_exit(drill, trace_text, process, limit))
+    return Verdict(failed=YOUR_FILE, message=_describe_exit(drill, trace_text, code, stderr, limit))
 
 
-def _describe_exit(drill: Drill, trace: str, process: "subprocess.CompletedProcess[bytes]", limit: float) -> str:
+def _run(command: list[str], environment: dict[str, str], key: bytes, seconds: float) -> tuple[int, bytes]:
+    """Run a command with `key` as its input; return its exit code and the end of its stderr.
+
+    When it ends, or after `seconds`, so do the processes that it started (on Windows, they are no longer waited for).
+    """
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, env=environment, stdin=pipe, stdout=nothing, stderr=pipe, bufsize=0, start_new_session=True
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    stderr, kept = process.stderr, bytearray()
+
+    def drain() -> None:
+        with stderr:
+            while chunk := stderr.read(1 << 16):
+                kept.extend(chunk)
+                del kept[:-KEPT]
+
+    reader = threading.Thread(target=drain, daemon=True)
+    reader.start()
+    try:
+        with contextlib.suppress(OSError), process.stdin:  # it may have ended already
+            process.stdin.write(key)
+        code = process.wait(seconds)
+    finally:
+        if sys.platform != "win32":
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of it is left
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        reader.join(1.0)
+    return code, bytes(kept)
+
+
+def sign(key: bytes, content: bytes) -> bytes:
+    """Return the signature of a report."""
+    return hmac.digest(key, content, "sha256").hex().encode()
+
+
+def _describe_exit(drill: Drill, trace: str, code: int, stderr: bytes, limit: float) -> str:
     """Describe in one sentence why a process ended without a report."""
     line = re.search(rf'File "{drill.name}\.py", line (\d+)', trace)
     prefix = f"line {line[1]}: " if line else ""
     if trace.startswith("Timeout"):
         return f"{prefix}it did not finish within {limit:g} seconds: is there an endless loop?"
-    if process.returncode < 0 or trace:
+    if code < 0 or trace:
         cause = "too much memory, or too deep a recursion?"
-        return f"{prefix}the system ended the process (code {process.returncode}): {cause}"
-    last = process.stderr.decode("utf-8", errors="replace").strip().splitlines()[-1:]
-    return ": ".join([f"the process exited (code {process.returncode}) before the check was complete", *last])
+        return f"{prefix}the system ended the process (code {code}): {cause}"
+    last = stderr.decode("utf-8", errors="replace").strip().splitlines()[-1:]
+    return ": ".join([f"the process exited (code {code}) before the check was complete", *last])
 
 
 class Output(io.TextIOBase):
@@ -141,13 +187,16 @@ def limit_memory() -> None:
 
 def main(arguments: list[str]) -> None:
     name, file, report, limit = arguments
+    key = sys.stdin.buffer.read()
+    sys.argv[1:] = []
     limit_memory()
     with open(f"{report}.trace", "w", encoding="utf-8") as trace:
         faulthandler.enable(trace)
         faulthandler.dump_traceback_later(float(limit), exit=True, file=trace)
         verdict = grade_file(DRILLS[name], Path(file).read_bytes())
         faulthandler.cancel_dump_traceback_later()
-        Path(report).write_text(json.dumps(dataclasses.asdict(verdict)), encoding="utf-8")
+        content = json.dumps(dataclasses.asdict(verdict)).encode()
+        Path(report).write_bytes(sign(key, content) + b"\n" + content)
     os._exit(0)  # a normal exit would wait for threads of the learner's code
 
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,43 @@ def test_a_loop_that_never_ends() -> None:
 
 def test_a_process_that_ends_by_itself() -> None:
     assert checked("os._exit(3)") == "the process exited (code 3) before the check was complete"
+
+
+def test_a_report_that_the_file_writes_itself_does_not_count() -> None:
+    line = "import json, glob, sys, tempfile; "
+    line += "paths = sys.argv[3:] or [f[:-6] for f in glob.glob(tempfile.gettempdir() + '/*/report.json.trace')]; "
+    line += "[open(path, 'w').write(chr(10) + json.dumps({})) for path in paths]; os._exit(0)"
+    assert checked(line) == "it wrote a report of its own, which does not count"
+
+
+def test_endless_output_is_not_kept() -> None:
+    tracemalloc.start()
+    message = checked("while True: os.write(1, bytes(1 << 16)), os.write(2, bytes(1 << 16))", limit=0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message == "line 4: it did not finish within 0.5 seconds: is there an endless loop?"
+    assert peak < 1_000_000
+
+
+def test_the_end_of_stderr_is_shown() -> None:
+    assert checked("os.write(2, b'x' * 99_999 + bytes([10]) + b'the end'); os._exit(3)").endswith("complete: the end")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process group, and fork")
+def test_a_process_that_the_file_starts_ends_with_the_check() -> None:
+    start = time.monotonic()
+    start_one = "if (pid := os.fork()) == 0:\n    time.sleep(60)\nopen('pid', 'w').write(str(pid))\n"
+    source = f"import os, time\n{start_one}def exp_backward(dy, saved):\n    return dy * saved,\n"
+    Path("exp.py").write_text(source, encoding="utf-8")
+    assert check(DRILLS["exp"], Path("exp.py")).ok
+    assert time.monotonic() - start < 30
+    pid = int(Path("pid").read_text(encoding="utf-8"))
+    for _ in range(100):  # until it is reaped, by whom it was left to
+        stat = Path(f"/proc/{pid}/stat")
+        if not Path("/proc").exists() or not stat.exists() or stat.read_text(encoding="utf-8").split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{pid} is still there")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sets no limit to a process from inside")
