@@ -63,7 +63,7 @@ class Template:
     end: str = ""  # ends a response; if empty, the tokenizer's end of text does
 
     def __post_init__(self) -> None:
-        for name, text in self.to_dict().items():
+        for name, text in vars(self).items():
             if not isinstance(text, str):
                 raise ValueError(f"template: {name!r} must be a text, got {type(text).__name__}")
             n_contents = 1 if name in ("user", "input", "system") else 0
