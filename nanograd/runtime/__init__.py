@@ -1,1 +1,1 @@
-"""The ground, which imports nothing of ours: the allocator, BLAS threads, a thread pool, worker processes, atomic files."""
+"""The ground, which imports nothing of ours: allocator, BLAS threads, thread pool, processes, atomic files, typed JSON."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt.text.records import Record, json_lines, parse_json, read_json, read_table, text_field
+from gpt.text.records import Record, json_lines, read_json, read_table, text_field
 
 
 def write(folder: Path, name: str, data: str | bytes) -> Path:
@@ -105,9 +105,3 @@ def test_a_field_must_be_there_and_be_text() -> None:
         text_field(record, "n")
     with pytest.raises(ValueError, match=r"'half' has a lone surrogate at 2; take it out"):
         text_field(record, "half")
-
-
-def test_json_in_bytes_must_be_utf_8() -> None:
-    assert parse_json('{"é": [1, {"a": null}]}'.encode()) == {"é": [1, {"a": None}]}
-    with pytest.raises(ValueError, match="it is not UTF-8: byte 0xff at position 1"):
-        parse_json(b'"\xff"')

@@ -103,3 +103,9 @@ def test_many_keys_take_linear_time() -> None:
     keys = ",".join(f'"{i}":0' for i in range(100_000))
     with pytest.raises(ValueError, match="the key '0' is there twice"):
         parse_json(f'{{{keys},"0":0}}')
+
+
+def test_json_in_bytes_must_be_utf_8() -> None:
+    assert parse_json('{"é": [1, {"a": null}]}'.encode()) == {"é": [1, {"a": None}]}
+    with pytest.raises(ValueError, match="it is not UTF-8: byte 0xff at position 1"):
+        parse_json(b'"\xff"')
