@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields
@@ -24,8 +25,9 @@ from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS
 from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.pretrain import begin_pretraining, resume_pretraining
-from gpt.runs.run import MemoryRun, Run, read_metrics, run_training
+from gpt.runs.run import MemoryRun, Run, read_metrics
 from gpt.runs.safetensors import read_header
+from gpt.runs.supervise import run_training
 from gpt.tokenizer.base import check_text
 
 OPTIONS = (*(field.name for config in (TrainConfig, ModelConfig) for field in fields(config)), "base", "new_tokenizer")
@@ -117,7 +119,7 @@ def train(
     The model has the weights of the step with the lowest validation loss so far, which is the run's best checkpoint. If
     nothing was evaluated, as with val_fraction=0, it has the last weights. Ctrl-C, or interrupting the kernel in Jupyter,
     ends the training after the current step, and the model trained so far is returned; a run with a folder can be
-    resumed.
+    resumed. SIGTERM and SIGHUP save such a run too, before they end the program as ever.
 
     Raises TypeError for an unknown option, ValueError for an invalid one or too little text, FileNotFoundError if there
     is no such file, MemoryError if the training would not fit into memory, NotFiniteError if the loss becomes NaN.
@@ -134,7 +136,9 @@ def train(
         finished = run_training(run, objective)
         if not isinstance(run, MemoryRun):
             way_on = "" if finished else f"; go on with: gpt.train(resume={str(run.folder)!r})"
-            print(f"\nsaved in {run.folder}{way_on}")
+            print(f"\nsaved in {run.folder}{way_on}", flush=True)
+        if run.stop_signal is not None and run.stop_signal != signal.SIGINT:  # as without us, but saved
+            signal.raise_signal(run.stop_signal)
         if 0 < run.state.best_step < run.state.step:
             print(f"note      the model has the weights of step {run.state.best_step}, the best validation loss")
         return trained_model(run)

@@ -25,7 +25,7 @@ from gpt.metrics import norms_by_layer
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
 from gpt.runs.estimate import check_memory, count
-from gpt.runs.run import has_risen
+from gpt.runs.supervise import has_risen
 from gpt.training import learning_rate, make_optimizer
 from nanograd._tensor import Tensor
 from nanograd.inspect.anomaly import AnomalyError

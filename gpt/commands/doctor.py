@@ -7,7 +7,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from gpt.commands.arguments import Parser, run_path
-from gpt.config import ModelConfig, TrainConfig
+from gpt.config import ModelConfig, TrainConfig, known_fields
 from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, run_tokens
@@ -30,6 +30,7 @@ class RunConfig(TypedDict):
 
     model: dict[str, Any]
     train: NotRequired[dict[str, Any]]
+    task: NotRequired[dict[str, Any]]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,7 +78,10 @@ def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:
     """Read a run's config.json; "train" may be absent."""
     try:
         fields = read_json(path.read_bytes(), RunConfig)
-        return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(fields.get("train", {}))
+        training = fields.get("train", {})
+        if "task" in fields:  # of a fine-tuning, which has options of its own
+            training = known_fields(TrainConfig, training)
+        return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(training)
     except ValueError as error:
         raise ValueError(f'{path} is no config of a run, {{"model": {{…}}, "train": {{…}}}}: {error}') from None
 

@@ -12,7 +12,7 @@ from gpt.finetune.dpo import PreferTask
 from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
 from gpt.finetune.task import begin, resume
 from gpt.finetune.templates import supports_colour
-from gpt.runs.run import run_training
+from gpt.runs.supervise import run_training
 from nanograd.runtime.arguments import dispatch
 
 SUMMARIES = {
@@ -90,12 +90,13 @@ def finetune(name: str, arguments: Sequence[str]) -> int:
         return 0
     flags = vars(args)
     run, data = begin(task, flags) if args.resume is None else resume(task, args.resume, flags)
-    if not run_training(run, task.objective(run, data), f"finetune {name}"):
-        return 130
-    print(f"\nsaved in {run.folder}\n")
-    task.evaluate(run, data, flags)
-    print(f"\n{NEXT_STEPS[name].format(run=run.folder)}")
-    return 0
+
+    def finish() -> None:
+        print(f"\nsaved in {run.folder}\n")
+        task.evaluate(run, data, flags)
+        print(f"\n{NEXT_STEPS[name].format(run=run.folder)}")
+
+    return 0 if run_training(run, task.objective(run, data), f"finetune {name}", finish) else run.exit_code()
 
 
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:

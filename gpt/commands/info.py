@@ -27,6 +27,8 @@ def history(checkpoint: Checkpoint) -> Iterator[str]:
     yield f"{checkpoint.path}: {gigabytes(checkpoint.path.stat().st_size)}, step {state.step}"
     if checkpoint.task is not None:
         yield from finetuning(checkpoint.task, duration(state.elapsed_s))
+        batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
+        yield f"{state.step} of {config.max_steps} steps, with batches of {batch} and a learning rate up to {config.lr:g}"
     elif state.source:
         yield f"imported from {state.source}"
     else:

@@ -9,7 +9,8 @@ from gpt.generation.generate import generate_text, start_ids
 from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.pretrain import begin_pretraining, prepare, resume_pretraining
-from gpt.runs.run import SAMPLE, Run, run_training
+from gpt.runs.run import SAMPLE, Run
+from gpt.runs.supervise import run_training
 from gpt.training import make_optimizer
 from nanograd.runtime.files import write_text
 
@@ -57,13 +58,14 @@ def main(arguments: Sequence[str]) -> int:
     if options.resume is None:
         run, objective = begin_pretraining(vars(options))
     else:
-        run, objective = resume_pretraining(options.resume, vars(options))
-    if not run_training(run, objective, "train"):
-        return 130
-    print(f"\nsaved in {run.folder}\n")
-    write_sample(run)
-    print(f'\nMore of it: python -m gpt sample {run.folder} --prompt "…"')
-    return 0
+        run, objective = resume_pretraining(options.resume, vars(options), results=(SAMPLE,))
+
+    def finish() -> None:
+        print(f"\nsaved in {run.folder}\n")
+        write_sample(run)
+        print(f'\nMore of it: python -m gpt sample {run.folder} --prompt "…"')
+
+    return 0 if run_training(run, objective, "train", finish) else run.exit_code()
 
 
 def write_sample(run: Run[GPT, TrainConfig]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from gpt.config import ModelConfig, known_fields, nearest, option
 from gpt.finetune.batching import Splits, batches_by_length, pad
 from gpt.finetune.classification_data import Row, balance, count_labels, read_labelled, read_rows, split
-from gpt.finetune.task import FinetuneConfig, FinetuneTask, Start, load_best, make_objective
+from gpt.finetune.task import SCORES, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.estimate import count, plural
@@ -34,7 +34,6 @@ from nanograd.seeds import INIT, generator
 LONGEST_CONTEXT = 256  # tokens: the most that `choose_context` returns
 HEAD = 2  # with INIT, which the random base (nothing) and the adapters (1) have drawn from
 VOCABULARY = 512  # of a tokenizer trained on the training texts: they are few
-SCORES = "scores.json"
 FILES = ("train.jsonl", "val.jsonl", "test.jsonl")
 
 
@@ -164,7 +163,7 @@ class ClassifyTask(FinetuneTask):
     """Learn to classify texts."""
 
     kind, config_type, data_name = "classify", ClassifyConfig, "the labelled texts"
-    allow_random, unit = True, "texts"
+    allow_random, unit, results = True, "texts", (SCORES,)
 
     def start(self, config: ClassifyConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         ModelConfig(**known_fields(ModelConfig, flags))  # reports invalid flags before any work is done

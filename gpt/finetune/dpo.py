@@ -11,6 +11,7 @@ Pairs are read from a JSON list, or from JSONL:
 """
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from gpt.config import option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, batches_by_length, shuffled_batches
 from gpt.finetune.conversations import ASSISTANT, DUPLICATE, USER, Conversation, Message, missing_fields, with_notes
-from gpt.finetune.task import Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
+from gpt.finetune.task import SCORES, Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
 from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -38,7 +39,7 @@ from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import evaluating
 from nanograd.op import no_grad
-from nanograd.runtime.files import StrPath
+from nanograd.runtime.files import StrPath, write_text
 
 FIELDS = ("prompt", "instruction", "input", "chosen", "rejected")
 EQUAL = "equal chosen and rejected answers: left out"
@@ -172,6 +173,7 @@ class PreferTask(FinetuneTask):
     """Learn which of two answers is preferred."""
 
     kind, config_type, data_name, unit = "prefer", PreferConfig, "a file of pairs", "pairs"
+    results = (SCORES,)
 
     def start(self, config: PreferConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         assert base is not None
@@ -196,14 +198,20 @@ class PreferTask(FinetuneTask):
         return make_objective(run.model, data.train, data.val, collate_pairs, loss_of, run.config, shuffled_batches)
 
     def evaluate(self, run: Preferring, data: Splits[PairExample], flags: Mapping[str, Any]) -> None:
-        """Print the metrics of each split, before training and with the best checkpoint."""
-        model, config = load_best(run).model(), run.config
+        """Print and write the metrics of each split, before training and with the best checkpoint."""
+        best, config = load_best(run), run.config
+        model = best.model()
         splits = [(name, pairs) for name, pairs in zip(SPLITS, data, strict=True) if pairs]
         reference = [np.array([pair.reference for pair in pairs]) for _, pairs in splits]
         after = [log_probs_of(model, pairs, config.batch_size) for _, pairs in splits]
+        result: dict[str, Any] = {"step": best.state.step}
         for when, policies in (("before", reference), ("after", after)):
+            result[when] = {}
             for (name, _), policy, log_probs in zip(splits, policies, reference, strict=True):
-                print(f"{when:<9} {name:<8}  {preference_metrics(policy, log_probs, config.beta)}")
+                metrics = preference_metrics(policy, log_probs, config.beta)
+                result[when][name] = dataclasses.asdict(metrics)
+                print(f"{when:<9} {name:<8}  {metrics}")
+        write_text(run.folder / SCORES, json.dumps(result, indent=2) + "\n")
 
 
 def template_of(config: PreferConfig, base: Checkpoint) -> Template:

@@ -57,6 +57,7 @@ class InstructTask(FinetuneTask):
     """Learn to answer, from instructions and conversations."""
 
     kind, config_type, data_name = "instruct", InstructConfig, "a file of instructions or conversations"
+    results = (RESPONSES,)
 
     def start(self, config: InstructConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         assert base is not None

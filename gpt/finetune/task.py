@@ -19,13 +19,13 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from gpt.config import LoopConfig, known_fields, option
+from gpt.config import LoopConfig, ModelConfig, known_fields, option
 from gpt.finetune.batching import IndexBatches, batches_by_length, bucketed_batches
 from gpt.lora import LoRASettings, add_lora
 from gpt.model import GPT, find_gpt
 from gpt.runs.checkpoint import Checkpoint, Task, TrainingState, find_checkpoint, load_checkpoint
 from gpt.runs.run import Run
-from gpt.runs.start import new_folder, open_base, resume_run
+from gpt.runs.start import new_folder, open_base, resume_run, storable_options, unstarted_options
 from gpt.tokenizer import Tokenizer
 from gpt.training import Batch, Objective, make_optimizer, mean_loss
 from nanograd._tensor import Tensor
@@ -37,6 +37,7 @@ from nanograd.seeds import INIT, generator
 E = TypeVar("E", bound=Sized)  # an example
 Content = Path | Callable[[Path], None]  # a file to copy, or a function that writes to a path
 FREEZES = ("none", "all_but_last_block", "all_but_head")
+SCORES = "scores.json"  # in a run's folder: what `evaluate` measured
 ADAPTERS = 1  # with INIT: a random base has already drawn from INIT alone
 
 
@@ -98,6 +99,7 @@ class FinetuneTask(ABC):
     data_name     what --data is
     allow_random  whether it can start from random weights
     unit          what the loss is a mean over, for the speed that is shown
+    results       the files that `evaluate` writes to the run's folder
     """
 
     kind: str
@@ -105,6 +107,7 @@ class FinetuneTask(ABC):
     data_name: str
     allow_random = False
     unit = "tok"
+    results: tuple[str, ...] = ()
 
     def open_base(self, config: FinetuneConfig, adapters_base: str | None = None) -> Checkpoint | None:
         """Return the checkpoint to start from, or None for random weights; ValueError where no data or none is named."""
@@ -138,12 +141,15 @@ class FinetuneTask(ABC):
         """Evaluate the best checkpoint on the test data; print the result and write it to the run's folder."""
 
 
-def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], Any]:
-    """Start a run and its folder: freeze, add adapters, make the optimizer, and store the data."""
+def begin(task: FinetuneTask, flags: Mapping[str, Any], *, folder: Path | None = None) -> tuple[Run[Any, Any], Any]:
+    """Start a run and its folder: freeze, add adapters, make the optimizer, and store the data.
+
+    With `folder`, the run begins again in that folder, which exists.
+    """
     config = task.config_type(**known_fields(task.config_type, flags))
     if "max_steps" in flags and "epochs" not in flags:
         config = dataclasses.replace(config, epochs=None)
-    folder = new_folder(flags.get("out"))
+    folder = folder or new_folder(flags.get("out"))
     base = task.open_base(config, flags.get("base"))
     start = task.start(config, base, flags)
     config, model = start.config, start.model
@@ -154,12 +160,18 @@ def begin(task: FinetuneTask, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], 
     stored = Task(task.kind, config.to_dict(), start.labels, start.template, lora, path, sha256)
     optimizer = make_optimizer(model, config)
     run = Run(folder, model, optimizer, config, start.tokenizer, TrainingState(), stored, unit=task.unit)
-    run.create(start.files)
+    run.create(start.files, storable_options(flags))
     return run, start.data
 
 
 def resume(task: FinetuneTask, path: str, flags: Mapping[str, Any]) -> tuple[Run[Any, Any], Any]:
-    """Continue a run from its last checkpoint, as `gpt.runs.start.resume_run` does, with its data."""
+    """Continue a run from its last checkpoint, as `gpt.runs.start.resume_run` does, with its data.
+
+    A run without a checkpoint begins again.
+    """
+    if (options := unstarted_options(path, task.kind)) is not None:
+        options = {**options, **known_fields(task.config_type, flags), **known_fields(ModelConfig, flags)}
+        return begin(task, options, folder=Path(path))
 
     def load_model(checkpoint: Checkpoint, config: FinetuneConfig) -> Module:
         model = checkpoint.load_into(task.empty_model(checkpoint), adapters=True)
@@ -167,7 +179,7 @@ def resume(task: FinetuneTask, path: str, flags: Mapping[str, Any]) -> tuple[Run
             freeze(model, config.freeze)
         return model
 
-    run = resume_run(path, task.kind, task.config_type, flags, load_model, unit=task.unit)
+    run = resume_run(path, task.kind, task.config_type, flags, load_model, unit=task.unit, results=task.results)
     return run, task.read(run)
 
 

@@ -4,7 +4,9 @@ safetensors.py     named arrays in one file
 checkpoint.py      a model, its optimizer and the state of its training, as one safetensors file; the task of a fine-tuning
 estimate.py        the memory and the time that a training will take
 progress.py        the line on the terminal
-run.py             the run's folder, or a run in memory; what happens after every step; run_training, which Ctrl-C stops
+lock.py            one process at a time writes in a run's folder
+run.py             the run's folder, or a run in memory; what happens after every step
+supervise.py       train a run to its end, and save whatever interrupts it
 start.py           begin or resume a run, the same for pretraining and fine-tuning
 pretrain.py        pretraining: its data, its model, random or from a checkpoint, and its run
 """

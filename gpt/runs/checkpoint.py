@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpt.config import LoopConfig, ModelConfig, TrainConfig
+from gpt.config import LoopConfig, ModelConfig, TrainConfig, known_fields
 from gpt.lora import LoRASettings, add_lora, lora_layers, merge_arrays
 from gpt.model import GPT, find_gpt
 from gpt.runs.safetensors import load_file, save_file
@@ -193,7 +193,9 @@ def save_checkpoint(
     tensors = {f"model.{name}": array for name, array in arrays.items()}
     if optimizer is not None:
         tensors |= {f"adamw.{name}": array for name, array in optimizer.state_dict().items()}
-    train_config = config if isinstance(config, TrainConfig) else TrainConfig()
+    train_config = TrainConfig.from_dict(
+        known_fields(TrainConfig, config.to_dict())
+    )  # of a fine-tuning, what both have
     _write(Checkpoint(Path(path), find_gpt(model).config, train_config, tokenizer, state, tensors, task))
 
 
@@ -242,14 +244,18 @@ def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
         return read_json(metadata[name], form, name)
 
     try:
+        task = read("task", Task) if "task" in metadata else None
+        train_config = TrainConfig.from_dict(read("train_config", dict))
+        if task is not None:  # files of before say the defaults of pretraining there
+            train_config = TrainConfig.from_dict(train_config.to_dict() | known_fields(TrainConfig, task.config))
         checkpoint = Checkpoint(
             path,
             ModelConfig.from_dict(read("model_config", dict)),
-            TrainConfig.from_dict(read("train_config", dict)),
+            train_config,
             tokenizer_from_dict(read("tokenizer", dict)),
             read("position", TrainingState),
             tensors,
-            read("task", Task) if "task" in metadata else None,
+            task,
             None if base is None else Path(base),
         )
     except ValueError as error:

@@ -19,7 +19,7 @@ from gpt.runs.checkpoint import Checkpoint, TrainingState
 from gpt.runs.estimate import check_memory, duration, forward_flops, gigabytes, step_seconds, summary
 from gpt.runs.progress import LiveLine
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
-from gpt.runs.start import new_folder, open_base, resume_run
+from gpt.runs.start import new_folder, open_base, resume_run, storable_options, unstarted_options
 from gpt.text.read import python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from gpt.training import Objective, make_optimizer, next_token_objective
@@ -49,32 +49,44 @@ class TrainingData:
         return {} if self.dataset is not None else {TRAIN_TOKENS: self.train, VAL_TOKENS: self.val}
 
 
-def begin_pretraining(flags: Mapping[str, Any], *, in_memory: bool = False) -> tuple[Run[GPT, TrainConfig], Objective]:
-    """Begin a run and create its folder, or begin one that writes nothing.
+def begin_pretraining(
+    flags: Mapping[str, Any], *, in_memory: bool = False, folder: Path | None = None
+) -> tuple[Run[GPT, TrainConfig], Objective]:
+    """Begin a run and create its folder, or begin one that writes nothing, or begin again in an existing `folder`.
 
     flags are the options that the user gave, by name: fields of TrainConfig and ModelConfig, and `out`, `init`, `base`,
     `new_tokenizer` and `text`, which is a text to train on in place of `data`.
     """
-    folder = Path() if in_memory else new_folder(flags.get("out"))
+    if folder is None:
+        folder = Path() if in_memory else new_folder(flags.get("out"))
     model, data, state = prepare(flags)
     estimate_time(model, data.train, data.config)
     kind = MemoryRun if in_memory else Run
     run = kind(folder, model, make_optimizer(model, data.config), data.config, data.tokenizer, state)
-    run.create(data.files())
+    run.create(data.files(), storable_options(flags))
     return run, next_token_objective(model, *run.tokens(), run.config)
 
 
-def resume_pretraining(path: str, flags: Mapping[str, Any]) -> tuple[Run[GPT, TrainConfig], Objective]:
-    """Resume a run from its last checkpoint, with the changes that the flags make."""
+def resume_pretraining(
+    path: str, flags: Mapping[str, Any], results: Sequence[str] = ()
+) -> tuple[Run[GPT, TrainConfig], Objective]:
+    """Resume a run from its last checkpoint, or begin it again if it has none, with the changes that the flags make.
+
+    results are the files that are made after the last step.
+    """
     check_flags({**flags, "resume": path})
+    if (options := unstarted_options(path, "")) is not None:
+        options = {**options, **known_fields(TrainConfig, flags), **known_fields(ModelConfig, flags)}
+        return begin_pretraining(options, folder=Path(path))
 
     def load_model(checkpoint: Checkpoint, config: TrainConfig) -> GPT:
         print_summary(checkpoint.model_config, config)
         return checkpoint.model()
 
-    run = resume_run(path, "", TrainConfig, flags, load_model)
+    run = resume_run(path, "", TrainConfig, flags, load_model, results=results)
     train_tokens, val_tokens = run.tokens()
-    estimate_time(run.model, train_tokens, run.config, start=run.state.step)
+    if not run.is_finished():
+        estimate_time(run.model, train_tokens, run.config, start=run.state.step)
     return run, next_token_objective(run.model, train_tokens, val_tokens, run.config)
 
 

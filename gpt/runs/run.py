@@ -4,10 +4,8 @@ import json
 import math
 import shutil
 import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -20,18 +18,18 @@ from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_shard, wri
 from gpt.metrics import Record
 from gpt.model import find_gpt
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, save_checkpoint
+from gpt.runs.lock import FolderLock
 from gpt.runs.progress import Progress
 from gpt.tokenizer import Tokenizer
-from gpt.training import NotFiniteError, Objective, fit, learning_rate
+from gpt.training import NotFiniteError
 from nanograd.nn import Module
 from nanograd.optim import AdamW
-from nanograd.runtime.files import FULL, atomic_write, file_sha256, name_full, write_text
+from nanograd.runtime.files import atomic_write, file_sha256, name_full, write_text
 from nanograd.runtime.typed_json import read_json
 
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
 TRAIN_TOKENS, VAL_TOKENS = "train.tokens", "val.tokens"
 SPLITS = {TRAIN_TOKENS: TRAIN, VAL_TOKENS: VAL}
-RISEN = 1.02  # a validation loss this many times the best has risen; less may be chance
 M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
 
@@ -48,22 +46,36 @@ class Run(Generic[M, C]):
     state: TrainingState
     task: Task | None = None
     unit: str = "tok"  # what the speed counts
+    lock: FolderLock | None = None  # of the folder, until the run ends
 
     def __post_init__(self) -> None:
         self.patience = self.config.patience
         self.progress = Progress(self.state, self.config.max_steps, unit=self.unit)
         self.saved_step = self.state.step
-        self.stop_asked = False  # by Ctrl-C
+        self.stop_asked = False  # by Ctrl-C or another signal, or because nobody reads the output any longer
+        self.stop_signal: int | None = None
+        self.output_error: OSError | None = None  # why nothing more can be printed
         self.stopped_early = False  # at the end of its patience
 
-    def create(self, data: Mapping[str, Path | Tokens | Callable[[Path], None]]) -> None:
-        """Create the folder with the data, config.json and a first checkpoint; on an error, delete it again.
+    def create(
+        self, data: Mapping[str, Path | Tokens | Callable[[Path], None]], options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Create and lock the folder, with config.json, the data and a first checkpoint; on an error, delete those again.
 
-        data maps the names of files in the folder to tokens, a file that is copied, or a function that writes to a path.
+        data     maps the names of files in the folder to tokens, a file that is copied, or a function that writes to a path
+        options  what the user asked for: config.json stores it, so that a run that dies in here can begin again
         """
+        new_folders = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / METRICS).touch(exist_ok=False)  # if two runs chose this folder at once, one of them stops here
+        self.lock = FolderLock(self.folder)  # if two runs chose this folder at once, one of them stops here
+        new_files: list[Path] = []
         try:
+            if (self.folder / LAST).exists():  # of a run that began, and ended, while this one read its data
+                raise ValueError(f"out: {self.folder} already holds a run; choose another --out")
+            names = (CONFIG, *data, METRICS, LAST)
+            new_files += [self.folder / name for name in names if not (self.folder / name).exists()]
+            remove_unfinished(self.folder)
+            self.write_config(options)
             for name, content in data.items():
                 path = self.folder / name
                 if isinstance(content, Path):
@@ -73,19 +85,29 @@ class Run(Generic[M, C]):
                 else:
                     write_tokens(path, content[:], self.tokenizer.vocab_size, self.tokenizer.sha256)
                 self.state.tokens_sha256[name] = file_sha256(path)
-            self.write_config()
+            (self.folder / METRICS).touch()
             self.save(LAST)  # the run can be resumed from its first moment, and a full disk shows now
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for path in new_files:
+                path.unlink(missing_ok=True)
+            self.unlock()
+            with suppress(OSError):  # what others put there stays
+                for folder in new_folders:
+                    folder.rmdir()
             raise
+
+    def unlock(self) -> None:
+        """Release the lock of the folder: others may write in it now."""
+        if self.lock is not None:
+            self.lock.release()
 
     def tokens(self) -> tuple[Tokens, Tokens | None]:
         """Map the tokens for training, and those for validation if there are any, without a second check of the files."""
         train_tokens, val_tokens = (map_tokens(self.folder, name, self.state) for name in SPLITS)
         return train_tokens, val_tokens if len(val_tokens) else None
 
-    def write_config(self) -> None:
-        """Write config.json, for people and for `gpt info`; the checkpoint stores the same."""
+    def write_config(self, options: Mapping[str, Any] | None = None) -> None:
+        """Write config.json, for people; the checkpoint stores the same, except for the user's options of a new run."""
         content: dict[str, Any] = {
             "model": find_gpt(self.model).config.to_dict(),
             "train": self.config.to_dict(),
@@ -95,20 +117,25 @@ class Run(Generic[M, C]):
         }
         if self.task is not None:
             content["task"] = self.task.to_dict()
+        if options is not None:
+            content["options"] = dict(options)
         write_text(self.folder / CONFIG, json.dumps(content, indent=2) + "\n")
 
     def after_step(self, record: Record) -> bool:
         """Log a step, show it, and save the checkpoints that are due; return whether training must stop.
 
-        Ctrl-C and early stopping save a checkpoint, then stop training. Raises NotFiniteError, and writes nothing,
-        if the validation loss is not finite.
+        A signal, an output that nobody reads and early stopping save a checkpoint, then stop training. Raises
+        NotFiniteError, and writes nothing, if the validation loss is not finite.
         """
         if record.val_loss is not None and not math.isfinite(record.val_loss):
             update = f"an update with learning rate {record.lr:g} and gradient norm {record.grad_norm:g}"
             problem = f"step {record.step}: the validation loss is {record.val_loss:g} after {update}"
             raise NotFiniteError(f"{problem}. Try a lower --lr or a longer --warmup-steps")
         self.log(record)
-        self.progress.show(record)
+        try:
+            self.progress.show(record)
+        except OSError as error:  # `… | head`, a terminal that was closed, a full disk: first save, then report it
+            self.output_error, self.stop_asked = error, True
         state = self.state
         state.step, state.elapsed_s, state.val_loss = record.step, record.elapsed_s, record.val_loss
         if record.val_loss is not None and (state.best_val_loss is None or record.val_loss < state.best_val_loss):
@@ -122,6 +149,14 @@ class Run(Generic[M, C]):
             self.save(LAST)
             self.saved_step = record.step
         return stop
+
+    def is_finished(self) -> bool:
+        """Whether no step is left: the last one is done, or patience has ended the run."""
+        return self.state.step >= self.config.max_steps or self.out_of_patience()
+
+    def exit_code(self) -> int:
+        """Return the exit code of a program that a signal stopped, by default Ctrl-C: 128 and the signal's number."""
+        return 128 + (self.stop_signal or signal.SIGINT)
 
     def log(self, record: Record) -> None:
         """Append a record to the metrics."""
@@ -148,7 +183,9 @@ class Run(Generic[M, C]):
 class MemoryRun(Run[M, C]):
     """A run that writes nothing: its records and its best weights stay in memory."""
 
-    def create(self, data: Mapping[str, Path | Tokens | Callable[[Path], None]]) -> None:
+    def create(
+        self, data: Mapping[str, Path | Tokens | Callable[[Path], None]], options: Mapping[str, Any] | None = None
+    ) -> None:
         self.data, self.records = data, list[Record]()
         self.best: dict[str, np.ndarray] = {}  # empty before the first evaluation
 
@@ -166,88 +203,37 @@ class MemoryRun(Run[M, C]):
             self.best = {name: array.copy() for name, array in self.model.state_dict().items()}
 
 
-def run_training(run: Run[Any, Any], objective: Objective, command: str = "") -> bool:
-    """Train a run from its current step; return False if Ctrl-C stopped it, after printing how to resume with `command`.
-
-    Raises NotFiniteError, which names the checkpoint that is left.
-    """
-    state = run.state
-    if (n := run.config.warmup_steps) >= run.config.max_steps:
-        highest = f"{learning_rate(run.config.max_steps - 1, run.config):.1e}, and lr is {run.config.lr:.1e}"
-        print(
-            f"note      the warmup of {n} steps is not over at step {run.config.max_steps}: the rate ends at {highest}"
-        )
-    try:
-        with stop_between_steps(run):
-            fit(
-                run.model, run.optimizer, objective, run.config,
-                after_step=run.after_step, start=state.step, elapsed=state.elapsed_s,
-            )  # fmt: skip
-    except NotFiniteError as error:
-        if isinstance(run, MemoryRun):
-            raise
-        raise NotFiniteError(f"{error}; {run.folder} has the checkpoint of step {run.saved_step}") from None
-    except OSError as error:
-        if command and error.errno in FULL:
-            error.add_note(f"go on with: python -m gpt {command} --resume {run.folder}")
-        raise
-    finally:
-        run.progress.end_line()
-    if run.stopped_early:
-        print(f"early stop after step {state.step}: nothing was better than step {state.best_step}")
-    elif state.step < run.config.max_steps:
-        way_on = f"; go on with: python -m gpt {command} --resume {run.folder}" if command else ""
-        print(f"\nstopped after step {state.step}{way_on}")
-        return False
-    if has_risen(state):
-        source, remedy = "examples", "more examples or fewer steps"
-        if run.task is None:
-            source, remedy = "text", f"more text, fewer steps or {'--dropout 0.1' if command else 'dropout=0.1'}"
-        rise = f"best val {state.best_val_loss:.4f} at step {state.best_step}, and it has risen since"
-        print(f"{rise}: the model learns the {source} by heart; {remedy}")
-    return True
-
-
-def has_risen(state: TrainingState) -> bool:
-    """Whether the last validation loss is clearly above the best."""
-    last, best = state.val_loss, state.best_val_loss
-    return last is not None and best is not None and last > best * RISEN
-
-
-@contextmanager
-def stop_between_steps(run: Run[Any, Any]) -> Iterator[None]:
-    """Let Ctrl-C stop the run after the current step, and a second Ctrl-C at once; in a thread, Ctrl-C does not arrive."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(signum: int, frame: Any) -> None:
-        run.stop_asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        then = "" if isinstance(run, MemoryRun) else ", then saving"
-        print(f"\nfinishing the step{then}; Ctrl-C again stops at once", file=sys.stderr)
-
-    previous = signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a save that was killed has left; the folder must be locked."""
+    for unfinished in folder.glob(".*.tmp"):
+        unfinished.unlink(missing_ok=True)
 
 
 def truncate_metrics(folder: Path, step: int) -> None:
-    """Remove the lines after `step`, and an incomplete last line: a resumed run writes them again."""
+    """Keep one line for each step up to `step`: a resumed run writes those after it again.
+
+    Damaged and repeated lines are dropped, and missing ones counted, with a note; the last line may be incomplete.
+    """
     path = folder / METRICS
     if not path.exists():
         return
-    lines = []
-    for line in path.read_bytes().split(b"\n"):
+    *lines, incomplete = path.read_bytes().split(b"\n")
+    kept: dict[int, bytes] = {}
+    dropped = 0
+    for line in [*lines, *([incomplete] if incomplete else [])]:
         try:
-            if line and read_json(line, Record).step <= step:
-                lines.append(line)
+            at = read_json(line, Record).step
         except ValueError:
-            break
+            dropped += line is not incomplete
+            continue
+        dropped += at in kept
+        if at <= step:
+            kept[at] = line
     with atomic_write(path) as file:
-        file.write(b"".join(line + b"\n" for line in lines))
+        file.write(b"".join(kept[at] + b"\n" for at in sorted(kept)))
+    missing = step - len(kept)
+    if dropped or missing > 0:
+        print(f"note      {path}: {dropped} damaged or repeated lines dropped, {missing} of {step} steps are missing")
 
 
 def read_metrics(folder: Path) -> list[Record]:

@@ -2,17 +2,19 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 from gpt.config import LoopConfig, ModelConfig, known_fields
-from gpt.runs.checkpoint import LAST, Checkpoint, find_checkpoint, load_checkpoint
-from gpt.runs.run import Run, check_data_files, truncate_metrics
-from gpt.training import make_optimizer
+from gpt.runs.checkpoint import BEST, LAST, Checkpoint, Task, find_checkpoint, load_checkpoint
+from gpt.runs.lock import FolderLock, check_unlocked
+from gpt.runs.run import CONFIG, METRICS, Run, check_data_files, remove_unfinished, truncate_metrics
+from gpt.training import learning_rate, make_optimizer
 from nanograd.nn import Module
 from nanograd.runtime import blas
-from nanograd.runtime.files import check_new_folder
+from nanograd.runtime.files import check_new_folder, read_input
+from nanograd.runtime.typed_json import read_json
 
 M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
@@ -22,11 +24,58 @@ MUTABLE_ON_RESUME = {  # the weights so far and the order of the data depend on 
 }  # fmt: skip
 
 
+class Begun(TypedDict):
+    """What a run that begins again needs of its config.json."""
+
+    options: dict[str, Any]
+    task: NotRequired[Task]
+
+
+UNSTARTED = "holds a run that ended before its first checkpoint: nothing was trained"
+
+
 def new_folder(out: str | None) -> Path:
     """Return the folder of a new run, named after date and time if `out` is None; ValueError if it is not empty."""
     folder = Path(time.strftime("runs/%Y-%m-%d_%H-%M-%S") if out is None else out)
+    check_unlocked(folder)
+    if is_unstarted(folder):
+        raise ValueError(f"out: {folder} {UNSTARTED}; begin it again with --resume {folder}, or delete the folder")
     check_new_folder(folder, "go on with --resume, or choose another --out")
     return folder
+
+
+def is_unstarted(folder: Path) -> bool:
+    """Whether a folder has files of a run, and no checkpoint."""
+    begun = any((folder / name).is_file() for name in (CONFIG, METRICS))
+    return begun and not any((folder / name).exists() for name in (LAST, BEST))
+
+
+def unstarted_options(path: str, kind: str) -> dict[str, Any] | None:
+    """Return the options with which a run that ended before its first checkpoint can begin again; None for other runs.
+
+    kind is that of the run's task, "" for pretraining. Raises ValueError if config.json does not have the options.
+    """
+    folder = Path(path)
+    if not is_unstarted(folder):
+        return None
+    check_unlocked(folder)
+    try:
+        content = read_json(read_input(folder / CONFIG), Begun)
+    except (OSError, ValueError):
+        raise ValueError(f"{folder} {UNSTARTED}; delete the folder, and begin again") from None
+    task = content.get("task")
+    if (stored_kind := "" if task is None else task.kind) != kind:
+        command = f"finetune {stored_kind}" if stored_kind else "train"
+        raise ValueError(f"{folder} {UNSTARTED}; begin it again with python -m gpt {command} --resume {folder}")
+    print(f"note      {folder} {UNSTARTED}; it begins again")
+    return content["options"]
+
+
+def storable_options(flags: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the options of a new run that `unstarted_options` needs; None if they do not suffice to begin it again."""
+    if flags.get("text") is not None:  # a text in Python, and no file
+        return None
+    return {name: value for name, value in flags.items() if name not in ("out", "resume", "text")}
 
 
 def open_base(path: str, adapters_base: str | None = None) -> Checkpoint:
@@ -48,42 +97,82 @@ def resume_run(
     load_model: Callable[[Checkpoint, C], M],
     *,
     unit: str = "tok",
+    results: Sequence[str] = (),
 ) -> Run[M, C]:
-    """Restore a run from its last checkpoint; its folder is changed only after every check.
+    """Lock a run and restore it from its last checkpoint; its folder is changed only after every check.
 
     kind         the kind of the run's task; "" for pretraining
     flags        the options of this call, by name; `base` is the new path of the LoRA base, if it has moved
     load_model   (checkpoint, updated config) -> the model with the checkpoint's weights
-    Raises ValueError if a flag changes an option that the weights or the data depend on, or if no step is left.
+    results      files that are made after the last step: a finished run can be resumed if one is missing
+    Raises ValueError if a flag changes an option that the weights or the data depend on, or if nothing is left to do.
     """
     if flags.get("out") is not None:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
-    checkpoint = load_checkpoint(find_checkpoint(path, LAST), flags.get("base"))
+    lock = FolderLock(find_checkpoint(path, LAST).parent)
+    try:
+        checkpoint = load_checkpoint(find_checkpoint(path, LAST), flags.get("base"))
+        run = _restore(checkpoint, kind, config_type, flags, load_model, unit, results)
+    except BaseException:
+        lock.release()
+        raise
+    run.lock = lock
+    return run
+
+
+def _restore(
+    checkpoint: Checkpoint,
+    kind: str,
+    config_type: type[C],
+    flags: Mapping[str, Any],
+    load_model: Callable[[Checkpoint, C], M],
+    unit: str,
+    results: Sequence[str],
+) -> Run[M, C]:
+    """Return the run of a checkpoint, as `resume_run` does."""
     checkpoint.check_resumable(kind)
     folder, state, task = checkpoint.path.parent, checkpoint.state, checkpoint.task
     if task is not None and task.lora is not None and checkpoint.base is not None:
         task = dataclasses.replace(task, base=str(checkpoint.base_checkpoint().path.resolve()))
-    stored = checkpoint.train_config.to_dict() if task is None else task.config
-    config = changed_config(config_type.from_dict(stored), checkpoint.model_config, flags)
+    stored = config_type.from_dict(checkpoint.train_config.to_dict() if task is None else task.config)
+    config = changed_config(stored, checkpoint.model_config, flags)
     if task is not None:
         task = dataclasses.replace(task, config=config.to_dict())
-    if state.step >= config.max_steps:
+    complete = not any(is_outdated(folder / name, checkpoint.path) for name in results)
+    if state.step > config.max_steps or (state.step == config.max_steps and complete):
         raise ValueError(f"the run is at step {state.step} of {config.max_steps}; go on with a larger --max-steps")
     check_data_files(folder, state)
     print(f"resume    {checkpoint.path} at step {state.step} of {config.max_steps}")
+    for change in changes(stored, config, state.step):
+        print(f"changed   {change}")
     if state.machine != blas.description():
         print(f"note      begun with {state.machine}, now {blas.description()}: not the same to the last bit")
     model = load_model(checkpoint, config)
     optimizer = make_optimizer(model, config)
     checkpoint.load_optimizer(optimizer)
     run = Run(folder, model, optimizer, config, checkpoint.tokenizer, state, task, unit=unit)
-    if run.out_of_patience():
+    if run.out_of_patience() and complete:
         raise ValueError(f"the run stopped early, at step {state.step}; go on with a larger --patience, or none")
-    for unfinished in folder.glob(".*.tmp"):  # left by a save that was killed
-        unfinished.unlink()
+    remove_unfinished(folder)
     truncate_metrics(folder, state.step)
-    run.write_config()
+    if config != stored or task != checkpoint.task or not (folder / CONFIG).exists():
+        run.write_config()
     return run
+
+
+def is_outdated(result: Path, checkpoint: Path) -> bool:
+    """Whether a file that is made after the last step is missing, or is of an earlier end of the run."""
+    return not result.exists() or result.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns
+
+
+def changes(old: LoopConfig, new: LoopConfig, step: int) -> list[str]:
+    """Return what differs between the options of before and of now, among it the learning rate of the step after `step`."""
+    before, now = old.to_dict(), new.to_dict()
+    lines = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
+    rates = [f"{learning_rate(step, config):.2e}" for config in (old, new)]
+    if rates[0] != rates[1] and step < new.max_steps:
+        lines.append(f"learning rate of step {step + 1}: {rates[0]} → {rates[1]}")
+    return lines
 
 
 def changed_config(config: C, model_config: ModelConfig, flags: Mapping[str, Any]) -> C:

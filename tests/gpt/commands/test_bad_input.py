@@ -349,7 +349,7 @@ def test_a_disk_that_is_full_from_the_start(refused: Callable[..., str], monkeyp
 
     monkeypatch.setattr(os, "fsync", fail)
     line = refused("train", "--data", "text.txt", "--out", "run", *TINY.split())
-    file = Path("run", "train.tokens")
+    file = Path("run", "config.json")
     assert line == f"{file}: No space left on device; free some space, the files that were there are intact"
 
 
@@ -370,7 +370,7 @@ def test_a_disk_that_fills_in_the_middle(
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"gpt train: {Path('run', LAST)}: No space left on device; free some space, the files that were there are "
-        "intact; go on with: python -m gpt train --resume run"
+        "intact; run has the checkpoint of step 2; the step after it is lost; go on with: python -m gpt train --resume run"
     )
     assert load_checkpoint(folder / "run" / LAST).state.step == 2
     assert not list((folder / "run").glob(".*"))

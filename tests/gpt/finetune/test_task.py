@@ -15,8 +15,9 @@ from gpt.finetune.batching import shuffled_batches
 from gpt.finetune.task import FinetuneConfig, FinetuneTask, Start, begin, evaluation_batches, make_objective, resume
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Checkpoint, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
-from gpt.runs.run import Run, read_metrics, run_training
+from gpt.runs.run import Run, read_metrics
 from gpt.runs.start import MUTABLE_ON_RESUME, open_base
+from gpt.runs.supervise import run_training
 from gpt.tokenizer import CharTokenizer
 from gpt.training import Batch, NotFiniteError, Objective, Record, accumulate_gradients, mean_loss
 from nanograd import ops
@@ -262,6 +263,7 @@ def test_options_that_cannot_change_in_a_resumed_run(base: Path, tmp_path: Path)
         with pytest.raises(ValueError, match=rf"resume: --{name.replace('_', '-')} was .* cannot change to {value}"):
             resumed(out, max_steps=9, **{name: value})
     run = resumed(out, max_steps=9, lr=0.5, batch_size=4)
+    run.unlock()
     assert (run.config.max_steps, run.config.lr) == (9, 0.5)
     assert MUTABLE_ON_RESUME - {"eval_batches"} <= {field.name for field in dataclasses.fields(FinetuneConfig)}
     with pytest.raises(

@@ -44,6 +44,7 @@ def test_a_run_begins_and_resumes_with_the_same_batches(flags: dict[str, Any], t
     out = tmp_path / "run"
     run, objective = begin_pretraining({**flags, "out": str(out)})
     assert load_checkpoint(out / LAST).train_config == run.config
+    run.unlock()
     resumed, objective_again = resume_pretraining(str(out), {"max_steps": 4, "out": None})
     assert resumed.config.max_steps == 4
     for step in range(3):

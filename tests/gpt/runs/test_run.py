@@ -12,6 +12,7 @@ from gpt.config import ModelConfig, TrainConfig
 from gpt.model import GPT
 from gpt.runs import run as run_module
 from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint
+from gpt.runs.lock import LOCK
 from gpt.runs.run import METRICS, TRAIN_TOKENS, VAL_TOKENS, Run, file_sha256, read_metrics, run_tokens, truncate_metrics
 from gpt.tokenizer import CharTokenizer
 from gpt.training import NotFiniteError, Record, make_optimizer
@@ -43,7 +44,7 @@ def step_of(run: Run, name: str) -> int:
 
 
 def test_a_new_run_is_whole_from_its_first_moment(run: Run) -> None:
-    assert sorted(os.listdir(run.folder)) == ["config.json", LAST, METRICS, TRAIN_TOKENS, VAL_TOKENS]
+    assert sorted(os.listdir(run.folder)) == [LOCK, "config.json", LAST, METRICS, TRAIN_TOKENS, VAL_TOKENS]
     config = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))
     assert config["model"] == run.model.config.to_dict()
     assert config["train"] == run.config.to_dict()
@@ -95,7 +96,12 @@ def test_ctrl_c_while_a_run_is_made_leaves_no_folder(run: Run, monkeypatch: pyte
 
 def test_the_second_of_two_runs_in_one_folder_stops(run: Run) -> None:
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
-    with pytest.raises(FileExistsError):
+    with pytest.raises(ValueError, match=rf"run is being trained by process {os.getpid()} since 20..-.*; wait for it"):
+        make_run(run.folder).create({TRAIN_TOKENS: [2, 2, 2], VAL_TOKENS: []})
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+    run.unlock()
+    before.pop(LOCK)
+    with pytest.raises(ValueError, match="run already holds a run; choose another --out"):
         make_run(run.folder).create({TRAIN_TOKENS: [2, 2, 2], VAL_TOKENS: []})
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
@@ -233,8 +239,9 @@ LINES = [json.dumps(record(step).to_dict()).encode() + b"\n" for step in (1, 2, 
         (LINES[0] + LINES[1][:-1], 2),  # whole but for its line end
         (LINES[0] + LINES[1][:30], 1),
         (LINES[0] + LINES[1] + LINES[2][:1], 2),
-        (LINES[0] + b"nonsense\n" + LINES[1], 1),  # nothing after it can be trusted
-        (LINES[0] + b"[1]\n" + LINES[1], 1),
+        (LINES[0] + b"nonsense\n" + LINES[1], 2),
+        (b"[" * 100_000 + b"\n" + LINES[0] + b"[1]\n" + LINES[1], 2),
+        (LINES[1] + LINES[0] + LINES[2] + LINES[1], 2),  # two processes wrote it
         (LINES[0] + b'{"step": "2"}\n', 1),
         (LINES[0] + b"\xff\xfe", 1),
         (b"", 0),
@@ -244,6 +251,25 @@ def test_metrics_are_cut_to_the_step_of_the_checkpoint(tmp_path: Path, content: 
     (tmp_path / METRICS).write_bytes(content)
     truncate_metrics(tmp_path, 2)
     assert (tmp_path / METRICS).read_bytes() == b"".join(LINES[:kept])
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (b"".join(LINES), ""),
+        (LINES[0] + LINES[1] + LINES[2][:30], ""),  # as a kill leaves it
+        (LINES[0] + b"nonsense\n" + LINES[1], "1 damaged or repeated lines dropped, 0 of 2 steps are missing"),
+        (LINES[0] + LINES[1] + LINES[0] + LINES[1], "2 damaged or repeated lines dropped, 0 of 2 steps are missing"),
+        (b"\xff\n" + LINES[1], "1 damaged or repeated lines dropped, 1 of 2 steps are missing"),
+        (LINES[0] + LINES[1][:30], "0 damaged or repeated lines dropped, 1 of 2 steps are missing"),
+    ],
+)
+def test_what_metrics_lose_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, note: str
+) -> None:
+    (tmp_path / METRICS).write_bytes(content)
+    truncate_metrics(tmp_path, 2)
+    assert capsys.readouterr().out == (f"note      {tmp_path / METRICS}: {note}\n" if note else "")
 
 
 def test_metrics_that_are_missing_are_no_error_to_resuming(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def begin(folder: Path) -> Run[GPT, TrainConfig]:
     model = GPT(SHAPE, np.random.default_rng(0))
     run = Run(folder, model, make_optimizer(model, CONFIG), CONFIG, CharTokenizer("abc"), TrainingState())
     run.create(DATA)
+    run.unlock()  # as if its process had ended
     return run
 
 
@@ -69,7 +70,7 @@ def test_a_refused_resumption_changes_nothing_in_the_folder(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="is of another kind of run; go on with python -m gpt train --resume"):
         resume_run(str(tmp_path), "classify", FinetuneConfig, {}, lambda checkpoint, config: checkpoint.model())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    resume(tmp_path)
+    resume(tmp_path).unlock()
     assert {path.name for path in tmp_path.iterdir()} == before.keys() - {f".{LAST}.0.tmp"}
     assert (tmp_path / METRICS).read_bytes() == b""  # step 1 comes after the checkpoint of step 0
     assert run.state.step == load_checkpoint(tmp_path / LAST).state.step == 0
