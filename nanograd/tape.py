@@ -122,25 +122,32 @@ def _walk(
             raise ValueError(f"{node.op.name}: backward must return a tuple of {len(parents)}, one an array; got {got}")
         for observer in observers:
             observer.after_backward(node, dy, saved, dxs)
+        dxs = tuple(None if dx is None else np.asarray(dx) for dx in dxs)
+        owned = _owned(dxs, [dy, *arrays_in(saved)])
         del saved
         for i, (parent, dx) in enumerate(zip(parents, dxs, strict=True)):
             if parent is None or dx is None:
                 continue
-            dx = np.asarray(dx)
-            owned = dx.flags.writeable and not np.may_share_memory(dx, dy)
-            if owned and any(j != i and d is not None and np.may_share_memory(dx, d) for j, d in enumerate(dxs)):
-                owned = False
             if not isinstance(parent, Node):
                 if dx.shape != parent.shape:
                     raise ValueError(
                         f"{node.op.name}: backward returned a gradient of shape {dx.shape} for input {i} of shape "
                         f"{parent.shape}; was it broadcast in the forward?"
                     )
-                accumulate(parent, dx, owned)
+                accumulate(parent, dx, owned[i])
             elif parent in pending:
-                pending[parent] = _add(*pending[parent], dx, owned)
+                pending[parent] = _add(*pending[parent], dx, owned[i])
             else:
-                pending[parent] = dx, owned
+                pending[parent] = dx, owned[i]
+
+
+def _owned(dxs: Sequence[np.ndarray | None], others: Sequence[np.ndarray]) -> list[bool]:
+    """Return for each gradient whether it shares no memory with dy, with what forward saved or with another gradient."""
+    owned = []
+    for i, dx in enumerate(dxs):
+        shared = (a for a in (*others, *dxs[:i], *dxs[i + 1 :]) if a is not None)
+        owned.append(dx is not None and dx.flags.writeable and not any(np.may_share_memory(dx, a) for a in shared))
+    return owned
 
 
 def reachable(roots: list[Node]) -> list[Node]:
@@ -195,9 +202,11 @@ def accumulate_grads(leaf: Leaf, dxs: list[np.ndarray]) -> None:
 
 
 def arrays_in(saved: Any) -> list[np.ndarray]:
-    """Return the arrays in the nested tuples that a forward saved."""
+    """Return the arrays in the nested tuples, lists and dicts that a forward saved."""
     if isinstance(saved, np.ndarray):
         return [saved]
+    if isinstance(saved, dict):
+        saved = list(saved.values())
     return [a for item in saved for a in arrays_in(item)] if isinstance(saved, (tuple, list)) else []
 
 

@@ -60,16 +60,19 @@ def runs_agree(target: Target, dy: np.ndarray) -> str:
 
 
 def backward_is_linear(target: Target, dy: np.ndarray) -> str:
-    """dx(0) = 0, and dx(2 u - 3 v) = 2 dx(u) - 3 dx(v)."""
+    """dx(0) = 0, and dx(2 u - 3 v) = 2 dx(u) - 3 dx(v), also for v = 1, where a backward may skip a product."""
     zeros = target.gradients(np.zeros_like(dy))
     if any(dx is not None and np.any(dx) for dx in zeros):
         return "dy = 0 gives a gradient that is not zero: backward must be linear in dy (is something divided by dy?)"
-    v = np.where(dy == 0, dy, np.flip(dy) + dy.dtype.type(0.5))  # 0 where dy is, as y may be infinite there
-    of_u, of_v, of_both = (target.gradients(u) for u in (dy, v, 2 * dy - 3 * v))
-    expected = [None if a is None else 2 * np.asarray(a) - 3 * np.asarray(b) for a, b in zip(of_u, of_v, strict=True)]
-    for i in target.needed:
-        if not near(of_both[i], expected[i], 100):  # the differences of larger numbers
-            return f"input {i}: the gradient of 2u - 3v is not 2 dx(u) - 3 dx(v): backward must be linear in dy"
+    of_u = target.gradients(dy)
+    for other, v in (("v", np.flip(dy) + dy.dtype.type(0.5)), ("1", np.ones_like(dy))):
+        v = np.where(dy == 0, dy, v)  # 0 where dy is, as y may be infinite there
+        of_v, of_both = target.gradients(v), target.gradients(2 * dy - 3 * v)
+        for i in target.needed:
+            expected = 2 * np.asarray(of_u[i]) - 3 * np.asarray(of_v[i])
+            if not near(of_both[i], expected, 100):  # the differences of larger numbers
+                rule = f"the gradient of 2u - 3{other.strip('1')} is not 2 dx(u) - 3 dx({other})"
+                return f"input {i}: {rule}: backward must be linear in dy"
     return ""
 
 
@@ -130,6 +133,23 @@ def gradients_share_no_memory(target: Target, dy: np.ndarray) -> str:
     return ""
 
 
+def backward_can_repeat(target: Target, dy: np.ndarray) -> str:
+    """A second backward gives the same gradients, also after the engine added into those of the first."""
+    for cotangent in (dy, np.ones_like(dy)):
+        _, vjp = target.run()
+        first = vjp(cotangent.copy())
+        expected = copy.deepcopy(first)
+        for dx in first:
+            if isinstance(dx, np.ndarray) and dx.flags.writeable:
+                np.add(dx, 1, out=dx)
+        if not _all_agree(vjp(cotangent.copy()), expected, near):
+            return (
+                "a second backward gives another gradient after the first was added into: it is an array that is kept "
+                "between calls, or part of one; return a new array"
+            )
+    return ""
+
+
 def needs_change_no_value(target: Target, dy: np.ndarray) -> str:
     """Whichever gradients are needed, y is the same to the bit, and so is every needed gradient.
 
@@ -159,6 +179,7 @@ RULES: tuple[Rule, ...] = (
     float32_stays_float32,
     nothing_is_written_into,
     gradients_share_no_memory,
+    backward_can_repeat,
     needs_change_no_value,
 )
 

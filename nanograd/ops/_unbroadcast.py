@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from nanograd.ops._sums import sum_over
+
 
 def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Sum `g` back to `shape`: over the axes that broadcasting added in front, and over those it stretched from size 1.
@@ -16,7 +18,7 @@ def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return g
     added = g.ndim - len(shape)
     stretched = tuple(i for i, n in enumerate(shape, start=added) if n == 1 and g.shape[i] != 1)
-    return g.sum(axis=(*range(added), *stretched), keepdims=True).reshape(shape)
+    return sum_over(g, (*range(added), *stretched)).reshape(shape)
 
 
 def broadcasts_to(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

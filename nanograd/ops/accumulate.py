@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from nanograd.op import Op
-from nanograd.ops.reduce import Axis, count, spread
+from nanograd.ops._sums import Axis, reduced_axes, sum_over
+from nanograd.ops.reduce import count, deviations, spread
 
 
 def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> tuple[np.ndarray, Any]:
@@ -15,10 +15,9 @@ def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddo
     c = x - ⟨x⟩                                            (1)
     y = √(Σ c² / (n - ddof))                               (2)
     """
-    c = x - x.mean(axis=axis, keepdims=True)
-    c = c - c.mean(axis=axis, keepdims=True)  # (1), with the rounding error of the mean removed
-    squares = (c * c).sum(axis=axis, keepdims=keepdims)
-    n = count(x, squares) - ddof
+    c = deviations(x, axis)  # (1)
+    squares = sum_over(c * c, axis, keepdims)
+    n = count(x, squares, ddof)
     y = np.sqrt(squares / n)  # (2)
     return y, (c, np.asarray(y), axis, n)
 
@@ -45,10 +44,10 @@ def norm_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
     """Measure the Euclidean length.
     y = √(Σ x²)                                            (1)
     """
-    top = np.abs(x).max(axis=axis, keepdims=True, initial=0)
+    top = np.abs(x).max(axis=reduced_axes(axis, x.ndim), keepdims=True, initial=0)
     unit = np.where((top == 0) | np.isinf(top), 1, top)  # squares of x/unit neither overflow nor vanish
-    y = np.sqrt((x / unit * (x / unit)).sum(axis=axis, keepdims=True)) * unit
-    y = y if keepdims else y.reshape(x.sum(axis=axis).shape)
+    y = np.sqrt(sum_over(x / unit * (x / unit), axis, keepdims=True)) * unit
+    y = y if keepdims else np.squeeze(y, reduced_axes(axis, x.ndim))
     return y, (x, np.asarray(y), axis)
 
 
@@ -71,7 +70,7 @@ def prod_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
     """Multiply all entries.
     y = Π x over `axis`                                    (1)
     """
-    return x.prod(axis=axis, keepdims=keepdims), (x, axis)
+    return x.prod(axis=reduced_axes(axis, x.ndim), keepdims=keepdims), (x, axis)
 
 
 def prod_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -83,7 +82,7 @@ def prod_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Check: if exactly one factor is zero, only that entry has a gradient.
     """
     x, axis = saved
-    axes = normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim)
+    axes = reduced_axes(axis, x.ndim)
     remaining = tuple(a for a in range(x.ndim) if a not in axes)
     order = (*remaining, *axes)
     rows = x.transpose(order).reshape(*(x.shape[a] for a in remaining), math.prod(x.shape[a] for a in axes))
@@ -102,14 +101,15 @@ def logsumexp_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = Fals
     y = ln Σ_k exp(x_k)                                    (1)
     If all x are -∞, so is y.
     """
-    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    axes = reduced_axes(axis, x.ndim)
+    top = x.max(axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isinf(top), 0, top)  # the shift cancels in (1); an infinite one would give NaN
     p = np.exp(x - top)
-    total = p.sum(axis=axis, keepdims=True)
+    total = sum_over(p, axis, keepdims=True)
     with np.errstate(divide="ignore"):
         y = np.log(total) + top
     p /= np.where(total == 0, 1, total)
-    return (y if keepdims else y.reshape(p.sum(axis=axis).shape)), (p, axis)
+    return (y if keepdims else np.squeeze(y, axes)), (p, axis)
 
 
 def logsumexp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -126,13 +126,18 @@ def logsumexp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
 logsumexp = Op(logsumexp_forward, logsumexp_backward, promotes_to_float=True)
 
 
+def running_sum(x: np.ndarray, axis: int) -> np.ndarray:
+    """Return np.cumsum in the dtype of x; floats are added in float64, as rounding would pile up in one float32 sum."""
+    return np.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype) if x.dtype == np.float32 else np.cumsum(x, axis)
+
+
 def cumsum_forward(x: np.ndarray, *, axis: int) -> tuple[np.ndarray, Any]:
     """Return the running sum.
     y_t = Σ_{s≤t} x_s along `axis`                         (1)
     """
     if axis is None or x.ndim == 0:
         raise ValueError(f"cumsum: name an axis of x, such as axis=-1; got axis={axis} and x of shape {x.shape}")
-    return np.cumsum(x, axis=axis), axis
+    return running_sum(x, axis), axis
 
 
 def cumsum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -141,7 +146,7 @@ def cumsum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     Check: the first x gets the whole sum of dy, the last only its own.
     """
     axis = saved
-    return (np.flip(np.cumsum(np.flip(dy, axis), axis=axis), axis),)  # (2)
+    return (np.flip(running_sum(np.flip(dy, axis), axis), axis),)  # (2)
 
 
 cumsum = Op(cumsum_forward, cumsum_backward)

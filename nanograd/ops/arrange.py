@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Gradients, Needs, Op
+from nanograd.ops._sums import sum_over
 
 
 def pad_forward(x: np.ndarray, *, width: Any, value: float = 0.0) -> tuple[np.ndarray, Any]:
@@ -44,7 +45,7 @@ def repeat_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """
     shape, repeats, axis = saved
     copies = dy.reshape(*shape[: axis + 1], repeats, *shape[axis + 1 :])
-    return (copies.sum(axis=axis + 1),)  # (2)
+    return (sum_over(copies, axis + 1),)  # (2)
 
 
 repeat = Op(repeat_forward, repeat_backward)

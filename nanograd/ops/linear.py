@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Gradients, Needs, Op
+from nanograd.ops._sums import sum_over
 from nanograd.ops._unbroadcast import unbroadcast
 
 
@@ -39,7 +40,7 @@ def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True
     dy = dy.reshape(math.prod(x_shape[:-1]), dy.shape[-1])  # (tokens, out)
     dx = (dy @ weight).reshape(x_shape) if needs[0] else None  # (2)
     dweight = dy.T @ x if needs[1] else None  # (3)
-    dbias = dy.sum(axis=0) if needs[2] else None  # (4)
+    dbias = sum_over(dy, 0) if needs[2] else None  # (4)
     return dx, dweight, dbias
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._blocks import CACHED
+from nanograd.ops._sums import sum_over
 
 
 def check_features(op: str, x: np.ndarray, **parameters: np.ndarray | None) -> None:
@@ -54,7 +55,7 @@ def rmsnorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) ->
         dx = dn - n * (dn * n).mean(axis=-1, keepdims=True)
         dx *= r  # (8)
     if needs[1]:
-        dweight = (dy * n).sum(axis=tuple(range(dy.ndim - 1)))  # (5)
+        dweight = sum_over(dy * n, range(dy.ndim - 1))  # (5)
     return dx, dweight
 
 
@@ -93,7 +94,7 @@ def rmsnorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True
     C = n.shape[1]
     dy_flat = dy.reshape(n.shape)
     dx = np.empty_like(n) if needs[0] else None
-    dweight = np.zeros(C, n.dtype) if needs[1] else None
+    dweight = np.zeros(C) if needs[1] else None  # float64: rounding would pile up over many blocks
     features = np.ones(C, n.dtype)
     for i in range(0, len(n), block):
         rows = slice(i, i + block)
@@ -107,7 +108,7 @@ def rmsnorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, True
             dn = dy_block if weight is None else dy_block * weight  # (4)
             np.subtract(dn, product, out=dx[rows])
             dx[rows] *= r[rows]  # (8)
-    return None if dx is None else dx.reshape(dy.shape), dweight
+    return (None if dx is None else dx.reshape(dy.shape), None if dweight is None else dweight.astype(n.dtype))
 
 
 rmsnorm = Op(
@@ -162,11 +163,11 @@ def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, T
         dx = dn - dn.mean(axis=-1, keepdims=True)
         dx -= n * (dn * n).mean(axis=-1, keepdims=True)
         dx *= r  # (10)
-    tokens = tuple(range(dy.ndim - 1))
+    tokens = range(dy.ndim - 1)
     if needs[1]:
-        dweight = (dy * n).sum(axis=tokens)  # (5)
+        dweight = sum_over(dy * n, tokens)  # (5)
     if needs[2]:
-        dbias = dy.sum(axis=tokens)  # (6)
+        dbias = sum_over(dy, tokens)  # (6)
     return dx, dweight, dbias
 
 
@@ -213,8 +214,8 @@ def layernorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, Tr
     C = n.shape[1]
     dy_flat = dy.reshape(n.shape)
     dx = np.empty_like(n) if needs[0] else None
-    dweight = np.zeros(C, n.dtype) if needs[1] else None
-    dbias = np.zeros(C, n.dtype) if needs[2] else None
+    dweight = np.zeros(C) if needs[1] else None  # float64: rounding would pile up over many blocks
+    dbias = np.zeros(C) if needs[2] else None
     features = np.ones(C, n.dtype)
     for i in range(0, len(n), block):
         rows = slice(i, i + block)
@@ -232,7 +233,11 @@ def layernorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, Tr
             np.multiply(n_block, mean_product[:, None], out=product)
             dx[rows] -= product
             dx[rows] *= r[rows]  # (10)
-    return None if dx is None else dx.reshape(dy.shape), dweight, dbias
+    return (
+        None if dx is None else dx.reshape(dy.shape),
+        None if dweight is None else dweight.astype(n.dtype),
+        None if dbias is None else dbias.astype(n.dtype),
+    )
 
 
 layernorm = Op(

@@ -3,11 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from nanograd.op import Op
-
-Axis = int | tuple[int, ...] | None
+from nanograd.ops._sums import Axis, reduced_axes, sum_over
 
 
 def spread(a: np.ndarray, shape: tuple[int, ...], axis: Axis) -> np.ndarray:
@@ -16,20 +14,29 @@ def spread(a: np.ndarray, shape: tuple[int, ...], axis: Axis) -> np.ndarray:
     >>> spread(np.zeros(2), (2, 5), axis=1).shape
     (2, 1)
     """
-    axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
+    axes = reduced_axes(axis, len(shape))
     return a.reshape([1 if i in axes else n for i, n in enumerate(shape)])
 
 
-def count(x: np.ndarray, y: Any) -> int:
-    """Return how many entries of x went into each entry of y."""
-    return x.size // np.size(y) if np.size(y) else 1
+def count(x: np.ndarray, y: Any, ddof: int = 0) -> int:
+    """Return how many entries of x went into each entry of y, less ddof, but at least 0."""
+    n = (x.size // np.size(y) if np.size(y) else 1) - ddof
+    return n if n > 0 else 0
+
+
+def deviations(x: np.ndarray, axis: Axis) -> np.ndarray:
+    """Return x - ⟨x⟩, and remove the rounding error of the mean, which may be large compared with the deviations."""
+    for _ in range(2):
+        total = sum_over(x, axis, keepdims=True)
+        x = x - total / count(x, total)
+    return x
 
 
 def sum_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> tuple[np.ndarray, Any]:
     """Sum the entries.
     y = Σ x over `axis`                                    (1)
     """
-    return x.sum(axis=axis, keepdims=keepdims), (x.shape, axis)
+    return sum_over(x, axis, keepdims), (x.shape, axis)
 
 
 def sum_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -48,8 +55,9 @@ def mean_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
     """Average, over the n entries that `axis` reduces.
     y = Σ x / n                                            (1)
     """
-    y = x.mean(axis=axis, keepdims=keepdims)
-    return y, (x.shape, axis, count(x, y))
+    total = sum_over(x, axis, keepdims)
+    n = count(x, total)
+    return total / n, (x.shape, axis, n)  # (1)
 
 
 def mean_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -69,9 +77,10 @@ def var_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddo
     c = x - ⟨x⟩                                            (1)
     y = Σ c² / (n - ddof)                                  (2)
     """
-    c = x - x.mean(axis=axis, keepdims=True)  # (1)
-    y = x.var(axis=axis, keepdims=keepdims, ddof=ddof)  # (2)
-    return y, (c, axis, count(x, y) - ddof)
+    c = deviations(x, axis)  # (1)
+    squares = sum_over(c * c, axis, keepdims)
+    n = count(x, squares, ddof)
+    return squares / n, (c, axis, n)  # (2)
 
 
 def var_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -93,7 +102,7 @@ def max_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> 
     """Take the largest.
     y = max x over `axis`                                  (1)
     """
-    y = x.max(axis=axis, keepdims=keepdims)
+    y = x.max(axis=reduced_axes(axis, x.ndim), keepdims=keepdims)
     return y, _ties(x, y, axis)
 
 
@@ -113,7 +122,7 @@ def min_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) -> 
     """Take the smallest.
     y = min x over `axis`                                  (1)
     """
-    y = x.min(axis=axis, keepdims=keepdims)
+    y = x.min(axis=reduced_axes(axis, x.ndim), keepdims=keepdims)
     return y, _ties(x, y, axis)
 
 
@@ -132,7 +141,7 @@ min = Op(min_forward, min_backward)
 def _ties(x: np.ndarray, y: np.ndarray, axis: Axis) -> tuple[np.ndarray, np.ndarray, Axis]:
     """Return where x equals its extremum y, and how many entries m do."""
     is_extremum = x == spread(np.asarray(y), x.shape, axis)
-    return is_extremum, is_extremum.sum(axis=axis, keepdims=True), axis
+    return is_extremum, is_extremum.sum(axis=reduced_axes(axis, x.ndim), keepdims=True), axis
 
 
 def _share_among_ties(dy: np.ndarray, is_extremum: np.ndarray, m: np.ndarray, axis: Axis) -> np.ndarray:

@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Gradients, Needs, Op
+from nanograd.ops._sums import reduced_axes, sum_over
 from nanograd.ops._unbroadcast import broadcasts_to
 
 
 def softmax_array(x: np.ndarray, axis: int = -1) -> np.ndarray:
     """Return softmax along `axis`; a row whose scores are all -∞ gives zeros, not NaN."""
-    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    top = x.max(axis=reduced_axes(axis, x.ndim), keepdims=True, initial=-np.inf)
     top = np.where(np.isneginf(top), 0, top)  # -∞ - (-∞) would be NaN
     y = np.exp(x - top)  # the shift cancels in the quotient and keeps exp finite
-    total = y.sum(axis=axis, keepdims=True)
+    total = sum_over(y, axis, keepdims=True)
     y /= np.where(total == 0, 1, total)
     return y
 
@@ -46,7 +47,7 @@ def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -
     if not needs[0]:
         return None, None
     y, axis = saved
-    row = (dy * y).sum(axis=axis, keepdims=True)  # the sum in (3), one number per row
+    row = sum_over(dy * y, axis, keepdims=True)  # the sum in (3), one number per row
     return y * (dy - row), None  # (3)
 
 
@@ -58,12 +59,13 @@ def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, A
     y_j = x_j - ln Σ_k exp(x_k)                            (1)
     A row whose scores are all -∞ gives -∞.
     """
-    top = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    top = x.max(axis=reduced_axes(axis, x.ndim), keepdims=True, initial=-np.inf)
     top = np.where(np.isneginf(top), 0, top)
     y = x - top
-    total = np.exp(y).sum(axis=axis, keepdims=True)
-    y -= np.log(np.where(total == 0, 1, total))
-    return y, (y, axis)
+    total = sum_over(np.exp(y), axis, keepdims=True)
+    empty = total == 0  # rows whose scores are all -∞
+    y -= np.log(np.where(empty, 1, total))
+    return y, (y, empty, axis)
 
 
 def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
@@ -72,11 +74,12 @@ def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     dy_j/dx_i = 1[i = j] - p_i,  p = exp(y)                (2)
     By the chain rule, multiply (2) by the upstream dy_j and sum over j:
     dx_i = dy_i - p_i Σ_j dy_j                             (3)
+    A row whose scores are all -∞ has no gradient.
     Check: dx sums to zero along `axis`, since the p_i sum to one.
     """
-    y, axis = saved
+    y, empty, axis = saved
     p = np.exp(y)
-    return (dy - p * dy.sum(axis=axis, keepdims=True),)  # (3)
+    return (np.where(empty, 0, dy - p * sum_over(dy, axis, keepdims=True)),)  # (3)
 
 
 log_softmax = Op(log_softmax_forward, log_softmax_backward, promotes_to_float=True)

@@ -271,6 +271,36 @@ def test_an_array_returned_twice_is_not_owned() -> None:
     np.testing.assert_array_equal(c.grad, [7, 70])  # 2 + 2 + 3 times dy
 
 
+@pytest.mark.parametrize(
+    ("save", "part"),
+    [
+        (lambda s: s, lambda s: s),
+        (lambda s: (s, None), lambda s: s[0][:]),
+        (lambda s: [(s,)], lambda s: s[0][0]),
+        (lambda s: {"slope": s}, lambda s: s["slope"]),
+    ],
+    ids=["an array", "a view in a tuple", "nested", "a dict"],
+)
+@pytest.mark.parametrize("of_input", [False, True], ids=["its own array", "the input"])
+def test_a_saved_array_that_backward_returns_is_not_written_into(save: Any, part: Any, of_input: bool) -> None:
+    """y = x²/2 returns what it saved, x, where dy is 1, and 3 x returns its saved slope: sums must not change either."""
+
+    def forward(x: np.ndarray) -> Any:
+        return (x * x / 2, save(x)) if of_input else (x * 3, save(np.full(x.shape, 3.0)))
+
+    op = user_op("keeps", forward, lambda dy, saved: (part(saved) if (dy == 1).all() else dy * part(saved),))
+    x = leaf(1.0, 2.0)
+    h = x * 1
+    loss = (op(h) + h * 10).sum()  # h adds 10 dy to what the op returned
+    expected = h.data + 10 if of_input else [13, 13]
+    for backwards in (1, 2):
+        loss.backward(retain_graph=True)
+        np.testing.assert_array_equal(x.grad, backwards * np.array(expected))
+    np.testing.assert_array_equal(h.data, [1, 2])
+    with pytest.raises(AssertionError, match="shares memory with what forward saved"):
+        gradcheck(op, np.array([1.0, 2.0]))
+
+
 def test_the_gradient_passed_to_backward_is_not_written_into() -> None:
     x, gradient = leaf(1.0, 2.0), np.array([1.0, 10.0])
     h = x * 1

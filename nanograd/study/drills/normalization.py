@@ -8,6 +8,8 @@ from nanograd.check.cases.case import case, exactly, normal
 from nanograd.ops.normalization import layernorm_backward, rmsnorm_backward
 from nanograd.study.drills.drill import Drill, Mutant
 
+SUM_OVER = "from nanograd.ops._sums import sum_over  # x.sum, exact in float32: sum_over(x, axis)"
+
 
 def layernorm_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, Any]:
     """Normalise each token's C features: n = (x - ⟨x⟩) r, r = 1/√(⟨(x - ⟨x⟩)²⟩ + 1e-5), y = n weight + bias.
@@ -44,10 +46,11 @@ LAYERNORM = Drill(
         Mutant("weight forgotten", "dn = dy weight", "dy * weight", "dy"),
         Mutant("r forgotten", "all of dx has the factor r", "dx *= r", "pass"),
         Mutant("n not in dweight", "weight multiplies n: its derivative is n",
-               "(dy * n).sum(axis=tokens)", "dy.sum(axis=tokens)"),
+               "sum_over(dy * n, tokens)", "sum_over(dy, tokens)"),
         Mutant("n of the third term", "⟨dn n⟩ is multiplied by n again", "n * (dn * n)", "(dn * n)"),
-        Mutant("dweight not summed", "all tokens share one weight: sum over them", "(dy * n).sum(axis=tokens)", "dy * n"),
-        Mutant("a mean of dbias", "contributions of tokens add up", "dy.sum(axis=tokens)", "dy.mean(axis=tokens)")],
+        Mutant("dweight not summed", "all tokens share one weight: sum over them", "sum_over(dy * n, tokens)", "dy * n"),
+        Mutant("a mean of dbias", "contributions of tokens add up", "sum_over(dy, tokens)", "dy.mean(axis=tuple(tokens))")],
+    imports=SUM_OVER,
 )  # fmt: skip
 
 
@@ -86,5 +89,6 @@ RMSNORM = Drill(
         Mutant("layernorm's", "rmsnorm subtracts no mean: - ⟨dn⟩ does not belong here",
                "dx = dn - n *", "dx = dn - dn.mean(axis=-1, keepdims=True) - n *"),
         Mutant("one axis of tokens", "sum over all axes but the last, not only the first",
-               "axis=tuple(range(dy.ndim - 1))", "axis=0")],
+               "range(dy.ndim - 1)", "0")],
+    imports=SUM_OVER,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from nanograd.check.target import Target
 from nanograd.op import OPS, Needs
 
 X = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.6]])
+KEPT = np.full(X.shape, 2.0)  # an array that a backward returns at every call
 
 
 def double_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
@@ -107,6 +108,18 @@ BROKEN = [
         "shares memory with what forward saved",
         lambda x: (x * 2, np.full(x.shape, 2.0)),
         lambda dy, s: (s if (dy == 1).all() else dy * s,),
+    ),
+    Broken(  # only for dy = 1, which is 0 in no random cotangent
+        contract.backward_is_linear,
+        r"the gradient of 2u - 3 is not 2 dx\(u\) - 3 dx\(1\)",
+        double_forward,
+        lambda dy, s: (dy * (3 if (dy == 1).all() else 2),),
+    ),
+    Broken(
+        contract.backward_can_repeat,
+        "a second backward gives another gradient",
+        double_forward,
+        lambda dy, s: (KEPT if (dy == 1).all() else dy * 2,),
     ),
     Broken(
         contract.needs_change_no_value,

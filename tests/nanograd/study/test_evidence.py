@@ -10,7 +10,7 @@ from nanograd.study.worked_example import run_example, saved_arrays
 def test_what_is_saved_and_why(text_of: Callable[[str], str]) -> None:
     (y, axis) = saved_arrays(run_example("softmax"))
     assert (y.name, y.bytes, y.source, axis.value) == ("y", 32, "the result y itself, no copy", -1)
-    assert y.used == ("row = (dy * y).sum(axis=axis, keepdims=True)", "return (y * (dy - row), None)")
+    assert y.used == ("row = sum_over(dy * y, axis, keepdims=True)", "return (y * (dy - row), None)")
     saved = {saved_value.name: saved_value for saved_value in saved_arrays(run_example("mul"))}
     assert saved["b"].source == "the input b itself, no copy"
     assert [(saved_value.name, saved_value.source) for saved_value in saved_arrays(run_example("square"))] == [
