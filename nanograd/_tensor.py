@@ -163,22 +163,22 @@ class Tensor(Methods["Tensor"]):
 
     # Not differentiated: comparisons, logic, and reductions to indices or truth
     def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
-        return Tensor(self.data == _array(other))
+        return Tensor(self.data == _array(other, self.dtype))
 
     def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
-        return Tensor(self.data != _array(other))
+        return Tensor(self.data != _array(other, self.dtype))
 
     def __lt__(self, other: Any) -> "Tensor":
-        return Tensor(self.data < _array(other))
+        return Tensor(self.data < _array(other, self.dtype))
 
     def __le__(self, other: Any) -> "Tensor":
-        return Tensor(self.data <= _array(other))
+        return Tensor(self.data <= _array(other, self.dtype))
 
     def __gt__(self, other: Any) -> "Tensor":
-        return Tensor(self.data > _array(other))
+        return Tensor(self.data > _array(other, self.dtype))
 
     def __ge__(self, other: Any) -> "Tensor":
-        return Tensor(self.data >= _array(other))
+        return Tensor(self.data >= _array(other, self.dtype))
 
     __hash__ = object.__hash__
 
@@ -252,14 +252,16 @@ class Tensor(Methods["Tensor"]):
         return self
 
 
-def _array(value: Any) -> Any:
-    """Return the right operand of a comparison; NumPy scalars and lists do not upcast a float32 array."""
+def _array(value: Any, dtype: np.dtype) -> Any:
+    """Return the right operand of a comparison with an array of this dtype, which NumPy scalars and lists do not upcast."""
     if isinstance(value, Tensor):
         return value.data
     if isinstance(value, np.generic):
         return value.item()
     array = np.asarray(value)
-    return array.astype(np.float32) if isinstance(value, (list, tuple)) and array.dtype == np.float64 else value
+    if isinstance(value, (list, tuple)) and array.dtype == np.float64:
+        return array.astype(dtype if dtype.kind == "f" else np.float32)
+    return value
 
 
 # Functions that create a Tensor. A shape is given as ints or as one tuple: zeros(2, 3) or zeros((2, 3)). The dtype is

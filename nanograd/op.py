@@ -285,8 +285,9 @@ class Op:
     def promote(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Convert the operands of one call to one dtype, so that no op handles mixtures.
 
-        Arrays of different float dtypes follow NumPy's promotion. Python numbers and NumPy scalars never upcast an array.
-        Integers become floats if any operand is a float; if no array is, the result is float32.
+        Arrays of different float dtypes follow NumPy's promotion. Python numbers, NumPy scalars and lists never upcast an
+        array. Integers become floats if any operand is a float; if no array is, the result is float32. float16 is for
+        storage: all ops compute in float32.
         """
         if self._is_uniform(args):
             return tuple(args)  # nearly every call of a training step: saves 2 µs
@@ -297,8 +298,16 @@ class Op:
         for name, value in zip(self.arrays[: self.required], values, strict=False):
             if value is None:
                 raise TypeError(f"{self.name}: {name} is None, and only optional arrays may be")
-        operands = [v for i, v in enumerate(values) if v is not None and i not in self.nondifferentiable]
+        operands = [
+            v
+            if hasattr(a, "astype") or _is_number(v) or v.dtype != np.float64
+            else np.float32(0)  # a list of fractions
+            for i, (a, v) in enumerate(zip(args, values, strict=True))
+            if v is not None and i not in self.nondifferentiable
+        ]
         target = _common_dtype(operands, self.promotes_to_float)
+        if target == np.float16 and "dtype" not in self.options:  # astype is the way out of float16, and into it
+            target = np.dtype(np.float32)
         for i, v in enumerate(values):
             if v is None or i in self.nondifferentiable:
                 continue
@@ -322,7 +331,7 @@ class Op:
                 dtype = a.dtype
             elif a.dtype != dtype:
                 return False
-        return dtype is not None and dtype.kind == "f"
+        return dtype is not None and dtype.kind == "f" and dtype.itemsize > 2
 
 
 # The signature that users see
@@ -366,10 +375,10 @@ def _common_dtype(operands: Sequence[Any], to_float: bool) -> np.dtype:
 
 
 def _from_python(value: Any, name: str) -> Any:
-    """Return a Python number as it is and a list as an array, of float32 if it has fractions."""
+    """Return a Python number as it is and a list as an array, of float64 if it has fractions."""
     if isinstance(value, (bool, int, float)):
         return np.bool_(value) if isinstance(value, bool) else value
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{name}: expected numbers, got {type(value).__name__} (dtype {array.dtype})")
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    return array

@@ -16,6 +16,7 @@ import numpy as np
 from nanograd import ops
 from nanograd.ops.softmax import softmax_array
 
+ROUNDING = 1e-12  # 0.5 + 0.3 is less than 0.8 in float64: a sum that misses p by this much reaches it
 TOP_P_CANDIDATES = 256  # tokens that keep_top_p sorts first; if they do not reach p, 8 times as many, and so on
 
 
@@ -78,8 +79,9 @@ def keep_top_p(logits: np.ndarray, p: float) -> np.ndarray:
     while True:
         ids = top_k_ids(logits, k)
         cumulative = (weights[ids] / total).cumsum()
-        if cumulative[-1] >= p or len(ids) < k:
-            n = 1 + int(np.count_nonzero(cumulative[:-1] < p))
+        short = cumulative < p - ROUNDING
+        if not short[-1] or len(ids) < k:
+            n = 1 + int(np.count_nonzero(short[:-1]))
             return _only(logits, ids[:n])
         k *= 8
 

@@ -111,8 +111,6 @@ def _forward_cause(name: str, arrays: Any, y: np.ndarray) -> str:
         return ": 0 / 0" if np.isnan(y).any() else ": a division by 0"
     if name == "exp" and np.nanmax(first) > largest_exponent:
         return f": exp overflows above {largest_exponent:.1f}; subtract the maximum first"
-    if name in ("log_softmax", "cross_entropy", "softmax", "logsumexp") and np.isneginf(first).all(axis=-1).any():
-        return ": the mask excludes every entry of a row"
     if any(np.isinf(a).any() for a in arrays if a is not None and a.dtype.kind == "f"):
         return ": ∞ - ∞ or 0 · ∞, from an input that contains ∞"
     return f": overflow, a number above {np.finfo(y.dtype).max:.1e}, the largest in {y.dtype}"

@@ -88,8 +88,7 @@ def attend(
             s = qs[:, :, i:j] @ kt[..., :keys]
             mask_scores(s, i, triangle, None if mask is None else mask[heads])
             top = s.max(axis=-1, keepdims=True, initial=-np.inf)
-            if mask is not None or keys == 0:
-                top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
+            top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
             s -= top
             np.exp(s, out=s)
             total = s.sum(axis=-1, keepdims=True)

@@ -7,7 +7,7 @@ import numpy as np
 from nanograd.op import Gradients, Needs, Op
 from nanograd.ops._blocks import CACHED
 from nanograd.ops.linear import linear_backward, linear_forward
-from nanograd.ops.loss import check_targets, cross_entropy_backward, cross_entropy_forward
+from nanograd.ops.loss import check_rows, check_targets, cross_entropy_backward, cross_entropy_forward
 
 LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32; a chunk has at least C tokens
 
@@ -118,6 +118,7 @@ def _losses_and_dz(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.ndarra
             p[~valid[chunk]] = 0  # ignored rows may hold anything, even NaN
         row = np.arange(len(p))
         top = p.max(axis=1, keepdims=True)
+        check_rows(top)
         p -= top
         target_logits = p[row, target]
         np.exp(p, out=p)

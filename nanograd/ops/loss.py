@@ -31,7 +31,7 @@ def cross_entropy_forward(
     and over the targets that count:
     loss = Σ l / N                                         (3)
 
-    Raises ValueError if shapes disagree or a target is no class.
+    Raises ValueError if shapes disagree, a target is no class, or all logits of a target are -∞.
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"cross_entropy: reduction must be mean, sum or none, got {reduction!r}")
@@ -42,6 +42,7 @@ def cross_entropy_forward(
     if not valid.all():
         z = np.where(valid[:, None], z, 0)  # ignored rows may hold anything, even NaN
     top = z.max(axis=-1, keepdims=True, initial=-np.inf)
+    check_rows(top)
     z = z - top  # the shift cancels in s - Σ q z, and keeps exp finite
     target_logits = z[np.arange(t.size), t]
     if label_smoothing:
@@ -104,6 +105,16 @@ def check_targets(logits: tuple[int, ...], targets: np.ndarray, ignore_index: in
         first = t[wrong.argmax()]
         raise ValueError(f"cross_entropy: targets must lie in [0, {logits[-1]}) or be {ignore_index=}, got {first}")
     return np.where(valid, t, 0), valid
+
+
+def check_rows(top: np.ndarray) -> None:
+    """Raise if the largest logit of a row, in top (rows, 1), is -∞: then no class has a probability."""
+    if np.isneginf(top).any():
+        row = int(np.isneginf(top[:, 0]).argmax())
+        raise ValueError(
+            f"cross_entropy: all logits of row {row} are -∞, so no class has a probability; mask fewer classes, or ignore "
+            "the target with ignore_index"
+        )
 
 
 def mse_forward(x: np.ndarray, target: np.ndarray, *, reduction: str = "mean") -> tuple[np.ndarray, Any]:

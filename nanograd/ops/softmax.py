@@ -79,7 +79,8 @@ def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """
     y, empty, axis = saved
     p = np.exp(y)
-    return (np.where(empty, 0, dy - p * sum_over(dy, axis, keepdims=True)),)  # (3)
+    dx = dy - p * sum_over(dy, axis, keepdims=True)
+    return (np.where(empty, 0, dx),)  # (3)
 
 
 log_softmax = Op(log_softmax_forward, log_softmax_backward, promotes_to_float=True)

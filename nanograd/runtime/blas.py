@@ -42,6 +42,9 @@ def can_set_threads() -> bool:
     return _library() is not None
 
 
+SUMS = 2  # counts the changes of how gradients are added up: 2 since blocks of rows are added in float64
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Limit every product in the block to one thread, in the whole process, if the BLAS supports it."""
@@ -65,4 +68,5 @@ def description() -> dict[str, Any]:
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "kernel": kernel(),
         "threads": threads(),
+        "sums": SUMS,
     }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nanograd as ng
+from nanograd.check.cases import CASES
 from nanograd.op import CONTEXT, OPS, Observer, Op, no_grad, observe, readable, region
 
 
@@ -447,3 +448,40 @@ def test_an_observer_is_called_in_order_and_only_inside_its_block() -> None:
         "after failure",
         "after step",
     ]
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_float16_is_computed_in_float32(name: str) -> None:
+    """In every op: the value is that of float32 inputs, and the gradient of a float16 leaf is float16."""
+    op, case = OPS[name], CASES[name][0]
+    half = [a.astype(np.float16) if a is not None and a.dtype.kind == "f" else a for a in case.arrays()]
+    options = {**case.options, "dtype": np.float32} if "dtype" in op.options else case.options
+    leaves = [ng.Tensor(a, a.dtype.kind == "f" and i not in op.nondifferentiable) if a is not None else None
+              for i, a in enumerate(half)]  # fmt: skip
+    y = op(*leaves, **options)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(
+        y.data, op(*(a.astype(np.float32) if a is not None and a.dtype == np.float16 else a for a in half), **options)
+    )
+    if y.requires_grad:
+        y.backward(np.ones(y.shape))
+        assert {leaf.grad.dtype for leaf in leaves if leaf is not None and leaf.requires_grad} == {np.dtype(np.float16)}
+
+
+def test_a_sum_of_many_halves_does_not_overflow() -> None:
+    for op in (ng.sum, ng.mean, ng.max, ng.min):
+        x = ng.Tensor(np.ones(70_000, np.float16), requires_grad=True)
+        y = op(x)
+        y.backward()
+        assert y.item() == (70_000 if op is ng.sum else 1)
+        np.testing.assert_allclose(x.grad, 1 if op is ng.sum else 1 / 70_000, rtol=0.01)
+    assert ng.astype(ng.Tensor(np.ones(2)), dtype=np.float16).dtype == np.float16
+
+
+@pytest.mark.parametrize("name", ["add", "mul", "maximum", "concat", "mse", "pow", "matmul"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_list_is_not_rounded_below_the_dtype_of_the_array_beside_it(name: str, dtype: Any) -> None:
+    x, values = np.ones(2, dtype), [0.1, 0.7]
+    assert np.array_equal(OPS[name](x, values), OPS[name](x, np.array(values, dtype)))
+    assert np.array_equal(OPS[name](values, x), OPS[name](np.array(values, dtype), x))
+    assert (ng.Tensor(np.array(values, dtype)) == values).all()

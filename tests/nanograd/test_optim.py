@@ -68,7 +68,7 @@ def test_adamw_by_hand() -> None:
     # g = 2: m = 1, m̂ = 1 / ½ = 2; v = ¼ · 4 = 1, v̂ = 1 / ¼ = 4.  p = 0.95 - 0.1 · 2/2 = 0.85
     # g = 1: m = ½ + ½ = 1, m̂ = 1 / ¾; v = ¾ + ¼ = 1, v̂ = 1 / (7/16).  p = 0.95 · 0.85 - 0.1 · (4/3) · √7/4
     p = parameter([[1.0]])
-    optimizer = AdamW([p], 0.1, beta1=0.5, beta2=0.75, eps=0.0, weight_decay=0.5)
+    optimizer = AdamW([p], 0.1, beta1=0.5, beta2=0.75, eps=1e-300, weight_decay=0.5)
     expected = [0.85, 0.8075 - 0.1 * 4 / 3 * math.sqrt(7) / 4]  # 0.719308
     assert step_with(optimizer, p, 2.0, 1.0) == pytest.approx(expected, rel=1e-14)
     assert expected[1] == pytest.approx(0.719308, abs=1e-6)
@@ -96,7 +96,7 @@ def test_decay_acts_on_matrices_and_embeddings_not_on_biases_and_gains() -> None
 
 def test_the_learning_rate_may_change_between_steps() -> None:
     p = parameter([0.0])
-    optimizer = AdamW([p], 0.1, eps=0.0)
+    optimizer = AdamW([p], 0.1, eps=1e-300)
     assert step_with(optimizer, p, 1.0) == pytest.approx([-0.1])
     optimizer.lr = 0.5
     assert step_with(optimizer, p, 1.0) == pytest.approx([-0.6])
@@ -374,3 +374,94 @@ def test_sums_of_shards_are_added_in_order() -> None:
         accumulate_grad(leaf, np.ones(3, np.float32), False)
         np.testing.assert_array_equal(leaf.grad, expected + 1)
     assert bound.grad is optimizer.gradients["0"]
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("value", [-1e-3, math.nan, math.inf])
+@pytest.mark.parametrize(("kind", "option"), [(SGD, "lr"), (AdamW, "lr"), (AdamW, "eps"), (AdamW, "weight_decay")])
+def test_an_option_outside_its_range_is_refused_at_construction(kind: Any, option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__}: {option} must be"):
+        kind([parameter(1.0)], **{option: value})
+
+
+@pytest.mark.parametrize("value", [1, 1.5, -0.1, math.nan])
+@pytest.mark.parametrize(("kind", "option"), [(SGD, "momentum"), (AdamW, "beta1"), (AdamW, "beta2")])
+def test_a_share_lies_in_0_to_1(kind: Any, option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{kind.__name__}: {option} must be in \[0, 1\), got {value}"):
+        kind([parameter(1.0)], **{option: value})
+
+
+def test_eps_is_above_0_and_a_rate_of_0_is_allowed() -> None:
+    with pytest.raises(ValueError, match="AdamW: eps must be above 0, got 0"):
+        AdamW([parameter(1.0)], eps=0)
+    AdamW([parameter(1.0)], lr=0.0, beta1=0, weight_decay=0)  # schedules begin at 0
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, math.nan])
+def test_a_norm_to_clip_at_is_above_0(max_norm: float) -> None:
+    p = parameter([0.0, 0.0], [3.0, 4.0])
+    with pytest.raises(ValueError, match="clip_grad_norm: max_norm must be above 0"):
+        clip_grad_norm([p], max_norm)
+    assert p.grad.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("use", [SGD, AdamW, lambda parameters: clip_grad_norm(parameters, 1.0)])
+def test_float16_parameters_are_refused(use: Any) -> None:
+    with pytest.raises(TypeError, match=r"0 is float16.*astype"):
+        use([parameter([1.0], [1.0], "float16")])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("float32", 2e19), ("float32", 1e-30), ("float64", 1e200), ("float64", 1e-200)]
+)
+def test_a_norm_whose_square_overflows_or_vanishes_is_right(dtype: str, size: float) -> None:
+    p, q = parameter([0.0, 0.0], [size, -size], dtype), parameter([[0.0], [0.0]], [[size], [size]], dtype)
+    assert clip_grad_norm([p, q], 1.0) == pytest.approx(2 * size, rel=1e-6)
+    if size > 1:
+        np.testing.assert_allclose([*p.grad, *q.grad[:, 0]], [0.5, -0.5, 0.5, 0.5], rtol=1e-5)
+
+
+# Steps without a gradient
+
+
+def sparse_steps(optimizer: AdamW, p: Parameter, q: Parameter, steps: range) -> None:
+    """Step with a gradient of q at every third step alone."""
+    for step in steps:
+        p.grad, q.grad = np.array([0.1 * step, 1.0]), np.array([0.2 * step, -1.0]) if step % 3 == 0 else None
+        optimizer.step()
+
+
+def test_a_parameter_counts_the_steps_at_which_it_had_a_gradient_as_pytorchs() -> None:
+    torch = pytest.importorskip("torch")
+    p, q = parameter([1.0, 2.0]), parameter([3.0, 4.0])
+    sparse_steps(AdamW([p, q], lr=0.01, weight_decay=0.0), p, q, range(30))
+    theirs = [torch.nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in ([1.0, 2.0], [3.0, 4.0])]
+    optimizer = torch.optim.AdamW(theirs, lr=0.01, weight_decay=0.0)
+    for step in range(30):
+        theirs[0].grad = torch.tensor([0.1 * step, 1.0], dtype=torch.float64)
+        theirs[1].grad = torch.tensor([0.2 * step, -1.0], dtype=torch.float64) if step % 3 == 0 else None
+        optimizer.step()
+    np.testing.assert_allclose(p.data, theirs[0].detach().numpy(), rtol=1e-13)
+    np.testing.assert_allclose(q.data, theirs[1].detach().numpy(), rtol=1e-13)
+
+
+def test_counts_are_saved_where_they_differ_and_an_old_state_has_none() -> None:
+    p, q = parameter([1.0, 2.0]), parameter([3.0, 4.0])
+    optimizer = AdamW([("p", p), ("q", q)], lr=0.01)
+    sparse_steps(optimizer, p, q, range(10))
+    state = {name: a.copy() for name, a in optimizer.state_dict().items()}
+    assert state.keys() == {"m.p", "v.p", "m.q", "v.q", "t.q"}
+    assert state["t.q"] == 4
+    p2, q2 = parameter(p.data), parameter(q.data)
+    again = AdamW([("p", p2), ("q", q2)], lr=0.01)
+    again.load_state_dict(state, optimizer.t)
+    sparse_steps(optimizer, p, q, range(10, 20))
+    sparse_steps(again, p2, q2, range(10, 20))
+    assert (p2.data.tolist(), q2.data.tolist()) == (p.data.tolist(), q.data.tolist())
+    del state["t.q"]
+    again.load_state_dict(state, 10)
+    assert again.counts == {"p": 10, "q": 10}
+    with pytest.raises(ValueError, match=r"other parameters than the model, among them t\.r"):
+        again.load_state_dict(state | {"t.r": np.array(1)}, 10)

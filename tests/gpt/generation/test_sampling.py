@@ -73,6 +73,20 @@ def test_what_reaches_p_exactly_is_enough() -> None:
     np.testing.assert_allclose(next_token_probabilities(even, top_p=0.51), [1 / 3, 1 / 3, 1 / 3, 0])
 
 
+@pytest.mark.parametrize(
+    ("probabilities", "p", "n"),
+    [
+        ([0.3, 0.1, 0.1, 0.5], 0.8, 2),  # 0.5 + 0.3 is 0.7999… in float64
+        ([0.7, 0.2, 0.1], 0.9, 2),
+        ([0.1] * 10, 0.3, 3),
+        ([0.5, 0.25, 0.125, 0.125], 0.75, 2),
+        ([0.7, 0.2, 0.1], 0.9001, 3),
+    ],
+)
+def test_top_p_takes_no_token_more_where_a_sum_is_p(probabilities: list[float], p: float, n: int) -> None:
+    assert np.count_nonzero(next_token_probabilities(np.log(probabilities), top_p=p)) == n
+
+
 def test_temperature_comes_first_then_top_k_then_top_p() -> None:
     # Squared, the three highest are 0.25, 0.0625, 0.0225 of 0.335: 0.746, 0.187, 0.067. Two reach 0.9, one does not.
     p = next_token_probabilities(HALF, temperature=0.5, top_k=3, top_p=0.9)

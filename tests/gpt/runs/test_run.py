@@ -50,7 +50,7 @@ def test_a_new_run_is_whole_from_its_first_moment(run: Run) -> None:
     assert config["train"] == run.config.to_dict()
     assert config["text_sha256"] == "t"
     assert config["tokenizer_sha256"] == run.tokenizer.sha256
-    assert set(config["machine"]) == {"numpy", "blas", "kernel", "threads"}
+    assert set(config["machine"]) == {"numpy", "blas", "kernel", "threads", "sums"}
     assert step_of(run, LAST) == 0
     train_tokens, val_tokens = run.tokens()
     assert train_tokens.tolist() == [0, 1, 2, 1]

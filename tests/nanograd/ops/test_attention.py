@@ -171,3 +171,10 @@ def test_no_matrix_of_all_scores_is_kept(causal: bool) -> None:
         tracemalloc.stop()
     assert saved < 0.05 * T * T * 4  # T × T in float32
     assert peak < 0.5 * T * T * 4
+
+
+@pytest.mark.parametrize("pair", ["readable", "fast"])
+def test_scores_of_minus_infinity_without_a_mask_give_zeros(pair: str) -> None:
+    with ng.op.context(readable=pair == "readable"):
+        y = ng.attention(np.ones((2, 1)), np.full((3, 1), -np.inf), np.ones((3, 1)))
+    np.testing.assert_array_equal(y, np.zeros((2, 1)))

@@ -47,7 +47,7 @@ def test_a_tied_table_gets_both_gradients() -> None:
     [
         (TABLE, [0, 3], ValueError, r"ids must lie in \[0, 3\), the rows of weight \(3, 2\), got 0 to 3"),
         (TABLE, [-1], ValueError, r"ids must lie in \[0, 3\), .* got -1 to -1"),
-        (TABLE, [0.0], TypeError, "ids must be integers, got float32"),
+        (TABLE, [0.0], TypeError, "ids must be integers, got float64"),
         (TABLE, [True], TypeError, "ids must be integers, got bool"),
         (TABLE[0], [0], ValueError, r"weight must be \(V, C\), one row per id, got \(2,\)"),
         (TABLE[None], [0], ValueError, r"weight must be \(V, C\), one row per id, got \(1, 3, 2\)"),

@@ -53,6 +53,26 @@ def test_no_overflow(dtype: Any) -> None:
     np.testing.assert_array_equal(ng.log_softmax(x), np.array([0, -1e30, -2e30], dtype))
 
 
+@pytest.mark.parametrize("pair", ["readable", "fast"])
+@pytest.mark.parametrize(
+    ("op", "y"),
+    [
+        (ng.softmax, 0),
+        (ng.log_softmax, -np.inf),
+        (lambda x: ng.logsumexp(x, axis=-1, keepdims=True), -np.inf),
+        (lambda x: ng.softmax(x, np.zeros(x.shape, bool)), 0),
+    ],
+    ids=["softmax", "log_softmax", "logsumexp", "softmax with a mask"],
+)
+def test_a_row_of_minus_infinities_has_no_gradient(op: Any, y: float, pair: str) -> None:
+    x = Tensor(np.full((2, 3), -np.inf), requires_grad=True)
+    with ng.op.context(readable=pair == "readable"):
+        out = op(x)
+        np.testing.assert_array_equal(out.data, np.full(out.shape, y))
+        out.backward(np.ones(out.shape) * 3)
+    np.testing.assert_array_equal(x.grad, np.zeros((2, 3)))
+
+
 def test_a_row_of_minus_infinities() -> None:
     x = np.array([[-np.inf, -np.inf], [0, -np.inf]])
     np.testing.assert_array_equal(ng.softmax(x), [[0, 0], [1, 0]])

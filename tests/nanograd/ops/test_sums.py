@@ -100,3 +100,42 @@ def test_infinite_and_missing_numbers_stay_in_their_column() -> None:
     x = np.ones((3000, 4), np.float32)
     x[5, 1], x[2999, 2] = np.inf, np.nan
     np.testing.assert_array_equal(sum_over(x, 0), [3000, np.inf, np.nan, 3000])
+
+
+REDUCTIONS = [
+    ng.sum,
+    ng.mean,
+    ng.var,
+    ng.std,
+    ng.max,
+    ng.min,
+    ng.norm,
+    ng.prod,
+    ng.logsumexp,
+    ng.softmax,
+    ng.log_softmax,
+]
+
+
+@pytest.mark.parametrize("op", REDUCTIONS, ids=repr)
+@pytest.mark.parametrize("axis", [0, -1, (0,), ()], ids=repr)
+def test_a_number_has_one_axis(op: ng.Op, axis: Any) -> None:
+    """As in PyTorch: the value and the gradient are those of an array of one entry."""
+    x, same = (Tensor(np.full(shape, 2.0), requires_grad=True) for shape in ((), (1,)))
+    y = op(x, axis=axis)
+    op(same, axis=0).sum().backward()
+    y.backward()
+    assert y.shape == ()
+    np.testing.assert_array_equal(x.grad, same.grad[0])
+    with pytest.raises(np.exceptions.AxisError):
+        op(x, axis=1)
+
+
+@pytest.mark.parametrize("op", [ng.var, ng.std], ids=repr)
+@pytest.mark.parametrize("x", [[], [1.0], [1.0, 2.0], [[1.0, 2.0], [3.0, 3.0]]], ids=repr)
+@pytest.mark.parametrize("ddof", [0, 1, 2, 5])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_with_too_few_entries_for_ddof_numpys_result(op: ng.Op, x: list[Any], ddof: int) -> None:
+    for axis in (None, -1):
+        expected = getattr(np, op.name)(np.array(x), axis=axis, ddof=ddof)
+        np.testing.assert_allclose(op(np.array(x), axis=axis, ddof=ddof), expected, rtol=1e-12)

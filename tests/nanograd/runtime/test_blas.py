@@ -37,5 +37,5 @@ def test_another_blas_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_description_names_everything_that_bits_depend_on() -> None:
     description = blas.description()
     assert description["numpy"] == np.__version__
-    assert description.keys() == {"numpy", "blas", "kernel", "threads"}
+    assert description.keys() == {"numpy", "blas", "kernel", "threads", "sums"}
     assert (description["kernel"], description["threads"]) == (blas.kernel(), blas.threads())
