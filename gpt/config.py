@@ -254,7 +254,9 @@ class TrainConfig(LoopConfig):
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
     sampling: str = option("random", "random windows, or epochs: each window once an epoch, shuffled", among=SAMPLINGS)
     stride: int | None = option(None, "tokens from window to window; if none, 1, or context_length in epochs", least=1)
-    val_fraction: float = option(0.1, "share of the text, at its end, held out for validation", least=0, below=1)
+    val_fraction: float = option(
+        0.1, "share of the text for validation: its end; of a folder whole documents and ends", least=0, below=1
+    )
     eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
 
 

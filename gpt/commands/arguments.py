@@ -47,6 +47,7 @@ FOREIGN = {
     "seed": "random-seed random-state",
     "lora-rank": "rank r lora-r",
 }
+SKIP = {None: None, "stop": False, "skip": True}  # of --on-error: see gpt.data.documents.TextFiles
 HEADINGS = {  # in a help; fields that are not listed are shown below the first line of their config's docstring
     "Data": "data tokenizer sampling stride val_fraction test_fraction label_column text_column encoding balance "
     "split_seed template end",
@@ -95,7 +96,8 @@ def add_reading_flags(parser: Parser) -> None:
     """Add the flags that say how the files of texts are read."""
     parser.option("--encoding", "encoding of the files (default: detected, UTF-8 first)", metavar="NAME")
     parser.option("--text-key", "key of the text in .jsonl", "text", metavar="KEY")
-    parser.option("--on-error", "what to do with files that cannot be read", "stop", choices=("stop", "skip"))
+    on_error = "what to do with texts that cannot be read (default: skip them in a folder or a .jsonl, stop at others)"
+    parser.option("--on-error", on_error, choices=("stop", "skip"))
 
 
 def add_text_or_file(parser: Parser, file_help: str) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from gpt.commands.arguments import Parser, add_reading_flags
 from gpt.text.clean import DEFAULT, MAX_PARAGRAPHS, STEPS, Cleaner, check_out, select_steps, write_texts
-from gpt.text.documents import SUFFIXES, read_documents
+from gpt.text.documents import SUFFIXES, Skipped, read_documents
 from gpt.text.read import HTML_SUFFIXES
 from nanograd.runtime.files import atomic_write
 
 FLAGS = {"lowercase": "lowercase", "no_punctuation": "remove_punctuation", "ascii": "remove_non_ascii"}
 NAMES = "\n    ".join(name if name in DEFAULT else f"[{name}]" for name in STEPS)
-DESCRIPTION = f"""Clean the text of files and folders ({" ".join(SUFFIXES)}).
+DESCRIPTION = f"""Clean the text of files and folders ({" ".join(SUFFIXES)}, code).
 
     python -m gpt clean book.txt pages/ -o clean.txt
     python -m gpt clean crawl.jsonl --text-key content -o clean.jsonl
@@ -38,18 +38,14 @@ def main(arguments: Sequence[str]) -> int:
     out = Path(options.out)
     check_out(out, options.paths)
     cleaner = Cleaner(select_steps([step for flag, step in FLAGS.items() if getattr(options, flag)], options.skip))
-    skipped: list[Exception] = []
-
-    def skip(error: Exception) -> None:
-        skipped.append(error)
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
-        print(f"skipped: {reason}", file=sys.stderr)
-
+    skipped = Skipped()
     documents = read_documents(
         options.paths,
         encoding=options.encoding,
         text_key=options.text_key,
-        on_error=skip if options.on_error == "skip" else None,
+        on_error=None if options.on_error == "stop" else skipped.add,
+        stop_at_named=options.on_error is None,
+        on_other=skipped.add_other,
         warn=lambda message: print(f"warning: {message}", file=sys.stderr),
     )
     texts = (
@@ -59,7 +55,11 @@ def main(arguments: Sequence[str]) -> int:
     with atomic_write(out) as file:
         written, empty = write_texts(file, texts, as_lines=out.suffix.lower() == ".jsonl")
         if not written:
-            raise ValueError(f"clean: no text is left ({len(skipped)} skipped, {empty} empty), so {out} is not written")
+            reasons = "".join(f"; {line}" for line in skipped.lines())
+            counts = f"{len(skipped)} skipped, {empty} empty{reasons}"
+            raise ValueError(f"clean: no text is left ({counts}), so {out} is not written")
+    for line in skipped.lines():
+        print(f"skipped: {line}", file=sys.stderr)
     print(cleaner.table())
     if len(cleaner.duplicates.seen) == MAX_PARAGRAPHS:
         print(f"note: only the first {MAX_PARAGRAPHS:,} paragraphs were compared")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser, add_reading_flags
+from gpt.commands.arguments import SKIP, Parser, add_reading_flags
 from gpt.config import ModelConfig
 from gpt.data.dataset import MANIFEST, TRAIN, UNFINISHED, VAL, Dataset, open_dataset
 from gpt.data.documents import TextFiles
@@ -27,7 +27,8 @@ Turn texts of any size into tokens once, so that training starts at once.
 """
 PREPARE = """Turn texts (.txt, .md, .html, .jsonl, folders of them) into shards of tokens.
 
-It can be stopped at any moment; the same command resumes it. HTML is read as it is: python -m gpt clean strips its tags.
+It can be stopped at any moment; the same command resumes it. Of HTML the text that a reader sees is taken, without tags
+and scripts; a page that is renamed to .txt is read as it is. In a folder, code (.py, .c, …) in UTF-8 is text too.
 """
 
 
@@ -41,7 +42,9 @@ def prepare_texts(arguments: Sequence[str]) -> int:
     parser.option("--tokenizer", "a saved tokenizer, or bpe to train one", metavar="T", required=True)
     parser.option("-o --out", "the folder to write", metavar="DIR", required=True)
     parser.option("--vocab-size", f"size of the vocabulary, for bpe (default {ModelConfig().vocab_size})", kind=int)
-    parser.option("--val-fraction", "share of the documents for validation; a single document is divided", 0.1)
+    parser.option(
+        "--val-fraction", "share of the text for validation: whole documents, and the ends of large ones", 0.1
+    )
     shard_tokens = f"approximate number of tokens in a file (default {SHARD_TOKENS:,})"
     parser.option("--shard-tokens", shard_tokens, SHARD_TOKENS)
     parser.option("--workers", "number of processes that encode", 1)
@@ -49,7 +52,7 @@ def prepare_texts(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     out = Path(options.out)
     bar = Bar()
-    files = TextFiles(options.paths, options.encoding, options.text_key, options.on_error == "skip", bar.note)
+    files = TextFiles(options.paths, options.encoding, options.text_key, SKIP[options.on_error], bar.note)
     whole = (out / MANIFEST).is_file()
     try:
         dataset = prepare(
@@ -62,6 +65,8 @@ def prepare_texts(arguments: Sequence[str]) -> int:
         return 130
     finally:
         bar.end_line()
+    for note in files.notes():
+        print(note)
     if whole:
         print(f"note      {out} is complete already: nothing was written")
     describe(dataset)
@@ -120,8 +125,11 @@ def describe(dataset: Dataset) -> None:
         n, documents = manifest["tokens"][split], manifest["documents"][split]
         shards = len(dataset.shards(split))
         print(f"{split:<9} {plural(n, 'token')}, {plural(documents, 'document')}, {plural(shards, 'shard')}")
+    if n_documents := manifest.get("n_documents"):
+        share = manifest["tokens"][VAL] / max(1, manifest["tokens"][TRAIN] + manifest["tokens"][VAL])
+        print(f"documents {n_documents:,}, {share:.1%} of the tokens to validate")
     if manifest["split"] == "position":
-        print("note      there is one document: its end is for validation")
+        print("note      the ends of large documents, or of a single one, are for validation")
     elif manifest["val_fraction"] and not manifest["tokens"][VAL]:
         print("note      no document is for validation: all documents begin alike")
     if count := manifest["skipped"]["count"]:

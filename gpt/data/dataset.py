@@ -104,6 +104,7 @@ class Manifest(Unfinished):
     text_bytes: int
     tokens: Counts
     documents: Counts
+    n_documents: NotRequired[int]
     skipped: Skipped
 
 

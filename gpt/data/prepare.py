@@ -36,7 +36,7 @@ from gpt.data.dataset import (
     shard_entries,
     shard_writer,
 )
-from gpt.data.documents import CHUNK, Chunk, TextFiles, encode_chunks
+from gpt.data.documents import CHUNK, Chunk, TextFiles, encode_chunks, no_text
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, load_tokenizer
 from gpt.tokenizer.trainer import train_on_chunks
 from nanograd.runtime.files import StrPath, file_sha256, write_text
@@ -54,8 +54,9 @@ class Status:
     resumed_bytes: int = 0  # of text that was prepared before the resume
     n_bytes: int = 0
     n_tokens: int = 0
-    divided: bool = False  # whether a single document is divided between training and validation
-    in_document: bool = False  # whether the last chunk was not its document's last
+    n_documents: int = 0
+    divided: bool = False  # whether a document is divided between training and validation
+    last: tuple[str, str] = ("", "")  # document and split of the last chunk
 
     def count(self, chunk: Chunk, digest: "hashlib._Hash") -> None:
         """Count a chunk, and hash its text together with its split, its length and its ends."""
@@ -63,8 +64,10 @@ class Status:
         digest.update(repr((chunk.split, chunk.first, chunk.last, len(data))).encode())
         digest.update(data)
         self.n_bytes += len(data)
-        self.divided |= chunk.first and self.in_document
-        self.in_document = not chunk.last
+        ending = chunk.first and (self.last == (chunk.document, TRAIN)) and chunk.split == VAL
+        self.divided |= ending
+        self.n_documents += chunk.first and not ending
+        self.last = chunk.document, chunk.split
 
 
 def prepare(
@@ -113,7 +116,7 @@ def prepare(
     chunks = files.chunks(val_fraction, min(CHUNK, max(1, shard_tokens // 4)))
     first = next(chunks, None)
     if first is None:
-        raise ValueError(f"data: there is no text in {', '.join(map(str, files.paths))}: {files.n_skipped} skipped")
+        raise no_text(files)
     chunks = chain((first,), chunks)
 
     parts: list[Part] = [] if stored is None else list(takewhile(partial(_is_intact, out), stored["parts"]))
@@ -235,7 +238,10 @@ def _skip_part(chunks: Iterator[Chunk], part: Part, status: Status) -> None:
     for chunk in islice(chunks, part["pieces"]):
         status.count(chunk, digest)
     if digest.hexdigest() != part["text_sha256"]:
-        raise ValueError("data: the texts have changed since this was begun; restore them, or choose another -o")
+        versions = "; an earlier version split and read folders in another way"
+        raise ValueError(
+            f"data: the texts have changed since this was begun; restore them, or choose another -o{versions}"
+        )
     status.resumed_bytes = status.n_bytes
     status.n_tokens += sum(entry["tokens"] for entry in shard_entries([part]))
 
@@ -251,7 +257,11 @@ def _summary(parts: list[Part], status: Status, files: TextFiles) -> dict[str, A
         "text_bytes": status.n_bytes,
         "tokens": {split: total(split, "tokens") for split in (TRAIN, VAL)},
         "documents": {split: total(split, "documents") for split in (TRAIN, VAL)},
-        "skipped": {"count": files.n_skipped, "first": files.skipped},
+        "n_documents": status.n_documents,
+        "skipped": {
+            "count": len(files.skipped),
+            "first": [text for first in files.skipped.first.values() for text in first],
+        },
     }
 
 

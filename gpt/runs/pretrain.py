@@ -13,14 +13,14 @@ import numpy as np
 from gpt.config import ModelConfig, TrainConfig, known_fields
 from gpt.data.batches import Tokens, check_length, count_windows, window_stride
 from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepared, open_dataset
-from gpt.data.documents import TextFiles
+from gpt.data.documents import TextFiles, no_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
 from gpt.runs.estimate import check_memory, duration, forward_flops, gigabytes, step_seconds, summary
 from gpt.runs.progress import LiveLine
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
 from gpt.runs.start import new_folder, open_base, resume_run, storable_options, unstarted_options
-from gpt.text.read import python_documentation, read_text, split_text, text_sha256
+from gpt.text.read import HTML_SUFFIXES, python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from gpt.training import Objective, make_optimizer, next_token_objective
 from nanograd.parallel.shards import choose_shards
@@ -268,9 +268,13 @@ def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint |
             problem = "whose ids mean other tokens; leave it out, or initialise new token rows with --new-tokenizer"
             raise ValueError(f"init: --tokenizer is another than that of {base.path}, {problem}")
         config = dataclasses.replace(config, tokenizer=base.train_config.tokenizer)
-    text = flags.get("text")
-    if text is None and config.data is not None and (os.path.isdir(config.data) or config.data.endswith(".jsonl")):
-        train_texts, val_texts = read_folder(config.data, config.val_fraction)
+    text, notes = flags.get("text"), list[str]()
+    if (
+        text is None
+        and config.data is not None
+        and (os.path.isdir(config.data) or config.data.lower().endswith((".jsonl", *HTML_SUFFIXES)))
+    ):
+        train_texts, val_texts, notes = read_folder(config.data, config.val_fraction)
     else:
         if text is None:
             text = python_documentation() if config.data is None else read_text(config.data)
@@ -279,20 +283,29 @@ def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint |
     text = "".join((*train_texts, *val_texts))
     sha256 = text_sha256(text)
     print(f"data      {name}: {len(text):,} characters, sha256 {sha256[:16]}…")
+    for note in notes:
+        print(note)
     if tokenizer is None:
         tokenizer = make_tokenizer(config.tokenizer, flags.get("vocab_size"), text, train_texts)
     train, val = (np.array(encode_texts(tokenizer, texts), np.int64) for texts in (train_texts, val_texts))
     return TrainingData(config, tokenizer, sha256, train, val)
 
 
-def read_folder(folder: str, val_fraction: float) -> tuple[list[str], list[str]]:
-    """Return the documents of a folder for training, and those for validation."""
+def read_folder(path: str, val_fraction: float) -> tuple[list[str], list[str], list[str]]:
+    """Return the documents of a folder, a .jsonl or a page for training, those for validation, and notes about them."""
     texts: dict[str, list[list[str]]] = {TRAIN: [], VAL: []}
-    for chunk in TextFiles([folder], warn=lambda message: print(f"note      {message}")).chunks(val_fraction):
+    files, names = TextFiles([path], warn=lambda message: print(f"note      {message}")), set[str]()
+    for chunk in files.chunks(val_fraction):
+        names.add(chunk.document)
         if chunk.first:
             texts[chunk.split].append([])
         texts[chunk.split][-1].append(chunk.text)
-    return ["".join(parts) for parts in texts[TRAIN]], ["".join(parts) for parts in texts[VAL]]
+    if not names:
+        raise no_text(files)
+    train, val = (["".join(parts) for parts in texts[split]] for split in (TRAIN, VAL))
+    n_train, n_val = (sum(map(len, documents)) for documents in (train, val))
+    share = f"documents {len(names):,}, {n_val / (n_train + n_val):.1%} of the characters to validate"
+    return train, val, [share, *files.notes()]
 
 
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import regex  # type: ignore[import-untyped]
 
 from gpt.config import nearest
-from gpt.text.documents import SUFFIXES
+from gpt.text.documents import CODE, SUFFIXES
 from gpt.text.html import strip_html
 
 CHUNK = 1 << 20  # characters
@@ -279,7 +279,7 @@ def check_out(out: Path, paths: Collection[str]) -> None:
     for path in map(Path, paths):
         if path.resolve() == target or (out.exists() and path.exists() and path.samefile(out)):
             raise ValueError(f"out: {out} is also an input; choose another name")
-        if path.is_dir() and path.resolve() in target.parents and target.suffix.lower() in SUFFIXES:
+        if path.is_dir() and path.resolve() in target.parents and target.suffix.lower() in (*SUFFIXES, *CODE):
             raise ValueError(f"out: {out} is in the input folder {path} and would be cleaned again; choose another")
 
 

@@ -30,6 +30,15 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of
 CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\v\f\r\x1b"))  # not in text; terminal logs have backspace and escape
 CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
+
+class EmptyFileError(ValueError):
+    """A file has no text."""
+
+
+class BinaryFileError(ValueError):
+    """A file is not text."""
+
+
 OnError = Callable[[Exception], None]  # called with an error, after which reading goes on
 Warn = Callable[[str], None]
 """A function that shows one line to the user, such as `warnings.warn` or a list's `append`."""
@@ -92,7 +101,9 @@ def detect_encoding(path: Path, encoding: str | None = None, warn: Warn = warnin
     marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
     wide = codecs.lookup(encoding or marked or "utf-8").name.startswith(("utf-16", "utf-32"))
     if b"\0" in head and not wide:
-        raise ValueError(f"data: {path} is binary, or UTF-16 without a byte-order mark: it has zero bytes; give UTF-8")
+        raise BinaryFileError(
+            f"data: {path} is binary, or UTF-16 without a byte-order mark: it has zero bytes; give UTF-8"
+        )
     if encoding or marked:
         return _check_decodes(path, encoding or marked or "")
     try:
@@ -105,7 +116,7 @@ def detect_encoding(path: Path, encoding: str | None = None, warn: Warn = warnin
             check_encoding(name := charset[1].decode("latin-1"))
             return _check_decodes(path, name)
     if (len(head) - len(head.translate(None, CONTROLS))) * 100 > len(head):
-        raise ValueError(f"data: {path} is binary (more than 1 in 100 bytes are control characters); give text")
+        raise BinaryFileError(f"data: {path} is binary (more than 1 in 100 bytes are control characters); give text")
     warn(f"{reason}; it is read as latin-1. If that is wrong, convert it first: iconv -f cp1252 -t utf-8")
     return _check_decodes(path, "latin-1")
 
@@ -139,7 +150,7 @@ def _check_decodes(path: Path, encoding: str) -> str:
             if not block:
                 break
     if blank:
-        raise ValueError(f"data: {path} is empty")
+        raise EmptyFileError(f"data: {path} is empty")
     return encoding
 
 

@@ -53,7 +53,7 @@ def test_a_folder_becomes_one_clean_text_and_what_was_removed_is_shown(
     out = tmp_path / "out.txt"
     assert run(out, folder) == CLEAN
     shown = capsys.readouterr()
-    assert shown.err == ""
+    assert shown.err == "skipped: 1 of other kinds: picture.png\n"
     assert re.fullmatch(
         r"step +characters\nread +\d+\nstrip_html +55\nremove_control +1\nstrip_gutenberg +0\n"
         r"normalise_unicode +0\ndrop_duplicates +8  \(1 paragraphs\)\ntidy_whitespace +\d+\nwritten +\d+\n\n"
@@ -114,15 +114,24 @@ def test_unreadable_files_stop_the_command_or_are_skipped_by_name(
     if raw is not None:
         bad.write_bytes(raw)
     out.write_text("old", encoding="utf-8")
-    assert re.search(f"^gpt clean: data: .*{message}", refused(capsys, folder, bad, "-o", out))
+    assert re.search(f"^gpt clean: data: .*{message}", refused(capsys, folder, bad, "-o", out, "--on-error", "stop"))
     assert out.read_text(encoding="utf-8") == "old"
     assert {path.name for path in tmp_path.iterdir()} <= {"in", "out.txt", name}  # no half a file
 
     text = run(out, bad, folder, "--on-error", "skip")
     shown = capsys.readouterr()
     assert text == ("x\n\n" if name == "line.jsonl" else "") + CLEAN
-    assert re.fullmatch(f"skipped: data: .*{message}.*\n", shown.err)
+    kind = {"empty.txt": "empty", "binary.txt": "binary"}.get(name, "unreadable")
+    assert re.fullmatch(f"skipped: 1 {kind}: .*{message}.*\nskipped: 1 of other kinds: picture.png\n", shown.err)
     assert "1 skipped as unreadable" in shown.out
+
+    if name == "line.jsonl":  # by default a line is skipped, and a file that is named is an error
+        assert run(out, bad, folder) == text
+    else:
+        assert re.search(f"^gpt clean: data: .*{message}", refused(capsys, folder, bad, "-o", out))
+    if raw is not None:
+        bad.rename(folder / name)  # but not one among others in a folder
+        assert run(out, folder).replace("x\n\n", "") == CLEAN
 
 
 def test_a_file_and_a_folder_without_permission_are_named(
@@ -138,11 +147,13 @@ def test_a_file_and_a_folder_without_permission_are_named(
 
     monkeypatch.setattr("gpt.text.read.open", refuse("a.txt", open), raising=False)
     monkeypatch.setattr("os.scandir", refuse("sub", os.scandir))
-    said = refused(capsys, folder, "-o", tmp_path / "out.txt")
+    said = refused(capsys, folder, "-o", tmp_path / "out.txt", "--on-error", "stop")
     assert said == f"gpt clean: {folder / 'a.txt'}: Permission denied\n"
     assert run(tmp_path / "out.txt", folder, "--on-error", "skip").endswith("line 2\n")
     lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"skipped: {folder / name}: Permission denied" for name in ("a.txt", "sub")]
+    assert lines[0] == "skipped: 2 unreadable: " + "; ".join(
+        f"{folder / name}: Permission denied" for name in ("a.txt", "sub")
+    )
 
 
 def test_a_document_of_which_nothing_is_left_is_no_document(tmp_path: Path, capsys: Output) -> None:

@@ -64,8 +64,10 @@ def test_info_describes_a_prepared_folder(texts: Path, prepared: Path, capsys: O
     manifest = open_dataset(prepared).manifest
     patterns = [
         rf"data      {re.escape(str(prepared))}: 8 kB of text in \d+ kB of tokens",
-        rf"train     {manifest['tokens'][TRAIN]:,} tokens, 11 documents, \d+ shards",
-        rf"val       {manifest['tokens'][VAL]:,} tokens, 1 document, 2 shards",
+        rf"train     {manifest['tokens'][TRAIN]:,} tokens, 12 documents, \d+ shards",
+        rf"val       {manifest['tokens'][VAL]:,} tokens, 12 documents, \d+ shards",
+        r"documents 12, 10\.\d% of the tokens to validate",
+        "note      the ends of large documents, or of a single one, are for validation",
         rf"tokenizer 280 tokens, sha256 {load_tokenizer(prepared / TOKENIZER).sha256[:16]}…",
         "checked   every byte is as it was written",
     ]
@@ -80,8 +82,8 @@ def test_texts_come_back(prepared: Path) -> None:
     dataset = open_dataset(prepared)
     tokenizer = dataset.tokenizer()
     both = [tokenizer.decode(dataset.tokens(split)[:].tolist()) for split in (TRAIN, VAL)]
-    documents = [text for split in both for text in split.split("<|endoftext|>")[:-1]]
-    assert sorted(documents) == sorted(TEXTS)
+    beginnings, endings = (split.split("<|endoftext|>")[:-1] for split in both)
+    assert [a + b for a, b in zip(beginnings, endings, strict=True)] == TEXTS
 
 
 def test_a_damaged_shard_is_found(prepared: Path, tmp_path: Path, said: Callable[..., str]) -> None:
@@ -98,10 +100,10 @@ def test_skipped_texts_are_counted(texts: Path, tmp_path: Path, capsys: Output) 
     words = [str(texts / "01.txt"), str(tmp_path / "bad.txt"), str(texts / "02.txt"), str(tmp_path / "none.txt")]
     words += ["--tokenizer", "bpe", "--vocab-size", "260", "-o", str(tmp_path / "out"), "--on-error", "skip"]
     assert main(["data", "prepare", *words]) == 0
-    shown, errors = capsys.readouterr()
+    shown, _ = capsys.readouterr()
     assert "skipped   2 texts that could not be read; manifest.json lists the first" in shown
-    assert "bad.txt is binary" in errors
-    assert f"there is no file {tmp_path / 'none.txt'}" in errors
+    assert f"\nskipped   1 binary: {tmp_path / 'bad.txt'} is binary" in shown
+    assert f"\nskipped   1 unreadable: there is no file {tmp_path / 'none.txt'}\n" in shown
 
 
 @pytest.mark.parametrize(

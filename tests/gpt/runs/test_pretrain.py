@@ -7,7 +7,7 @@ import pytest
 
 from gpt.config import TrainConfig
 from gpt.runs.checkpoint import LAST, load_checkpoint
-from gpt.runs.pretrain import begin_pretraining, model_vocabulary, prepare, resume_pretraining
+from gpt.runs.pretrain import begin_pretraining, model_vocabulary, prepare, read_texts, resume_pretraining
 from gpt.tokenizer import CharTokenizer
 
 TEXT = "the cat sat on the mat. " * 20
@@ -92,4 +92,59 @@ def test_training_that_does_not_fit_in_memory_is_refused(
 ) -> None:
     monkeypatch.setattr("gpt.runs.estimate.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match=r"training would take about .* and 1 kB are free"):
+        prepare(flags)
+
+
+def test_a_folder_is_read_whatever_is_in_it_and_the_rest_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_text("a text of some length. " * 200, encoding="utf-8")
+    (tmp_path / "sub" / "b.md").write_text("tiny", encoding="utf-8")
+    (tmp_path / "c.html").write_text("<style>p {}</style>" + "<p>a <b>page</b>.</p>" * 50, encoding="utf-8")
+    (tmp_path / "d.pdf").write_bytes(b"%PDF")
+    (tmp_path / "e.py").write_text("print(1)\n" * 30, encoding="utf-8")
+    (tmp_path / "f.txt").write_bytes(b"")
+    (tmp_path / "g.jsonl").write_text('{"text": "one"}\n{"txt": "two"}\n', encoding="utf-8")
+    data = read_texts(TrainConfig(data=str(tmp_path), tokenizer="char"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "documents 5, 10.0% of the characters to validate"
+    assert lines[2:] == [
+        "skipped   1 of other kinds: d.pdf",
+        f"skipped   1 empty: {tmp_path / 'f.txt'} is empty",
+        f"skipped   1 unreadable: {tmp_path / 'g.jsonl'}, line 2: there is no 'text', only 'txt'; name it with "
+        "--text-key of clean or data prepare",
+        "html      1 page of HTML, without tags and scripts",
+    ]
+    text = "".join(data.tokenizer.decode(tokens[:].tolist()) for tokens in (data.train, data.val))
+    assert "<" not in text
+    assert "{}" not in text
+    assert len(data.val) / len(text) == pytest.approx(0.1, abs=0.001)
+    page = read_texts(TrainConfig(data=str(tmp_path / "c.html"), tokenizer="char"), {})
+    assert "p" in page.tokenizer.decode(page.train[:].tolist())
+    assert "<" not in page.tokenizer.decode(page.train[:].tolist())
+
+
+def test_a_folder_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"content": "a"}\n' * 9, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"there is no text in .*: 9 unreadable: .*line 1: there is no 'text', only 'content'"
+    ):
+        read_texts(TrainConfig(data=str(tmp_path)), {})
+
+
+@pytest.mark.parametrize("names", [("big.txt", "zz.txt"), ("zz.txt", "big.txt")])
+def test_a_large_text_and_a_tiny_one(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name, text in zip(names, ("Words of a large text. " * 2000, "only a few words, in all thirty."), strict=True):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    data = read_texts(TrainConfig(data=str(tmp_path), tokenizer="char"), {})
+    assert len(data.val) / (len(data.train) + len(data.val)) == pytest.approx(0.1, abs=0.001)
+
+
+def test_patience_needs_a_text_to_validate_with(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a text of some length. " * 200, encoding="utf-8")
+    flags = {"data": str(tmp_path / "a.txt"), "val_fraction": 0.0, "patience": 2, "tokenizer": "char"}
+    with pytest.raises(
+        ValueError, match="patience: there is no text to validate with; leave --patience or --val-fraction"
+    ):
         prepare(flags)

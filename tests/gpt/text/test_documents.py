@@ -13,7 +13,7 @@ def test_folders_are_walked_in_order(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('{"text": "x"}', encoding="utf-8")
     found = [Path(document.name).relative_to(tmp_path).as_posix() for document in read_documents([tmp_path])]
-    assert found == ["B.txt", "a.jsonl:1", "a/y.htm", "a/c/x.html", "b/a.MD", "b/z.txt"]
+    assert found == ["B.txt", "a.jsonl:1", "c.py", "a/y.htm", "a/c/x.html", "b/a.MD", "b/z.txt"]
     (document,) = read_documents([tmp_path / "c.py"])  # a file that is named is read, whatever its suffix
     assert document == Document(str(tmp_path / "c.py"), document.blocks)
     assert document.text == '{"text": "x"}'
@@ -67,6 +67,16 @@ def test_errors_are_raised_or_told_and_the_rest_is_read(tmp_path: Path) -> None:
     errors: list[Exception] = []
     assert [document.text for document in read_documents([*bad, good], on_error=errors.append)] == ["good"]
     assert len(errors) == 4
+
+
+def test_of_many_files_in_latin_1_a_few_are_named(tmp_path: Path) -> None:
+    for i in range(1000):
+        (tmp_path / f"{i:03}.txt").write_bytes(b"caf\xe9")
+    warnings: list[str] = []
+    assert [document.text for document in read_documents([tmp_path], warn=warnings.append)] == ["café"] * 1000
+    assert len(warnings) == 4
+    assert "000.txt is not utf-8" in warnings[0]
+    assert warnings[-1] == "997 more files are read as latin-1"
 
 
 def test_the_documents_before_an_error_are_given(tmp_path: Path) -> None:
