@@ -26,8 +26,8 @@ Profile a step, op by op, without starting a run:
     python -m gpt train --profile
 
 In the lines of the steps, * marks the lowest validation loss so far.
-Ctrl-C finishes the step, saves, and prints how to resume. A run that is resumed keeps its options: a few of the flags below
-can change them.
+Ctrl-C finishes the step, saves, and prints how to resume; SIGTERM and SIGHUP do so too. A run that is resumed keeps its
+options: a few of the flags below can change them.
 """
 SHAPE_NOTE = (
     "With --init the shape is the checkpoint's; only --dropout and --context-length can change it, and --vocab-size with "

@@ -75,7 +75,10 @@ def storable_options(flags: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the options of a new run that `unstarted_options` needs; None if they do not suffice to begin it again."""
     if flags.get("text") is not None:  # a text in Python, and no file
         return None
-    return {name: value for name, value in flags.items() if name not in ("out", "resume", "text")}
+    plain = {
+        name: value.item() if hasattr(value, "item") else value for name, value in flags.items()
+    }  # NumPy's numbers
+    return {name: value for name, value in plain.items() if name not in ("out", "resume", "text")}
 
 
 def open_base(path: str, adapters_base: str | None = None) -> Checkpoint:

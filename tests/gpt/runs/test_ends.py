@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import gpt
@@ -184,6 +185,12 @@ def test_a_text_of_python_cannot_begin_again(folder: Path) -> None:
     (folder / "text" / ".lock").unlink()
     with pytest.raises(ValueError, match="nothing was trained; delete the folder, and begin again"):
         gpt.train(resume="text", quiet=True)
+
+
+def test_numbers_of_numpy_are_stored_too(folder: Path) -> None:
+    gpt.train(Path("text.txt"), out="numpy", tokenizer="char", max_steps=np.int64(1), lr=np.float32(0.5), quiet=True)
+    options = json.loads((folder / "numpy" / CONFIG).read_text(encoding="utf-8"))["options"]
+    assert (options["max_steps"], options["lr"]) == (1, 0.5)
 
 
 # What a failed beginning deletes
