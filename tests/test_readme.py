@@ -1,4 +1,7 @@
-"""The README: its length, its programs, and its code, which is the code it names. test_help.py checks its commands."""
+"""The README: its length, its programs, the numbers that follow from the code, and its code, which is the code it names.
+
+test_help.py checks its commands.
+"""
 
 import re
 from pathlib import Path
@@ -6,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt.config import ModelConfig, TrainConfig
+from gpt.finetune.task import FinetuneConfig, count_trainable, set_trainable
+from gpt.model import GPT
+from gpt.runs.estimate import count
+from gpt.runs.pretrain import print_summary
 from nanograd import GradcheckError, gradcheck
+from nanograd.study.drills import DRILLS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,3 +71,22 @@ def test_gradcheck_prints_what_it_shows() -> None:
     shown = re.search(r"^```\n(centre: .*?)  …\n```", TEXT, re.DOTALL | re.MULTILINE)
     assert shown is not None
     assert str(error.value).startswith(shown[1])
+
+
+def test_the_first_run_prints_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    """The model and the memory of the default options, on two cores; the text depends on the version of Python."""
+    print_summary(ModelConfig(vocab_size=1024), TrainConfig(shards=2))
+    for line in capsys.readouterr().out.splitlines():
+        assert f"    {line}\n" in TEXT
+    assert f"{count(ModelConfig(vocab_size=1024)) / 1e6:.2f} million parameters" in TEXT
+
+
+def test_counts_are_those_of_the_code() -> None:
+    assert f"nanograd drill                          {len(DRILLS)} exercises" in TEXT
+    lora = re.search(r"`--lora-rank (\d+)` at d_model (\d+) trains (\S+) % of the parameters", TEXT)
+    assert lora is not None
+    shape = ModelConfig(vocab_size=2048, d_model=int(lora[2]), n_layers=4, n_heads=4)  # of examples/lora_cost.py
+    model = GPT(shape, init=False)
+    set_trainable(model, FinetuneConfig(lora_rank=int(lora[1])), np.random.default_rng(0))
+    trained, total = count_trainable(model)
+    assert f"{100 * trained / total:.1f}" == lora[3]

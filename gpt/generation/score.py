@@ -12,7 +12,7 @@ from nanograd.nn import evaluating
 from nanograd.op import no_grad
 
 BATCH_TOKENS = 4096  # in a batch of windows
-MAX_LOGITS = 1 << 20  # at a time: 4 MB, and 8 MB of probabilities; those of a whole GPT-2 window take 206
+MAX_LOGITS = 1 << 20  # at a time: 4 MB in float32, where those of a whole GPT-2 window take 206
 
 
 @dataclass(frozen=True)
