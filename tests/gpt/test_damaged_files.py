@@ -10,13 +10,14 @@ import io
 import json
 import random
 import shutil
+import struct
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,19 +41,20 @@ from gpt.lora import LoRASettings, add_lora
 from gpt.metrics import Record
 from gpt.model import GPT
 from gpt.runs.checkpoint import Task, TrainingState, _digest, load_checkpoint, save_checkpoint
-from gpt.runs.run import METRICS, check_data_files, read_metrics, truncate_metrics
+from gpt.runs.pretrain import begin_pretraining, resume_pretraining
+from gpt.runs.run import METRICS, check_data_files, read_metrics, run_training, truncate_metrics
 from gpt.runs.safetensors import load_file, save_file
 from gpt.text.documents import read_documents
 from gpt.text.html import strip_html
 from gpt.text.read import read_text
 from gpt.tokenizer import BPETokenizer, CharTokenizer, load_tokenizer, to_huggingface
-from gpt.training import make_optimizer
+from gpt.training import NotFiniteError, make_optimizer
 from nanograd.runtime.files import file_sha256
 from nanograd.study.drills.command import PROGRESS_FILE, list_drills
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SECONDS, MEMORY = 10.0, 300 << 20
-EXPECTED = (ValueError, OSError, MemoryError)
+EXPECTED = (ValueError, OSError, MemoryError, NotFiniteError)
 CONFIG = ModelConfig(vocab_size=257, context_length=8, d_model=8, n_layers=2, n_heads=2)
 TEXT = "To be, or not to be: that is the question.\n" * 3
 FRAGMENTS = [b"", b"\0", b"\xff" * 8, b"\n", b'"', b"{", b"[", b",", b"<", b"-1", b"9" * 20, b"null", b"\xed\xa0\x80"]
@@ -118,6 +120,18 @@ def open_checkpoint(folder: Path, name: str) -> None:
         if checkpoint.task.template:
             Template.from_dict(checkpoint.task.template)
     check_data_files(path.parent, checkpoint.state)
+
+
+def make_run(folder: Path) -> None:
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    sizes = {"context_length": 8, "d_model": 8, "n_layers": 1, "n_heads": 2, "vocab_size": 257}
+    flags = {"data": str(folder / "text.txt"), "max_steps": 2, "eval_every": 1, "batch_size": 2, "shards": 1}
+    with quiet():
+        run_training(*begin_pretraining({**flags, **sizes, "out": str(folder / "run")}))
+
+
+def resume(folder: Path, name: str) -> None:
+    run_training(*resume_pretraining(str(folder / "run"), {"max_steps": 3}))
 
 
 def make_metrics(folder: Path) -> None:
@@ -195,7 +209,29 @@ def copy_golden(*names: str) -> Callable[[Path], None]:
 
 
 def open_pretrained(folder: Path, name: str) -> None:
-    GPT.from_pretrained(folder)
+    GPT.from_pretrained(folder / "model.bin" if name.endswith(".bin") else folder)
+
+
+def make_sharded(folder: Path) -> None:
+    copy_golden(*HUGGINGFACE)(folder)
+    tensors, metadata = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(tensors)}
+    for file in set(files.values()):
+        save_file({name: a for name, a in tensors.items() if files[name] == file}, folder / file, metadata)
+    index = json.dumps({"metadata": {}, "weight_map": files})
+    (folder / "model.safetensors.index.json").write_text(index, encoding="utf-8")
+
+
+def make_llama2c(folder: Path) -> None:
+    C, F, V, T = 8, 16, 5, 4
+    n = (
+        V * C + (C + 4 * C * C) + (C + 3 * C * F) + C + T * 4 // 2 * 2
+    )  # embedding, attention, MLP, norm, tables of RoPE
+    (folder / "model.bin").write_bytes(struct.pack("<7i", C, F, 1, 2, 2, V, T) + np.ones(n, "<f4").tobytes())
+    pieces = [b"<unk>", b"<s>", b"</s>", b" ", b"a"]
+    tokens = b"".join(struct.pack("<fi", 0.0, len(piece)) + piece for piece in pieces)
+    (folder / "tokenizer.bin").write_bytes(struct.pack("<i", 5) + tokens)
 
 
 def make_texts(folder: Path) -> None:
@@ -246,6 +282,7 @@ KINDS = [
     Kind("checkpoint", make_checkpoint, open_checkpoint, ("last.safetensors",)),
     Kind("adapters", make_adapters, open_checkpoint, ("adapters.safetensors",)),
     Kind("classifier", make_classifier, open_checkpoint, ("best.safetensors",)),
+    Kind("run", make_run, resume, ("run/last.safetensors", f"run/{METRICS}", "run/train.tokens", "run/config.json")),
     Kind("metrics", make_metrics, open_metrics, (METRICS,)),
     Kind("config", make_config, lambda folder, name: read_config(folder / name), ("config.json",)),
     Kind("prepared", prepare_in, open_prepared, (f"out/{MANIFEST}", f"out/{TOKENIZER}", "out/train-00000.tokens")),
@@ -256,6 +293,8 @@ KINDS = [
     ),
     Kind("GPT-2", copy_golden(*HUGGINGFACE), open_pretrained, ("config.json", "model.safetensors")),
     Kind("Llama", copy_golden(*LLAMA), open_pretrained, ("config.json", "model.safetensors")),
+    Kind("shards", make_sharded, open_pretrained, ("model.safetensors.index.json", "model-0.safetensors")),
+    Kind("llama2.c", make_llama2c, open_pretrained, ("model.bin", "tokenizer.bin")),
     Kind("TensorFlow", copy_golden(*TENSORFLOW), open_pretrained, ("hparams.json", "model.ckpt.index")),
     Kind(
         "texts", make_texts, open_text,
@@ -365,6 +404,13 @@ def damage(path: Path, rng: random.Random) -> None:
 # Cases
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    out, numbers, warned = io.StringIO(), np.errstate(all="ignore"), warnings.catch_warnings(action="ignore")
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), numbers, warned:
+        yield
+
+
 class Fuzzer:
     """Runs cases in a folder; `said` has the longest error line of each kind."""
 
@@ -394,8 +440,7 @@ class Fuzzer:
         damage(folder / name, rng)
         before, start, outcome = peak_memory(), time.perf_counter(), "read"
         try:
-            with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 kind.read(folder, name)
         except EXPECTED as error:
             outcome, line = "refused", " ".join(str(error).split())
