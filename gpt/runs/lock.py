@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nanograd.runtime.typed_json import read_json
+
 LOCK = ".lock"
 
 
@@ -72,9 +74,9 @@ def check_unlocked(folder: Path) -> str | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            owner = json.loads(content)
+            owner = read_json(content, dict)
             host, pid, start, since = (owner[key] for key in ("host", "pid", "start", "since"))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, KeyError):
             if attempt < 5:  # its process is about to write it
                 time.sleep(0.1)
                 continue

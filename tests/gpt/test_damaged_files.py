@@ -42,8 +42,9 @@ from gpt.metrics import Record
 from gpt.model import GPT
 from gpt.runs.checkpoint import Task, TrainingState, _digest, load_checkpoint, save_checkpoint
 from gpt.runs.pretrain import begin_pretraining, resume_pretraining
-from gpt.runs.run import METRICS, check_data_files, read_metrics, run_training, truncate_metrics
+from gpt.runs.run import METRICS, check_data_files, read_metrics, truncate_metrics
 from gpt.runs.safetensors import load_file, save_file
+from gpt.runs.supervise import run_training
 from gpt.text.documents import read_documents
 from gpt.text.html import strip_html
 from gpt.text.read import read_text
@@ -59,8 +60,8 @@ CONFIG = ModelConfig(vocab_size=257, context_length=8, d_model=8, n_layers=2, n_
 TEXT = "To be, or not to be: that is the question.\n" * 3
 FRAGMENTS = [b"", b"\0", b"\xff" * 8, b"\n", b'"', b"{", b"[", b",", b"<", b"-1", b"9" * 20, b"null", b"\xed\xa0\x80"]
 VALUES: list[Any] = [
-    None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "x", "../x", "/",
-    "\0", "\ud800", "x" * 100_000, [], [[]], [None], ["x"], {}, {"x": 1}, {"": {}}, [0] * 1000,
+    None, True, False, 0, -1, 1, 10**7, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), "", "x",
+    "../x", "/", "\0", "\ud800", "x" * 100_000, [], [[]], [None], ["x"], {}, {"x": 1}, {"": {}}, [0] * 1000,
 ]  # fmt: skip
 DEEP, TWICE = "\x01deep", "\x01twice"  # stand for nesting, and for a key that is there already
 
@@ -494,6 +495,10 @@ def test_more_damaged_files(fuzzer: Fuzzer, first: int) -> None:
 
 def main(count: int, first: int = 0) -> int:
     """Run many cases; print what is wrong, and the longest error lines."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
     n_wrong, places = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(Path(folder))
