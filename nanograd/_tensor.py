@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from nanograd.methods import Methods
-from nanograd.op import CONTEXT, Op
+from nanograd.op import CONTEXT, OPS, Op
 from nanograd.ops.reduce import Axis
 from nanograd.runtime.pytorch_names import missing_name
 from nanograd.tape import Node, accumulate_grad, backpropagate
@@ -188,11 +188,21 @@ class Tensor(Methods["Tensor"]):
     def all(self, axis: Axis = None, *, dim: Axis = None) -> "Tensor":
         return Tensor(np.all(self.data, axis=axis if dim is None else dim))
 
-    def argmax(self, axis: int | None = None, *, dim: int | None = None) -> "Tensor":
-        return Tensor(np.argmax(self.data, axis=axis if dim is None else dim))
+    def argmax(
+        self, axis: int | None = None, keepdims: bool = False, *, dim: int | None = None, keepdim: bool = False
+    ) -> "Tensor":
+        return Tensor(np.argmax(self.data, axis=axis if dim is None else dim, keepdims=keepdims or keepdim))
 
-    def argmin(self, axis: int | None = None, *, dim: int | None = None) -> "Tensor":
-        return Tensor(np.argmin(self.data, axis=axis if dim is None else dim))
+    def argmin(
+        self, axis: int | None = None, keepdims: bool = False, *, dim: int | None = None, keepdim: bool = False
+    ) -> "Tensor":
+        return Tensor(np.argmin(self.data, axis=axis if dim is None else dim, keepdims=keepdims or keepdim))
+
+    def __mod__(self, other: Any) -> "Tensor":
+        """Return the remainder of a division, as NumPy's; only of a Tensor that does not require grad."""
+        if self.requires_grad or getattr(other, "requires_grad", False):
+            raise TypeError("Tensor: % is not differentiated; take the remainder of x.detach()")
+        return Tensor(self.data % _array(other, self.dtype))
 
     def __invert__(self) -> "Tensor":
         return Tensor(~self.data)
@@ -228,6 +238,19 @@ class Tensor(Methods["Tensor"]):
         return tensor
 
     if not TYPE_CHECKING:
+
+        def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+            """Let NumPy read this Tensor as an array; where it cannot, name the op of nanograd that can."""
+            try:
+                return function._implementation(*args, **kwargs)
+            except TypeError as error:
+                name = (
+                    function.__name__.removeprefix("a") if function.__name__ in ("amax", "amin") else function.__name__
+                )
+                if name not in OPS and name not in ("any", "all"):
+                    raise
+                use = f"nanograd.{name}(tensor)" if name in OPS else f"tensor.{name}()"
+                raise TypeError(f"np.{name} takes no Tensor: use {use}, or pass tensor.detach().numpy()") from error
 
         def __array__(
             self, dtype: Any = None, copy: bool | None = None

@@ -1,17 +1,21 @@
 """grad, value_and_grad, jacobian and hvp: return derivatives instead of adding them to `.grad`."""
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.tape import Node, accumulate_sum, backpropagate
+from nanograd.tape import Node, accumulate_sum, backpropagate, clock, reachable
+
+# The arguments by which the running calls of value_and_grad and jacobian differentiate
+_DIFFERENTIATED: ContextVar[tuple[Tensor, ...]] = ContextVar("nanograd.differentiated", default=())
 
 
 def grad(
     outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor] = (),
     gradients: Any = None,
     *,
     retain_graph: bool = False,
@@ -26,6 +30,13 @@ def grad(
     >>> grad(y.sum(), [x, y])
     (array([2., 4.], dtype=float32), array([1., 1.], dtype=float32))
     """
+    if callable(outputs) and not isinstance(outputs, Tensor):
+        raise TypeError(
+            "grad: takes Tensors that were computed, as in grad(y, x); for a function, value_and_grad(f)(x) returns the "
+            "value and the gradient"
+        )
+    if isinstance(inputs, tuple) and not inputs:
+        raise TypeError("grad: the inputs are missing; write grad(outputs, inputs)")
     ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     dys = [gradients] * len(ys) if gradients is None or isinstance(outputs, Tensor) else list(gradients)
@@ -34,6 +45,8 @@ def grad(
     for x in xs:
         if not isinstance(x, Tensor) or not x.requires_grad:
             raise ValueError("grad: every input must be a Tensor that requires grad")
+    if outer := [x for x in _DIFFERENTIATED.get() if not any(x is own for own in xs)]:
+        _refuse_lost_gradients("grad", ys, lambda parent: any(parent is x for x in outer))
     keys: list[Any] = [x.node or x for x in xs]
     sums: dict[Any, np.ndarray] = {}
 
@@ -57,6 +70,7 @@ def value_and_grad(function: Callable[..., Tensor], argnums: int | tuple[int, ..
     """Turn a function that returns a scalar Tensor into one that returns its value and its gradient.
 
     argnums are the positions of the arguments to differentiate by: arrays, numbers or Tensors, which stay as they are.
+    Other Tensors that require grad are refused, as their gradient would be lost; parameters of modules are constants.
 
     >>> value_and_grad(lambda x: (x * x).sum())(np.array([1.0, 3.0]))
     (10.0, array([2., 6.]))
@@ -68,11 +82,40 @@ def value_and_grad(function: Callable[..., Tensor], argnums: int | tuple[int, ..
         leaves = [Tensor(args[i], requires_grad=True) for i in positions]
         for i, leaf in zip(positions, leaves, strict=True):
             all_args[i] = leaf
-        y = function(*all_args, **options)
+        y = _call(function, leaves, *all_args, **options)
         gradients = grad(y, leaves)
         return y.item(), gradients[0] if isinstance(argnums, int) else gradients
 
     return run
+
+
+def _call(function: Callable[..., Any], leaves: list[Tensor], *args: Any, **options: Any) -> Any:
+    """Call the function, and refuse a result that depends on other Tensors whose gradient would be lost."""
+    start = clock()
+    token = _DIFFERENTIATED.set((*_DIFFERENTIATED.get(), *leaves))
+    try:
+        y = function(*args, **options)
+    finally:
+        _DIFFERENTIATED.reset(token)
+
+    def is_lost(parent: Any) -> bool:
+        if isinstance(parent, Node):
+            return parent.seq < start
+        return type(parent) is Tensor and not any(parent is leaf for leaf in leaves)
+
+    if isinstance(y, Tensor):
+        _refuse_lost_gradients("value_and_grad", [y], is_lost)
+    return y
+
+
+def _refuse_lost_gradients(name: str, ys: Sequence[Tensor], is_lost: Callable[[Any], bool]) -> None:
+    """Raise RuntimeError if any y was computed from a Node or leaf for which `is_lost` holds."""
+    for node in reachable([y.node for y in ys if y.node is not None]):
+        if any(map(is_lost, (node, *(node.parents or ())))):
+            raise RuntimeError(
+                f"{name}: the function also depends on a Tensor that requires grad and is none of the inputs; there is no "
+                "double backward, so its gradient would be lost: pass it as an input, or use its .detach()"
+            )
 
 
 def jacobian(function: Callable[[Tensor], Tensor], x: Any) -> np.ndarray:
@@ -83,7 +126,7 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Any) -> np.ndarray:
            [0., 4.]])
     """
     leaf = Tensor(x, requires_grad=True)
-    y = function(leaf)
+    y = _call(function, [leaf], leaf)
     rows = np.zeros((*y.shape, *leaf.shape), leaf.dtype)
     if y.requires_grad:
         for index in np.ndindex(y.shape):

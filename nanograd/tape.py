@@ -48,6 +48,11 @@ class Node:
         self.record: Any = None  # set by a trace, and freed with the Node
 
 
+def clock() -> int:
+    """Return a number above the `seq` of all Nodes so far, and below that of all later ones."""
+    return next(_clock)
+
+
 Accumulate = Callable[[Any, np.ndarray, bool], None]
 
 _ACCUMULATE: ContextVar[Accumulate | None] = ContextVar("nanograd.accumulate", default=None)

@@ -80,9 +80,10 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
 
     The parameters exist four times (themselves, the gradient, the two moments of AdamW), and every shard adds a gradient
     if there are several. A block saves for backward, per token: 4 arrays of d_model features around the norms, the inputs
-    and outputs of attention and of the activation, and the masks of dropout. Attention probabilities and logits never
+    and outputs of attention and of the activation, and the masks of dropout. Attention probabilities never
     exist as a whole. The largest temporary arrays come on top: those of the backward pass of the MLP or of attention, or
-    those of the output projection: a chunk of logits per shard, and the gradient of its weight per shard, at least twice.
+    those of the output projection: a chunk of logits per shard (16 MB, or as much as its weight, or all logits if they are
+    fewer), and the gradient of its weight per shard, at least twice.
     """
     d, ff, vocabulary = config.d_model, config.d_ff, config.vocab_size
     D, H, rows = head_rows(config)
@@ -96,7 +97,7 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
     temporary = 2 * d + max(working * ff, (4 if config.qk_norm else 2) * rows)
     tokens = batch_size * config.context_length
     copies = 4 + (shards if shards > 1 else 0)
-    logits = min(tokens * vocabulary, shards * max(LOGITS, vocabulary))
+    logits = min(tokens * vocabulary, shards * max(LOGITS, vocabulary * d))
     head = logits + tokens * 3 * d + max(2, shards) * vocabulary * d
     return 4 * (copies * count(config) + tokens * config.n_layers * block + max(tokens * temporary, head))
 

@@ -9,7 +9,7 @@ from nanograd.ops._blocks import CACHED
 from nanograd.ops.linear import linear_backward, linear_forward
 from nanograd.ops.loss import check_rows, check_targets, cross_entropy_backward, cross_entropy_forward
 
-LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32; a chunk has at least C tokens
+LOGITS = 2**22  # entries of a chunk of logits: 16 MB in float32; if weight is larger, a chunk is as large as weight
 
 
 def check_head(x: np.ndarray, weight: np.ndarray, reduction: str) -> None:
@@ -75,8 +75,8 @@ def linear_cross_entropy_forward_fast(
 ) -> tuple[np.ndarray, Any]:
     """Process the tokens in chunks, and compute (4) and (5) for dy = 1 while a chunk's logits exist.
 
-    A step holds one chunk of logits instead of logits, probabilities and their gradient. `block` is the number of tokens
-    in a chunk. (Hsu et al. 2024, arXiv:2410.10989, section 3.2.)
+    A step holds one chunk of logits instead of logits, probabilities and their gradient: 16 MB, or as much as the weight
+    if that is larger. `block` is the number of tokens in a chunk. (Hsu et al. 2024, arXiv:2410.10989, section 3.2.)
 
     4096 tokens, 8192 classes: no faster (the products are the same), but it holds 16 MB instead of 400 MB.
     """

@@ -332,3 +332,32 @@ def test_recording_and_idle_observers_cost_little_per_op() -> None:
             best[run] = min(best[run], time.perf_counter() - start)
     assert best[recorded] < 1.5 * best[by_hand], best
     assert best[observed] < 1.25 * best[recorded], best
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "var", "std", "prod"])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_numpys_reductions_name_the_op(name: str, requires_grad: bool) -> None:
+    with pytest.raises(TypeError, match=rf"np.{name} takes no Tensor: use nanograd.{name}\(tensor\)"):
+        getattr(np, name)(Tensor([1.0, 2.0], requires_grad=requires_grad))
+
+
+def test_numpys_functions_that_read_a_tensor_still_do() -> None:
+    x = Tensor([1.0, 2.0])
+    np.testing.assert_allclose(x, [1, 2])
+    assert np.stack([x, x]).tolist() == [[1, 2], [1, 2]]
+    with pytest.raises(TypeError, match=r"np.stack takes no Tensor: use nanograd.stack"):
+        np.stack([Tensor([1.0], requires_grad=True)])
+    with pytest.raises(TypeError, match=r"np.any takes no Tensor: use tensor.any"):
+        np.any(x)
+
+
+def test_argmax_keeps_dimensions_and_a_remainder_is_not_differentiated() -> None:
+    x = Tensor([[1.0, 5.0], [7.0, 3.0]])
+    for name in ("argmax", "argmin"):
+        expected = getattr(np, name)(x.data, 1, keepdims=True)
+        np.testing.assert_array_equal(getattr(x, name)(1, True).data, expected)
+        np.testing.assert_array_equal(getattr(x, name)(dim=1, keepdim=True).data, expected)
+    np.testing.assert_array_equal((x % 3).data, [[1, 2], [1, 0]])
+    assert (x % [2.5, 3.0]).dtype == np.float32
+    with pytest.raises(TypeError, match="% is not differentiated"):
+        Tensor(1.0, requires_grad=True) % 2

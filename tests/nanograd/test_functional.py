@@ -165,3 +165,52 @@ def test_hvp_in_float32_with_a_step_and_without_a_direction() -> None:
 def test_hvp_needs_a_direction_of_the_shape_of_x() -> None:
     with pytest.raises(ValueError, match=r"hvp: x and v must have one shape, got \(2,\) and \(3,\)"):
         ng.hvp(lambda t: t.sum(), np.ones(2), np.ones(3))
+
+
+# Inside a live graph
+
+
+def inner(x: Tensor) -> Tensor:
+    return x * ng.value_and_grad(lambda y: x * y * y)(2.0)[1]
+
+
+def by_grad(x: Tensor) -> Tensor:
+    y = Tensor(2.0, requires_grad=True)
+    return x * ng.grad(x * y * y, y)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda: ng.value_and_grad(inner)(3.0),
+        lambda: ng.value_and_grad(by_grad)(3.0),
+        lambda: inner(Tensor(3.0, requires_grad=True)),
+        lambda: inner(Tensor(3.0, requires_grad=True) * 2),
+        lambda: ng.jacobian(inner, 3.0),
+        lambda: ng.hvp(inner, np.array(3.0), np.array(1.0)),
+        lambda: ng.jacobian(lambda y: y * Tensor(3.0, requires_grad=True), 3.0),
+    ],
+    ids=["value_and_grad", "grad", "a leaf", "a result", "jacobian", "hvp", "jacobian of a leaf"],
+)
+def test_a_gradient_that_would_be_lost_is_an_error(lost: Any) -> None:
+    with pytest.raises(RuntimeError, match=r"no double backward.*\.detach\(\)"):
+        lost()
+
+
+def test_parameters_and_detached_tensors_are_constants() -> None:
+    layer, x = ng.Linear(1, 1, rng=0), Tensor(3.0, requires_grad=True)
+    assert ng.value_and_grad(lambda y: layer(y).sum())(np.ones((1, 1), np.float32))[1] == layer.weight.data
+    assert ng.value_and_grad(lambda y: x.detach() * y * y)(2.0) == (12, 12)
+    with ng.no_grad():
+        assert x * ng.grad(Tensor(1.0, requires_grad=True), Tensor(1.0, requires_grad=True)) == 0
+
+
+@pytest.mark.parametrize("call", [lambda: ng.grad(np.sin), lambda: ng.grad(lambda x: x * x, 2.0)])
+def test_a_function_in_place_of_its_result_is_explained(call: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes Tensors .* for a function, value_and_grad\(f\)\(x\)"):
+        call()
+
+
+def test_missing_inputs_are_named() -> None:
+    with pytest.raises(TypeError, match="the inputs are missing"):
+        ng.grad(Tensor(1.0, requires_grad=True))
