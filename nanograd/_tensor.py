@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from nanograd.methods import Methods
+from nanograd.methods import REFLECTED, UFUNC_OPS, Methods
 from nanograd.op import CONTEXT, OPS, Op
 from nanograd.ops.reduce import Axis
 from nanograd.runtime.pytorch_names import missing_name
@@ -27,8 +27,9 @@ class Tensor(Methods["Tensor"]):
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+    if TYPE_CHECKING:
+        __array_ufunc__: None  # to a type checker, `ndarray + Tensor` is what __radd__ returns
     grad_buffer: np.ndarray | None = None  # an optimizer sets it on a Parameter: the array that becomes `grad`
-    __array_ufunc__ = None  # `ndarray + Tensor` calls __radd__, and np.exp(tensor) raises TypeError
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
@@ -238,6 +239,15 @@ class Tensor(Methods["Tensor"]):
         return tensor
 
     if not TYPE_CHECKING:
+
+        def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+            """Let `array + tensor` call __radd__; of np.exp and the others, name the op of nanograd."""
+            reflected = REFLECTED.get(ufunc.__name__)
+            if reflected and method == "__call__" and not kwargs and inputs[1] is self:
+                return getattr(self, reflected)(inputs[0])
+            name = UFUNC_OPS.get(ufunc.__name__, ufunc.__name__)
+            use = f"use nanograd.{name}(tensor), or pass" if name in OPS else "pass"
+            raise TypeError(f"np.{ufunc.__name__} takes no Tensor: {use} tensor.detach().numpy()")
 
         def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
             """Let NumPy read this Tensor as an array; where it cannot, name the op of nanograd that can."""

@@ -18,6 +18,20 @@ ops: Any = typed_ops  # its types name Tensor, which is defined by means of this
 Result = TypeVar("Result")  # the class of the results: Tensor
 Axes = int | tuple[int, ...]
 
+REFLECTED = {  # what NumPy calls for `array + tensor` and the like, and the method of Tensor that answers
+    "add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__", "divide": "__rtruediv__", "power": "__rpow__",
+    "matmul": "__rmatmul__", "equal": "__eq__", "not_equal": "__ne__", "less": "__gt__", "less_equal": "__ge__",
+    "greater": "__lt__", "greater_equal": "__le__",
+}  # fmt: skip
+UFUNC_OPS = {
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "negative": "neg",
+    "power": "pow",
+    "absolute": "abs",
+}
+
 
 class Method:
     """An op as a method. An Op itself does not bind: in the body of another class, `activation = ops.gelu` stays an op."""

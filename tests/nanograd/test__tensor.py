@@ -142,7 +142,10 @@ def test_numpys_functions_refuse_a_tensor() -> None:
     with pytest.raises(TypeError, match="Tensor"):
         np.exp(leaf([1.0]))
     with pytest.raises(TypeError, match="Tensor"):
-        np.add(np.ones(1), Tensor([1.0]))
+        np.add(Tensor([1.0]), np.ones(1))
+    assert isinstance(
+        np.add(np.ones(1), Tensor([1.0])), Tensor
+    )  # to NumPy it is the same as `np.ones(1) + Tensor([1.0])`
 
 
 # Conversion to NumPy
@@ -361,3 +364,29 @@ def test_argmax_keeps_dimensions_and_a_remainder_is_not_differentiated() -> None
     assert (x % [2.5, 3.0]).dtype == np.float32
     with pytest.raises(TypeError, match="% is not differentiated"):
         Tensor(1.0, requires_grad=True) % 2
+
+
+@pytest.mark.parametrize(
+    ("name", "op"), [("exp", "exp"), ("tanh", "tanh"), ("absolute", "abs"), ("negative", "neg"), ("sqrt", "sqrt")]
+)
+def test_numpys_elementwise_functions_name_the_op(name: str, op: str) -> None:
+    for x in (Tensor([1.0]), Tensor([1.0], requires_grad=True)):
+        with pytest.raises(TypeError, match=rf"np.{name} takes no Tensor: use nanograd.{op}\(tensor\), or pass"):
+            getattr(np, name)(x)
+    with pytest.raises(TypeError, match=r"np\.add takes no Tensor: use nanograd\.add"):
+        np.add(np.ones(1), Tensor([1.0]), out=np.ones(1))
+    with pytest.raises(TypeError, match=r"np\.arcsin takes no Tensor: pass tensor\.detach"):
+        np.arcsin(Tensor([1.0]))
+
+
+@pytest.mark.parametrize(
+    "left", [np.array([3.0, 4.0], np.float32), np.float64(3), np.float32(3), np.array(3.0)], ids=repr
+)
+def test_an_array_on_the_left_of_an_operator(left: Any) -> None:
+    right = np.array([1.0, 2.0], np.float32)
+    operators = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.eq, operator.ne,
+                 operator.lt, operator.le, operator.gt, operator.ge]  # fmt: skip
+    for function in operators:
+        y = function(left, Tensor(right, requires_grad=True))
+        assert isinstance(y, Tensor), function
+        np.testing.assert_array_equal(y.data, function(np.float32(left), right))
