@@ -146,7 +146,9 @@ class Bar(LiveLine):
 
     def show(self, status: Status) -> None:
         if self.due():
-            self.write(line(status, time.monotonic()))
+            text = line(status, time.monotonic())
+            share, *_, left = text.split("  ")
+            self.write(text, f"{share}  {left}")
 
     def note(self, message: object) -> None:
         """Print a line of its own."""

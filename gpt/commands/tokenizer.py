@@ -181,7 +181,7 @@ class _Progress(LiveLine):
         self.tenths = tenths
         seconds = time.perf_counter() - self.start
         line = f"counted {done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {done / seconds / 1e6:.1f} MB/s"
-        line += f", {seconds * (total - done) / done:.0f} s left"
-        self.write(line)
+        left = f"{seconds * (total - done) / done:.0f} s left"
+        self.write(f"{line}, {left}", f"{done / total:.0%}, {left}")
         if done == total:
             self.end_line()

@@ -76,7 +76,7 @@ ACTIVATION_MEMORY = {  # arrays of d_ff features: saved for backward besides the
 
 
 def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> int:
-    """Return the peak memory of training in float32, in bytes: within 25 % of what was measured.
+    """Return the peak memory of training in float32, in bytes: within 25 % of what was measured, with any grad_accum_steps.
 
     The parameters exist four times (themselves, the gradient, the two moments of AdamW), and every shard adds a gradient
     if there are several. A block saves for backward, per token: 4 arrays of d_model features around the norms, the inputs

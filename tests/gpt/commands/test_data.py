@@ -1,7 +1,10 @@
 """python -m gpt data, and training on what it made: the same tokens, nothing copied, and resumed to the bit."""
 
+import io
 import json
+import math
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,8 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
-from gpt.commands.data import line
+from gpt.commands.data import Bar, line
+from gpt.commands.tokenizer import _Progress
 from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, UNFINISHED, VAL, open_dataset
 from gpt.data.prepare import Status
 from gpt.runs.checkpoint import LAST, load_checkpoint
@@ -158,6 +162,21 @@ def test_the_line_of_progress() -> None:
         total_bytes=400_000_000, start_time=100.0, resumed_bytes=50_000_000, n_bytes=100_000_000, n_tokens=9999
     )
     assert line(status, 110.0) == " 25%  100 MB of text  9,999 tokens  5.0 MB/s  1:00 left"
+
+
+@pytest.mark.parametrize("columns", [30, 40, 60, 80, 200])
+def test_the_live_lines_of_long_work_say_how_much_time_is_left(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bar, counting = Bar(), _Progress()
+    for shown in (bar, counting):
+        shown.live, shown.out = True, io.StringIO()
+    bar.last_shown_s = -math.inf
+    bar.show(Status(10**12, time.monotonic() - 100, n_bytes=4 * 10**8, n_tokens=10**8))
+    counting.start -= 1000
+    counting(10**9, 10**11)
+    for shown in (bar, counting):
+        assert shown.out.getvalue().rstrip().endswith(" left")  # type: ignore[attr-defined]
+        assert len(shown.out.getvalue()) == columns  # type: ignore[attr-defined]
 
 
 # Training
