@@ -77,7 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         unexpected = isinstance(error, ModuleNotFoundError) and error.name not in PACKAGES
         if unexpected or os.environ.get("GPT_TRACEBACK"):
             raise
-        print(f"{' '.join(['gpt', *arguments[:1]])}: {describe(error)}", file=sys.stderr)
+        line = f"{' '.join(['gpt', *arguments[:1]])}: {describe(error)}"
+        if not isinstance(error, ModuleNotFoundError):  # without NumPy, nothing of nanograd can be imported
+            from nanograd.runtime.arguments import one_line
+
+            line = one_line(line)
+        print(line, file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:  # it was our output that could not be written

@@ -16,7 +16,7 @@ import numpy as np
 from nanograd import __version__
 from nanograd.check.gradcheck import gradcheck
 from nanograd.op import OPS, Op
-from nanograd.runtime.arguments import Parser, dispatch, nearest
+from nanograd.runtime.arguments import Parser, dispatch, nearest, one_line
 
 COMMANDS = {
     "ops": "every op: equation, gradient, saved bytes, FLOPs and location",
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, NotImplementedError) as error:
-        print(f"nanograd {arguments[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(one_line(f"nanograd {arguments[0]}: {error}"), file=sys.stderr)
         return 2
 
 

@@ -118,8 +118,15 @@ def parse_text_or_file(parser: Parser, arguments: Sequence[str]) -> argparse.Nam
     return args
 
 
+def check_stdin(way_out: str) -> None:
+    """Raise ValueError if there is no standard input: the caller closed it, or Windows runs us without a console."""
+    if sys.stdin is None:
+        raise ValueError(f"standard input is closed; {way_out}")
+
+
 def read_stdin() -> str:
     """Return the text of standard input."""
+    check_stdin("give the text as an argument, or through a pipe")
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from gpt.config import ModelConfig, TrainConfig, known_fields
 from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, run_tokens
+from nanograd.runtime.files import read_input
 from nanograd.runtime.typed_json import read_json
 from nanograd.seeds import EVAL, generator
 
@@ -77,7 +78,7 @@ def read_subject(path: str | None) -> Subject:
 def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:
     """Read a run's config.json; "train" may be absent."""
     try:
-        fields = read_json(path.read_bytes(), RunConfig)
+        fields = read_json(read_input(path), RunConfig)
         training = fields.get("train", {})
         if "task" in fields:  # of a fine-tuning, which has options of its own
             training = known_fields(TrainConfig, training)

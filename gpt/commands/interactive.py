@@ -6,8 +6,9 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from gpt.commands.arguments import check_stdin
 from gpt.config import SampleConfig, field_types
-from nanograd.runtime.arguments import nearest, reader
+from nanograd.runtime.arguments import nearest, one_line, reader
 
 HELP = """Each line is a prompt of its own; an empty line starts a text without a prompt. Ctrl-C stops a text, Ctrl-D quits.
   /help             show this help and the settings
@@ -29,6 +30,7 @@ def interact(
     one, so the same prompt gives another text the next time, and a session with the same input repeats exactly.
     """
     commands = commands or {}
+    check_stdin("give a prompt with sample --prompt, or messages through a pipe")
     terminal = sys.stdin.isatty()
     if terminal:
         with contextlib.suppress(ImportError):
@@ -59,7 +61,7 @@ def interact(
         except KeyboardInterrupt:  # abandon the text, or the line being typed
             print()
         except ValueError as error:
-            print(error, file=sys.stderr)
+            print(one_line(str(error)), file=sys.stderr)
 
 
 def changed(config: SampleConfig, line: str, others: Sequence[str] = ()) -> SampleConfig:

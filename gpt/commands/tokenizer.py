@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.commands.arguments import Parser, read_stdin
+from gpt.commands.arguments import Parser, check_stdin, read_stdin
 from gpt.runs.progress import LiveLine
 from gpt.text.read import detect_encoding, read_text
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
@@ -104,6 +104,8 @@ def decode(arguments: Sequence[str]) -> int:
     parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file or folder")
     parser.add_argument("ids", metavar="ID", nargs="*", help="the ids (default: from standard input)")
     options = parser.parse(arguments)
+    if not options.ids:
+        check_stdin("give the ids as arguments, or through a pipe")
     words = options.ids or sys.stdin.read().split()
     try:
         ids = [int(word) for word in words]

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, NotRequired, TypedDict, Typ
 import numpy as np
 
 from gpt.tokenizer import Tokenizer, load_tokenizer
-from nanograd.runtime.files import StrPath, atomic_write, file_sha256
+from nanograd.runtime.files import StrPath, atomic_write, file_sha256, is_plain, open_input, read_input
 from nanograd.runtime.typed_json import check_form, read_json
 
 MAGIC = b"GPTTOKEN"
@@ -175,7 +175,7 @@ def write_tokens(path: StrPath, ids: Sequence[int] | np.ndarray, vocab_size: int
 def read_shard(path: StrPath) -> Shard:
     """Map a shard, read-only. Raises ValueError if it is damaged or not a shard."""
     path = Path(path)
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         head = file.read(HEADERS[VERSION].size)
     if len(head) < HEADERS[1].size or head[: len(MAGIC)] != MAGIC:
         raise ValueError(f"{path} is not a token file: it does not begin with {MAGIC.decode()}")
@@ -285,10 +285,14 @@ def shard_entries(parts: Iterable[Part], splits: Sequence[str] = (TRAIN, VAL)) -
 
 def read_manifest(path: Path, form: type[T]) -> T:
     """Return the content of a manifest, finished or not; ValueError says what is wrong in it, without its name."""
-    fields = read_json(path.read_bytes(), dict[str, Any])
+    fields = read_json(read_input(path), dict[str, Any])
     if fields.get("format", FORMAT) != FORMAT:
         raise ValueError(f"its format is {fields['format']!r}; this program reads {FORMAT!r}")
-    return cast(T, check_form(fields, form))
+    checked = check_form(fields, form)
+    for entry in shard_entries(checked["parts"]):
+        if not is_plain(entry["file"]):
+            raise ValueError(f"the file {entry['file']!r} must be a plain name, of a file in this folder")
+    return cast(T, checked)
 
 
 def is_prepared(path: StrPath | None) -> bool:

@@ -96,9 +96,9 @@ def _name_cells(table: Table, has_header: bool, path: Path) -> tuple[list[str], 
     """Return the names of the columns, from the header or numbered, and the cells of each row by name."""
     first_row = table[0][1]
     names = [cell.strip() if has_header else str(i) for i, cell in enumerate(first_row, start=1)]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"data: {path}: the header names the column {name!r} twice; rename one")
+    if len(set(names)) < len(names):
+        name = Counter(names).most_common(1)[0][0]
+        raise ValueError(f"data: {path}: the header names the column {name!r} twice; rename one")
     rows = table[1:] if has_header else table
     for line, cells in rows:
         if len(cells) != len(names):

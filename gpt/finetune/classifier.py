@@ -179,7 +179,7 @@ class ClassifyTask(FinetuneTask):
 
     def empty_model(self, checkpoint: Checkpoint) -> GPTClassifier:
         assert checkpoint.task is not None
-        return GPTClassifier(GPT(checkpoint.model_config, init=False), len(checkpoint.task.labels))
+        return GPTClassifier(checkpoint.gpt(), len(checkpoint.task.labels))
 
     def read(self, run: Classifying) -> Splits[EncodedText]:
         assert run.task is not None

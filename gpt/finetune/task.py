@@ -126,7 +126,7 @@ class FinetuneTask(ABC):
 
     def empty_model(self, checkpoint: Checkpoint) -> Module:
         """Return a model of a checkpoint's shape, whose weights are to be loaded."""
-        return GPT(checkpoint.model_config, init=False)
+        return checkpoint.gpt()
 
     @abstractmethod
     def read(self, run: Run[Any, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gpt.config import ModelConfig
 from gpt.pretrained.lazy_tensors import shown
+from nanograd.runtime.files import read_input
 from nanograd.runtime.typed_json import parse_json
 
 LARGEST = 1 << 20  # bytes; a config.json has about a thousand
@@ -123,17 +124,9 @@ def model_config(path: Path, **values: Any) -> ModelConfig:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_bounded(path: Path, largest: int) -> bytes:
-    """Return the bytes of a file. Raises ValueError, before reading, if there are more than `largest`."""
-    size = path.stat().st_size
-    if size > largest:
-        raise ValueError(f"{path}: it must have at most {largest:,} bytes, found {size:,}")
-    return path.read_bytes()
-
-
 def read_json(path: Path, largest: int = LARGEST) -> Mapping[str, Any]:
     """Return the object in a JSON file of bounded size. A ValueError names the file and the mistake."""
-    data = read_bounded(path, largest)
+    data = read_input(path, largest)
     try:
         fields = parse_json(data)
         if not isinstance(fields, dict):

@@ -7,6 +7,7 @@ negative vocabulary size means that the output projection is not tied to the tok
 Source: https://github.com/karpathy/llama2.c, run.c (memory_map_weights, build_tokenizer) and export.py
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +18,11 @@ import numpy as np
 
 from gpt.config import ModelConfig
 from gpt.pretrained.families import LLAMA, connect, links
-from gpt.pretrained.hf_config import model_config, read_bounded
+from gpt.pretrained.hf_config import model_config
 from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors
 from gpt.runs.safetensors import Entry
 from gpt.tokenizer import ScoredTokenizer
+from nanograd.runtime.files import open_input, read_input
 
 TOKENIZER = "tokenizer.bin"
 LARGEST = 1 << 26  # bytes of a tokenizer.bin; that of Llama 2 has 434,000
@@ -41,8 +43,8 @@ _VERSIONED = 0x616B3432  # "ak42", with which the later versions begin
 
 def open_bin(path: Path) -> tuple[ModelConfig, LazyTensors]:
     """Return the config and the tensors of a file. Raises ValueError if its length contradicts its header."""
-    length = path.stat().st_size
-    with open(path, "rb") as file:
+    with open_input(path) as file:
+        length = os.fstat(file.fileno()).st_size
         header = file.read(28)
     if len(header) < 28:
         raise ValueError(f"{path}: a .bin of llama2.c begins with 28 bytes of header, found {len(header)}")
@@ -102,7 +104,7 @@ def _reorder_for_rope(tensor: LazyTensor, head_dim: int) -> LazyTensor:
 
 def read_tokenizer(path: Path, vocab_size: int) -> ScoredTokenizer:
     """Read a tokenizer.bin: the maximum token length, then the score, length and bytes of each token."""
-    data = read_bounded(path, LARGEST)
+    data = read_input(path, LARGEST)
     scores: list[float] = []
     tokens: list[str] = []
     offset = 4

@@ -16,7 +16,7 @@ from gpt.pretrained.hf_config import HFConfig, read_json
 from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
 from gpt.runs.safetensors import MAX_HEADER, read_header
 from gpt.tokenizer import Tokenizer, load_tokenizer
-from nanograd.runtime.files import StrPath
+from nanograd.runtime.files import StrPath, is_plain, open_input
 
 SINGLE, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -139,8 +139,7 @@ def check_plain(path: Path, name: str, shard: object) -> None:
     The index may come from anybody: `../x`, `/etc/x` and `C:x` are refused. The file itself may be a link, as all files
     in Hugging Face's cache are.
     """
-    plain = isinstance(shard, str) and shard.endswith(".safetensors") and not re.search(r"^\.|[/\\:\x00-\x1f]", shard)
-    if not plain:
+    if not (isinstance(shard, str) and shard.endswith(".safetensors") and is_plain(shard)):
         rule = "must be the plain name of a .safetensors file beside the index"
         raise ValueError(f"{path}: the file of {shown(name)} {rule}, found {shown(repr(shard))}")
 
@@ -169,11 +168,11 @@ def find_weights(path: Path) -> Path:
 
 def refuse_pickle(path: Path) -> None:
     """Raise ValueError if a file is a pickle by its first bytes, whatever its name."""
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         begin = file.read(4)
     if _MAGIC.match(begin) or path.name.startswith("pytorch_model"):
         raise ValueError(
-            f"{path} is a pickle, a program that runs when it is read and may do anything; it is not opened. Use the "
-            f"model's {SINGLE}, or make one if you trust the file: python -c \"from transformers import "
+            f"{path} is a pickle, a program that may do anything when it is read: it is not opened. Use the model's "
+            f'{SINGLE}, or convert a file that you trust: python -c "from transformers import '
             f"AutoModelForCausalLM as M; M.from_pretrained({str(path.parent)!r}).save_pretrained('converted')\""
         )

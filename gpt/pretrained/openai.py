@@ -16,9 +16,10 @@ from pathlib import Path
 
 from gpt.config import ModelConfig
 from gpt.pretrained.families import GPT2, connect
-from gpt.pretrained.hf_config import HFConfig, model_config, read_bounded
+from gpt.pretrained.hf_config import HFConfig, model_config
 from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
 from gpt.runs.safetensors import Entry
+from nanograd.runtime.files import read_input
 
 LARGEST = 1 << 24  # bytes of an index; that of GPT-2 has 5,000
 _MAGIC = 0xDB4775248B80FB57
@@ -45,7 +46,7 @@ def open_checkpoint(index: Path) -> tuple[ModelConfig, LazyTensors]:
 
 def read_index(index: Path) -> dict[str, LazyTensor]:
     """Return the tensors that an index lists; their numbers are read from the data file beside it."""
-    table = read_bounded(index, LARGEST)
+    table = read_input(index, LARGEST)
     data = index.with_suffix(".data-00000-of-00001")
     length = data.stat().st_size
     entries = {}

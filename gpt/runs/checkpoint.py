@@ -10,6 +10,7 @@ parameters, and the task names the checkpoint with the frozen ones, its base, by
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpt.config import LoopConfig, ModelConfig, TrainConfig, known_fields
-from gpt.lora import LoRASettings, add_lora, lora_layers, merge_arrays
+from gpt.lora import A, B, LoRASettings, add_lora, lora_layers, merge_arrays
 from gpt.model import GPT, find_gpt
+from gpt.runs.estimate import BLOCK, shapes
 from gpt.runs.safetensors import load_file, save_file
 from gpt.tokenizer import Tokenizer, tokenizer_from_dict
 from nanograd.nn import Module
@@ -92,6 +94,7 @@ class Checkpoint:
     tensors: dict[str, np.ndarray]
     task: Task | None = None
     base: Path | None = None  # where the base of LoRA adapters is now, if the user says so
+    _base_state: dict[str, np.ndarray] | None = field(default=None, repr=False, compare=False)  # until it is loaded
 
     def model(self, *, adapters: bool = False) -> GPT:
         """Return a GPT with the weights and the tokenizer of the checkpoint; ValueError if the model is a classifier.
@@ -100,9 +103,21 @@ class Checkpoint:
         """
         if not self.is_language_model:
             raise ValueError(f"{self.path} was fine-tuned to {self.kind}; use python -m gpt {self.kind}")
-        model = self.load_into(GPT(self.model_config, init=False), adapters=adapters)
+        model = self.load_into(self.gpt(), adapters=adapters)
         model.tokenizer = self.tokenizer
         return model
+
+    def gpt(self) -> GPT:
+        """Return a GPT of the checkpoint's shape, to load the weights into.
+
+        A file may ask for any size, so the shapes of adapters and their base are compared before memory is taken, as
+        `load_checkpoint` does with other files. Raises FileNotFoundError or ValueError if adapters miss their base.
+        """
+        if self.needs_base:
+            self._base_state = self.base_checkpoint().state_dict()
+            prefix = "" if self.is_language_model else GPT_PREFIX
+            _check_shapes(self, {prefix + name: a for name, a in self._base_state.items()} | self.with_prefix("model."))
+        return GPT(self.model_config, init=False)
 
     def load_into(self, model: M, *, adapters: bool = False) -> M:
         """Load the weights into a model of the checkpoint's shape, and return it.
@@ -121,6 +136,11 @@ class Checkpoint:
         return "" if self.task is None else self.task.kind
 
     @property
+    def needs_base(self) -> bool:
+        """Whether the file has only adapters, and the frozen weights are in another."""
+        return self.task is not None and self.task.lora is not None and self.task.base != ""
+
+    @property
     def is_language_model(self) -> bool:
         """Whether the model is a GPT itself, and not a module around one, as a classifier is."""
         return not any(name.startswith(f"model.{GPT_PREFIX}") for name in self.tensors)
@@ -130,9 +150,10 @@ class Checkpoint:
         arrays, task = self.with_prefix("model."), self.task
         if task is None or task.lora is None:
             return arrays
-        if task.base:
-            prefix = "" if self.is_language_model else GPT_PREFIX
-            arrays = {prefix + name: array for name, array in self.base_checkpoint().state_dict().items()} | arrays
+        if self.needs_base:
+            prefix, state = "" if self.is_language_model else GPT_PREFIX, self._base_state
+            state, self._base_state = self.base_checkpoint().state_dict() if state is None else state, None
+            arrays = {prefix + name: array for name, array in state.items()} | arrays
         return merge_arrays(arrays, task.lora) if merged else arrays
 
     def base_checkpoint(self) -> "Checkpoint":
@@ -260,9 +281,39 @@ def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
         )
     except ValueError as error:
         raise ValueError(f"{path}: its metadata cannot be read by this version: {error}") from None
+    _check_shapes(checkpoint, checkpoint.with_prefix("model."), whole=not checkpoint.needs_base)
     if base is not None and (checkpoint.task is None or checkpoint.task.lora is None):
         raise ValueError(f"{path} has no LoRA adapters; leave --base out")
     return checkpoint
+
+
+def _check_shapes(checkpoint: Checkpoint, arrays: Mapping[str, np.ndarray], *, whole: bool = True) -> None:
+    """Raise ValueError unless the arrays have the shapes that the config asks for, and, if whole, are all that it asks for.
+
+    So a model is never larger than its files.
+    """
+    config, path, lora = checkpoint.model_config, checkpoint.path, checkpoint.task and checkpoint.task.lora
+    prefix = "" if checkpoint.is_language_model else GPT_PREFIX
+    needed, blocks, n_known = shapes(config), set(), 0
+    for full_name, array in arrays.items():
+        if not full_name.startswith(prefix):  # of the module around the GPT
+            continue
+        name = full_name.removeprefix(prefix)
+        if block := BLOCK.match(name):
+            blocks.add(block[1])
+            name = f"blocks.0.{name[block.end() :]}"
+        shape, (layer, _, last) = needed.get(name), name.rpartition(".")
+        n_known += shape is not None
+        weight = needed.get(f"{layer}.weight")
+        if lora and weight and last in (A, B):
+            shape = (lora.rank, weight[1]) if last == A else (weight[0], lora.rank)
+        if shape is not None and array.shape != shape:
+            raise ValueError(f"{path}: {full_name} has shape {array.shape}, but its config asks for {shape}; {WAY_OUT}")
+    n_needed = sum(config.n_layers if BLOCK.match(name) else 1 for name in needed)
+    if len(blocks) != config.n_layers or (whole and n_known != n_needed):
+        holds = f"it holds {n_known} parameters in {len(blocks)} layers"
+        asks = f"{n_needed} in {config.n_layers}" if whole else f"{config.n_layers} layers"
+        raise ValueError(f"{path}: {holds}, but its config asks for {asks}; {WAY_OUT}")
 
 
 def find_checkpoint(run: StrPath, prefer: str = BEST) -> Path:

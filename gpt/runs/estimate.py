@@ -3,9 +3,11 @@
 import ctypes
 import dataclasses
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path, PurePosixPath
 
 from gpt.config import ModelConfig, TrainConfig
@@ -14,6 +16,8 @@ from gpt.model import GPT
 from gpt.training import accumulate_gradients, next_token_objective
 from nanograd.ops.linear_cross_entropy import LOGITS
 
+BLOCK = re.compile(r"blocks\.(\d+)\.")  # begins the name of a parameter in a block
+
 
 def count(config: ModelConfig) -> int:
     """Return the number of parameters.
@@ -21,15 +25,28 @@ def count(config: ModelConfig) -> int:
     >>> count(ModelConfig(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12))  # GPT-2 small
     124439808
     """
-    d, ff, bias = config.d_model, config.d_ff, int(config.bias)
+    return sum(prod(shape) * (config.n_layers if BLOCK.match(name) else 1) for name, shape in shapes(config).items())
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters of GPT(config) by name; those of block 0 stand for all blocks."""
+    d, ff = config.d_model, config.d_ff
     D, heads, rows = head_rows(config)
-    attention = (d + bias) * rows + heads * D * d + bias * d + 2 * D * config.qk_norm
-    inputs = 2 if config.mlp == "gated" else 1  # matrices from d to ff
-    mlp = inputs * (d + bias) * ff + (ff + bias) * d
-    norm = d * (1 + bias) if config.norm == "layernorm" else d
-    tables = 1 if config.tie_embeddings else 2
-    embeddings = (tables * config.vocab_size + config.context_length * (config.position == "learned")) * d
-    return embeddings + config.n_layers * (attention + mlp + 2 * norm) + norm
+    linears = {"attn.w_qkv": (rows, d), "attn.out_proj": (d, heads * D), "mlp.up": (ff, d), "mlp.down": (d, ff)}
+    linears |= {"mlp.gate": (ff, d)} if config.mlp == "gated" else {}
+    tables = {"tok_emb": (config.vocab_size, d)}
+    tables |= {"pos_emb": (config.context_length, d)} if config.position == "learned" else {}
+    tables |= {} if config.tie_embeddings else {"head": (config.vocab_size, d)}
+    block = {f"blocks.0.{name}": shape for name, shape in linears.items()}
+    norms = dict.fromkeys(("blocks.0.norm1", "blocks.0.norm2", "norm"), (d,))
+    head_norms = (
+        {f"blocks.0.attn.{name}": (config.head_dim,) for name in ("q_norm", "k_norm")} if config.qk_norm else {}
+    )
+    weights: dict[str, tuple[int, ...]] = {**tables, **block, **norms, **head_norms}
+    biased = {**block, **(norms if config.norm == "layernorm" else {})} if config.bias else {}
+    return {f"{name}.weight": shape for name, shape in weights.items()} | {
+        f"{name}.bias": shape[:1] for name, shape in biased.items()
+    }
 
 
 def summary(config: ModelConfig) -> str:

@@ -24,7 +24,7 @@ from gpt.tokenizer import Tokenizer
 from gpt.training import NotFiniteError
 from nanograd.nn import Module
 from nanograd.optim import AdamW
-from nanograd.runtime.files import atomic_write, file_sha256, name_full, write_text
+from nanograd.runtime.files import atomic_write, file_sha256, name_full, read_input, write_text
 from nanograd.runtime.typed_json import read_json
 
 CONFIG, METRICS, SAMPLE = "config.json", "metrics.jsonl", "sample.txt"
@@ -217,7 +217,7 @@ def truncate_metrics(folder: Path, step: int) -> None:
     path = folder / METRICS
     if not path.exists():
         return
-    *lines, incomplete = path.read_bytes().split(b"\n")
+    *lines, incomplete = read_input(path, 1 << 40).split(b"\n")
     kept: dict[int, bytes] = {}
     dropped = 0
     for line in [*lines, *([incomplete] if incomplete else [])]:
@@ -242,7 +242,7 @@ def read_metrics(folder: Path) -> list[Record]:
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no {METRICS}; give the folder of a run")
     records = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(read_input(path, 1 << 40).split(b"\n")[:-1], start=1):
         try:
             records.append(read_json(line, Record))
         except ValueError as error:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from nanograd.runtime.files import StrPath, atomic_write
+from nanograd.runtime.files import StrPath, atomic_write, open_input
 
 MAX_HEADER = 100_000_000  # bytes, the limit of the reference library
 MAX_AXES = 64  # of a NumPy array
@@ -112,7 +112,7 @@ def load_file(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     Raises ValueError if the file is malformed. NaN and infinity are allowed.
     """
     tensors = {}
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         entries, metadata = _read_header(file, path)
         for name, entry in entries.items():  # no seek: each tensor begins where the one before it ends
             raw = np.empty(entry.end - entry.begin, np.uint8)
@@ -129,7 +129,7 @@ def read_header(path: StrPath) -> tuple[dict[str, Entry], dict[str, str]]:
 
     Raises ValueError if the header is malformed or does not match the length of the file.
     """
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         return _read_header(file, path)
 
 

@@ -18,6 +18,7 @@ from gpt.text.read import (
     detect_encoding,
 )
 from gpt.text.records import json_lines, text_field
+from nanograd.runtime.arguments import one_line
 from nanograd.runtime.files import StrPath
 
 SUFFIXES = (".txt", ".md", *HTML_SUFFIXES, ".jsonl")  # the files that are read from a folder, besides
@@ -57,7 +58,7 @@ class Skipped:
         kind = "empty" if isinstance(error, EmptyFileError) else "unreadable"
         kind = "binary" if isinstance(error, BinaryFileError) else kind
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
-        self._count(kind, reason.removeprefix("data: "))
+        self._count(kind, one_line(reason.removeprefix("data: ")))
 
     def add_other(self, path: Path) -> None:
         """Count a file that is no text by its name."""

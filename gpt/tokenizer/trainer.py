@@ -28,7 +28,7 @@ from gpt.text.read import TextFile, detect_encoding
 from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.pairs import Pair
 from gpt.tokenizer.pretokens import check_chunks, check_special_tokens, first_split_point, split_pretokens
-from nanograd.runtime.files import StrPath
+from nanograd.runtime.files import StrPath, open_input
 from nanograd.runtime.workers import in_order
 
 COMPLEMENT = bytes(255 - byte for byte in range(256))
@@ -162,7 +162,7 @@ def split_file(path: StrPath, special_tokens: Sequence[str] = (), range_size: in
     size = os.path.getsize(path)
     edges = [0]
     if not any(first_split_point(token) is not None for token in special_tokens):
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             while (target := edges[-1] + range_size) < size:
                 edges.append(_next_split_point(file, target, size))
     if edges[-1] < size:
@@ -192,7 +192,7 @@ def _read_range(file_range: FileRange, plain: bool) -> Iterator[str]:
     """Yield the text of a range of a UTF-8 file, a block at a time."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines = io.IncrementalNewlineDecoder(decoder, translate=True) if plain else decoder
-    with open(file_range.path, "rb") as file:
+    with open_input(file_range.path) as file:
         file.seek(file_range.start)
         offset = file_range.start
         while offset < file_range.stop:

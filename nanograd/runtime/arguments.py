@@ -11,6 +11,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, NoReturn
 
+LONGEST = 299  # characters of an error
 COLUMNS = 80  # of help, also in a wider terminal
 UNITS = {int: "N", float: "X"}
 HELP_WORDS = ("-h", "--help", "help")
@@ -33,8 +34,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
 
     def error(self, message: str) -> NoReturn:
-        line = f"{self.prog.removeprefix('python -m ')}: {message}; see {self.prog} --help"
-        self.exit(2, " ".join(line.split()) + "\n")
+        self.exit(2, one_line(f"{self.prog.removeprefix('python -m ')}: {message}", f"; see {self.prog} --help") + "\n")
 
     def option(self, flags: str, help_text: str, default: Any = None, **options: Any) -> None:
         """Add an option, such as `parser.option("-n --samples", "number of texts", 1, least=1)`.
@@ -89,7 +89,9 @@ def dispatch(
     name, *rest = arguments
     if name not in actions:
         hint = nearest(name, actions)
-        print(f"{program}: unknown {noun} {name!r}{hint}; see python -m {program} --help", file=sys.stderr)
+        print(
+            one_line(f"{program}: unknown {noun} {name!r}{hint}", f"; see python -m {program} --help"), file=sys.stderr
+        )
         return 2
     return actions[name](rest)
 
@@ -123,6 +125,23 @@ def nearest(word: str, known: Collection[str]) -> str:
     """Return "; did you mean …?" for a misspelt word, or nothing if none is near."""
     near = difflib.get_close_matches(word, known, 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def one_line(text: str, end: str = "") -> str:
+    """Return an error as one line of at most LONGEST characters: a name or value in it may be as long as a file.
+
+    Of a line that is too long first its long words are shortened, such as paths, then its middle: at the beginning is what
+    is wrong, at the end the way out.
+
+    >>> one_line("two  \\n lines")
+    'two lines'
+    """
+    line, room = " ".join(text.split()), LONGEST - len(end)
+    if len(line) > room:
+        line = " ".join(word if len(word) <= 40 else f"{word[:12]}…{word[-27:]}" for word in line.split())
+    if len(line) > room:
+        line = f"{line[: room // 2]} … {line[3 - room + room // 2 :]}"
+    return f"{line}{end}"
 
 
 def braces(choices: Sequence[str]) -> str:

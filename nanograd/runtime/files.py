@@ -49,6 +49,11 @@ def read_input(path: StrPath, most: int = MOST) -> bytes:
     return data
 
 
+def is_plain(name: str) -> bool:
+    """Return whether a name that a file gives is that of a file beside it: `../x`, `/etc/x`, `C:x` and `.x` are not."""
+    return bool(name) and not re.search(r"^\.|[/\\:\x00-\x1f]", name)
+
+
 @contextlib.contextmanager
 def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` only when it is complete.

@@ -13,7 +13,7 @@ from gpt.tokenizer.formats.huggingface import from_huggingface
 from gpt.tokenizer.formats.openai import from_openai
 from gpt.tokenizer.formats.sentencepiece_bpe import ScoredTokenizer
 from gpt.tokenizer.formats.tiktoken import SpecialIds, from_tiktoken
-from nanograd.runtime.files import StrPath
+from nanograd.runtime.files import StrPath, read_input
 from nanograd.runtime.typed_json import parse_json
 
 KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (BPETokenizer, CharTokenizer, ScoredTokenizer)}
@@ -44,13 +44,13 @@ def load_tokenizer(path: StrPath, *, pattern: str | None = None, special_tokens:
                 raise ValueError(f"{other.name} must be in the same folder; the tokenizer consists of both files")
         vocab, merges = (path, other) if path.suffix == ".json" else (other, path)
         with _name_errors(vocab):
-            tokens = parse_json(vocab.read_bytes())
+            tokens = parse_json(read_input(vocab))
         with _name_errors(merges):
-            lines = merges.read_bytes().decode("utf-8")
+            lines = read_input(merges).decode("utf-8")
         with _name_errors(path):
             return from_openai(tokens, lines, pattern=pattern or "gpt2")
     with _name_errors(path):
-        data = path.read_bytes()
+        data = read_input(path)
         if path.suffix == ".tiktoken" or _RANKS.match(data):
             return from_tiktoken(data, name=path.stem, pattern=pattern, special_tokens=special_tokens)
         fields = parse_json(data)

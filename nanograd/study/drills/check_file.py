@@ -30,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nanograd.runtime.files import check_input
 from nanograd.runtime.typed_json import read_json
 from nanograd.study.drills import DRILLS, attention
 from nanograd.study.drills.drill import Drill
@@ -48,6 +49,7 @@ def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
 
     Raises OSError if the file cannot be read.
     """
+    check_input(path)
     path.read_bytes()
     root = str(Path(__file__).parents[3])
     environment = {

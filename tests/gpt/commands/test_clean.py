@@ -12,6 +12,7 @@ import pytest
 
 from gpt.__main__ import main
 from gpt.text.clean import Cleaner
+from nanograd.runtime.files import open_input
 
 Output = pytest.CaptureFixture[str]
 
@@ -145,7 +146,7 @@ def test_a_file_and_a_folder_without_permission_are_named(
 
         return guarded
 
-    monkeypatch.setattr("gpt.text.read.open", refuse("a.txt", open), raising=False)
+    monkeypatch.setattr("gpt.text.read.open_input", refuse("a.txt", open_input))
     monkeypatch.setattr("os.scandir", refuse("sub", os.scandir))
     said = refused(capsys, folder, "-o", tmp_path / "out.txt", "--on-error", "stop")
     assert said == f"gpt clean: {folder / 'a.txt'}: Permission denied\n"

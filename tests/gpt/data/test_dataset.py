@@ -284,3 +284,12 @@ def test_a_manifest_that_is_damaged(folder: Path, content: str | tuple[Any, ...]
     (folder / MANIFEST).write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         open_dataset(folder)
+
+
+@pytest.mark.parametrize("name", ["../train-00000.tokens", "/etc/passwd", "C:x.tokens", "a/b", "a\\b", "", ".x"])
+def test_a_manifest_names_files_of_its_folder_only(folder: Path, name: str) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest["parts"][0][TRAIN]["file"] = name
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged: the file .* must be a plain name"):
+        open_dataset(folder)

@@ -7,18 +7,30 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import gpt
 from gpt.config import ModelConfig, TrainConfig
+from gpt.lora import LoRASettings, add_lora
 from gpt.model import GPT
-from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import (
+    BEST,
+    FORMAT,
+    LAST,
+    Task,
+    TrainingState,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from gpt.runs.safetensors import load_file, save_file
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from gpt.training import accumulate_gradients, make_optimizer, next_token_objective
 from nanograd.optim import AdamW
+from nanograd.runtime.files import file_sha256
 
 ROOT = Path(gpt.__file__).parents[1]
 MODEL = ModelConfig(vocab_size=3, context_length=2, d_model=2, n_layers=1, n_heads=1, d_ff=1, bias=False)
@@ -136,6 +148,57 @@ def test_other_safetensors_are_no_checkpoint(tmp_path: Path, metadata: dict[str,
     save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "other.safetensors", metadata)
     with pytest.raises(ValueError, match=r"other\.safetensors is no checkpoint of this program: .* gpt-checkpoint-1"):
         load_checkpoint(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_layers": 10**7},
+        {"n_layers": 2},
+        {"d_model": 20_000},
+        {"head_dim": 10**6},
+        {"d_ff": 10**9},
+        {"vocab_size": 10**9},
+        {"context_length": 10**9},
+        {"n_heads": 2**20, "n_kv_heads": 1, "head_dim": 2**20},
+        {"mlp": "gated"},
+        {"tie_embeddings": False},
+        {"bias": True},
+        {"qk_norm": True},
+    ],
+)
+def test_a_config_that_asks_for_another_model_is_refused_before_the_model_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    config = {**MODEL.to_dict(), **change}
+    monkeypatch.setattr(ModelConfig, "to_dict", lambda self: config)
+    save(tmp_path / LAST)  # with the right SHA-256, which the author of a file computes
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"last\.safetensors: .*, but its config asks for .*; give another checkpoint"):
+        load_checkpoint(tmp_path / LAST)
+
+
+@pytest.mark.parametrize("change", [{"vocab_size": 10**9}, {"context_length": 10**9}, {"d_ff": 10**9}, {"rank": 10**9}])
+def test_adapters_that_ask_for_another_model_are_refused_before_the_model_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, int]
+) -> None:
+    base, adapters, state = tmp_path / "base.safetensors", tmp_path / LAST, TrainingState()
+    model = GPT(MODEL, np.random.default_rng(0))
+    save_checkpoint(base, model, None, TRAIN, TOKENIZER, state)
+    add_lora(model, 1, 2.0, ("w_qkv",), np.random.default_rng(0))
+    settings = LoRASettings(change.get("rank", 1), 2.0, ("w_qkv",))
+    task = Task("instruct", lora=settings, base=str(base), base_sha256=file_sha256(base))
+    config = {**MODEL.to_dict(), **change}
+    config.pop("rank", None)
+    monkeypatch.setattr(ModelConfig, "to_dict", lambda self: config)
+    save_checkpoint(adapters, model, None, TRAIN, TOKENIZER, state, task)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"last\.safetensors: .*, but its config asks for"):
+        load_checkpoint(adapters).model(adapters=True)
+    if "rank" not in change:
+        base.unlink()
+        with pytest.raises(FileNotFoundError, match="their base is missing"):
+            load_checkpoint(adapters).model()
 
 
 @pytest.mark.parametrize(

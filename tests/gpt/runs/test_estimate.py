@@ -23,6 +23,7 @@ from gpt.runs.estimate import (
     duration,
     forward_flops,
     gigabytes,
+    shapes,
     step_seconds,
     training_memory,
 )
@@ -76,6 +77,9 @@ def test_the_count_is_that_of_every_kind_of_model(parts: dict[str, Any], tie_emb
         **parts,
     )
     assert count(config) == count_parameters(GPT(config).parameters())
+    state = GPT(config, init=False).state_dict()
+    others = ("blocks.1.", "blocks.2.")
+    assert shapes(config) == {name: array.shape for name, array in state.items() if not name.startswith(others)}
 
 
 def test_operations_of_a_token_by_hand() -> None:

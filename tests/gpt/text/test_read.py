@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 import gpt.text.read
-from gpt.text.read import TextFile, detect_encoding, python_documentation, read_text, split_text, text_sha256
+from gpt.text.read import (
+    WEB,
+    WEB_LABELS,
+    TextFile,
+    check_encoding,
+    detect_encoding,
+    python_documentation,
+    read_text,
+    split_text,
+    text_sha256,
+)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +151,47 @@ def test_line_ends_may_be_kept(tmp_path: Path) -> None:
     assert read_text(path, keep_line_ends=True) == "a\r\nb\rc\n"
 
 
+PYTHON_ONLY = (
+    "unicode_escape",
+    "raw_unicode_escape",
+    "utf-7",
+    "utf-16",
+    "idna",
+    "punycode",
+    "rot13",
+    "hex",
+    "cp037",
+    "u8",
+)
+
+
+@pytest.mark.parametrize(
+    ("label", "encoding", "text"),
+    [
+        ("ISO-8859-1", "cp1252", "“é”"),  # as browsers read it
+        ("us-ascii", "cp1252", "é"),
+        ("gb2312", "gb18030", "漢字"),
+        ("Shift_JIS", "cp932", "①漢字"),
+        ("EUC-KR", "cp949", "한국"),
+        ("big5", "big5hkscs", "漢字"),
+        ("koi8-r", "koi8-r", "Привет"),
+        ("tis-620", "cp874", "ไทย"),
+        ("latin5", "cp1254", "ığ"),
+        ("x-mac-ukrainian", "mac-cyrillic", "Привет"),
+    ],
+)
+def test_a_page_declares_an_encoding_of_the_web(tmp_path: Path, label: str, encoding: str, text: str) -> None:
+    page = f'<meta charset="{label}"><p>{text}'
+    (tmp_path / "a.html").write_bytes(page.encode(encoding))
+    assert read_text(tmp_path / "a.html") == page
+
+
+def test_every_label_of_the_web_is_of_one_encoding_of_python() -> None:
+    assert len(WEB_LABELS) == sum(len(labels.split()) for labels in WEB.values())
+    for name in WEB:
+        check_encoding(name)
+
+
 def test_a_page_may_declare_its_encoding(tmp_path: Path) -> None:
     page = '<META http-equiv=x content="text/html; charset=windows-1252"><p>“é”'
     path = tmp_path / "a.htm"
@@ -150,7 +201,7 @@ def test_a_page_may_declare_its_encoding(tmp_path: Path) -> None:
         page.encode("utf-8")
     )  # the declaration is wrong: a text that is valid UTF-8 is hardly anything else
     assert read_text(path) == page
-    for wrong in ("klingon", "hex", "ascii", "é"):
+    for wrong in ("klingon", "é", *PYTHON_ONLY):
         page = f'<meta charset="{wrong}">é'
         path.write_bytes(page.encode("latin-1"))
         with pytest.warns(UserWarning, match="read as latin-1"):
