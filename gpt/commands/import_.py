@@ -7,7 +7,7 @@ from pathlib import Path
 from gpt.commands.arguments import Parser
 from gpt.config import TrainConfig
 from gpt.pretrained import load_pretrained
-from gpt.pretrained.download import MODELS, fetch, instructions
+from gpt.pretrained.download import MODELS, check_files, fetch, instructions
 from gpt.pretrained.load import find_weights
 from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
 from gpt.runs.estimate import gigabytes, summary
@@ -18,7 +18,7 @@ DESCRIPTION = """Make a checkpoint from pretrained weights; sample, eval and inf
     python -m gpt import FOLDER             weights, config.json, tokenizer
     python -m gpt import stories15M.bin     of llama2.c, beside tokenizer.bin
     python -m gpt import gpt2               lists the files to download
-    python -m gpt import gpt2 --download    downloads them
+    python -m gpt import gpt2 --download    downloads and checks them
 
 It reads GPT-2, Llama, Mistral without a sliding window, and Qwen3 in Hugging Face's format (F32, F16 or BF16, one file or
 several with an index), OpenAI's TensorFlow checkpoint of GPT-2, and .bin files of llama2.c. Pickles (pytorch_model.bin)
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     elif args.path in MODELS and not holds_weights(path):
         print(instructions(args.path, path), file=sys.stderr)
         return 1
+    else:
+        check_files(path if path.is_dir() else path.parent)
     folder = Path("runs") / (path.resolve().stem or "imported") if args.out is None else Path(args.out)
     check_new_folder(folder)
     convert(path, args.tokenizer, folder)

@@ -30,7 +30,7 @@ def interact(
     one, so the same prompt gives another text the next time, and a session with the same input repeats exactly.
     """
     commands = commands or {}
-    check_stdin("give a prompt with sample --prompt, or messages through a pipe")
+    check_stdin("give lines through a pipe")
     terminal = sys.stdin.isatty()
     if terminal:
         with contextlib.suppress(ImportError):
