@@ -87,7 +87,7 @@ class Harness:
             command = [sys.executable, "-m", "gpt", *next_words(work, name, self.commands[name]).split()]
             process = subprocess.Popen(command, cwd=work, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                process.wait(timeout=seconds * rng.uniform(0.3, 1.1))
+                process.wait(timeout=seconds * rng.uniform(0.1, 1.0))
                 break  # it was faster
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -95,7 +95,9 @@ class Harness:
             hit[f"{name}: {stage(work, name)}"] += 1
         run(work, next_words(work, name, self.commands[name]), FINISHED)
         result = contents(work)
-        differing = {file for file in result.keys() | expected.keys() if result.get(file) != expected.get(file)}
+        differing = sorted(file for file in result.keys() | expected.keys() if result.get(file) != expected.get(file))[
+            :9
+        ]
         assert not differing, f"{work}: after {dict(hit)} these files differ, are missing or left over: {differing}"
         shutil.rmtree(work)
         return hit
@@ -176,10 +178,13 @@ def main(kills: int, seed: int = 0) -> int:
             name = NAMES[rounds % len(NAMES)]
             rounds += 1
             try:
-                hits += harness.kill(name, rng, rng.randint(1, AT_MOST))
+                hit = harness.kill(name, rng, rng.randint(1, AT_MOST))
             except AssertionError as error:
                 lost += 1
                 print(f"LOST {error}", flush=True)
+            else:
+                hits += hit
+                print(f"{sum(hits.values()):>5} kills: {dict(hit)}", flush=True)
     for what, n in sorted(hits.items()):
         print(f"{n:>5}  {what}")
     print(f"{sum(hits.values())} kills in {rounds} commands, of which {lost} lost or left something")
