@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,20 @@ from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS
 from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from gpt.runs.presets import with_presets
 from gpt.runs.pretrain import begin_pretraining, resume_pretraining
 from gpt.runs.run import MemoryRun, Run, read_metrics
 from gpt.runs.safetensors import read_header
 from gpt.runs.supervise import run_training
 from gpt.tokenizer.base import check_text
 
-OPTIONS = (*(field.name for config in (TrainConfig, ModelConfig) for field in fields(config)), "base", "new_tokenizer")
+OPTIONS = (
+    *(field.name for config in (TrainConfig, ModelConfig) for field in fields(config)),
+    "base",
+    "new_tokenizer",
+    "config",
+    "size",
+)
 LONGEST_NAME = 255  # characters of a file's name
 FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 
@@ -98,7 +105,7 @@ def save_model(model: GPT, path: str | os.PathLike[str]) -> None:
 
 
 def train(
-    data: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
     init: str | os.PathLike[str] | None = None,
@@ -108,13 +115,15 @@ def train(
 ) -> GPT:
     """Train a model and return it in evaluation mode, with its tokenizer and its `history`.
 
-    data     a text; or the path of a text, of a folder of texts or of a folder of `data prepare`. A string is a text if
-             it names no file and has a line break or more than 255 characters. Default: Python's own documentation
+    data     a text; or the path of a text, of a folder of texts or of a folder of `data prepare`; or a list of paths. A
+             string is a text if it names no file and has a line break or more than 255 characters. Default: Python's own
+             documentation
     out      the folder of the run, the same as `python -m gpt train --out` writes. Without it nothing is written
     init     begin from the weights, shape and tokenizer of a checkpoint
     resume   go on with the run in this folder, to the same result
     quiet    print nothing: sys.stdout is redirected during the training, in all threads
-    options  fields of TrainConfig and ModelConfig by name, such as max_steps=1000, d_model=256, tokenizer="char"
+    options  fields of TrainConfig and ModelConfig by name, such as max_steps=1000, d_model=256, tokenizer="char"; size,
+             "small", "medium" or "gpt2", and config, the config.json of another run, set several: other options win
 
     The model has the weights of the step with the lowest validation loss so far, which is the run's best checkpoint. If
     nothing was evaluated, as with val_fraction=0, it has the last weights. Ctrl-C, or interrupting the kernel in Jupyter,
@@ -129,6 +138,7 @@ def train(
     flags = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
     output = contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext()
     with output, python_names(), np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
+        flags = with_presets(flags)
         if resume is None:
             run, objective = begin_pretraining(flags, in_memory=out is None)
         else:
@@ -144,17 +154,21 @@ def train(
         return trained_model(run)
 
 
-def data_flag(data: str | os.PathLike[str] | None, resume: object) -> dict[str, str]:
-    """Return the flag that `data` stands for: `data`, a path, or `text`."""
+def data_flag(data: Any, resume: object) -> dict[str, Any]:
+    """Return the flag that `data` stands for: `data`, a path or several, or `text`."""
     if data is None:
         return {}
     if resume is not None:
         raise ValueError("data and resume exclude each other: a resumed run goes on with its own text")
     if isinstance(data, os.PathLike):
         return {"data": os.fspath(data)}
+    if isinstance(data, (list, tuple)) and data and all(isinstance(item, (str, os.PathLike)) for item in data):
+        flags = [data_flag(item, resume) for item in data]
+        if all("data" in flag for flag in flags):
+            return {"data": [flag["data"] for flag in flags]}
     if not isinstance(data, str):
         raise TypeError(
-            f"train: data must be a text or the path of one, got {type(data).__name__}; join several texts: "
+            f"train: data must be a text, or paths of texts, got {type(data).__name__}; join several texts: "
             "'<|endoftext|>'.join(texts)"
         )
     if os.path.exists(data):

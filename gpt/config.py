@@ -32,13 +32,17 @@ NUMBERS = {int: numbers.Integral, float: numbers.Real}
 RENAMED = {"tie_head": "tie_embeddings", "base": "init"}  # what fields were called before: in old files, and as flags
 
 
-def option(default: Any, text: str, *, among: tuple[str, ...] = (), **bounds: float) -> Any:
+def option(default: Any, text: str, *, among: tuple[str, ...] = (), several: bool = False, **bounds: float) -> Any:
     """Declare a field: its default, its help, the range it must lie in (see BOUNDS), or the words it must be among.
+
+    `several` values may be given: a list of one is that one, a longer list becomes a tuple.
 
     A field whose default is None may be left out, or be None: it is then off, or computed from the other fields.
     """
     assert bounds.keys() <= BOUNDS.keys(), bounds
-    return dataclasses.field(default=default, metadata={"help": text, "among": among, "bounds": bounds})
+    return dataclasses.field(
+        default=default, metadata={"help": text, "among": among, "several": several, "bounds": bounds}
+    )
 
 
 class ComputedInt(int):
@@ -76,6 +80,10 @@ class Config:
                 object.__setattr__(self, name, value)
             if value is None and optional:
                 continue
+            rules: Any = self.__dataclass_fields__[name].metadata
+            if rules["several"] and isinstance(value, (list, tuple)) and {type(item) for item in value} == {kind}:
+                object.__setattr__(self, name, value[0] if len(value) == 1 else tuple(value))
+                continue
             if kind in NUMBERS and isinstance(value, NUMBERS[kind]) and not isinstance(value, bool):
                 if isinstance(value, numbers.Integral) and abs(int(value)) >= TOO_LARGE:
                     raise ValueError(f"{name} must be below 2**63, got a larger number")
@@ -83,7 +91,6 @@ class Config:
                 object.__setattr__(self, name, value)
             if type(value) is not kind:
                 raise ValueError(f"{name} must be {kind.__name__}{' or none' if optional else ''}, got {value!r}")
-            rules: Any = self.__dataclass_fields__[name].metadata
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{name} must be finite, got {value}")
             for rule, bound in rules["bounds"].items():
@@ -195,7 +202,7 @@ class ModelConfig(Config):
 class LoopConfig(Config):
     """The options that pretraining and all fine-tuning share."""
 
-    data: str | None = option(None, "the data to train on")
+    data: str | tuple[str, ...] | None = option(None, "the data to train on")
     seed: int = option(0, "number that all randomness derives from", least=0, below=2**32)
     max_steps: int = option(600, "updates of the parameters", least=1)
     batch_size: int = option(16, "examples in a micro-batch", least=1)
@@ -249,7 +256,9 @@ class LoopConfig(Config):
 class TrainConfig(LoopConfig):
     """How a model is pretrained."""
 
-    data: str | None = option(None, "a text, a folder of texts or of data prepare; Python's own documentation if none")
+    data: str | tuple[str, ...] | None = option(
+        None, "texts, folders of texts, or a folder of data prepare; Python's own documentation if none", several=True
+    )
     batch_size: int = option(16, "windows of text in a micro-batch", least=1)
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
     sampling: str = option("random", "random windows, or epochs: each window once an epoch, shuffled", among=SAMPLINGS)
@@ -258,6 +267,11 @@ class TrainConfig(LoopConfig):
         0.1, "share of the text for validation: its end; of a folder whole documents and ends", least=0, below=1
     )
     eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files and folders of the data."""
+        return () if self.data is None else (self.data,) if isinstance(self.data, str) else self.data
 
 
 @dataclass(frozen=True)

@@ -404,7 +404,13 @@ def test_what_means_one_thing_has_one_name_in_all_commands() -> None:
         ("clean --input a.txt -o b.txt", "give IN without a flag"),
         ("train --input a.txt", "did you mean --data?"),
         ("train a.txt", "did you mean --data 'a.txt'?"),
-        ("train --size small", "unknown flag --size; see"),  # no hint is better than a wrong one
+        ("train --model-size small", "did you mean --size?"),
+        ("train --bs 4", "did you mean --batch-size?"),
+        ("train --lr-decay 4", "did you mean --min-lr?"),
+        ("train --decay-lr 4", "did you mean --min-lr?"),
+        ("train --dry-run", "did you mean --estimate?"),
+        ("train --config-file a.json", "did you mean --config?"),
+        ("train --mixed-precision x", "unknown flag --mixed-precision; see"),  # no hint is better than a wrong one
     ],
 )
 def test_a_name_of_another_program_leads_to_ours(words: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:

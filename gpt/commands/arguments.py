@@ -26,7 +26,7 @@ FOREIGN = {
     "context-length": "block-size max-seq-len max-seq-length seq-len n-ctx n-positions context window",
     "dropout": "drop-rate attn-pdrop",
     "lr": "learning-rate max-lr",
-    "min-lr": "min-learning-rate lr-min",
+    "min-lr": "min-learning-rate lr-min lr-decay decay-lr eta-min",
     "max-steps": "max-iters iters iterations steps num-steps max-train-steps n-steps",
     "epochs max-steps": "epochs num-epochs num-train-epochs n-epochs",
     "warmup-steps": "warmup-iters num-warmup-steps warmup",
@@ -44,6 +44,9 @@ FOREIGN = {
     "max-new-tokens": "max-tokens num-tokens n-tokens tokens max-length length",
     "samples": "num-samples num-return-sequences",
     "beams": "num-beams",
+    "size": "model-size preset",
+    "config": "config-file",
+    "estimate": "dry-run",
     "seed": "random-seed random-state",
     "lora-rank": "rank r lora-r",
 }
@@ -163,6 +166,8 @@ def add_flags(
                 read = run_path if field.name == "init" else reader(kind, optional)
                 metavar = METAVARS.get(field.name, UNITS.get(kind, "TEXT"))
                 options = {"type": read, "metavar": braces(field.metadata["among"]) or metavar}
+                if field.metadata["several"]:
+                    options |= {"nargs": "+", "action": "extend"}
             options |= {"default": argparse.SUPPRESS, "help": help_text.replace("%", "%%")}
             groups[heading].add_argument(flag, **options)
             for old in (old for old, new in RENAMED.items() if new == field.name):  # works, but is not shown

@@ -32,7 +32,7 @@ def history(checkpoint: Checkpoint) -> Iterator[str]:
     elif state.source:
         yield f"imported from {state.source}"
     else:
-        data = config.data or "the documentation of Python"
+        data = ", ".join(config.paths) or "the documentation of Python"
         windows = state.step * config.batch_size * config.grad_accum_steps
         yield f"trained on {data} (sha256 {state.text_sha256[:16]}…) for {duration(state.elapsed_s)}"
         if state.init:

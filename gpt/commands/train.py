@@ -8,7 +8,8 @@ from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.generation.generate import generate_text, start_ids
 from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
-from gpt.runs.pretrain import begin_pretraining, prepare, resume_pretraining
+from gpt.runs.presets import SIZES, with_presets
+from gpt.runs.pretrain import begin_pretraining, estimate_time, prepare, resume_pretraining
 from gpt.runs.run import SAMPLE, Run
 from gpt.runs.supervise import run_training
 from gpt.training import make_optimizer
@@ -18,11 +19,15 @@ DESCRIPTION = """Train a GPT on a text, and generate some text with it.
 
 Without arguments, on the documentation that ships with Python, in about a minute on two cores:
     python -m gpt train
-On a text of your own, a folder of texts, or a folder of data prepare:
+On texts of your own, files or folders of them, or on a folder of data prepare:
     python -m gpt train --data FILE
+    python -m gpt train --data FILE FOLDER --size medium
 From a checkpoint (a run, imported weights or a fine-tuned model), with its shape and tokenizer:
     python -m gpt train --init RUN --data FILE
-Profile a step, op by op, without starting a run:
+With the options of an earlier run, changed by the other flags:
+    python -m gpt train --config runs/mine/config.json --lr 1e-3
+Print what there is to train, the memory and the time, or a profile of a step; no run is started:
+    python -m gpt train --estimate
     python -m gpt train --profile
 
 In the lines of the steps, * marks the lowest validation loss so far.
@@ -42,23 +47,32 @@ def main(arguments: Sequence[str]) -> int:
     new_tokenizer = "with --init: keep only the blocks, and initialise the embeddings of new tokens"
     parser.option("--new-tokenizer", new_tokenizer, False)
     add_base(parser, "with --init: ")
+    parser.option("--config", "take the options from the config.json of a run; flags change them", metavar="FILE")
+    sizes = "; ".join(f"{name}: " + ", ".join(f"{k} {v:g}" for k, v in size.items()) for name, size in SIZES.items())
+    parser.option("--size", f"{sizes}; flags change them (default: small)", choices=tuple(SIZES))
+    parser.option("--estimate", "print the data, the model, its memory and the time, and stop there", False)
     profile = f"time N steps (default {STEPS}), and stop there"
     parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
     vocab_size = f"{ModelConfig().vocab_size} for a new bpe tokenizer, else the tokenizer's"
     add_flags(parser, TrainConfig)
     add_flags(parser, ModelConfig, defaults={"vocab_size": vocab_size}, note=SHAPE_NOTE)
     options = parser.parse(arguments)
-    if options.profile is not None:
+    flags = with_presets(vars(options))
+    if options.estimate or options.profile is not None:
         for flag in ("resume", "out"):
             if getattr(options, flag) is not None:
-                raise ValueError(f"--profile starts from the flags and leaves no folder behind; leave --{flag} away")
-        model, data, _ = prepare(vars(options))
-        profile_training(model, make_optimizer(model, data.config), data.train, data.config, options.profile)
+                dry = "--estimate" if options.estimate else "--profile"
+                raise ValueError(f"{dry} starts from the flags and leaves no folder behind; leave --{flag} away")
+        model, data, _ = prepare(flags)
+        if options.estimate:
+            estimate_time(model, data.train, data.config)
+        if options.profile is not None:
+            profile_training(model, make_optimizer(model, data.config), data.train, data.config, options.profile)
         return 0
     if options.resume is None:
-        run, objective = begin_pretraining(vars(options))
+        run, objective = begin_pretraining(flags)
     else:
-        run, objective = resume_pretraining(options.resume, vars(options), results=(SAMPLE,))
+        run, objective = resume_pretraining(options.resume, flags, results=(SAMPLE,))
 
     def finish() -> None:
         print(f"\nsaved in {run.folder}\n")

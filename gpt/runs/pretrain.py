@@ -107,7 +107,10 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     if config.shards is None:  # the result depends on it, so it is chosen once and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, model_config.context_length))
     reuse_tokenizer = base is not None and not new_tokenizer
-    open_data = open_prepared if not has_text and is_prepared(config.data) else read_texts
+    prepared = [] if has_text else [path for path in config.paths if is_prepared(path)]
+    if prepared and len(config.paths) > 1:
+        raise ValueError(f"data: {prepared[0]} is prepared and must be alone; prepare all texts in one folder")
+    open_data = open_prepared if prepared else read_texts
     data = open_data(config, flags, base if reuse_tokenizer else None)
     config = data.config
     if not reuse_tokenizer:
@@ -268,18 +271,15 @@ def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint |
             problem = "whose ids mean other tokens; leave it out, or initialise new token rows with --new-tokenizer"
             raise ValueError(f"init: --tokenizer is another than that of {base.path}, {problem}")
         config = dataclasses.replace(config, tokenizer=base.train_config.tokenizer)
-    text, notes = flags.get("text"), list[str]()
-    if (
-        text is None
-        and config.data is not None
-        and (os.path.isdir(config.data) or config.data.lower().endswith((".jsonl", *HTML_SUFFIXES)))
-    ):
-        train_texts, val_texts, notes = read_folder(config.data, config.val_fraction)
+    text, paths, notes = flags.get("text"), config.paths, list[str]()
+    documents = (".jsonl", *HTML_SUFFIXES)
+    if text is None and (len(paths) > 1 or any(os.path.isdir(p) or p.lower().endswith(documents) for p in paths)):
+        train_texts, val_texts, notes = read_folder(paths, config.val_fraction)
     else:
         if text is None:
-            text = python_documentation() if config.data is None else read_text(config.data)
+            text = read_text(paths[0]) if paths else python_documentation()
         train_texts, val_texts = ([part] for part in split_text(text, config.val_fraction))
-    name = config.data or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
+    name = ", ".join(paths) or f"the documentation of Python {sys.version_info.major}.{sys.version_info.minor}"
     text = "".join((*train_texts, *val_texts))
     sha256 = text_sha256(text)
     print(f"data      {name}: {len(text):,} characters, sha256 {sha256[:16]}…")
@@ -291,10 +291,10 @@ def read_texts(config: TrainConfig, flags: Mapping[str, Any], base: Checkpoint |
     return TrainingData(config, tokenizer, sha256, train, val)
 
 
-def read_folder(path: str, val_fraction: float) -> tuple[list[str], list[str], list[str]]:
-    """Return the documents of a folder, a .jsonl or a page for training, those for validation, and notes about them."""
+def read_folder(paths: Sequence[str], val_fraction: float) -> tuple[list[str], list[str], list[str]]:
+    """Return the documents of files and folders for training, those for validation, and notes about them."""
     texts: dict[str, list[list[str]]] = {TRAIN: [], VAL: []}
-    files, names = TextFiles([path], warn=lambda message: print(f"note      {message}")), set[str]()
+    files, names = TextFiles(paths, warn=lambda message: print(f"note      {message}")), set[str]()
     for chunk in files.chunks(val_fraction):
         names.add(chunk.document)
         if chunk.first:

@@ -232,7 +232,7 @@ def test_options_may_be_numbers_of_numpy_and_paths(tmp_path: Path) -> None:
     [
         (TEXT, {"n_layer": 2}, TypeError, "train: there is no option 'n_layer'; did you mean n_layers"),
         (TEXT, {"quite": True}, TypeError, "there is no option 'quite'; did you mean quiet"),
-        ([TEXT], {}, TypeError, "train: data must be a text or the path of one, got list; join several texts"),
+        ([TEXT], {}, TypeError, "train: data must be a text, or paths of texts, got list; join several texts"),
         ("missing.txt", {}, FileNotFoundError, "data: there is no file missing.txt; give a path, or a text: it has a"),
         (Path("missing.txt"), {}, FileNotFoundError, "data: there is no file missing.txt"),
         ("", {}, ValueError, "data: the text is empty"),

@@ -1,0 +1,78 @@
+"""Options from elsewhere than the flags of a call: a preset of size, and the config.json of another run."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpt.config import Config, ModelConfig, TrainConfig
+from gpt.data.dataset import is_prepared
+from gpt.runs.run import CONFIG
+from gpt.text.records import parse_json
+
+SIZES: dict[str, dict[str, Any]] = {  # a large model needs a lower learning rate
+    "small": {"d_model": 128, "n_heads": 4, "n_layers": 4, "context_length": 128, "lr": 2e-3},
+    "medium": {"d_model": 512, "n_heads": 8, "n_layers": 8, "context_length": 256, "lr": 6e-4},
+    "gpt2": {"d_model": 768, "n_heads": 12, "n_layers": 12, "context_length": 1024, "lr": 6e-4},
+}
+
+
+def with_presets(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags with the options that `size` and `config` stand for; other flags win, then the size.
+
+    A list of one path in `data` becomes that path.
+    """
+    flags = {name: value for name, value in flags.items() if value is not None or name not in ("config", "size")}
+    data = flags.get("data")
+    if isinstance(data, list):
+        flags["data"] = data[0] if len(data) == 1 else tuple(data)
+    for name, words in (("config", "keeps its own options"), ("size", "has its shape")):
+        if name in flags and flags.get("resume") is not None:
+            raise ValueError(f"--{name} and --resume exclude each other: a resumed run {words}")
+    values: dict[str, Any] = {}
+    if (path := flags.pop("config", None)) is not None:
+        values |= options_of(Path(path), shape=flags.get("init") is None)
+    if (size := flags.pop("size", None)) is not None:
+        if flags.get("init") is not None:
+            raise ValueError("--size and --init exclude each other: the shape is the checkpoint's")
+        if size not in SIZES:
+            raise ValueError(f"size must be {', '.join(SIZES)}, got {size!r}")
+        values |= SIZES[size]
+    return values | flags
+
+
+def options_of(path: Path, *, shape: bool) -> dict[str, Any]:
+    """Return the options in the config.json of a run, or in its folder; without `shape`, those of the training alone."""
+    model, train = read_config(path / CONFIG if path.is_dir() else path)
+    options, prepared = given_fields(train), isinstance(train.data, str) and is_prepared(train.data)
+    if prepared or not shape:  # a prepared folder and a checkpoint have their tokenizer
+        options.pop("tokenizer", None)
+    if shape:
+        options |= given_fields(model)
+        if prepared or train.tokenizer == "char":
+            options.pop("vocab_size", None)
+    return options
+
+
+def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:
+    """Read a run's config.json; "train" may be absent."""
+    try:
+        fields = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("model"), dict):
+        raise ValueError(f'{path} is no config of a run: it must hold {{"model": {{…}}, "train": {{…}}}}')
+    if "task" in fields:
+        raise ValueError(f"{path} is of a fine-tuned model; give the config.json of a run of train")
+    return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(fields.get("train", {}))
+
+
+def given_fields(config: Config) -> dict[str, Any]:
+    """Return the fields without which the config would be another one: neither defaults nor computed from others."""
+    values = config.to_dict()
+    for name, value in config.to_dict().items():
+        others = {other: values[other] for other in values if other != name}
+        with contextlib.suppress(ValueError):  # the others need this one
+            if getattr(type(config)(**others), name) == value:
+                values = others
+    return values

@@ -1,0 +1,182 @@
+"""Options of `train` from elsewhere: --config, --size, several --data, and --estimate."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gpt
+from gpt.__main__ import main
+from gpt.config import Config, ModelConfig, TrainConfig
+from gpt.runs.checkpoint import LAST, load_checkpoint
+from gpt.runs.estimate import count
+from gpt.runs.presets import SIZES, given_fields, with_presets
+
+TINY = "--d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 2 --eval-batches 1 --max-steps 2"
+TEXT = "The cat sat on the mat.\nThe dog lay on the log.\n" * 30
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text(TEXT, encoding="utf-8")
+    Path("b.txt").write_text(TEXT.upper(), encoding="utf-8")
+    Path("texts").mkdir()
+    Path("texts/c.md").write_text(TEXT.swapcase(), encoding="utf-8")
+    return tmp_path
+
+
+def train(words: str, code: int = 0) -> None:
+    assert main(["train", *words.split()]) == code
+
+
+def stored(run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the config of a run, from its checkpoint, and its weights."""
+    checkpoint = load_checkpoint(f"{run}/{LAST}")
+    return {**checkpoint.model_config.to_dict(), **checkpoint.train_config.to_dict()}, checkpoint.tensors
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(),
+        ModelConfig(d_model=192, n_heads=6, n_kv_heads=2, mlp="gated", norm="rmsnorm"),
+        ModelConfig(d_model=100, n_heads=3, head_dim=8, d_ff=7, activation="relu", tie_embeddings=False),
+        TrainConfig(),
+        TrainConfig(data=("a", "b"), lr=1e-4, min_lr=1e-5, grad_clip=None, shards=2, tokenizer="char"),
+    ],
+)
+def test_a_config_is_made_again_of_its_given_fields(config: Config) -> None:
+    values = given_fields(config)
+    assert type(config)(**values) == config
+    assert values or config in (ModelConfig(), TrainConfig())
+    assert given_fields(type(config).from_dict(json.loads(json.dumps(config.to_dict())))) == values
+
+
+@pytest.mark.parametrize("more", ["", "--tokenizer char", "--tokenizer tok.json", "--no-bias --mlp gated --lr 1e-2"])
+def test_the_config_of_a_run_makes_the_same_run(more: str) -> None:
+    main(["tokenizer", "train", "a.txt", "-o", "tok.json", "--vocab-size", "270"])
+    train(f"--data a.txt --out one --seed 3 {TINY} {more}")
+    train("--config one/config.json --out two")
+    train("--config one --seed 3 --out three")  # the folder of the run
+    (config, weights), *others = map(stored, ("one", "two", "three"))
+    for other, other_weights in others:
+        assert other == config
+        assert all(np.array_equal(weights[name], other_weights[name]) for name in weights)
+
+
+def test_the_config_of_a_run_on_prepared_data(capsys: Output) -> None:
+    for name, size in (("a", 268), ("b", 272)):
+        main(f"data prepare {name}.txt --tokenizer bpe --vocab-size {size} -o {name}".split())
+    train(f"--data a --out one {TINY}")
+    train("--config one --out two")
+    train("--config one --data b --out three")  # its tokenizer is another
+    assert stored("two")[0] == stored("one")[0]
+    assert [stored(name)[0]["vocab_size"] for name in ("one", "three")] == [268, 272]
+    capsys.readouterr()
+    train(f"--data a b {TINY}", code=1)
+    assert "data: a is prepared and must be alone" in capsys.readouterr().err
+
+
+def test_flags_win_and_then_the_size() -> None:
+    train(f"--data a.txt --out one {TINY}")
+    flags = with_presets({"config": "one", "size": "medium", "d_model": 64, "max_steps": 9, "resume": None})
+    assert flags["d_model"] == 64
+    assert (flags["n_layers"], flags["context_length"], flags["batch_size"], flags["max_steps"]) == (8, 256, 2, 9)
+    assert "d_ff" not in flags  # it was 64 and is computed again
+    assert with_presets({"config": "one", "init": "x"}).keys().isdisjoint(ModelConfig().to_dict())
+
+
+def test_the_sizes() -> None:
+    small, medium, gpt2 = (
+        {key: value for key, value in size.items() if key in ModelConfig().to_dict()} for size in SIZES.values()
+    )
+    assert ModelConfig(**small) == ModelConfig()
+    assert SIZES["small"]["lr"] == TrainConfig().lr
+    assert ModelConfig(**gpt2).n_heads == 12
+    assert count(ModelConfig(**gpt2, vocab_size=50257)) == 124_439_808
+    assert 20e6 < count(ModelConfig(**medium)) < 30e6
+    assert given_fields(ModelConfig(**medium)) == medium
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--config missing.json", "missing.json: No such file or directory"),
+        ("--config a.txt", "a.txt: "),
+        ("--config runs.json", "runs.json is no config of a run"),
+        ("--config task.json", "task.json is of a fine-tuned model; give the config.json of a run of train"),
+        ("--config typo.json", "ModelConfig: unknown key 'd_modle'; did you mean d_model?"),
+        ("--config a.txt --resume r", "--config and --resume exclude each other: a resumed run keeps its own options"),
+        ("--size small --resume r", "--size and --resume exclude each other"),
+        ("--size small --init r", "--size and --init exclude each other: the shape is the checkpoint's"),
+        ("--estimate --resume r", "--estimate starts from the flags and leaves no folder behind; leave --resume away"),
+        ("--estimate --out r", "--estimate starts from the flags and leaves no folder behind; leave --out away"),
+    ],
+)
+def test_what_is_refused(words: str, message: str, capsys: Output) -> None:
+    contents = {"runs": {"model": 3}, "task": {"model": {}, "task": {}}, "typo": {"model": {"d_modle": 3}}}
+    for name, content in contents.items():
+        Path(f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    train(words, code=1)
+    assert capsys.readouterr().err.startswith(f"gpt train: {message}")
+
+
+def test_an_estimate_trains_nothing(capsys: Output, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    train(f"--data a.txt --estimate {TINY}")
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line] == ["data", "tokens", "model", "memory", "time"]
+    assert "for 2 steps" in out
+    assert sorted(folder.rglob("*")) == before
+
+
+# Several --data
+
+
+def test_several_texts(capsys: Output) -> None:
+    train(f"--data a.txt b.txt --data texts --out one {TINY}")
+    n = 3 * len(TEXT)
+    assert f"data      a.txt, b.txt, texts: {n:,} characters" in capsys.readouterr().out
+    assert stored("one")[0]["data"] == ("a.txt", "b.txt", "texts")
+    assert json.loads(Path("one/config.json").read_text(encoding="utf-8"))["train"]["data"] == [
+        "a.txt",
+        "b.txt",
+        "texts",
+    ]
+    train("--resume one --max-steps 3 --data a.txt b.txt texts")
+    train("--config one --max-steps 3 --out two")
+    assert stored("two")[0]["data"] == ("a.txt", "b.txt", "texts")
+    capsys.readouterr()
+    assert main(["info", "one"]) == 0
+    assert "trained on a.txt, b.txt, texts (sha256" in capsys.readouterr().out
+    train("--resume one --data a.txt", code=1)
+    assert "resume: --data was ('a.txt', 'b.txt', 'texts') and cannot change to a.txt" in capsys.readouterr().err
+
+
+def test_one_text_is_stored_as_ever() -> None:
+    train(f"--data a.txt --out one {TINY}")
+    assert stored("one")[0]["data"] == "a.txt"
+    train("--resume one --max-steps 3 --data a.txt")
+    with pytest.raises(ValueError, match="data must be str or none, got"):
+        TrainConfig(data=("a", 3))  # type: ignore[arg-type]
+
+
+def test_the_same_from_python() -> None:
+    shape = {"d_model": 16, "n_heads": 2, "context_length": 8, "batch_size": 2, "max_steps": 2, "eval_batches": 1}
+    gpt.train(["a.txt", Path("texts")], quiet=True, size="medium", n_layers=1, out="one", **shape)
+    assert stored("one")[0]["data"] == ("a.txt", "texts")
+    assert (stored("one")[0]["lr"], stored("one")[0]["n_layers"]) == (6e-4, 1)
+    model = gpt.train(config="one", quiet=True)
+    assert all(
+        np.array_equal(model.state_dict()[name], gpt.load("one").state_dict()[name]) for name in ("pos_emb.weight",)
+    )
+    with pytest.raises(ValueError, match=r"size must be small, medium, gpt2, got 'large'"):
+        gpt.train("a.txt", size="large")
+    with pytest.raises(ValueError, match=r"^size and init exclude each other"):
+        gpt.train("a.txt", size="small", init="one")
+    with pytest.raises(FileNotFoundError, match=r"there is no file missing.txt"):
+        gpt.train(["a.txt", "missing.txt"])
