@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from gpt.commands.arguments import Parser, run_path
-from gpt.config import ModelConfig, TrainConfig, known_fields
+from gpt.config import ModelConfig, TrainConfig
 from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
+from gpt.runs.presets import read_config
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, run_tokens
-from nanograd.runtime.files import read_input
-from nanograd.runtime.typed_json import read_json
 from nanograd.seeds import EVAL, generator
 
 DESCRIPTION = """Examine a model and report in words what is wrong with it. This takes seconds (about 25 s for GPT-2 on
@@ -24,14 +22,6 @@ two cores) and writes no file.
 
 Each line says ok, warn (possible, but seldom intended) or bad; the exit code is 1 if anything is bad.
 """
-
-
-class RunConfig(TypedDict):
-    """What is read of a run's config.json."""
-
-    model: dict[str, Any]
-    train: NotRequired[dict[str, Any]]
-    task: NotRequired[dict[str, Any]]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
 def read_subject(path: str | None) -> Subject:
     """Read the model to examine; a config without a text gets random tokens."""
     if path is None or Path(path).suffix == ".json":
-        config, training = (ModelConfig(), TrainConfig()) if path is None else read_config(Path(path))
+        config, training = (ModelConfig(), TrainConfig()) if path is None else read_config(Path(path), finetuned=True)
         print(f"model     {'the default config' if path is None else path}, newly initialised, on random tokens")
         return Subject(config, training, random_tokens(config))
     checkpoint = load_checkpoint(find_checkpoint(path, LAST))
@@ -73,18 +63,6 @@ def read_subject(path: str | None) -> Subject:
         )
     print(f"model     {checkpoint.path} at step {checkpoint.state.step}, on {source}")
     return Subject(config, checkpoint.train_config, tokens, checkpoint, val)
-
-
-def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:
-    """Read a run's config.json; "train" may be absent."""
-    try:
-        fields = read_json(read_input(path), RunConfig)
-        training = fields.get("train", {})
-        if "task" in fields:  # of a fine-tuning, which has options of its own
-            training = known_fields(TrainConfig, training)
-        return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(training)
-    except ValueError as error:
-        raise ValueError(f'{path} is no config of a run, {{"model": {{…}}, "train": {{…}}}}: {error}') from None
 
 
 def random_tokens(config: ModelConfig) -> np.ndarray:

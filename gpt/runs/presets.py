@@ -3,18 +3,26 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from gpt.config import Config, ModelConfig, TrainConfig
+from gpt.config import Config, ModelConfig, TrainConfig, known_fields
 from gpt.data.dataset import is_prepared
 from gpt.runs.run import CONFIG
-from gpt.text.records import parse_json
+from nanograd.runtime.typed_json import read_json
 
 SIZES: dict[str, dict[str, Any]] = {  # a large model needs a lower learning rate
     "small": {"d_model": 128, "n_heads": 4, "n_layers": 4, "context_length": 128, "lr": 2e-3},
     "medium": {"d_model": 512, "n_heads": 8, "n_layers": 8, "context_length": 256, "lr": 6e-4},
     "gpt2": {"d_model": 768, "n_heads": 12, "n_layers": 12, "context_length": 1024, "lr": 6e-4},
 }
+
+
+class RunConfig(TypedDict):
+    """What is read of a run's config.json."""
+
+    model: dict[str, Any]
+    train: NotRequired[dict[str, Any]]
+    task: NotRequired[dict[str, Any]]
 
 
 def with_presets(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,17 +62,18 @@ def options_of(path: Path, *, shape: bool) -> dict[str, Any]:
     return options
 
 
-def read_config(path: Path) -> tuple[ModelConfig, TrainConfig]:
-    """Read a run's config.json; "train" may be absent."""
+def read_config(path: Path, *, finetuned: bool = False) -> tuple[ModelConfig, TrainConfig]:
+    """Read a run's config.json; "train" may be absent. That of a fine-tuning, which has options of its own, may be refused."""
     try:
-        fields = parse_json(path.read_bytes())
+        fields = read_json(path.read_bytes(), RunConfig)
+        training = fields.get("train", {})
+        if "task" in fields:
+            if not finetuned:
+                raise ValueError("it is of a fine-tuned model; give that of a run of train")
+            training = known_fields(TrainConfig, training)
+        return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(training)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("model"), dict):
-        raise ValueError(f'{path} is no config of a run: it must hold {{"model": {{…}}, "train": {{…}}}}')
-    if "task" in fields:
-        raise ValueError(f"{path} is of a fine-tuned model; give the config.json of a run of train")
-    return ModelConfig.from_dict(fields["model"]), TrainConfig.from_dict(fields.get("train", {}))
+        raise ValueError(f'{path} is no config of a run, {{"model": {{…}}, "train": {{…}}}}: {error}') from None
 
 
 def given_fields(config: Config) -> dict[str, Any]:

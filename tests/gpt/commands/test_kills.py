@@ -24,7 +24,7 @@ COMMANDS = {
     "import": "import given --out imported",
     "train": "tokenizer train text.txt --out new.json --vocab-size 260",
     "convert": "tokenizer convert given --out converted.json",
-    "study": "study --ckpt base.safetensors --text cat --out page.html",
+    "study": "study base.safetensors --text cat --out page.html",
 }
 KILL = """
 import os, signal, sys

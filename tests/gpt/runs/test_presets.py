@@ -16,6 +16,7 @@ from gpt.runs.presets import SIZES, given_fields, with_presets
 
 TINY = "--d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 2 --eval-batches 1 --max-steps 2"
 TEXT = "The cat sat on the mat.\nThe dog lay on the log.\n" * 30
+NO_CONFIG = 'is no config of a run, {"model": {…}, "train": {…}}'
 Output = pytest.CaptureFixture[str]
 
 
@@ -106,10 +107,10 @@ def test_the_sizes() -> None:
     ("words", "message"),
     [
         ("--config missing.json", "missing.json: No such file or directory"),
-        ("--config a.txt", "a.txt: "),
+        ("--config a.txt", "a.txt is no config of a run, "),
         ("--config runs.json", "runs.json is no config of a run"),
-        ("--config task.json", "task.json is of a fine-tuned model; give the config.json of a run of train"),
-        ("--config typo.json", "ModelConfig: unknown key 'd_modle'; did you mean d_model?"),
+        ("--config task.json", f"task.json {NO_CONFIG}: it is of a fine-tuned model; give that of a run of train"),
+        ("--config typo.json", f"typo.json {NO_CONFIG}: ModelConfig: unknown key 'd_modle'; did you mean d_model?"),
         ("--config a.txt --resume r", "--config and --resume exclude each other: a resumed run keeps its own options"),
         ("--size small --resume r", "--size and --resume exclude each other"),
         ("--size small --init r", "--size and --init exclude each other: the shape is the checkpoint's"),
