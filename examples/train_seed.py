@@ -18,9 +18,7 @@ from nanograd.parallel.shards import choose_shards
 from nanograd.runtime.arguments import Parser
 
 D_MODEL, N_HEADS, VOCAB_SIZE = SIZES["medium"]["d_model"], SIZES["medium"]["n_heads"], 8192
-RECIPE = (
-    "--size medium --tokenizer bpe --warmup-steps 200 --eval-every 200 --eval-batches 20 --save-every 200"
-)
+RECIPE = "--size medium --tokenizer bpe --warmup-steps 200 --eval-every 200 --eval-batches 20 --save-every 200"
 
 
 def micro_batches(shape: ModelConfig, batch: int) -> int:

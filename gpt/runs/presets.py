@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict
 from gpt.config import Config, ModelConfig, TrainConfig, known_fields
 from gpt.data.dataset import is_prepared
 from gpt.runs.run import CONFIG
+from nanograd.runtime.files import read_input
 from nanograd.runtime.typed_json import read_json
 
 SIZES: dict[str, dict[str, Any]] = {  # a large model needs a lower learning rate
@@ -63,9 +64,9 @@ def options_of(path: Path, *, shape: bool) -> dict[str, Any]:
 
 
 def read_config(path: Path, *, finetuned: bool = False) -> tuple[ModelConfig, TrainConfig]:
-    """Read a run's config.json; "train" may be absent. That of a fine-tuning, which has options of its own, may be refused."""
+    """Read a run's config.json; "train" may be absent. That of a fine-tuning is refused, or read in part."""
     try:
-        fields = read_json(path.read_bytes(), RunConfig)
+        fields = read_json(read_input(path), RunConfig)
         training = fields.get("train", {})
         if "task" in fields:
             if not finetuned:
