@@ -1,8 +1,9 @@
 """From text files to ids: documents are assigned to a split, cut into chunks, and encoded.
 
-A chunk is about 1 MB of one document, so memory holds a few chunks and never a whole file. It holds whole lines of a
-.jsonl, the first hundred at once, and any stretch of text without a split point. Documents are cut only at points where
-every tokenizer starts a new word: the ids of the chunks, joined, are the ids of the document.
+A chunk is about 1 MB of one document, so memory holds a few chunks and never a whole text file. It holds the first lines
+of a .jsonl and the first pages of HTML, 64 million characters at most, and any stretch of text without a split point.
+Documents are cut only at points where every tokenizer starts a new word: the ids of the chunks, joined, are the ids of
+the document.
 """
 
 import hashlib

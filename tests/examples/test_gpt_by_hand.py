@@ -108,6 +108,7 @@ def test_a_start_is_that_of_the_engine(by_hand: ModuleType) -> None:
         assert w[name].mean() == pytest.approx(a.mean(), abs=0.002), name
 
 
+@pytest.mark.slow
 def test_it_learns_a_text(
     by_hand: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,7 +104,8 @@ def test_four_times_the_text_takes_no_more_memory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("text.read.BLOCK", "data.documents.BATCH", "tokenizer.trainer.BLOCK"):  # 50 kB are to be a large text
+    names = "text.read.BLOCK", "data.documents.BATCH", "data.documents.HELD", "tokenizer.trainer.BLOCK"
+    for name in names:  # 50 kB are to be a large text
         monkeypatch.setattr(f"gpt.{name}", 1 << 13)
     monkeypatch.setattr(TextFiles.chunks, "__defaults__", (1 << 13,))
     peaks = []

@@ -433,6 +433,7 @@ def sparse_steps(optimizer: AdamW, p: Parameter, q: Parameter, steps: range) -> 
         optimizer.step()
 
 
+@pytest.mark.slow
 def test_a_parameter_counts_the_steps_at_which_it_had_a_gradient_as_pytorchs() -> None:
     torch = pytest.importorskip("torch")
     p, q = parameter([1.0, 2.0]), parameter([3.0, 4.0])

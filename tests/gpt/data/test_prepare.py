@@ -359,7 +359,7 @@ if __name__ == "__main__":
 
 
 @posix_only
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(texts: Path, tmp_path: Path, workers: int) -> None:
     prepare(TextFiles([texts]), tmp_path / "whole", BPE, shard_tokens=500)
     BPE.save(tmp_path / "bpe.json")
