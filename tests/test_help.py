@@ -558,6 +558,48 @@ def test_a_flag_that_an_error_names_is_one_of_the_command(words: str) -> None:
     assert {flag: where for flag, where in unknown.items() if (words, flag) not in NEVER} == {}
 
 
+PYTHON = re.compile(r"\b\w+=[({'\"]|\b\w+=None\b|\b\w+\.\w+\(")
+NOT_IN_A_COMMAND = {
+    "gpt.api.save_model",  # gpt.train saves nothing so
+    "gpt.tokenizer.base.check_text",  # of bytes
+    "gpt.tokenizer.pretokens.check_chunks",  # `tokenizer encode` and `explain`, which alone meet it, name --special
+}
+
+
+def test_an_error_of_a_command_quotes_no_python() -> None:
+    functions = {
+        key
+        for words in COMMANDS
+        if words.startswith("gpt")
+        for key in reachable(command(words)[1:], LEFT_OUT.get(words, ()))
+    }
+    found = {
+        ".".join(key)
+        for key in functions
+        if isinstance(modules()[key[0]].defined[key[1]], ast.FunctionDef)
+        for node in ast.walk(modules()[key[0]].defined[key[1]])
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value.split()) > 2
+        if PYTHON.search(node.value) and not re.search(r"python -[cm]|[<\n]", node.value)
+    }
+    assert found <= NOT_IN_A_COMMAND
+    assert PYTHON.search("replace it with text.encode('utf-8')")
+    assert PYTHON.search("allowed_special={'a'} gives its id")
+
+
+def test_a_flag_that_nanograd_names_is_one_of_a_command() -> None:
+    """Messages of nanograd's own commands name their flags; the library, which has none, names none."""
+    parsers = [command(words).parser for words in COMMANDS if words.startswith("nanograd")]
+    known = {flag.removeprefix("--") for parser in parsers for flag in parser._option_string_actions}
+    seen = set()
+    for path in ROOT.glob("nanograd/**/*.py"):
+        if path.parent.name == "runtime":  # which gpt's commands call too: the test above has its messages
+            continue
+        flags = set(flags_of_messages(ast.parse(path.read_text(encoding="utf-8"))))
+        assert flags <= (known if path.stem in ("__main__", "command") else set()), path
+        seen |= flags
+    assert {"book", "shape", "seconds"} <= seen
+
+
 def test_hints_are_found() -> None:
     assert hints("gpt train")["val-fraction"] == "gpt.runs.pretrain.open_prepared"
     assert hints("gpt eval")["base"] == "gpt.runs.checkpoint.load_checkpoint"

@@ -1,10 +1,11 @@
 """python -m gpt tokenizer: train a tokenizer, encode, decode, explain, and convert between formats."""
 
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpt.commands.arguments import Parser, check_stdin, read_stdin
@@ -80,10 +81,9 @@ def train(arguments: Sequence[str]) -> int:
 def encode(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer encode", description="Turn text into ids.")
     tokenizer, text, options = _tokenizer_and_text(parser, arguments)
-    if isinstance(tokenizer, BPETokenizer):
-        print(*tokenizer.encode(text, **options))
-    else:
-        print(*tokenizer.encode(text))
+    with _name_special_flag():
+        ids = tokenizer.encode(text, **options) if isinstance(tokenizer, BPETokenizer) else tokenizer.encode(text)
+    print(*ids)
     return 0
 
 
@@ -94,7 +94,9 @@ def explain(arguments: Sequence[str]) -> int:
     tokenizer, text, options = _tokenizer_and_text(parser, arguments)
     if not isinstance(tokenizer, BPETokenizer):
         raise ValueError("explain: the tokenizer must be bpe, got char, which has one id per character and no merges")
-    for explanation in tokenizer.explain(text, **options):
+    with _name_special_flag():
+        explanations = list(tokenizer.explain(text, **options))
+    for explanation in explanations:
         print(_format(explanation))
     return 0
 
@@ -145,6 +147,16 @@ def _tokenizer_and_text(parser: Parser, arguments: Sequence[str]) -> tuple[Token
     options = parser.parse(arguments)
     text = read_stdin() if options.text is None else options.text
     return load_tokenizer(options.tokenizer), text, {"allowed_special": "all"} if options.special else {}
+
+
+@contextlib.contextmanager
+def _name_special_flag() -> Iterator[None]:
+    """Name --special, and not Python's argument, in the error of a block for a special token that is not allowed."""
+    try:
+        yield
+    except ValueError as error:
+        message, python, _ = str(error).partition("; allowed_special=")
+        raise ValueError(message + ("; --special gives its id" if python else "")) from None
 
 
 def _format(explanation: Explanation) -> str:

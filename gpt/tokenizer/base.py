@@ -106,7 +106,7 @@ def check_text(name: str, text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         found = f"U+{ord(text[error.start]):04X} at index {error.start}"
-        way_out = "replace it by '?' with text.encode('utf-8', 'replace').decode('utf-8')"
+        way_out = "replace it, for example by '?'; text from a file or a terminal has one where it is not UTF-8"
         raise ValueError(f"{name}: UTF-8 cannot encode a lone surrogate, got {found}; {way_out}") from None
 
 

@@ -35,7 +35,7 @@ class CharTokenizer(Tokenizer):
             if before == after:
                 raise ValueError(f"CharTokenizer: characters must be distinct, got {_name(after)} twice")
             if before > after:
-                found = f"{_name(after)} after {_name(before)}; CharTokenizer.train(text) sorts them"
+                found = f"{_name(after)} after {_name(before)}; give them sorted"
                 raise ValueError(f"CharTokenizer: characters must be sorted, got {found}")
         self.characters = characters
         self.vocab = {id: character.encode("utf-8") for id, character in enumerate(characters)}

@@ -36,7 +36,8 @@ def from_tiktoken(
     pattern = pattern or known_pattern
     if pattern is None:
         patterns = " or ".join(map(repr, PATTERNS))
-        raise ValueError(f"a file that is not named {', '.join(KNOWN)} has no known pattern; give pattern={patterns}")
+        way_out = f"give pattern={patterns}, as python -m gpt tokenizer convert --pattern does"
+        raise ValueError(f"a file that is not named {', '.join(KNOWN)} has no known pattern; {way_out}")
     special = known_special if special_tokens is None else special_tokens
     ranks = read_ranks(data)
     if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:

@@ -125,3 +125,15 @@ def test_ids_go_there_and_back(text: Path, tmp_path: Path, capsys: Output, monke
 def test_without_an_action_the_tokenizer_explains_itself(capsys: Output) -> None:
     assert main(["tokenizer"]) == 0
     assert "python -m gpt tokenizer encode tokenizer.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["encode", "explain"])
+def test_a_special_token_needs_the_flag(action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    BPETokenizer.train("low lower lowest", 257).save(tmp_path / "tok.json")
+    words = [action, str(tmp_path / "tok.json"), "low<|endoftext|>"]
+    assert main(["tokenizer", *words]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith("got '<|endoftext|>' at index 3 of the text; --special gives its id\n")
+    assert main(["tokenizer", *words, "--special"]) == 0
+    assert main(["tokenizer", action, str(tmp_path / "tok.json"), "low\udcff"]) == 1
+    assert "replace it, for example by '?'" in capsys.readouterr().err

@@ -185,3 +185,11 @@ def test_a_reader_that_takes_one_line_is_no_traceback(run: Path, text: Path, tmp
         assert errors == (
             f"\n{folder} has the checkpoint of step {step}; go on with: python -m gpt train --resume {folder}\n"
         )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_text_of_notepad_is_read(encoding: str, tmp_path: Path, capsys: Output) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(TEXT.replace("\n", "\r\n").encode(encoding))  # with a byte-order mark, as Windows writes one
+    assert main(["train", "--data", str(path), "--estimate", "--max-steps", "1", *TINY.split()]) == 0
+    assert f"{len(TEXT):,} characters, sha256 {text_sha256(TEXT)[:16]}" in capsys.readouterr().out

@@ -52,7 +52,7 @@ def test_what_is_no_text_is_refused() -> None:
     [
         ("", "at least one character, got none"),
         ("abb", r"must be distinct, got 'b' \(U\+0062\) twice"),
-        ("ba", r"must be sorted, got 'a' \(U\+0061\) after 'b' \(U\+0062\); CharTokenizer.train"),
+        ("ba", r"must be sorted, got 'a' \(U\+0061\) after 'b' \(U\+0062\); give them sorted"),
     ],
 )
 def test_the_vocabulary_must_be_sorted_and_distinct(characters: str, message: str) -> None:
