@@ -147,12 +147,20 @@ def _walk(
 
 
 def _owned(dxs: Sequence[np.ndarray | None], others: Sequence[np.ndarray]) -> list[bool]:
-    """Return for each gradient whether it shares no memory with dy, with what forward saved or with another gradient."""
-    owned = []
-    for i, dx in enumerate(dxs):
-        shared = (a for a in (*others, *dxs[:i], *dxs[i + 1 :]) if a is not None)
-        owned.append(dx is not None and dx.flags.writeable and not any(np.may_share_memory(dx, a) for a in shared))
-    return owned
+    """Return for each gradient whether it shares no memory with dy, with what forward saved or with another gradient.
+
+    Nearly every gradient is alone in its memory, which is known at once; only views of one buffer are compared.
+    """
+    arrays = [*others, *(dx for dx in dxs if dx is not None)]
+    owners = [id(buffer_of(a)) for a in arrays]
+
+    def is_alone(dx: np.ndarray) -> bool:
+        return owners.count(id(buffer_of(dx))) == 1 or not any(
+            np.may_share_memory(dx, a) for a in arrays if a is not dx
+        )
+
+    twice = {id(dx) for i, dx in enumerate(dxs) if dx is not None and any(dx is d for d in dxs[:i])}
+    return [dx is not None and dx.flags.writeable and id(dx) not in twice and is_alone(dx) for dx in dxs]
 
 
 def reachable(roots: list[Node]) -> list[Node]:
@@ -216,5 +224,8 @@ def arrays_in(saved: Any) -> list[np.ndarray]:
 
 
 def buffer_of(a: np.ndarray) -> Any:
-    """Return the object that owns an array's memory: the array itself, or the base of a view."""
-    return a if a.base is None else a.base
+    """Return the object that owns an array's memory: the array itself, or the last base of a view."""
+    owner: Any = a
+    while (base := getattr(owner, "base", None)) is not None:  # as_strided puts an object between the two
+        owner = base
+    return owner

@@ -35,6 +35,8 @@ def sum_over(x: np.ndarray, axis: int | Iterable[int] | None = None, keepdims: b
     >>> sum_over(np.ones((4, 2, 3)), (0, 2))
     array([12., 12.])
     """
+    if axis == 0 and x.ndim == 2 and FEW < len(x) <= ROWS and x.dtype == np.float32 and not keepdims:
+        return np.ones(len(x), x.dtype) @ x  # one block: the gradient of nearly every bias
     axes = reduced_axes(axis, x.ndim)
     kept = tuple(n for i, n in enumerate(x.shape) if i not in axes)
     is_last = axes == (x.ndim - 1,) and x.strides[-1] == x.itemsize
