@@ -148,8 +148,10 @@ def _restore(
     print(f"resume    {checkpoint.path} at step {state.step} of {config.max_steps}")
     for change in changes(stored, config, state.step):
         print(f"changed   {change}")
-    if state.machine != blas.description():
-        print(f"note      begun with {state.machine}, now {blas.description()}: not the same to the last bit")
+    if state.machine != (machine := blas.description()):
+        both = ((name, state.machine.get(name), machine.get(name)) for name in {**machine, **state.machine})
+        changed = (f"{name} {before or 'unknown'} → {now or 'unknown'}" for name, before, now in both if before != now)
+        print(f"note      {', '.join(changed)}: the result will not be the same to the last bit")
     model = load_model(checkpoint, config)
     optimizer = make_optimizer(model, config)
     checkpoint.load_optimizer(optimizer)

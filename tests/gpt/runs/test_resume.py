@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import gpt
@@ -20,6 +21,7 @@ from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save
 from gpt.runs.progress import Progress
 from gpt.runs.run import METRICS, SAMPLE, TRAIN_TOKENS, VAL_TOKENS, read_metrics
 from gpt.training import Record, make_optimizer
+from nanograd.runtime import blas
 from nanograd.runtime.files import write_text
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -371,5 +373,6 @@ def test_another_machine_is_noted(finished: Path, tmp_path: Path, capsys: pytest
     save_checkpoint(tmp_path / LAST, model, optimizer, checkpoint.train_config, checkpoint.tokenizer, position)
     assert main(["train", "--resume", str(tmp_path), "--max-steps", "13"]) == 0
     shown = capsys.readouterr().out
-    assert "note      begun with {'kernel': 'abacus'}, now {" in shown
-    assert "not the same to the last bit" in shown
+    assert f"note      numpy unknown → {np.__version__}, blas unknown → " in shown
+    assert f", kernel abacus → {blas.kernel()}, " in shown
+    assert ": the result will not be the same to the last bit\n" in shown
