@@ -155,12 +155,11 @@ def _owned(dxs: Sequence[np.ndarray | None], others: Sequence[np.ndarray]) -> li
     owners = [id(buffer_of(a)) for a in arrays]
 
     def is_alone(dx: np.ndarray) -> bool:
-        return owners.count(id(buffer_of(dx))) == 1 or not any(
-            np.may_share_memory(dx, a) for a in arrays if a is not dx
-        )
+        own = id(buffer_of(dx))
+        neighbours = [a for a, owner in zip(arrays, owners, strict=True) if owner == own]  # dx itself is one of them
+        return len(neighbours) == 1 or sum(np.may_share_memory(dx, a) for a in neighbours) <= 1
 
-    twice = {id(dx) for i, dx in enumerate(dxs) if dx is not None and any(dx is d for d in dxs[:i])}
-    return [dx is not None and dx.flags.writeable and id(dx) not in twice and is_alone(dx) for dx in dxs]
+    return [dx is not None and dx.flags.writeable and is_alone(dx) for dx in dxs]
 
 
 def reachable(roots: list[Node]) -> list[Node]:

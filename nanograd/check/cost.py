@@ -14,7 +14,7 @@ from nanograd.check.cases.case import Case
 from nanograd.check.target import Target
 from nanograd.op import OPS, Op
 from nanograd.ops._equations import equations
-from nanograd.tape import arrays_in
+from nanograd.tape import arrays_in, buffer_of
 
 
 class Counter(np.ndarray):
@@ -84,7 +84,7 @@ def cost(op: Op, case: Case | None = None) -> Cost:
     Counter.flops = 0
     y, saved = target.run_forward([a.view(Counter) if _is_float(a) else a for a in target.inputs])
     forward, Counter.flops = Counter.flops, 0
-    saved_bytes = {id(a if a.base is None else a.base): a.nbytes for a in arrays_in(saved)}
+    saved_bytes = {id(buffer_of(a)): a.nbytes for a in arrays_in(saved)}
     target.run_backward(np.ones(y.shape, y.dtype).view(Counter), copy.deepcopy(saved))
     code = op.pair.backward.__code__
     folder = code.co_filename.replace("\\", "/").rpartition("nanograd/ops/")
