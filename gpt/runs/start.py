@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar
 
@@ -75,10 +76,8 @@ def storable_options(flags: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the options of a new run that `unstarted_options` needs; None if they do not suffice to begin it again."""
     if flags.get("text") is not None:  # a text in Python, and no file
         return None
-    plain = {
-        name: value.item() if hasattr(value, "item") else value for name, value in flags.items()
-    }  # NumPy's numbers
-    return {name: value for name, value in plain.items() if name not in ("out", "resume", "text")}
+    options = {name: value for name, value in flags.items() if name not in ("out", "resume", "text")}
+    return {name: value.item() if hasattr(value, "item") else value for name, value in options.items()}  # NumPy's
 
 
 def open_base(path: str, adapters_base: str | None = None) -> Checkpoint:
@@ -112,57 +111,41 @@ def resume_run(
     """
     if flags.get("out") is not None:
         raise ValueError("--out and --resume exclude each other: a resumed run goes on in its own folder")
-    lock = FolderLock(find_checkpoint(path, LAST).parent)
-    try:
+    folder = find_checkpoint(path, LAST).parent
+    with ExitStack() as on_error:
+        lock = FolderLock(folder)
+        on_error.callback(lock.release)
         checkpoint = load_checkpoint(find_checkpoint(path, LAST), flags.get("base"))
-        run = _restore(checkpoint, kind, config_type, flags, load_model, unit, results)
-    except BaseException:
-        lock.release()
-        raise
-    run.lock = lock
-    return run
-
-
-def _restore(
-    checkpoint: Checkpoint,
-    kind: str,
-    config_type: type[C],
-    flags: Mapping[str, Any],
-    load_model: Callable[[Checkpoint, C], M],
-    unit: str,
-    results: Sequence[str],
-) -> Run[M, C]:
-    """Return the run of a checkpoint, as `resume_run` does."""
-    checkpoint.check_resumable(kind)
-    folder, state, task = checkpoint.path.parent, checkpoint.state, checkpoint.task
-    if task is not None and task.lora is not None and checkpoint.base is not None:
-        task = dataclasses.replace(task, base=str(checkpoint.base_checkpoint().path.resolve()))
-    stored = config_type.from_dict(checkpoint.train_config.to_dict() if task is None else task.config)
-    config = changed_config(stored, checkpoint.model_config, flags)
-    if task is not None:
-        task = dataclasses.replace(task, config=config.to_dict())
-    complete = not any(is_outdated(folder / name, checkpoint.path) for name in results)
-    if state.step > config.max_steps or (state.step == config.max_steps and complete):
-        raise ValueError(f"the run is at step {state.step} of {config.max_steps}; go on with a larger --max-steps")
-    check_data_files(folder, state)
-    print(f"resume    {checkpoint.path} at step {state.step} of {config.max_steps}")
-    for change in changes(stored, config, state.step):
-        print(f"changed   {change}")
-    if state.machine != (machine := blas.description()):
-        both = ((name, state.machine.get(name), machine.get(name)) for name in {**machine, **state.machine})
-        changed = (f"{name} {before or 'unknown'} → {now or 'unknown'}" for name, before, now in both if before != now)
-        print(f"note      {', '.join(changed)}: the result will not be the same to the last bit")
-    model = load_model(checkpoint, config)
-    optimizer = make_optimizer(model, config)
-    checkpoint.load_optimizer(optimizer)
-    run = Run(folder, model, optimizer, config, checkpoint.tokenizer, state, task, unit=unit)
-    if run.out_of_patience() and complete:
-        raise ValueError(f"the run stopped early, at step {state.step}; go on with a larger --patience, or none")
-    remove_unfinished(folder)
-    truncate_metrics(folder, state.step)
-    if config != stored or task != checkpoint.task or not (folder / CONFIG).exists():
-        run.write_config()
-    return run
+        checkpoint.check_resumable(kind)
+        state, task = checkpoint.state, checkpoint.task
+        if task is not None and task.lora is not None and checkpoint.base is not None:
+            task = dataclasses.replace(task, base=str(checkpoint.base_checkpoint().path.resolve()))
+        stored = config_type.from_dict(checkpoint.train_config.to_dict() if task is None else task.config)
+        config = changed_config(stored, checkpoint.model_config, flags)
+        if task is not None:
+            task = dataclasses.replace(task, config=config.to_dict())
+        complete = not any(is_outdated(folder / name, checkpoint.path) for name in results)
+        if state.step > config.max_steps or (state.step == config.max_steps and complete):
+            raise ValueError(f"the run is at step {state.step} of {config.max_steps}; go on with a larger --max-steps")
+        check_data_files(folder, state)
+        print(f"resume    {checkpoint.path} at step {state.step} of {config.max_steps}")
+        for change in changes(stored, config, state.step):
+            print(f"changed   {change}")
+        if machine := differences(state.machine, blas.description()):
+            print(f"note      {', '.join(machine)}: the result will not be the same to the last bit")
+        model = load_model(checkpoint, config)
+        optimizer = make_optimizer(model, config)
+        checkpoint.load_optimizer(optimizer)
+        run = Run(folder, model, optimizer, config, checkpoint.tokenizer, state, task, unit=unit)
+        if run.out_of_patience() and complete:
+            raise ValueError(f"the run stopped early, at step {state.step}; go on with a larger --patience, or none")
+        remove_unfinished(folder)
+        truncate_metrics(folder, state.step)
+        if config != stored or task != checkpoint.task or not (folder / CONFIG).exists():
+            run.write_config()
+        run.lock = lock
+        on_error.pop_all()  # the lock is the run's now
+        return run
 
 
 def is_outdated(result: Path, checkpoint: Path) -> bool:
@@ -172,12 +155,21 @@ def is_outdated(result: Path, checkpoint: Path) -> bool:
 
 def changes(old: LoopConfig, new: LoopConfig, step: int) -> list[str]:
     """Return what differs between the options of before and of now, among it the learning rate of the step after `step`."""
-    before, now = old.to_dict(), new.to_dict()
-    lines = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
+    lines = differences(old.to_dict(), new.to_dict())
     rates = [f"{learning_rate(step, config):.2e}" for config in (old, new)]
     if rates[0] != rates[1] and step < new.max_steps:
         lines.append(f"learning rate of step {step + 1}: {rates[0]} → {rates[1]}")
     return lines
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the settings that differ, as in "lr 0.001 → 0.002"; one that is stored on one side only is "unknown".
+
+    >>> differences({"lr": 0.001, "seed": 0}, {"lr": 0.002, "seed": 0, "sums": 2})
+    ['lr 0.001 → 0.002', 'sums unknown → 2']
+    """
+    both = ((name, before.get(name, "unknown"), now.get(name, "unknown")) for name in {**now, **before})
+    return [f"{name} {old} → {new}" for name, old, new in both if old != new]
 
 
 def changed_config(config: C, model_config: ModelConfig, flags: Mapping[str, Any]) -> C:
