@@ -30,19 +30,15 @@ from gpt.runs.run import MemoryRun, Run, read_metrics
 from gpt.runs.safetensors import read_header
 from gpt.runs.supervise import run_training
 from gpt.tokenizer.base import check_text
+from nanograd.runtime.files import StrPath
 
-OPTIONS = (
-    *(field.name for config in (TrainConfig, ModelConfig) for field in fields(config)),
-    "base",
-    "new_tokenizer",
-    "config",
-    "size",
-)
+FIELDS = tuple(field.name for config in (TrainConfig, ModelConfig) for field in fields(config))
+OPTIONS = (*FIELDS, "base", "new_tokenizer", "config", "size")
 LONGEST_NAME = 255  # characters of a file's name
 FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 
 
-def load(path: str | os.PathLike[str], *, base: str | os.PathLike[str] | None = None, dtype: Any = np.float32) -> GPT:
+def load(path: StrPath, *, base: StrPath | None = None, dtype: Any = np.float32) -> GPT:
     """Return a trained model in evaluation mode, with its tokenizer.
 
     path is the folder of a run (its best checkpoint is used), a checkpoint, or other people's weights: a folder with
@@ -62,9 +58,7 @@ def load(path: str | os.PathLike[str], *, base: str | os.PathLike[str] | None = 
     return model
 
 
-def open_model(
-    path: str | os.PathLike[str], base: str | os.PathLike[str] | None = None, dtype: Any = np.float32
-) -> tuple[GPT, str]:
+def open_model(path: StrPath, base: StrPath | None = None, dtype: Any = np.float32) -> tuple[GPT, str]:
     """Return the model that `load` returns, and why it has no tokenizer; "" if it has one."""
     path = Path(path)
     with python_names():
@@ -90,7 +84,7 @@ def is_checkpoint(path: Path) -> bool:
     return path.is_file() and path.suffix == ".safetensors" and read_header(path)[1].get("format") == FORMAT
 
 
-def save_model(model: GPT, path: str | os.PathLike[str]) -> None:
+def save_model(model: GPT, path: StrPath) -> None:
     """Write a model and its tokenizer as a checkpoint without an optimizer: see `GPT.save`."""
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -105,13 +99,13 @@ def save_model(model: GPT, path: str | os.PathLike[str]) -> None:
 
 
 def train(
-    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    data: StrPath | Sequence[StrPath] | None = None,
     *,
-    out: str | os.PathLike[str] | None = None,
-    init: str | os.PathLike[str] | None = None,
-    resume: str | os.PathLike[str] | None = None,
+    out: StrPath | None = None,
+    init: StrPath | None = None,
+    resume: StrPath | None = None,
     quiet: bool = False,
-    **options: str | float | os.PathLike[str] | None,
+    **options: StrPath | float | None,
 ) -> GPT:
     """Train a model and return it in evaluation mode, with its tokenizer and its `history`.
 
@@ -195,7 +189,7 @@ def trained_model(run: Run[GPT, TrainConfig]) -> GPT:
     return model
 
 
-def history(run: str | os.PathLike[str]) -> History:
+def history(run: StrPath) -> History:
     """Return the records of the run in a folder: loss, validation loss, … of every step. Jupyter shows the loss curves."""
     return History(read_metrics(Path(run)))
 

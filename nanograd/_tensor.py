@@ -254,21 +254,17 @@ class Tensor(Methods["Tensor"]):
             try:
                 return function._implementation(*args, **kwargs)
             except TypeError as error:
-                name = (
-                    function.__name__.removeprefix("a") if function.__name__ in ("amax", "amin") else function.__name__
-                )
+                name = {"amax": "max", "amin": "min"}.get(function.__name__, function.__name__)
                 if name not in OPS and name not in ("any", "all"):
                     raise
                 use = f"nanograd.{name}(tensor)" if name in OPS else f"tensor.{name}()"
                 raise TypeError(f"np.{name} takes no Tensor: use {use}, or pass tensor.detach().numpy()") from error
 
-        def __array__(
-            self, dtype: Any = None, copy: bool | None = None
-        ) -> np.ndarray:  # else `array + tensor` is an array
+        # Hidden from type checkers, to which `array + tensor` would else be an array
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
             if self.requires_grad:
-                raise TypeError(
-                    "a Tensor that requires grad is not a plain array: use .detach().numpy() or a nanograd op"
-                )
+                use = "use .detach().numpy() or a nanograd op"
+                raise TypeError(f"a Tensor that requires grad is not a plain array: {use}")
             return np.array(self.data, dtype=dtype, copy=copy)
 
         def __getattr__(self, name: str) -> Any:  # else no unknown name is reported
@@ -291,9 +287,9 @@ def _array(value: Any, dtype: np.dtype) -> Any:
         return value.data
     if isinstance(value, np.generic):
         return value.item()
-    array = np.asarray(value)
-    if isinstance(value, (list, tuple)) and array.dtype == np.float64:
-        return array.astype(dtype if dtype.kind == "f" else np.float32)
+    if isinstance(value, (list, tuple)):
+        array = np.asarray(value)
+        return array.astype(dtype if dtype.kind == "f" else np.float32) if array.dtype == np.float64 else array
     return value
 
 

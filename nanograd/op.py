@@ -298,13 +298,11 @@ class Op:
         for name, value in zip(self.arrays[: self.required], values, strict=False):
             if value is None:
                 raise TypeError(f"{self.name}: {name} is None, and only optional arrays may be")
-        operands = [
-            v
-            if hasattr(a, "astype") or _is_number(v) or v.dtype != np.float64
-            else np.float32(0)  # a list of fractions
-            for i, (a, v) in enumerate(zip(args, values, strict=True))
-            if v is not None and i not in self.nondifferentiable
-        ]
+        operands = []  # they decide the dtype
+        for i, v in enumerate(values):
+            if v is not None and i not in self.nondifferentiable:
+                is_list_of_fractions = isinstance(v, np.ndarray) and v.dtype == np.float64 and v is not args[i]
+                operands.append(np.float32(0) if is_list_of_fractions else v)  # a list upcasts no array
         target = _common_dtype(operands, self.promotes_to_float)
         if target == np.float16 and "dtype" not in self.options:  # astype is the way out of float16, and into it
             target = np.dtype(np.float32)
