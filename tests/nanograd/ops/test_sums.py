@@ -82,7 +82,9 @@ def test_float32_is_exact_over_many_rows(ours: Callable[[], Any], exact: np.ndar
 
 
 @pytest.mark.parametrize(
-    "shape", [(0, 3), (3, 0), (1, 1), (300, 2, 2), (2, 300, 2), (2, 2, 300), (2100, 1), ()], ids=repr
+    "shape",
+    [(0, 3), (3, 0), (1, 1), (300, 5), (1024, 3), (1025, 3), (300, 2, 2), (2, 300, 2), (2, 2, 300), (2100, 1), ()],
+    ids=repr,
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.complex128, np.bool_])
 def test_sum_over_is_numpys_sum(shape: tuple[int, ...], dtype: Any) -> None:
