@@ -35,7 +35,7 @@ PACKAGES = ("numpy", "regex")
 HELP = (
     "usage: python -m gpt COMMAND …\n\n"
     + "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
-    + "\n\nBegin with `python -m gpt train`: in about a minute it learns Python's own\n"
+    + "\n\nBegin with `python -m gpt train`: in one to two minutes it learns Python's own\n"
     "documentation and generates some. `python -m gpt COMMAND --help` explains each\n"
     "command, and `python -m gpt --version` prints the version.\n"
 )

@@ -17,7 +17,7 @@ from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Train a GPT on a text, and generate some text with it.
 
-Without arguments, on the documentation that ships with Python, in about a minute on two cores:
+Without arguments, on the documentation that ships with Python, in one to two minutes:
     python -m gpt train
 On texts of your own, files or folders of them, or on a folder of data prepare:
     python -m gpt train --data FILE
