@@ -50,7 +50,7 @@ ORDER = (
     "gpt.runs",
     "gpt.pretrained",
     "gpt.finetune",
-    "gpt.doctor",
+    "gpt.study",
     "gpt.api",
     "gpt.commands",
     "gpt",

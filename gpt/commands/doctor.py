@@ -7,8 +7,8 @@ import numpy as np
 
 from gpt.commands.arguments import Parser, run_path
 from gpt.config import ModelConfig, TrainConfig
-from gpt.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.checkpoint import LAST, find_checkpoint, load_checkpoint
+from gpt.runs.doctor import BAD, WARN, Finding, Subject, examine
 from gpt.runs.presets import read_config
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, run_tokens
 from nanograd.seeds import EVAL, generator

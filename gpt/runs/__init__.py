@@ -9,4 +9,5 @@ run.py             the run's folder, or a run in memory; what happens after ever
 supervise.py       train a run to its end, and save whatever interrupts it
 start.py           begin or resume a run, the same for pretraining and fine-tuning
 pretrain.py        pretraining: its data, its model, random or from a checkpoint, and its run
+doctor.py          checks of a model, before or after training
 """

@@ -8,8 +8,8 @@ import pytest
 
 from gpt.__main__ import main
 from gpt.commands.doctor import table
-from gpt.doctor import Finding
 from gpt.runs.checkpoint import LAST, load_checkpoint, save_checkpoint
+from gpt.runs.doctor import Finding
 from gpt.runs.run import TRAIN_TOKENS
 from gpt.training import make_optimizer
 

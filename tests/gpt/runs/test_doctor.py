@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt import doctor
 from gpt.config import ModelConfig, TrainConfig
-from gpt.doctor import Finding
 from gpt.generation.decoder import Decoder, KVCache
 from gpt.model import GPT
+from gpt.runs import doctor
+from gpt.runs.doctor import Finding
 from gpt.training import make_optimizer
 from nanograd import ops
 from nanograd.nn import Parameter

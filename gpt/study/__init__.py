@@ -1,0 +1,4 @@
+"""Pages on a model of one's own.
+
+example.py         one training example, forward and backward, with the attention of its heads
+"""
