@@ -43,7 +43,8 @@ def table(e: Evidence, rows: int = 5) -> str:
         ratio = e.analytic / e.numeric
     error = np.where(np.isfinite(error), error, np.inf)
     lines = [f"  {'index':<12} {'analytic':>16} {'numeric':>16} {'ratio':>12}"]
-    for flat in np.argsort(-error, axis=None, kind="stable")[:rows]:
+    digits = [-float(f"{size:.6g}") for size in error.flat]  # equal but for rounding: the first index comes first
+    for flat in np.argsort(digits, kind="stable")[:rows]:
         index = tuple(int(i) for i in np.unravel_index(flat, error.shape))
         if e.wrong[index]:
             label = f"[{', '.join(map(str, index))}]"

@@ -7,6 +7,7 @@ import pytest
 
 import nanograd as ng
 from nanograd import GradcheckError, gradcheck
+from nanograd.check.diagnosis import Evidence, table
 
 X = np.array([[0.3, -1.2, 0.7], [1.1, 0.4, -0.6]])
 
@@ -100,3 +101,13 @@ def test_ties_are_distinguished_from_other_mistakes() -> None:
 
     with pytest.raises(GradcheckError, match="differs only at a kink"):
         gradcheck((first_forward, first_backward), np.array([1.0, 2.0]), np.array([1.0, 3.0]))
+
+
+def test_entries_that_are_equally_wrong_are_listed_in_their_order() -> None:
+    numeric = np.random.default_rng(0).standard_normal((2, 3))
+    off = np.array([[0.1], [0.2]]) * (1 + np.array([0, 1e-15, -1e-15]))  # equal but for rounding, in each row
+    evidence = Evidence(
+        numeric, (2, 3), numeric + off, numeric, None, np.eye(6), off > 0, 1e-9, [], [], np.zeros((2, 3), bool)
+    )
+    listed = [line.split("]")[0].split("[")[1] for line in table(evidence).splitlines()[1:]]
+    assert listed == ["1, 0", "1, 1", "1, 2", "0, 0", "0, 1"]
