@@ -126,8 +126,8 @@ def block_backward(dx: np.ndarray, w: Arrays, saved: tuple[np.ndarray, ...]) -> 
     dw["mlp.down.bias"] = dx.sum(axis=0)  # of (16): Σ dx
     dw["mlp.down.weight"] = dx.T @ g  # of (16): dW_oi = Σ dx_o g_i
     dg = dx @ w["mlp.down.weight"]  # of (16): dg_i = Σ_o dx_o W_oi
-    dt = (1 - t * t) * SCALE * (1 + 3 * CUBIC * u * u)  # of (15): dt/du, since tanh' = 1 - tanh²
-    du = dg * 0.5 * (1 + t + u * dt)  # of (15), a product: du = dg (½ (1 + t) + ½ u dt/du)
+    dt_du = (1 - t * t) * SCALE * (1 + 3 * CUBIC * u * u)  # of (15): ∂t/∂u, since tanh' = 1 - tanh²
+    du = dg * 0.5 * (1 + t + u * dt_du)  # of (15), a product: du = dg (½ (1 + t) + ½ u ∂t/∂u)
     dw["mlp.up.bias"] = du.sum(axis=0)  # of (14): Σ du
     dw["mlp.up.weight"] = du.T @ m  # of (14): dW_oi = Σ du_o m_i
     dm = du @ w["mlp.up.weight"]  # of (14): dm_i = Σ_o du_o W_oi

@@ -1,7 +1,7 @@
 """explain: the terms that one entry of a gradient is the sum of, and the terms of those.
 
     e = nanograd.explain(loss, model.tok_emb.weight, (5, 0))
-    print(e)            the largest contributions to dL/dweight[5, 0]
+    print(e)            the largest contributions to ∂L/∂weight[5, 0]
     print(e.drill(0))   the terms of the dy in the largest of them
 
 Every backward is linear in dy. So an entry of dx is a sum over the entries of dy, times a derivative:
@@ -72,11 +72,11 @@ class Tape:
     def name(self, target: Node | Tensor, index: Index) -> str:
         """Name an entry of a gradient, after the op that computed the target, the parameter, or `w`."""
         if isinstance(target, Node):
-            return f"dL/dy{_brackets(index)} of {self.label(target)}"
+            return f"∂L/∂y{_brackets(index)} of {self.label(target)}"
         for node, slot in self.uses(target):
             if node.record and (name := node.record.parameter_names[slot]):
-                return f"dL/d {name}{_brackets(index)}"
-        return f"dL/dw{_brackets(index)}"
+                return f"∂L/∂{name}{_brackets(index)}"
+        return f"∂L/∂w{_brackets(index)}"
 
 
 class Explanation:
@@ -153,7 +153,7 @@ def explain(
     >>> w = Tensor([1.0, -2.0], requires_grad=True)
     >>> loss = (w * np.float32([3, 4])).sum() + w[0]
     >>> print(explain(loss, w, 0))
-    dL/dw[0] = +4
+    ∂L/∂w[0] = +4
         #      term =        dy × ∂y/∂x      through
         0        +3 =        +1 × +3         y[0] mul 0
         1        +1 =        +1 × +1         y getitem 2

@@ -24,8 +24,8 @@ def std_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False, ddo
 
 def std_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (2) and (1).
-    Vary both sides of y² (n - ddof) = Σ c²:
-    2 y (n - ddof) δy = 2 Σ c δc                           (3)
+    Differentiate y² (n - ddof) = Σ c² by c_i: 2 y (n - ddof) ∂y/∂c_i = 2 c_i. So
+    ∂y/∂c_i = c_i / ((n - ddof) y)                         (3)
     dc = c dy / ((n - ddof) y)                             (4)
     Through the mean in (1) x also gets -⟨dc⟩, which is 0, since Σ c = 0:
     dx = dc                                                (5)
@@ -53,8 +53,8 @@ def norm_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
 
 def norm_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
-    Vary both sides of y² = Σ x²:
-    2 y δy = 2 Σ x δx                                      (2)
+    Differentiate y² = Σ x² by x_i: 2 y ∂y/∂x_i = 2 x_i. So
+    ∂y/∂x_i = x_i / y                                      (2)
     dx = dy x / y                                          (3)
     At x = 0 there is a kink; dx is 0 there.
     Check: for dy = 1, dx is the unit vector along x.
@@ -76,7 +76,7 @@ def prod_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = False) ->
 def prod_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
     The derivative by x_i is the product of all the others:
-    dy/dx_i = Π_{j≠i} x_j                                  (2)
+    ∂y/∂x_i = Π_{j≠i} x_j                                  (2)
     dx_i = dy Π_{j≠i} x_j                                  (3)
     This is y / x_i, except where x_i = 0. So the code multiplies the others: those before i, and those after it.
     Check: if exactly one factor is zero, only that entry has a gradient.
@@ -115,7 +115,7 @@ def logsumexp_forward(x: np.ndarray, *, axis: Axis = None, keepdims: bool = Fals
 def logsumexp_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
     The derivative is softmax:
-    dy/dx_i = exp(x_i) / Σ_k exp(x_k) = p_i                (2)
+    ∂y/∂x_i = exp(x_i) / Σ_k exp(x_k) = p_i                (2)
     dx = dy p                                              (3)
     Check: dx adds up to dy.
     """

@@ -45,7 +45,7 @@ def gelu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 def gelu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (2), a product.
     The derivative of Φ is the normal density:
-    φ = dΦ/dx = exp(-x²/2) / √(2π)                         (3)
+    φ = ∂Φ/∂x = exp(-x²/2) / √(2π)                         (3)
     dx = dy (Φ + x φ)                                      (4)
     Check: at x = 0 the derivative is Φ(0) = ½.
     """
@@ -81,9 +81,9 @@ def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def gelu_tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (2), a product of x and a function of u; write t = tanh u.
-    du/dx = √(2/π) (1 + 3 · 0.044715 x²)                   (3)
-    dt/du = 1 - t²                                         (4)
-    dy/dx = ½ (1 + t) + ½ x (4) (3)                        (5)
+    ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²)                   (3)
+    ∂t/∂u = 1 - t²                                         (4)
+    ∂y/∂x = ½ (1 + t) + ½ x (4) (3)                        (5)
     dx = dy · (5)                                          (6)
     Check: at x = 0, where u = t = 0, the derivative is ½.
     """
@@ -167,8 +167,8 @@ def silu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def silu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (2), a product.
-    dσ/dx = σ (1 - σ)                                      (3)
-    dy/dx = σ + x σ (1 - σ)                                (4)
+    ∂σ/∂x = σ (1 - σ)                                      (3)
+    ∂y/∂x = σ + x σ (1 - σ)                                (4)
     dx = dy σ (1 + x (1 - σ))                              (5)
     Check: at x = 0 the derivative is σ(0) = ½.
     """

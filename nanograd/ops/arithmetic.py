@@ -89,9 +89,9 @@ def div_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
 def div_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (1).
     The derivative by a:
-    dy/da = 1/b                                            (2)
+    ∂y/∂a = 1/b                                            (2)
     The derivative by b, with (1):
-    dy/db = -a/b² = -y/b                                   (3)
+    ∂y/∂b = -a/b² = -y/b                                   (3)
     so with t = dy/b for short:
     da = U(t)                                              (4)
     db = -U(t y)                                           (5)

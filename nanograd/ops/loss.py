@@ -68,9 +68,9 @@ def cross_entropy_forward(
 def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
     The derivative of the log-sum (1) is softmax:
-    ds/dz_k = exp(z_k) / Σ_j exp(z_j) = p_k                (4)
+    ∂s/∂z_k = exp(z_k) / Σ_j exp(z_j) = p_k                (4)
     so the derivative of (2) is
-    dl/dz_k = p_k (1 + 2 λ s) - q_k                        (5)
+    ∂l/∂z_k = p_k (1 + 2 λ s) - q_k                        (5)
     Each target has a weight w: by (3) 1/N, and 0 if it is ignored:
     dz_k = dy w (p_k (1 + 2 λ s) - q_k)                    (6)
     Check: for λ = 0 each row of dz sums to zero; for ε = 0 only the target's entry has the opposite sign.
@@ -194,9 +194,10 @@ def dpo_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, T
     """Pull dy back through (3), (2) and (1).
     The derivative of ln(1 + exp(m)), the loss of a pair that is labelled wrongly, is the probability that chosen wins:
     p = exp(m) / (1 + exp(m)) = 1 / (1 + exp(-m))          (4)
-    The derivative of ln(1 + exp(-m)) is minus the probability that it loses:
-    -exp(-m) / (1 + exp(-m)) = -(1 - p)                    (5)
-    Combine the two as in (2), and divide by n as in (3):
+    The derivative of ln(1 + exp(-m)) is -exp(-m)/(1 + exp(-m)), minus the probability 1 - p that it loses. Combine the two
+    as in (2):
+    ∂l/∂m = ε p - (1 - ε) (1 - p)                          (5)
+    By (3), each l has the coefficient 1/n:
     dm = dy (ε p - (1 - ε) (1 - p)) / n                    (6)
     By (1), the derivative of m by each input is β or -β:
     dchosen = β dm                                         (7)

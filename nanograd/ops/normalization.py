@@ -40,9 +40,9 @@ def rmsnorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) ->
     dn = dy weight                                         (4)
     dweight = Σ_tokens dy n                                (5)
     Raising one x_i of a token's C features changes its scale:
-    dr/dx_i = -r² n_i / C, by (1)                          (6)
+    ∂r/∂x_i = -r² n_i / C, by (1)                          (6)
     so, by (2), its normalised features change by
-    dn_j/dx_i = r (1[i = j] - n_j n_i / C)                 (7)
+    ∂n_j/∂x_i = r (1[i = j] - n_j n_i / C)                 (7)
     By the chain rule, multiply (7) by dn_j and sum over j:
     dx = r (dn - n ⟨dn n⟩)                                 (8)
     Layernorm has one more term, -⟨dn⟩, from the mean that it subtracts.
@@ -148,10 +148,10 @@ def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, T
     dweight = Σ_tokens dy n                                (5)
     dbias = Σ_tokens dy                                    (6)
     Raising one x_i of a token's C features changes that token's mean and scale:
-    d⟨x⟩/dx_i = 1/C                                        (7)
-    dr/dx_i = -r² n_i / C, by (1)                          (8)
+    ∂⟨x⟩/∂x_i = 1/C                                        (7)
+    ∂r/∂x_i = -r² n_i / C, by (1)                          (8)
     so, by (2), its normalised features change by
-    dn_j/dx_i = r (1[i = j] - 1/C - n_j n_i / C)           (9)
+    ∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C)           (9)
     By the chain rule, multiply (9) by dn_j and sum over j:
     dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩)                          (10)
     Check: dx sums to zero over a token's features, since shifting x changes nothing.

@@ -19,9 +19,9 @@ def pow_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) ->
 def pow_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (1).
     As a function of a, (1) is a power:
-    dy/da = b a^(b-1), and 0 where b = 0                   (2)
+    ∂y/∂a = b a^(b-1), and 0 where b = 0                   (2)
     As a function of b, it is an exponential, a^b = exp(b ln a):
-    dy/db = y ln a, for a > 0                              (3)
+    ∂y/∂b = y ln a, for a > 0                              (3)
     da = U(dy b a^(b-1))                                   (4)
     db = U(dy y ln a)                                      (5)
     At a = 0 ≤ b, y does not change with b, and (5) is 0. For a < 0 there is no real derivative, and (5) is NaN.
@@ -72,9 +72,8 @@ def reciprocal_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def reciprocal_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
-    Vary both sides of x y = 1:
-    y δx + x δy = 0                                        (2)
-    so δy/δx = -y/x = -y², and
+    Differentiate x y = 1 by x, with the product rule: y + x ∂y/∂x = 0. So
+    ∂y/∂x = -y/x = -y²                                     (2)
     dx = -dy y²                                            (3)
     Check: dx and dy have opposite signs, since 1/x decreases everywhere.
     """
@@ -95,8 +94,8 @@ def sqrt_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def sqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
-    Vary both sides of y² = x:
-    2 y δy = δx                                            (2)
+    Differentiate y² = x by x: 2 y ∂y/∂x = 1. So
+    ∂y/∂x = 1 / (2 y)                                      (2)
     dx = dy / (2 y)                                        (3)
     At x = 0 the derivative is infinite, and so is (3): add an epsilon under the root if x may be 0.
     Check: at x = 4 the derivative is 1/4.
@@ -119,7 +118,7 @@ def rsqrt_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def rsqrt_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1), the power -1/2.
-    dy/dx = -½ x^(-3/2) = -½ y³                            (2)
+    ∂y/∂x = -½ x^(-3/2) = -½ y³                            (2)
     dx = -½ dy y³                                          (3)
     Check: at x = 1 the derivative is -1/2.
     """
@@ -159,9 +158,8 @@ def log_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def log_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
-    Vary both sides of exp(y) = x:
-    exp(y) δy = δx                                         (2)
-    and exp(y) is x:
+    Differentiate exp(y) = x by x: exp(y) ∂y/∂x = 1. So
+    ∂y/∂x = 1 / exp(y) = 1/x                               (2)
     dx = dy / x                                            (3)
     Check: at x = 1 the derivative is 1.
     """

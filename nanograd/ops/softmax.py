@@ -38,7 +38,7 @@ def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int 
 def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (1).
     Raising x_i raises y_i and lowers every other y_j through the shared sum:
-    dy_j/dx_i = y_j (1[i = j] - y_i)                       (2)
+    ∂y_j/∂x_i = y_j (1[i = j] - y_i)                       (2)
     By the chain rule, multiply (2) by the upstream dy_j and sum over j:
     dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (3)
     Where y is 0, so is dx: masked scores need no special case.
@@ -71,7 +71,7 @@ def log_softmax_forward(x: np.ndarray, *, axis: int = -1) -> tuple[np.ndarray, A
 def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
     Raising x_i raises y_i itself, and lowers every y_j through the shared sum:
-    dy_j/dx_i = 1[i = j] - p_i,  p = exp(y)                (2)
+    ∂y_j/∂x_i = 1[i = j] - p_i,  p = exp(y)                (2)
     By the chain rule, multiply (2) by the upstream dy_j and sum over j:
     dx_i = dy_i - p_i Σ_j dy_j                             (3)
     A row whose scores are all -∞ has no gradient.

@@ -56,7 +56,7 @@ def tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 def tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
     By the quotient rule, with sinh' = cosh and cosh' = sinh:
-    dy/dx = (cosh² x - sinh² x) / cosh² x = 1 - y²         (2)
+    ∂y/∂x = (cosh² x - sinh² x) / cosh² x = 1 - y²         (2)
     dx = dy (1 - y²)                                       (3)
     Check: at x = 0 the derivative is 1; if y is near ±1, it is near 0.
     """
@@ -88,7 +88,7 @@ def sigmoid_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 def sigmoid_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
     By the chain rule, with e = exp(-x):
-    dy/dx = e / (1 + e)² = 1/(1 + e) · e/(1 + e) = y (1 - y)   (2)
+    ∂y/∂x = e / (1 + e)² = 1/(1 + e) · e/(1 + e) = y (1 - y)   (2)
     dx = dy y (1 - y)                                      (3)
     Check: at x = 0, where y = ½, the derivative is ¼, its maximum.
     """

@@ -42,7 +42,7 @@ class Evaluator:
     """The values of one op's lines on one input, by name; all in float64.
 
     arrays and options are the op's own; dy is the upstream gradient, None for the forward alone. `code` holds other lines
-    than those of the op's docstrings; `seed` draws δx. `replaced` gives names other values than their lines compute;
+    than those of the op's docstrings. `replaced` gives names other values than their lines compute;
     `inputs` gives arrays and dy other values, which the op's definitions then prepare.
     """
 
@@ -56,7 +56,6 @@ class Evaluator:
         code: OpCode | None = None,
         replaced: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
-        seed: int = 0,
     ) -> None:
         self.op = OPS[name]
         self.code = code or op_code(name)
@@ -66,7 +65,6 @@ class Evaluator:
         arrays = [*arrays, *([] if self.op.variadic else [None] * (len(self.op.arrays) - len(arrays)))]
         self.needs = self.op.differentiable(arrays)
         self.arrays = [a if i in self.op.nondifferentiable else _float64(a) for i, a in enumerate(arrays)]
-        self.seed = seed
         self.lines = {name: number for number, line in self.code.lines.items() for name in line.names}
         self.raw = dict(self._raw(), dy=dy) | dict(inputs or {})
         self.values: dict[str, Any] = dict(replaced or {})  # what has been computed
@@ -84,7 +82,7 @@ class Evaluator:
 
     def moved(self, replaced: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> "Evaluator":
         """Return an evaluator in which these names have other values."""
-        own = {"dy": self.raw["dy"], "code": self.code, "seed": self.seed}
+        own = {"dy": self.raw["dy"], "code": self.code}
         moved = Evaluator(self.op.name, self.arrays, self.options, **own, replaced=replaced, inputs=inputs)
         moved._result = self._result  # of the same arrays
         return moved
@@ -104,8 +102,6 @@ class Evaluator:
             return self.compute(self.definitions[name], inside=name)
         if name in self.raw:
             return self.raw[name]
-        if name.startswith("δ"):
-            return self.vary(name[1:])
         raise NameError(f"{self.op.name}: no line, input, option or helper is called {name!r}")
 
     def compute(self, code: str, inside: str = "") -> Any:
@@ -165,16 +161,16 @@ class Evaluator:
         return finite_differences(lambda: np.sum(self.raw["dy"] * self.native(last, self.moved({name: x})[last])), x)
 
     def derivative(self, y: str, x: str) -> np.ndarray:
-        """Return dy/dx of an elementwise y, in the shape of y: all entries of x move together."""
+        """Return ∂y/∂x of an elementwise y, in the shape of y: all entries of x move together."""
         return self._along(y, x, np.ones_like(self._vary(x)))
 
     def derivative_of_sum(self, y: str, x: str) -> np.ndarray:
-        """Return dy/dx_i where each x_i goes into one y only, in the shape of x."""
+        """Return ∂y/∂x_i where each x_i goes into one y only, in the shape of x."""
         moving = self._vary(x)
         return finite_differences(lambda: np.sum(self.moved({x: moving})[y]), moving)
 
     def jacobian(self, y: str, x: str, axis: int = -1) -> np.ndarray:
-        """Return dy_j/dx_i within each row along `axis`: of shape (…, j, i). All rows move together."""
+        """Return ∂y_j/∂x_i within each row along `axis`: of shape (…, j, i). All rows move together."""
         n = self[x].shape[axis]
         columns = []
         for i in range(n):
@@ -183,11 +179,6 @@ class Evaluator:
             columns.append(np.moveaxis(self._along(y, x, basis), axis, -1))
         shape = np.moveaxis(self[y], axis, -1).shape
         return np.stack(columns, axis=-1) if columns else np.zeros((*shape, 0))
-
-    def vary(self, name: str) -> np.ndarray:
-        """Return δ of a name: the derivative of its value along the random direction δx."""
-        direction = np.random.default_rng(self.seed + 1).standard_normal(self["x"].shape)
-        return direction if name == "x" else self._along(name, "x", direction)
 
     def _along(self, y: str, x: str, direction: np.ndarray) -> np.ndarray:
         moving = self._vary(x)

@@ -37,13 +37,13 @@ def jacobian_section(worked: WorkedExample) -> str:
     cut = dense[:SIDE, :SIDE]
     over = f", its first {SIDE} rows and columns" if cut.size < dense.size else ""
     heat = heatmap(
-        f"dy/d{name}: row = entry of y, column = entry of {name}{over}",
+        f"∂y/∂{name}: row = entry of y, column = entry of {name}{over}",
         cut,
         [f"y{index(worked.y.shape, k)}" for k in range(len(cut))],
         [f"{name}{index(x.shape, k)}" for k in range(cut.shape[1])],
     )
     off = float(np.abs(product - right).max(initial=0))
-    both = table(f"dy · (dy/d{name})", product) + table(f"d{name} by backward", right)
+    both = table(f"dy · ∂y/∂{name}", product) + table(f"d{name} by backward", right)
     check = f'<p class="check"><span aria-hidden="true">✓</span> they differ by {error(off)}</p>'
     return f'<p>{clean(text)}</p><div class="beside">{heat}<div>{both}{check}</div></div>'
 

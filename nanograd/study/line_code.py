@@ -16,7 +16,7 @@ from nanograd.study.reasons import REASONS, Reason
 class LineCheck(NamedTuple):
     """One numbered line, as code and with what it must equal.
 
-    name: the variable that it defines; "q, k, v" where it defines several, "sides" where it only sets two sides equal.
+    name: the variable that it defines; "q, k, v" where it defines several.
     code: its value. why: the reason of the step.
     reference: another computation of the same value; None where the name implies it, see line_check.
     also: further expressions that must be equal: the other sides of the line.
@@ -35,8 +35,8 @@ class LineCheck(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """Return the line as code beside the printed one: `y = np.exp(x)`, or `2 * y * δy == δx`."""
-        return f"{self.code} == {self.reference}" if self.name == "sides" else f"{self.name} = {self.code}"
+        """Return the line as code beside the printed one: `y = np.exp(x)`."""
+        return f"{self.name} = {self.code}"
 
 
 class OpCode(NamedTuple):
@@ -54,7 +54,7 @@ def op_code(name: str, printed: tuple[tuple[int, Formula], ...] | None = None) -
     definitions = dict(reasons.definitions)
     main = {number: equations(formula) for number, formula in formulas.items()}
     names = {number: _variable(clauses, reasons.line(number), definitions) for number, clauses in main.items()}
-    arrays = {*op.arrays, "dy", *(n for variable in names.values() for n in variable.split(", "))} - {"sides"}
+    arrays = {*op.arrays, "dy", *(n for variable in names.values() for n in variable.split(", "))}
     options = inspect.signature(op.pair.forward).parameters
 
     def scope(*more: str) -> Scope:
@@ -89,7 +89,7 @@ def _variable(clauses: list[t.Infix], reason: Reason, definitions: Mapping[str, 
     if name_of(target) and not is_derivative(target):
         return name_of(target) or ""
     names = [name_of(side) for side in clauses[0].operands if name_of(side) and not is_derivative(side)]
-    return names[0] or "" if names else name_of(target) or "sides"
+    return names[0] or "" if names else name_of(target) or ""
 
 
 def _line(clauses: list[t.Infix], name: str, reason: Reason, scope: Scope) -> LineCheck:
@@ -102,20 +102,22 @@ def _line(clauses: list[t.Infix], name: str, reason: Reason, scope: Scope) -> Li
         for side in equation.operands:
             if is_derivative(side):
                 derivatives.append(_derivative(side, scope))
-            elif name == "sides" or name_of(side) is None or name_of(side) not in (name, name_of(equation.operands[0])):
+            elif name_of(side) is None or name_of(side) not in (name, name_of(equation.operands[0])):
                 codes.append(reason.words.format(write_code(side, equation, scope)))
     if not codes:
         raise NotInSymbols(f"{name}: the line has no side to compute")
-    reference = reason.reference or (derivatives[0] if derivatives else codes.pop() if name == "sides" else None)
+    reference = reason.reference or (derivatives[0] if derivatives else None)
     return LineCheck(name, codes[0], reason.why, reference, (*codes[1:], *reason.also))
 
 
 def _derivative(side: Formula, scope: Scope) -> str:
     """Write the measurement of a local derivative: by which indices it has, one number or a row or a matrix a row."""
     assert isinstance(side, t.Quotient)
-    y, x = ((name_of(part) or "").removeprefix("d") for part in (side.top, side.bottom))
-    if not isinstance(side.bottom, t.Sub):
+    assert isinstance(side.top, t.Partial)
+    assert isinstance(side.bottom, t.Partial)
+    y, x = ((name_of(part) or "") for part in (side.top.of, side.bottom.of))
+    if not isinstance(side.bottom.of, t.Sub):
         return f"derivative('{y}', '{x}')"
-    if not isinstance(side.top, t.Sub):
+    if not isinstance(side.top.of, t.Sub):
         return f"derivative_of_sum('{y}', '{x}')"
     return f"jacobian('{y}', '{x}'{', axis' if scope.axis else ''})"

@@ -4,7 +4,7 @@ import numpy as np
 
 from nanograd.inspect.player.html import clean
 from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
-from nanograd.study.notation import to_mathml
+from nanograd.study.notation import printed_name, to_mathml
 from nanograd.study.provenance import Cells, provenance_of
 from nanograd.study.study_data import Step, StudyData
 from nanograd.study.worked_example import WorkedExample
@@ -103,7 +103,7 @@ def _values(worked: WorkedExample, step: Step, printed: bool) -> list[str]:
         def attributes(flat: int, cells: list[Cells] | None = cells) -> str:
             return f' data-uses="{_uses(cells[flat])}"' if cells else ""
 
-        tables.append(table("both sides" if name == "sides" else name, value, key=name, attributes=attributes))
+        tables.append(table(printed_name(name), value, key=printed_name(name), attributes=attributes))
     return tables
 
 
@@ -113,7 +113,7 @@ def _stage(title: str, tables: list[str], *, long: bool = False) -> str:
 
 
 def _uses(cells: Cells) -> str:
-    return ";".join(f"{clean(name)} {' '.join(map(str, flat))}" for name, flat in cells.items())
+    return ";".join(f"{clean(printed_name(name))} {' '.join(map(str, flat))}" for name, flat in cells.items())
 
 
 def _short(value: object) -> str:

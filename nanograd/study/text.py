@@ -8,6 +8,7 @@ import numpy as np
 
 from nanograd.op import OPS
 from nanograd.study.derivation import derivation, summary
+from nanograd.study.notation import printed_name
 from nanograd.study.study_data import Step, StudyData
 
 WIDTH = 80
@@ -91,7 +92,9 @@ def _example(study: StudyData) -> Iterator[str]:
 def _values(study: StudyData, backward: bool) -> Iterator[str]:
     for step in study.steps:
         if step.line.backward is backward:
-            yield from (show(f"{name} ({step.line.number})", value) for name, value in step.values.items())
+            yield from (
+                show(f"{printed_name(name)} ({step.line.number})", value) for name, value in step.values.items()
+            )
 
 
 def show(name: str, value: Any) -> str:

@@ -95,11 +95,11 @@ def test_only_what_scrolls_is_a_stop(opened: Any) -> None:
 
 def test_tables_of_a_stack_are_one_array(opened: Any) -> None:
     page = opened("softmax")
-    cell = page.locator("[data-of=dy_dx] tbody td").nth(16 + 4 + 2)  # dy_dx[1, 1, 2]
+    cell = page.locator("[data-of='∂y/∂x'] tbody td").nth(16 + 4 + 2)  # dy_dx[1, 1, 2]
     cell.click()
     worked = run_example("softmax", (2, 4))
     assert lit(page, "y") == [number(worked.y[1, 1]), number(worked.y[1, 2])]
-    assert page.locator(".readout").inner_text().startswith("dy_dx[1, 1, 2] = ")
+    assert page.locator(".readout").inner_text().startswith("∂y/∂x[1, 1, 2] = ")
 
 
 def test_the_paper_drill_is_graded(opened: Any) -> None:

@@ -153,8 +153,8 @@ def _section(playback: Playback, i: int, title: str, body: str, key: str = "") -
 def _start(playback: Playback) -> str:
     """Return the loss and its gradient."""
     root = playback.nodes[-1].record
-    body = "<p>The forward is done. The backward begins with dL/dL.</p>"
-    return _section(playback, 0, "the loss", body + array("loss", root.y) + array("dL/dL", root.backward.dy))
+    body = "<p>The forward is done. The backward begins with ∂L/∂L.</p>"
+    return _section(playback, 0, "the loss", body + array("loss", root.y) + array("∂L/∂L", root.backward.dy))
 
 
 def _step(playback: Playback, node: Node) -> str:

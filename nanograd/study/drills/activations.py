@@ -56,7 +56,7 @@ SIGMOID = Drill(
     sigmoid_forward, sigmoid_backward,
     question="y = 1 / (1 + exp(-x)). The forward saved y, not x: write the derivative in terms of y.",
     hints=(
-        "With u = 1 + exp(-x): dy/du = -1/u² = -y², and du/dx = -exp(-x).",
+        "With u = 1 + exp(-x): ∂y/∂u = -1/u² = -y², and ∂u/∂x = -exp(-x).",
         "exp(-x) = u - 1 = 1/y - 1. Multiply: y² (1/y - 1).",
         "dx = dy y (1 - y). The derivative is largest, ¼, where y = ½."),
     cases=[case("a matrix", normal(2, 3))],
@@ -102,28 +102,30 @@ def gelu_tanh_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 def gelu_tanh_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Apply the product rule to x and t, then the chain rule twice."""
     x, t = saved
-    du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)  # du/dx
-    dt = (1 - t * t) * du  # dt/dx
-    return (dy * 0.5 * (1 + t + x * dt),)
+    du_dx = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)  # ∂u/∂x
+    dt_dx = (1 - t * t) * du_dx  # ∂t/∂x
+    return (dy * 0.5 * (1 + t + x * dt_dx),)
 
 
 GELU_TANH = Drill(
     gelu_tanh_forward, gelu_tanh_backward,
     question="y = ½ x (1 + t), t = tanh u, u = √(2/π) (x + 0.044715 x³). Start with the product rule: it gives two terms. "
-    "The second needs dt/dx = dt/du du/dx.",
+    "The second needs ∂t/∂x = ∂t/∂u ∂u/∂x.",
     hints=(
-        "The product rule: dy/dx = ½ (1 + t) + ½ x dt/dx.",
-        "dt/du = 1 - t², and du/dx = √(2/π) (1 + 3 · 0.044715 x²).",
+        "The product rule: ∂y/∂x = ½ (1 + t) + ½ x ∂t/∂x.",
+        "∂t/∂u = 1 - t², and ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²).",
         "dx = dy · ½ (1 + t + x (1 - t²) √(2/π) (1 + 3 · 0.044715 x²)). At x = 0 the derivative is ½."),
     cases=[case("a matrix", normal(2, 3))],
     odd_shapes=on_shapes(normal),
     extreme_values=[case("far out", exactly([-50.0, -5.0, 5.0, 50.0]))],
     mutants=[
-        Mutant("no second term", "t depends on x too: the product rule has two terms", "1 + t + x * dt", "1 + t"),
-        Mutant("no first term", "the product rule has two terms; ½ (1 + t) is missing", "(1 + t + x * dt)", "(x * dt)"),
+        Mutant("no second term", "t depends on x too: the product rule has two terms", "1 + t + x * dt_dx", "1 + t"),
+        Mutant("no first term", "the product rule has two terms; ½ (1 + t) is missing",
+               "(1 + t + x * dt_dx)", "(x * dt_dx)"),
         Mutant("3 missing", "the derivative of x³ is 3 x²", "3 * 0.044715", "0.044715"),
-        Mutant("tanh not differentiated", "dt/du = 1 - t² is missing", "(1 - t * t) * du", "t * du"),
-        Mutant("du/dx missing", "u depends on x: the chain rule needs the factor du/dx", "(1 - t * t) * du", "(1 - t * t)"),
+        Mutant("tanh not differentiated", "∂t/∂u = 1 - t² is missing", "(1 - t * t) * du_dx", "t * du_dx"),
+        Mutant("∂u/∂x missing", "u depends on x: the chain rule needs the factor ∂u/∂x",
+               "(1 - t * t) * du_dx", "(1 - t * t)"),
         Mutant("½ missing", "the ½ in front is missing", "dy * 0.5", "dy"),
         Mutant("float64", "np.sqrt returns a NumPy number, which makes float32 arrays float64; use math.sqrt",
                "math.sqrt(2 / math.pi) * (1", "np.sqrt(2 / np.pi) * (1")],

@@ -27,8 +27,8 @@ MUL = Drill(
     mul_forward, mul_backward,
     question="y = a b: if one entry of a changes a little, by how much does that entry of y change? And the loss?",
     hints=(
-        "Take numbers: a = 3, b = 5. Raise a by 0.01: y rises by 0.05. What is the derivative dy/da?",
-        "dy/da is b, and dy/db is a. By the chain rule, multiply the derivative by the upstream gradient dy.",
+        "Take numbers: a = 3, b = 5. Raise a by 0.01: y rises by 0.05. What is the derivative ∂y/∂a?",
+        "∂y/∂a is b, and ∂y/∂b is a. By the chain rule, multiply the derivative by the upstream gradient dy.",
         "da = dy b and db = dy a, entry by entry; return them in the order of the forward's arrays."),
     cases=[case("a matrix", normal(2, 3), normal(2, 3))],
     odd_shapes=[
@@ -89,7 +89,7 @@ SUB = Drill(
     sub_forward, sub_backward,
     question="y = a - b: raising b lowers y. What are da and db if either operand was broadcast?",
     hints=(
-        "dy/da is 1, and dy/db is -1.",
+        "∂y/∂a is 1, and ∂y/∂b is -1.",
         "So da is dy and db is -dy, each summed to the shape of its input.",
         "unbroadcast(dy, a_shape) and -unbroadcast(dy, b_shape)."),
     imports=UNBROADCAST,
@@ -115,9 +115,9 @@ def div_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
 
 DIV = Drill(
     div_forward, div_backward,
-    question="y = a / b. The forward saved b and y, but not a. Can dy/db be written with those two?",
+    question="y = a / b. The forward saved b and y, but not a. Can ∂y/∂b be written with those two?",
     hints=(
-        "Write y = a b⁻¹ and differentiate: dy/da = b⁻¹, dy/db = -a b⁻².",
+        "Write y = a b⁻¹ and differentiate: ∂y/∂a = b⁻¹, ∂y/∂b = -a b⁻².",
         "-a/b² is -(a/b)/b = -y/b.",
         "da = dy / b, db = -da y, each summed to the shape of its input by unbroadcast."),
     imports=UNBROADCAST,
@@ -128,8 +128,8 @@ DIV = Drill(
         case("tiny", exactly([1e-170]), exactly([1e-170]))],
     mutants=[
         Mutant("sign forgotten", "raising b lowers the quotient: db needs a minus sign", "-unbroadcast(t", "unbroadcast(t"),
-        Mutant("product rule", "dy/da is 1/b, not b", "t = dy / b", "t = dy * b"),
-        Mutant("1/b missing", "dy/db is -y/b; this is -y", "t * y", "dy * y"),
+        Mutant("product rule", "∂y/∂a is 1/b, not b", "t = dy / b", "t = dy * b"),
+        Mutant("1/b missing", "∂y/∂b is -y/b; this is -y", "t * y", "dy * y"),
         Mutant("b not summed", "b was broadcast: the gradients of all its copies must be summed",
                "unbroadcast(t * y, b.shape)", "t * y"),
         Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(t, a_shape)", "t"),
@@ -142,7 +142,7 @@ EXP = Drill(
     question="y = exp(x). The forward saved y and not x. Why is that enough?",
     hints=(
         "Which function is its own derivative?",
-        "dy/dx = exp(x) = y. There is no need to compute exp again.",
+        "∂y/∂x = exp(x) = y. There is no need to compute exp again.",
         "dx = dy y."),
     cases=[case("a matrix", normal(2, 3))],
     odd_shapes=on_shapes(normal),
@@ -162,8 +162,8 @@ LOG = Drill(
     log_forward, log_backward,
     question="y = ln x, so x = exp(y). Differentiate x by y, and take the reciprocal.",
     hints=(
-        "dx/dy = exp(y) = x.",
-        "So dy/dx = 1/x. Do not add an epsilon: near 0 the derivative of log really is large.",
+        "∂x/∂y = exp(y) = x.",
+        "So ∂y/∂x = 1/x. Do not add an epsilon: near 0 the derivative of log really is large.",
         "dx = dy / x."),
     cases=[case("a matrix", positive(2, 3))],
     odd_shapes=on_shapes(positive),

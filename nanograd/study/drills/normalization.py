@@ -25,10 +25,10 @@ def layernorm_forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tu
 LAYERNORM = Drill(
     layernorm_forward, layernorm_backward,
     question="Start at the end: y = n weight + bias gives dweight, dbias and dn. Then x_i changes n in three ways: "
-    "directly, through the mean, and through r. Write dn_j/dx_i with n and r, multiply by dn_j, sum over j.",
+    "directly, through the mean, and through r. Write ∂n_j/∂x_i with n and r, multiply by dn_j, sum over j.",
     hints=(
         "All tokens share weight and bias: dweight = Σ dy n, dbias = Σ dy, over all axes but the last. dn = dy weight.",
-        "d⟨x⟩/dx_i = 1/C, and dr/dx_i = -r² n_i / C. So dn_j/dx_i = r (1[i = j] - 1/C - n_j n_i / C).",
+        "∂⟨x⟩/∂x_i = 1/C, and ∂r/∂x_i = -r² n_i / C. So ∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C).",
         "dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩): the second term comes from the mean, the third from the scale."),
     cases=[case("three tokens", normal(3, 4), normal(4), normal(4))],
     odd_shapes=[
@@ -66,11 +66,11 @@ def rmsnorm_forward(x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, Any]
 
 RMSNORM = Drill(
     rmsnorm_forward, rmsnorm_backward,
-    question="Layernorm without the mean. x_i changes n_i directly, and every n_j through r. What is dr/dx_i, written "
-    "with r and n? Multiply dn_j/dx_i by dn_j, sum over j.",
+    question="Layernorm without the mean. x_i changes n_i directly, and every n_j through r. What is ∂r/∂x_i, written "
+    "with r and n? Multiply ∂n_j/∂x_i by dn_j, sum over j.",
     hints=(
-        "r = m^(-½) with m = ⟨x²⟩ + eps: dr/dx_i = -½ r³ 2 x_i / C = -r² n_i / C.",
-        "n_j = x_j r, so dn_j/dx_i = r 1[i = j] + x_j dr/dx_i = r (1[i = j] - n_j n_i / C).",
+        "r = m^(-½) with m = ⟨x²⟩ + eps: ∂r/∂x_i = -½ r³ 2 x_i / C = -r² n_i / C.",
+        "n_j = x_j r, so ∂n_j/∂x_i = r 1[i = j] + x_j ∂r/∂x_i = r (1[i = j] - n_j n_i / C).",
         "dx = r (dn - n ⟨dn n⟩) with dn = dy weight; dweight = Σ dy n over all axes but the last."),
     cases=[case("three tokens", normal(3, 4), normal(4))],
     odd_shapes=[

@@ -36,10 +36,10 @@ def softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
 
 SOFTMAX = Drill(
     softmax_forward, softmax_backward,
-    question="Raising x_i raises y_i and lowers every other y_j, through the sum they share. What is dy_j/dx_i, for j = "
+    question="Raising x_i raises y_i and lowers every other y_j, through the sum they share. What is ∂y_j/∂x_i, for j = "
     "i and for j ≠ i? Multiply it by dy_j and sum over j.",
     hints=(
-        "dy_j/dx_i = y_j (1[i = j] - y_i): the quotient rule, in both cases.",
+        "∂y_j/∂x_i = y_j (1[i = j] - y_i): the quotient rule, in both cases.",
         "Σ_j dy_j y_j (1[i = j] - y_i) is the term with j = i, minus y_i times a sum that does not depend on i.",
         "dx = y (dy - Σ_j dy_j y_j): subtract one number per row, then multiply by y."),
     cases=[case("two rows", normal(2, 4))],
@@ -77,7 +77,7 @@ LOG_SOFTMAX = Drill(
     "much? Multiply by dy_j and sum over j.",
     hints=(
         "The derivative of ln Σ_k exp(x_k) by x_i is exp(x_i) / Σ_k exp(x_k) = p_i, the softmax.",
-        "dy_j/dx_i = 1[i = j] - p_i. Summed over j, p_i multiplies the sum of the row's dy_j.",
+        "∂y_j/∂x_i = 1[i = j] - p_i. Summed over j, p_i multiplies the sum of the row's dy_j.",
         "dx = dy - p Σ_j dy_j with p = exp(y)."),
     cases=[case("two rows", normal(2, 4))],
     odd_shapes=_ODD,

@@ -3,9 +3,10 @@
 Read them in this order; `code` writes an equation as the NumPy that pages show and checks evaluate.
 """
 
+from nanograd.study.notation.code import printed_name
 from nanograd.study.notation.mathml import to_mathml
 from nanograd.study.notation.parser import parse
 from nanograd.study.notation.plain import to_text
 from nanograd.study.notation.tree import Formula
 
-__all__ = ["Formula", "parse", "to_mathml", "to_text"]
+__all__ = ["Formula", "parse", "printed_name", "to_mathml", "to_text"]

@@ -6,6 +6,7 @@ axis. Where two letters meet, as in y_j (1[i = j] - y_i), the arrays get an axis
 letter counts along that axis, and `rows(x, axis)` moves it to the end where two letters meet.
 """
 
+import re
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -52,28 +53,37 @@ def subtrees(formula: t.Formula) -> Iterator[t.Formula]:
 
 
 def name_of(side: t.Formula) -> str | None:
-    """Return the variable that a side of an equation defines: dx for dx_i, dy_dx for dy_j/dx_i; None for an expression."""
+    """Return the variable that a side of an equation defines: dx for dx_i, dy_dx for ∂y_j/∂x_i; None for an expression."""
     match side:
         case t.Name(text) if text != "π":
             return text
-        case t.Change("d", t.Fence("mean", _)):
-            return "dmean"
-        case t.Change("d", t.Name(text)):
+        case t.Gradient(t.Name(text)):
             return "d" + text
+        case t.Fence("mean", _):
+            return "mean"
         case t.Sub(base, t.Indices()) | t.Item(base):
             return name_of(base)
-        case t.Quotient(top, bottom) if is_derivative(side):
-            return f"{name_of(top)}_{name_of(bottom)}"
+        case t.Quotient(t.Partial(y), t.Partial(x)):
+            return f"d{name_of(y)}_d{name_of(x)}"
     return None
 
 
+def printed_name(name: str) -> str:
+    """Return how pages print a variable of the code; ∂ is no letter of Python.
+
+    >>> printed_name("dy_dx"), printed_name("dmean_dx"), printed_name("dx")
+    ('∂y/∂x', '∂⟨x⟩/∂x', 'dx')
+    """
+    derivative = re.fullmatch(r"d(\w+)_d(\w+)", name)
+    if derivative is None:
+        return name
+    y, x = derivative.groups()
+    return f"∂{f'⟨{x}⟩' if y == 'mean' else y}/∂{x}"
+
+
 def is_derivative(side: t.Formula) -> bool:
-    """Tell whether a side is a local derivative, such as dy_j/dx_i."""
-
-    def change(node: t.Formula) -> bool:
-        return isinstance(node.base if isinstance(node, t.Sub) else node, t.Change)
-
-    return isinstance(side, t.Quotient) and change(side.top) and change(side.bottom)
+    """Tell whether a side is a local derivative, such as ∂y_j/∂x_i."""
+    return isinstance(side, t.Quotient) and isinstance(side.top, t.Partial) and isinstance(side.bottom, t.Partial)
 
 
 def write_code(side: t.Formula, equation: t.Infix, scope: Scope) -> str:
@@ -96,7 +106,11 @@ class _Writer:
     def _free_letters(self) -> str:
         """Return the letters of the left-hand side, which every side has."""
         letters = ""
-        sides = (self.target.top, self.target.bottom) if is_derivative(self.target) else (self.target,)  # type: ignore[attr-defined]
+        match self.target:
+            case t.Quotient(t.Partial(y), t.Partial(x)):
+                sides = (y, x)
+            case _:
+                sides = (self.target,)
         for side in sides:
             if isinstance(side, t.Sub) and isinstance(side.index, t.Indices) and not self._composite(side):
                 letters += side.index.text
@@ -143,7 +157,7 @@ class _Writer:
                 return "np.pi", ATOM
             case t.Name(text) if text in self.letters and text not in self.scope.definitions:
                 return text if self.scope.variadic else self.count(text), ATOM
-            case t.Name() | t.Change():
+            case t.Name() | t.Gradient():
                 return self.array(node), ATOM
             case t.Reference(number):
                 return self.scope.numbered[number], ATOM
@@ -194,9 +208,7 @@ class _Writer:
     # Arrays
 
     def array(self, node: t.Formula) -> str:
-        """Write a name, or the change of one."""
-        if isinstance(node, t.Change) and node.by == "δ":
-            return f"δ{name_of(node.of)}"
+        """Write a name, or the gradient by one."""
         name = name_of(node) or ""
         if self.scope.variadic and name == "x":
             return "np.stack(xs)"
@@ -240,12 +252,12 @@ class _Writer:
         """Write the number of values of a letter: the length of an axis that it indexes, else of the array in the sum."""
         for node in subtrees(self.equation):
             match node:
-                case t.Sub(t.Change("d", t.Name(name)) | t.Name(name), t.Indices(letters)) if (
+                case t.Sub(t.Gradient(t.Name(name)) | t.Name(name), t.Indices(letters)) if (
                     letter in letters and name in self.scope.arrays and name != name_of(self.target)
                 ):
                     axis = letters.index(letter) - len(letters)
                     return f"rows({name}, axis).shape[-1]" if self.scope.axis else f"{name}.shape[{axis}]"
-                case t.Item(t.Change("d", t.Name(name)), t.Name(text)) if text == letter:
+                case t.Item(t.Gradient(t.Name(name)), t.Name(text)) if text == letter:
                     return f"len({name})"
         for node in subtrees(self.equation):
             if isinstance(node, t.Big) and isinstance(node.body, t.Sub) and self.scope.axis:
@@ -268,7 +280,7 @@ class _Writer:
 
     def is_matrix(self, node: t.Formula) -> bool:
         match node:
-            case t.Name() | t.Change():
+            case t.Name() | t.Gradient():
                 return name_of(node) in self.scope.matrices
             case t.Transpose(of) | t.Fence("group", of):
                 return self.is_matrix(of)
@@ -315,7 +327,7 @@ class _Writer:
     def call(self, function: str, inside: t.Formula) -> str:
         arguments = ", ".join(map(self.code, inside.items if isinstance(inside, t.List) else (inside,)))
         if function == "U":
-            assert isinstance(self.target, t.Change | t.Sub)
+            assert isinstance(self.target, t.Gradient | t.Sub)
             return f"U({arguments}, {(name_of(self.target) or '')[1:]}.shape)"
         if function in ("max", "min"):
             return f"np.{function}imum({arguments})"
@@ -391,7 +403,7 @@ class _Writer:
     def integral(self, node: t.Big) -> Code:
         """Integrate from 0 to an array."""
         match node.body, node.above:
-            case t.Product((*factors, t.Change("d", t.Name(variable)))), t.Indices(end):
+            case t.Product((*factors, t.Differential(t.Name(variable)))), t.Indices(end):
                 inner = _Writer(self.equation, Scope({variable}, set(), {}))
                 return f"integral(lambda {variable}: {inner.product(tuple(factors))[0]}, {end})", ATOM
         raise NotInSymbols(f"{node} is no integral from 0")

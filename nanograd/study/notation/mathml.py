@@ -37,8 +37,12 @@ def _elements(formula: t.Formula, inline: bool) -> list[str]:
             return [f'<mtext class="code">{escape(text)}</mtext>']
         case t.Reference(number):
             return [f"<mtext>({number})</mtext>"]
-        case t.Change(by, of):
-            return [f"<mi>{by}</mi>", _row(of, inline)]
+        case t.Gradient(of):  # one identifier, which browsers set upright: dx is no product
+            return [f"<mi>d{of.text}</mi>"]
+        case t.Partial(of):
+            return ["<mi>∂</mi>", *_elements(of, inline)]
+        case t.Differential(of):
+            return ['<mi mathvariant="normal">d</mi>', f"<mi>{of.text}</mi>"]
         case t.Sub(base, index):
             return [_two("msub", _row(base, inline), _row(index, True))]
         case t.Power(base, exponent):

@@ -33,7 +33,7 @@ PHRASE = re.compile(f"(?:{'|'.join(sorted(PHRASES, key=len, reverse=True))})(?![
 FUNCTION = re.compile(f"(?:{'|'.join(sorted(FUNCTIONS, key=len, reverse=True))})(?=[(²³ ])")
 NEXT_FACTOR = re.compile(rf" (?=[^ ])(?![=≠≤≥<>+\-·/|] |mod |`|{PHRASE.pattern})")
 NEXT_PART = re.compile(r" (?=[^ ])(?![=≠≤≥<>+\-·/|] |mod )")
-NAME = re.compile(rf"i-th|[dδ]?(?:{'|'.join(name for name in sorted(NAMES) if '_' in name)})|[{LETTERS}]+\d*")
+NAME = re.compile(rf"i-th|d?(?:{'|'.join(name for name in sorted(NAMES) if '_' in name)})|[{LETTERS}]+\d*")
 EXPONENTS = {"²": t.Number("2"), "³": t.Number("3")}
 
 
@@ -131,8 +131,16 @@ class _Reader:
         return t.Product(tuple(factors)) if len(factors) > 1 else factors[0]
 
     def tight_quotient(self) -> t.Formula:
+        start = self.at
         top = self.tight_product()
-        return t.Quotient(top, self.tight_product(), tight=True) if self.take("/") else top
+        if not self.take("/"):
+            return top
+        bottom = self.tight_product()
+        if _is_gradient(top) and _is_gradient(bottom):
+            old = self.text[start : self.at]
+            new = re.sub(r"(^|/)d", r"\1∂", old)
+            raise ValueError(f"formula: cannot read “{self.text}”: “{old}” is a quotient of gradients; write {new}")
+        return t.Quotient(top, bottom, tight=True)
 
     def tight_product(self) -> t.Formula:
         factor = self.powers()
@@ -190,11 +198,16 @@ class _Reader:
             below = self.index() if self.take("_") else None
             above = self.index() if self.take(r"\^") else None
             self.expect(" ")
-            return t.Big(sign, below, above, self.product())
+            body = self.product()
+            return t.Big(sign, below, above, _with_differential(body) if sign == "∫" else body)
         if symbol := self.take("[∞…⋯]"):
             return t.Symbol(symbol)
-        if self.take("d(?=⟨)"):
-            return t.Change("d", self.atom())
+        if self.take("d⟨"):
+            raise ValueError(
+                f"formula: cannot read “{self.text}”: d⟨ is no gradient; a local derivative is written ∂⟨x⟩/∂x_i"
+            )
+        if self.take("∂"):
+            return t.Partial(self.powers())
         if function := self.take(FUNCTION):
             return self.function(t.Name(function))
         return self.name()
@@ -215,8 +228,8 @@ class _Reader:
         letters = word.rstrip("0123456789")
         if word == "i-th" or len(letters) == 1 or letters in NAMES:
             return t.Name(word)
-        if letters[:1] in ("d", "δ") and (len(letters) == 2 or letters[1:] in NAMES):
-            return t.Change(word[0], t.Name(word[1:]))
+        if letters[0:1] == "d" and (len(letters) == 2 or letters[1:] in NAMES):
+            return t.Gradient(t.Name(word[1:]))
         self.at = start
         if not word:
             raise self.error("a symbol or a number")
@@ -224,3 +237,15 @@ class _Reader:
         listed = "names and phrases are listed in nanograd/study/notation/parser.py"
         hint = f"did you mean “{near[0]}”?" if near else listed
         raise ValueError(f"formula: cannot read “{self.text}”: “{word}” is not a name of the notation; {hint}")
+
+
+def _is_gradient(formula: t.Formula) -> bool:
+    return isinstance(formula.base if isinstance(formula, t.Sub) else formula, t.Gradient)
+
+
+def _with_differential(body: t.Formula) -> t.Formula:
+    """Read the last factor of an integrand, dt, as the variable of the integral."""
+    match body:
+        case t.Product((*factors, t.Gradient(of)), tight):
+            return t.Product((*factors, t.Differential(of)), tight)
+    return body

@@ -14,8 +14,10 @@ def to_text(formula: t.Formula) -> str:
             return text
         case t.Reference(number):
             return f"({number})"
-        case t.Change(by, of):
-            return by + to_text(of)
+        case t.Gradient(of) | t.Differential(of):
+            return f"d{to_text(of)}"
+        case t.Partial(of):
+            return f"∂{to_text(of)}"
         case t.Sub(base, index):
             return to_text(base) + _below(index)
         case t.Power(base, exponent):

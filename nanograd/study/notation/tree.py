@@ -48,11 +48,22 @@ class Indices(Leaf):
     """Letters or a number below a symbol, one index each: the ti of x_ti."""
 
 
-class Change(Formula):
-    """A small change, or the gradient of the loss: dx, d⟨x⟩, δy; `by` is d or δ."""
+class Gradient(Formula):
+    """The gradient of the loss by a named value, ∂L/∂x: dx, which is one symbol."""
 
-    by: str
+    of: Name
+
+
+class Partial(Formula):
+    """Above or below in a local derivative: the ∂y_j and the ∂x_i of ∂y_j/∂x_i."""
+
     of: Formula
+
+
+class Differential(Formula):
+    """The variable of an integral, after its integrand: dt."""
+
+    of: Name
 
 
 class Sub(Formula):
@@ -148,7 +159,7 @@ class Product(Formula):
 
 
 class Quotient(Formula):
-    """A quotient: c dy / n, or tight: dy/dx, x/√2."""
+    """A quotient: c dy / n, or tight: ∂y/∂x, x/√2."""
 
     top: Formula
     bottom: Formula

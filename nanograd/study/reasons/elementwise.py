@@ -61,8 +61,8 @@ REASONS: dict[str, Reasons] = {
     ),
     "log": Reasons(
         "The power to which e must be raised to give x.",
-        "exp(y) equals x, so both change equally; exp is its own derivative.",
-        "Solve (2) for δy/δx = 1/exp(y), write x for exp(y), and multiply by dy.",
+        "The derivative of exp(y) by y is exp(y), which equals x.",
+        "Multiply (2) by dy.",
         example=draw.positive(),
     ),
     "pow": Reasons(
@@ -78,8 +78,8 @@ REASONS: dict[str, Reasons] = {
     ),
     "reciprocal": Reasons(
         "The number that gives 1 when x is multiplied by it.",
-        "The product x y is constantly 1, so by the product rule its change is 0.",
-        "Solve (2) for δy/δx = -y/x, write y for 1/x, and multiply by dy.",
+        "The product x y is always 1, so its derivative is 0; and 1/x is y.",
+        "Multiply (2) by dy.",
         example=draw.positive(),
     ),
     "rsqrt": Reasons(
@@ -90,8 +90,8 @@ REASONS: dict[str, Reasons] = {
     ),
     "sqrt": Reasons(
         "The side of a square whose area is x.",
-        "y² equals x, so both change equally: on the left the derivative of a square, on the right δx.",
-        "Solve (2) for δy/δx = 1/(2 y) and multiply by dy.",
+        "The derivative of y² by y is 2 y, and that of x by x is 1.",
+        "Multiply (2) by dy.",
         example=draw.positive(),
     ),
     "square": Reasons(

@@ -12,7 +12,7 @@ class Reason(NamedTuple):
     why: the reason of the step, one sentence.
     reference: an independent computation of the same value, as code. None where the line's name implies it: y and loss are
         compared with the op, dx and dxs with finite differences of the op and with its backward, dn with finite differences
-        of the lines after n, and a local derivative dy/dx with finite differences of y.
+        of the lines after n, and a local derivative ∂y/∂x with finite differences of y.
     also: further expressions that must equal the line.
     words: code of what the line says in words, with {} for the code of its symbols: `np.where(mask, {}, 0)`.
     code, name: the whole line as code, and the variables it defines, where a line in words cannot be translated.

@@ -68,8 +68,8 @@ REASONS: dict[str, Reasons] = {
     ),
     "norm": Reasons(
         "The Euclidean length, by Pythagoras.",
-        "Square (1) to remove the root, and differentiate both sides.",
-        "Solve (2) for δy: ∂y/∂x is x / y; multiply it by dy.",
+        "Of the sum of squares, only x_i² depends on x_i, with derivative 2 x_i.",
+        "Multiply (2) by the dy of the norm that x_i belongs to.",
         definitions={"dy": "spread(dy, x.shape, axis)"},
         example=draw.along_axis(),
     ),
@@ -83,8 +83,8 @@ REASONS: dict[str, Reasons] = {
     "std": Reasons(
         _DEVIATION,
         "The root of the mean squared deviation, which has the unit of x.",
-        "Square (2) to remove the root, and differentiate both sides.",
-        "Solve (3) for δy: ∂y/∂c is c / ((n - ddof) y); multiply it by dy.",
+        "Of the sum of squares, only c_i² depends on c_i, with derivative 2 c_i.",
+        "Multiply (3) by the dy of the deviation that c_i belongs to.",
         _DEVIATION_CHANGES,
         definitions={"n": "count(x, axis)", "dy": "spread(dy, x.shape, axis)"},
         example=_std,

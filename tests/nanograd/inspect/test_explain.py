@@ -49,7 +49,7 @@ def test_the_printed_table() -> None:
     x = leaf(np.arange(1.0, 14.0))
     text = str(explain((x.reshape(1, 13).broadcast_to((2, 13)) * np.arange(26.0).reshape(2, 13)).sum(), x, -1))
     assert text.splitlines() == [
-        "dL/dw[12] = +37",
+        "∂L/∂w[12] = +37",
         "    #      term =        dy × ∂y/∂x      through",
         "    0       +37 =       +37 × +1         y[0,12] reshape 0",
         "            +37   sum",
@@ -98,7 +98,7 @@ def test_every_level_of_a_gpt_adds_up(model: GPT, name: str) -> None:
     gradient = ng.grad(loss, parameter, retain_graph=True)
     index = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
     e = explain(loss, parameter, tuple(int(i) for i in index))
-    assert str(e).startswith(f"dL/d {name}{[int(i) for i in index]} = ")
+    assert str(e).startswith(f"∂L/∂{name}{[int(i) for i in index]} = ")
     depth = 0
     while not e.is_loss:
         assert e.complete
@@ -133,7 +133,7 @@ def test_an_intermediate_can_be_explained() -> None:
     y = x * x
     e = explain((y * y).sum(), y, 1)
     assert e.value == 8
-    assert str(e).startswith("dL/dy[1] of mul 0 = +8")
+    assert str(e).startswith("∂L/∂y[1] of mul 0 = +8")
 
 
 def crooked_forward(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

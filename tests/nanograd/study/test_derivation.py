@@ -14,7 +14,7 @@ def test_softmax() -> None:
     one, two, three = derivation("softmax")
     assert one[:3] == (1, "y_j = exp(x_j) / Σ_k exp(x_k)", "")
     assert (one.tail, one.backward) == (", over the scores that count", False)
-    assert (two.number, two.text, two.backward, two.tail) == (2, "dy_j/dx_i = y_j (1[i = j] - y_i)", True, "")
+    assert (two.number, two.text, two.backward, two.tail) == (2, "∂y_j/∂x_i = y_j (1[i = j] - y_i)", True, "")
     assert two.lead == (
         "Pull dy back through (1). Raising x_i raises y_i and lowers every other y_j through the shared sum:"
     )
@@ -38,9 +38,9 @@ def test_leads_keep_their_paragraphs() -> None:
 @pytest.mark.parametrize(
     ("name", "number", "text", "tail"),
     [
-        ("layernorm", 8, "dr/dx_i = -r² n_i / C", ", by (1)"),
-        ("pow", 2, "dy/da = b a^(b-1)", ", and 0 where b = 0"),
-        ("pow", 3, "dy/db = y ln a", ", for a > 0"),
+        ("layernorm", 8, "∂r/∂x_i = -r² n_i / C", ", by (1)"),
+        ("pow", 2, "∂y/∂a = b a^(b-1)", ", and 0 where b = 0"),
+        ("pow", 3, "∂y/∂b = y ln a", ", for a > 0"),
         ("pad", 1, "y = x inside, value on the border", ""),
         ("linear", 3, "dweight_oi = Σ_t dy_to x_ti,  dweight = dyᵀ x", ""),
         ("packed_attention", 2, "y = attention(q, k, v) of each head", ", side by side"),

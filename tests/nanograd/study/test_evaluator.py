@@ -15,7 +15,7 @@ def test_a_replaced_value_changes_what_depends_on_it() -> None:
 
 
 def test_finite_differences_by_hand() -> None:
-    """Of y = x σ at x = 0, with dy = 2: dy/dx is σ = ½, and the gradient by σ is 2 x = 0."""
+    """Of y = x σ at x = 0, with dy = 2: ∂y/∂x is σ = ½, and the gradient by σ is 2 x = 0."""
     evaluator = Evaluator("silu", [np.array([0.0])], {}, np.array([2.0]))
     assert evaluator.derivative("y", "x") == pytest.approx([0.5])
     assert evaluator.gradient("x") == pytest.approx([1.0])

@@ -33,7 +33,7 @@ def test_what_is_saved_and_why(text_of: Callable[[str], str]) -> None:
 
 
 def test_the_jacobian_beside_the_shortcut(text_of: Callable[[str], str], by_hand: Callable[..., Any]) -> None:
-    text = text_of(jacobian_section(by_hand("square", [1.0, 2.0], dy=[10.0, 100.0])))  # dy/dx = diag(2, 4)
+    text = text_of(jacobian_section(by_hand("square", [1.0, 2.0], dy=[10.0, 100.0])))  # ∂y/∂x = diag(2, 4)
     assert "y[0] 20 0 y[1] 0 40" in text  # in units of 0.1
     assert text.count("0 20 400") == 2  # dy J, and dx
     assert "the Jacobian has 4 entries, of which 2 are 0" in text

@@ -32,7 +32,6 @@ BEYOND = {
     ("dpo", "won and lost for sure"): LARGE,
     ("dpo", "won and lost for sure, smoothed"): LARGE,
     ("linear_cross_entropy", "large scores"): "a probability of 1 - 1e-16 is gone in softmax(z), not in its logarithm",
-    ("log", "large"): "1e9 is not moved enough by a step of 0.001 for a derivative to be seen",
     ("log_softmax", "large scores"): LARGE,
     ("log_softmax", "scores of minus infinity"): BLIND,
     ("logsumexp", "large"): LARGE,
@@ -186,8 +185,7 @@ def test_one_per_cent_and_a_wrong_sign_are_caught(name: str, number: int) -> Non
     for factor in ("1.01", "(-1)"):
         wrong = f"tuple({factor} * a for a in {line.code})" if several else f"{factor} * ({line.code})"
         planted = OpCode({**code.lines, number: line._replace(code=wrong)}, code.definitions)
-        both_sides_are_0 = (name, number) == ("reciprocal", 2)  # and 1 % of 0 is 0
-        assert caught(name, number, planted) != both_sides_are_0, wrong
+        assert caught(name, number, planted), wrong
 
 
 def formula_slips(code: str) -> list[str]:

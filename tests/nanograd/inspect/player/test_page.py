@@ -73,7 +73,7 @@ def test_a_page_by_hand(tmp_path: Path) -> None:
     text = re.sub(r"<[^>]*>", " ", page.partition("<header>")[2])
     text = " ".join(text.split())
     assert "Step 0 of 4: the loss" in text
-    assert "dL/dL () = 1" in text
+    assert "∂L/∂L () = 1" in text
     assert "Step 2 of 4: backward of add 1 add(a (2, 2), b (2,)) → (2, 2)" in text
     assert "b was broadcast to (2, 2), so its gradient is summed over axis 0 to (2,)." in text
     assert "db (2,) 0 1 0 2 2 min 2 · mean 2 · max 2" in text

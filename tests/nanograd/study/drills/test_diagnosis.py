@@ -134,7 +134,7 @@ EXPECTED = {
         "no first term": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
         "3 missing": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
         "tanh not differentiated": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
-        "du/dx missing": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
+        "∂u/∂x missing": ("random cotangents", "only the diagonal of the Jacobian is wrong"),
         "½ missing": ("random cotangents", "a constant factor, exactly 2×"),
         "float64": ("shape and dtype", "dx is float64, the input float32"),
     },

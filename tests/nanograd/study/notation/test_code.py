@@ -8,8 +8,8 @@ from nanograd.study.notation.parser import parse
 
 
 def test_two_letters_are_two_axes() -> None:
-    """Of scores ln 1 and ln 3, with y = ¼, ¾, dy_2/dx_1 is ¾ (0 - ¼) = -3/16."""
-    equation = parse("dy_j/dx_i = y_j (1[i = j] - y_i)")
+    """Of scores ln 1 and ln 3, with y = ¼, ¾, ∂y_2/∂x_1 is ¾ (0 - ¼) = -3/16."""
+    equation = parse("∂y_j/∂x_i = y_j (1[i = j] - y_i)")
     code = write_code(equation.operands[1], equation, Scope({"x", "y", "dy"}, set(), {}))
     y = np.array([0.25, 0.75])
     np.testing.assert_allclose(eval(code, {"np": np, "y": y}), np.array([[3, -3], [-3, 3]]) / 16)

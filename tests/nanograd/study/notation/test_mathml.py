@@ -29,28 +29,28 @@ def outline(element: ET.Element) -> str:
 @pytest.mark.parametrize(
     ("line", "drawn"),
     [
-        ("dx = -dy", "d x = − d y"),
+        ("dx = -dy", "dx = − dy"),
         (
             "y_j = exp(x_j) / Σ_k exp(x_k), over the scores that count",
             "msub(y j) = mfrac(exp ( msub(x j) ) munder(∑ k) exp ( msub(x k) )) , mtext(over the scores that count)",
         ),
         ("dx_i = y_i (dy_i - Σ_j dy_j y_j)",
-         "msub(d x i) = msub(y i) ( msub(d y i) − munder(∑ j) msub(d y j) msub(y j) )"),
+         "msub(dx i) = msub(y i) ( msub(dy i) − munder(∑ j) msub(dy j) msub(y j) )"),
         ("r = 1 / √(⟨x²⟩ + eps)", "r = mfrac(1 msqrt(⟨ msup(x 2) ⟩ + eps))"),
         (
-            "dn_j/dx_i = r (1[i = j] - 1/C - n_j n_i / C)",
-            "mfrac(msub(d n j) msub(d x i)) = r ( 1 [ i = j ] − mfrac(1 C) − mfrac(msub(n j) msub(n i) C) )",
+            "∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C)",
+            "mfrac(∂ msub(n j) ∂ msub(x i)) = r ( 1 [ i = j ] − mfrac(1 C) − mfrac(msub(n j) msub(n i) C) )",
         ),
         ("dweight_oi = Σ_t dy_to x_ti,  dweight = dyᵀ x",
-         "msub(d weight o i) = munder(∑ t) msub(d y t o) msub(x t i) , d weight = msup(d y ⊤) x"),
-        ("dl/dz_k = p_k (1 + 2 λ s) - q_k",
-         "mfrac(d l msub(d z k)) = msub(p k) ( 1 + 2 λ s ) − msub(q k)"),
+         "msub(dweight o i) = munder(∑ t) msub(dy t o) msub(x t i) , dweight = msup(dy ⊤) x"),
+        ("∂l/∂z_k = p_k (1 + 2 λ s) - q_k",
+         "mfrac(∂ l ∂ msub(z k)) = msub(p k) ( 1 + 2 λ s ) − msub(q k)"),
         ("u = √(2/π) (x + 0.044715 x³)", "u = msqrt(2 / π) ( x + 0.044715 msup(x 3) )"),
         ("y = 2/√π ∫_0^x exp(-t²) dt", "y = mfrac(2 msqrt(π)) msubsup(∫ 0 x) exp ( − msup(t 2) ) d t"),
         ("y = |x|", "y = | x |"),
-        ("dx_i = dy Π_{j≠i} x_j", "msub(d x i) = d y munder(∏ j ≠ i) msub(x j)"),
+        ("dx_i = dy Π_{j≠i} x_j", "msub(dx i) = dy munder(∏ j ≠ i) msub(x j)"),
         ("y = Σ x over `axis`", "y = ∑ x mtext(over) mtext(axis)"),
-        ("da = U(dy 1[a < b])", "d a = U ( d y 1 [ a < b ] )"),
+        ("da = U(dy 1[a < b])", "da = U ( dy 1 [ a < b ] )"),
     ],
 )  # fmt: skip
 def test_mathml_draws_it(line: str, drawn: str) -> None:
