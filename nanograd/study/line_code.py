@@ -9,7 +9,8 @@ from nanograd.op import OPS
 from nanograd.study.derivation import derivation
 from nanograd.study.notation import Formula
 from nanograd.study.notation import tree as t
-from nanograd.study.notation.code import NotInSymbols, Scope, is_derivative, name_of, subtrees, write_code
+from nanograd.study.notation.code import NotInSymbols, Scope, write_code
+from nanograd.study.notation.names import is_derivative, name_of, subtrees
 from nanograd.study.reasons import REASONS, Reason
 
 
