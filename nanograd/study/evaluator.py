@@ -15,8 +15,7 @@ import numpy as np
 
 from nanograd.check.numeric import directional_derivative, finite_differences
 from nanograd.op import OPS
-from nanograd.ops._unbroadcast import unbroadcast
-from nanograd.study.helpers import HELPERS
+from nanograd.study.helpers import HELPERS, unbroadcast
 from nanograd.study.line_code import OpCode, op_code
 from nanograd.study.reasons import REASONS
 
@@ -60,6 +59,7 @@ class Evaluator:
         self.op = OPS[name]
         self.code = code or op_code(name)
         self.definitions = self.code.definitions
+        self.order = {name: i for i, name in enumerate(self.definitions)}
         self.stacks = bool(REASONS[name].matrices)
         self.options = dict(options)
         arrays = [*arrays, *([] if self.op.variadic else [None] * (len(self.op.arrays) - len(arrays)))]
@@ -77,8 +77,8 @@ class Evaluator:
         arrays: dict[str, Any] = {"xs": tuple(self.arrays)}
         if not self.op.variadic:
             arrays = dict(zip(self.op.arrays, self.arrays, strict=True))
-        measures = {name: getattr(self, name) for name in (*MEASURES, "result", "backward", "shape_of")}
-        return {**HELPERS, **measures, **defaults, **self.options, **arrays}
+        measures = {name: getattr(self, name) for name in (*MEASURES, "result", "backward")}
+        return {"np": np, **HELPERS, **measures, **defaults, **self.options, **arrays}
 
     def moved(self, replaced: Mapping[str, Any], inputs: Mapping[str, Any] | None = None) -> "Evaluator":
         """Return an evaluator in which these names have other values."""
@@ -105,9 +105,13 @@ class Evaluator:
         raise NameError(f"{self.op.name}: no line, input, option or helper is called {name!r}")
 
     def compute(self, code: str, inside: str = "") -> Any:
-        """Evaluate an expression; `inside` is the name that it defines, which in it means the op's own option or array."""
+        """Evaluate an expression; `inside` is the name that it defines.
+
+        As in a program, an input or option is the op's own until it is defined anew: no definition sees those after it.
+        """
         compiled, names = parse_code(code)
-        known = {n: self.raw[n] if n == inside else self[n] for n in names if n not in vars(builtins) or n in self.raw}
+        own = {n for n in names if n in self.raw and inside and self.order.get(n, -1) >= self.order[inside]}
+        known = {n: self.raw[n] if n in own else self[n] for n in names if n not in vars(builtins) or n in self.raw}
         return eval(compiled, known)
 
     def native(self, name: str, value: Any) -> Any:
@@ -136,10 +140,6 @@ class Evaluator:
         if self._result is None:
             self._result = self.op.run_forward(self.op.pair, self.arrays, self.needs, self.options)[0]
         return self._result
-
-    def shape_of(self, name: str) -> tuple[int, ...]:
-        """Return the shape of an input as it was passed."""
-        return np.shape(self.raw[name])
 
     def backward(self, name: str | int) -> Any:
         """Return the gradient that the op's own backward gives an input, by its name or, of many operands, its index."""

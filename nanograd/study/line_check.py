@@ -11,7 +11,7 @@ import numpy as np
 from nanograd.check.numeric import TOLERANCE
 from nanograd.study.derivation import derivation
 from nanograd.study.evaluator import MEASURES, Evaluator, NoGradient, Options, parse_code
-from nanograd.study.line_code import LineCheck, OpCode, op_code
+from nanograd.study.line_code import LineCheck, OpCode
 
 EXACT = 1e-10  # the tolerance where both sides are computed
 MEASURED = TOLERANCE[np.dtype(np.float64)]  # the tolerance where one side is a finite difference
@@ -33,23 +33,6 @@ class Checked(NamedTuple):
     @property
     def ok(self) -> bool:
         return self.error <= self.tolerance
-
-
-def definitions_of(name: str, number: int) -> dict[str, str]:
-    """Return the definitions that a line's code uses, which stand in the prose and not in a line: names and their code.
-
-    >>> definitions_of("div", 4)
-    {'t': 'dy / b'}
-    """
-    code = op_code(name)
-    found: dict[str, str] = {}
-    pending = sorted(parse_code(code.lines[number].code)[1])
-    while pending:
-        used = pending.pop(0)
-        if used in code.definitions and used not in found:
-            found[used] = code.definitions[used]
-            pending += sorted(parse_code(found[used])[1])
-    return found
 
 
 def evaluate(name: str, arrays: Any, options: Options, dy: np.ndarray) -> dict[str, Any]:
@@ -103,7 +86,7 @@ def check_line(evaluator: Evaluator, number: int, text: str = "") -> Checked | N
 def _references(evaluator: Evaluator, line: LineCheck) -> tuple[list[str], str]:
     """Return the expressions that a line must equal, and in words what they are."""
     codes, words = _first_references(evaluator, line)
-    more = [code for code in line.also if "backward" not in parse_code(code)[1]]
+    more = [f"`{code}`" for code in line.also if "backward" not in parse_code(code)[1]]
     return [*codes, *line.also], "; also ".join([words, *more])
 
 
@@ -120,7 +103,7 @@ def _first_references(evaluator: Evaluator, line: LineCheck) -> tuple[list[str],
     if of in evaluator.op.arrays:
         return [f"gradient({of!r})", f"backward({of!r})"], "finite differences of the op, and its own backward"
     if of in evaluator.lines:
-        return [f"by({of!r})"], f"finite differences by {of} of the lines after ({evaluator.lines[of]})"
+        return [f"by({of!r})"], f"finite differences by `{of}` of the lines after ({evaluator.lines[of]})"
     raise ValueError(f"{evaluator.op.name}: nothing implies what {line.name} must equal: give its reason a `reference`")
 
 
@@ -133,11 +116,10 @@ def _in_words(evaluator: Evaluator, code: str) -> str:
         return "the result of the op"
     if used & set(MEASURES):
         first = code.partition("'")[2].partition("'")[0]
-        at = f"({evaluator.lines[first]})" if first in evaluator.lines else first
-        return (
-            f"finite differences by {first} of the lines after {at}" if "by" in used else f"finite differences of {at}"
-        )
-    return f"another computation, {code}"
+        at = f"({evaluator.lines[first]})" if first in evaluator.lines else f"`{first}`"
+        after = f"by `{first}` of the lines after {at}" if "by" in used else f"of {at}"
+        return f"finite differences {after}"
+    return f"another computation, `{code}`"
 
 
 def difference(a: Any, b: Any, *, broadcast: bool = False) -> float:

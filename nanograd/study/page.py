@@ -65,7 +65,7 @@ def page_sections(name: str, shape: tuple[int, ...] | None, seed: int, *, printe
         Section(f"{prefix}{id}", title, text)
         for id, title, text in (
             ("forward", "Forward", sections.forward_section(study)),
-            ("derivation", "Derivation", sections.derivation_section(study)),
+            ("derivation", "Derivation", sections.derivation_section(study, printed=printed)),
             ("example", "Worked example", sections.example_section(study, printed=printed)),
             ("jacobian", "Jacobian and shortcut", evidence.jacobian_section(worked)),
             ("differences", "Finite differences", evidence.differences_section(worked)),

@@ -5,6 +5,7 @@ import numpy as np
 from nanograd.inspect.player.html import clean
 from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
 from nanograd.study.notation import printed_name, to_mathml
+from nanograd.study.program import given_code, helpers_code, script
 from nanograd.study.provenance import Cells, provenance_of
 from nanograd.study.study_data import Step, StudyData
 from nanograd.study.worked_example import WorkedExample
@@ -42,32 +43,57 @@ def _this_call(worked: WorkedExample) -> str:
     return f"{worked.op.name}({', '.join(names)}{options}) → {worked.y.shape}"
 
 
-def derivation_section(study: StudyData) -> str:
-    """Return the numbered lines: in symbols, in NumPy, the reason, and how each compares with its reference."""
-    html = []
+def derivation_section(study: StudyData, *, printed: bool = False) -> str:
+    """Return the numbered lines: in symbols, in NumPy, the reason, and how each compares with its reference.
+
+    printed: without the helpers, the numbers as code, and the whole program.
+    """
+    html = [] if printed else [_before(study)]
     for backward, title in ((False, "Forward"), (True, "Backward")):
         lines = [step for step in study.steps if step.line.backward == backward]
         if lines:
             html.append(f'<h3>{title}</h3><ol class="lines">{"".join(map(_line, lines))}</ol>')
+    if study.closing:
+        html.append('<p class="why">And in the shapes of the op:</p>')
+        html.append(_code_box("The shapes of the op in NumPy", "\n".join(study.closing)))
     html.append(paragraphs(study.remarks.backward))
     if study.check:
         html.append(f'<p class="mind">{inline(study.check)}</p>')
+    if not printed:
+        program = _code_box("The whole program", script(study.worked))
+        html.append(f"<details><summary>Run it: all of this as one program, to copy</summary>{program}</details>")
     return "".join(html)
+
+
+def _before(study: StudyData) -> str:
+    """Return what the code of the lines needs: the helpers, and the numbers of the example."""
+    helpers = helpers_code(study.worked.op.name, study.closing)
+    titles = "The helper functions and the example’s numbers" if helpers else "The example’s numbers"
+    boxes = _code_box("Helper functions", helpers) if helpers else ""
+    boxes += _code_box("The example's numbers", given_code(study.worked))
+    return (
+        "<p>The NumPy of the lines runs in the order printed, after <code>import numpy as np</code> and this:</p>"
+        f"<details><summary>{titles}, as code</summary>{boxes}</details>"
+    )
+
+
+def _code_box(label: str, source: str) -> str:
+    region = f'tabindex="0" role="region" aria-label="{clean(label)}"'
+    return f"<pre {region}><code>{highlight(source)}</code></pre>"
 
 
 def _line(step: Step) -> str:
     line = step.line
     lead = f'<div class="lead">{paragraphs(line.lead)}</div>' if line.lead else ""
     sign = "✓" if step.checked and step.right else "✗" if step.checked else "·"
-    lines = [*(f"{name} = {definition}" for name, definition in step.definitions.items()), step.check.shown]
+    box = _code_box(f"Line {line.number} in NumPy", "\n".join(statement.text for statement in step.statements))
     check = f'<p class="check"><span aria-hidden="true">{sign}</span> {inline(step.verdict)}</p>'
     region = f'tabindex="0" role="region" aria-label="Line {line.number}'
     return (
         f'<li value="{line.number}">{lead}<div class="math wide" {region}">'
         f'<span class="nth">({line.number})</span>{to_mathml(line.whole)}</div>'
         f'<p class="why">{inline(step.check.why)}</p>'
-        f'<pre {region} in NumPy"><code>{highlight(chr(10).join(lines))}</code></pre>'
-        f"{check}</li>"
+        f"{box}{check}</li>"
     )
 
 

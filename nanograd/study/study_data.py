@@ -2,15 +2,17 @@
 
 import inspect
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from nanograd.check.cost import Cost, cost
 from nanograd.op import Op
 from nanograd.study.derivation import Line, Prose, check_sentence, derivation, remarks, summary
-from nanograd.study.line_check import Checked, check, definitions_of, evaluate
+from nanograd.study.line_check import Checked, check, evaluate
 from nanograd.study.line_code import LineCheck, op_code
 from nanograd.study.markup import location
 from nanograd.study.mistakes import Mistake, mistakes
+from nanograd.study.program import Statement, closing_statements, program
 from nanograd.study.worked_example import WorkedExample, run_example
 
 
@@ -20,7 +22,7 @@ class Step(NamedTuple):
     line: Line
     check: LineCheck
     checked: Checked | None
-    definitions: dict[str, str]  # names that the line uses and no line before it, and their code
+    statements: tuple[Statement, ...]  # the definitions that this line needs first, and the line
     values: dict[str, Any]  # what the line computes, by name; several arrays by their index
 
     @property
@@ -47,10 +49,17 @@ class StudyData:
     check: str  # the sentence after “Check:”
     worked: WorkedExample
     steps: tuple[Step, ...]
-    cost: Cost
-    mistakes: list[Mistake]
+    closing: tuple[str, ...]  # statements after the last line, which give the results the shapes of the op
     locations: dict[str, str]  # each function of the op, and its file and line
     seed: int
+
+    @cached_property
+    def cost(self) -> Cost:
+        return cost(self.worked.op)
+
+    @cached_property
+    def mistakes(self) -> list[Mistake]:
+        return mistakes(self.worked)
 
     @property
     def right(self) -> bool:
@@ -64,7 +73,7 @@ def study_op(name: str, shape: tuple[int, ...] | None = None, seed: int = 0) -> 
     worked = run_example(name, shape, seed)
     op = worked.op
     prose = call(op), summary(name), remarks(name), check_sentence(name)
-    return StudyData(*prose, worked, _steps(worked, seed), cost(op), mistakes(worked), source_locations(op), seed)
+    return StudyData(*prose, worked, _steps(worked, seed), _closing(worked), source_locations(op), seed)
 
 
 def _steps(worked: WorkedExample, seed: int) -> tuple[Step, ...]:
@@ -73,7 +82,7 @@ def _steps(worked: WorkedExample, seed: int) -> tuple[Step, ...]:
     checked = {line.number: line for line in check(name, arrays, worked.options, seed)}
     values = evaluate(name, arrays, worked.options, worked.dy)
     lines, steps = op_code(name).lines, list[Step]()
-    defined: set[str] = set()
+    boxes = _boxes(name)
     for line in derivation(name):
         line_check = lines[line.number]
         line_values: dict[str, Any] = {}
@@ -81,10 +90,23 @@ def _steps(worked: WorkedExample, seed: int) -> tuple[Step, ...]:
             value = values[variable]
             operands = value if isinstance(value, tuple) else ()
             line_values |= {f"{variable}[{i}]": a for i, a in enumerate(operands)} or {variable: value}
-        new = {key: code for key, code in definitions_of(name, line.number).items() if key not in defined}
-        defined |= set(new)
-        steps.append(Step(line, line_check, checked.get(line.number), new, line_values))
+        steps.append(Step(line, line_check, checked.get(line.number), boxes.get(line.number, ()), line_values))
     return tuple(steps)
+
+
+def _boxes(name: str) -> dict[int | None, tuple[Statement, ...]]:
+    """Return the statements of an op's program up to each line, by its number, and those after the last by None."""
+    boxes: dict[int | None, tuple[Statement, ...]] = {}
+    pending: list[Statement] = []
+    for statement in program(name):
+        pending.append(statement)
+        if statement.number is not None:
+            boxes[statement.number], pending = tuple(pending), []
+    return boxes | {None: tuple(pending)}
+
+
+def _closing(worked: WorkedExample) -> tuple[str, ...]:
+    return (*(statement.text for statement in _boxes(worked.op.name)[None]), *closing_statements(worked))
 
 
 def call(op: Op) -> str:

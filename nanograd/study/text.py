@@ -70,8 +70,7 @@ def _step(step: Step) -> str:
         [
             fill(f"{number:<5} {step.line.text}{step.line.tail}", "  ", "          "),
             fill(f"why   {step.check.why}", "        ", "              "),
-            fill(f"numpy {step.check.shown}", "        ", "              "),
-            *(fill(f"with  {name} = {code}", "        ", "              ") for name, code in step.definitions.items()),
+            *(fill(f"numpy {statement.text}", "        ", "              ") for statement in step.statements),
             fill(f"{mark} {step.verdict}", "        ", "          "),
         ]
     )

@@ -3,7 +3,7 @@
 The letters of an equation lie on the last axes of its arrays. With one letter, y_j is simply `y`, and Σ_j a sum along that
 axis. Where two letters meet, as in y_j (1[i = j] - y_i), the arrays get an axis for each: `y[..., :, None]` and
 `y[..., None, :]`. A sum of products of matrices, Σ_i x_ti weight_oi, is an einsum. If the op has an option `axis`, a single
-letter counts along that axis, and `rows(x, axis)` moves it to the end where two letters meet.
+letter counts along that axis, and `to_rows(x, axis)` moves it to the end where two letters meet.
 """
 
 from collections.abc import Iterator, Set
@@ -14,7 +14,7 @@ from nanograd.study.notation import tree as t
 from nanograd.study.notation.names import name_of, subtrees
 
 FUNCTIONS = {name: f"np.{name}" for name in ("exp", "sin", "cos", "tanh", "sinh", "cosh", "sign")} | {"ln": "np.log"}
-HELPERS = {"erf", "softmax", "cross_entropy"}  # functions of study/helpers.py, under the same name
+HELPERS = {"erf", "softmax", "cross_entropy"}  # functions of study/helpers.py, or definitions of an op
 COMPARISONS = {"=": "==", "≠": "!=", "≤": "<=", "≥": ">=", "<": "<", ">": ">"}
 CONDITION, COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(7)  # how tightly Python binds
 
@@ -55,7 +55,7 @@ class _Writer:
         self.target = equation.operands[0]
         self.free = self._free_letters()
         self.letters = self.free
-        self.row_arrays: list[str] = []  # the arrays written as rows(x, axis)
+        self.row_arrays: list[str] = []  # the arrays written as to_rows(x, axis)
         needs_rows = len(self.free) == 2 or any(map(self._needs_rows, subtrees(equation)))
         self.in_rows = scope.axis and not scope.variadic and needs_rows
 
@@ -84,13 +84,13 @@ class _Writer:
         """Write a whole side, so that it has the value of the left-hand side."""
         if isinstance(self.target, t.Item) and not isinstance(self.target.position, (t.Name, t.List)):
             position = self.code(self.target.position)
-            value = f"put({self.code(side)}, {position})"
+            value = f"place({self.code(side)}, {position})"
         elif self.scope.variadic and isinstance(self.target, t.Sub):
             value = f"tuple({self.code(side)} for {self.free} in range(len(xs)))"
         else:
             value = self.code(side)
         if self.in_rows and len(self.free) < 2:
-            value = f"unrows({value}, {self.row_arrays[0]}.shape, axis)"
+            value = f"from_rows({value}, {self.row_arrays[0]}.shape, axis)"
         return value
 
     @contextmanager
@@ -172,7 +172,7 @@ class _Writer:
             raise NotInSymbols(f"{name} has no value")
         if self.in_rows and name in self.scope.arrays:
             self.row_arrays.append(name)
-            return f"rows({name}, axis)"
+            return f"to_rows({name}, axis)"
         if len(self.free) == 2 and name in self.scope.arrays and not self.scope.matrices:
             return f"{name}[..., None]"  # one number a row: constant in both letters
         return name
@@ -212,12 +212,12 @@ class _Writer:
                     letter in letters and name in self.scope.arrays and name != name_of(self.target)
                 ):
                     axis = letters.index(letter) - len(letters)
-                    return f"rows({name}, axis).shape[-1]" if self.scope.axis else f"{name}.shape[{axis}]"
+                    return f"to_rows({name}, axis).shape[-1]" if self.scope.axis else f"{name}.shape[{axis}]"
                 case t.Item(t.Gradient(t.Name(name)), t.Name(text)) if text == letter:
                     return f"len({name})"
         for node in subtrees(self.equation):
             if isinstance(node, t.Big) and isinstance(node.body, t.Sub) and self.scope.axis:
-                return f"rows({name_of(node.body)}, axis).shape[-1]"
+                return f"to_rows({name_of(node.body)}, axis).shape[-1]"
         raise NotInSymbols(f"nothing says how far {letter} runs")
 
     def entry(self, base: t.Formula, position: t.Formula) -> str:
@@ -284,7 +284,7 @@ class _Writer:
         arguments = ", ".join(map(self.code, inside.items if isinstance(inside, t.List) else (inside,)))
         if function == "U":
             assert isinstance(self.target, t.Gradient | t.Sub)
-            return f"U({arguments}, {(name_of(self.target) or '')[1:]}.shape)"
+            return f"unbroadcast({arguments}, {(name_of(self.target) or '')[1:]}.shape)"
         if function in ("max", "min"):
             return f"np.{function}imum({arguments})"
         if function in FUNCTIONS:
@@ -324,7 +324,7 @@ class _Writer:
                 return f"{body}.{method}(axis={self.axis}, keepdims=True)", ATOM
             case t.Such(t.Name(letter), t.Infix((t.Item(index, t.List()), t.Name(_)), ("=",))) if len(letter) == 1:
                 values = node.body.base if isinstance(node.body, t.Item) else node.body
-                return f"collect({self.array(values)}, {self.array(index)}, n, axis)", ATOM
+                return f"sum_by_index({self.array(values)}, {self.array(index)}, n, axis)", ATOM
             case t.Such(t.Name(letter), condition):
                 with self.letters_are(letter):
                     body = self.code(node.body)

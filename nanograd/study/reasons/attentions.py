@@ -57,9 +57,10 @@ REASONS: dict[str, Reasons] = {
             "second": "slice(1, None, 2) if interleaved else slice(D // 2, None)",
             "a": "x[..., first]",
             "b": "x[..., second]",
-            "y": "pairs(y_a, y_b, interleaved)",
+            "y": "join_pairs(y_a, y_b, interleaved)",
             "dy_a": "dy[..., first]",
             "dy_b": "dy[..., second]",
+            "dx": "join_pairs(dx_a, dx_b, interleaved)",
         },
         example=_rope,
     ),
@@ -77,7 +78,7 @@ REASONS: dict[str, Reasons] = {
         "Each query gets the weighted sum of the values.",
         Reason(
             "(3) is a matrix product, linear in v: value s enters the output of every query t with coefficient P_ts z_ts.",
-            words="add_over({}, group)",
+            words="sum_heads({}, group)",
         ),
         "In (3) P_ts has the coefficient z_ts v_s, so its gradient is the inner product of dy_t and v_s, times z_ts.",
         "The backward of softmax for each row, as softmax_backward derives it.",
@@ -85,18 +86,18 @@ REASONS: dict[str, Reasons] = {
         Reason(
             "In (1) key s has the coefficient scale q_t in its score with query t; multiply by dS and sum "
             "over all queries that share it.",
-            words="add_over({}, group)",
+            words="sum_heads({}, group)",
         ),
         definitions={
             "scale": "1 / np.sqrt(q.shape[-1]) if scale is None else scale",
             # query heads that share a key head
-            "group": "q.shape[-3] // shape_of('k')[-3] if q.ndim > 2 and shape_of('k')[-3] else 1",
-            "k": "share(k, group)",
-            "v": "share(v, group)",
+            "group": "q.shape[-3] // k.shape[-3] if q.ndim > 2 and k.shape[-3] else 1",
+            "k": "repeat_heads(k, group)",
+            "v": "repeat_heads(v, group)",
             "t": "np.arange(q.shape[-2])[:, None]",
             "s": "np.arange(k.shape[-2])",
             "visible": "((s <= t) | np.logical_not(causal)) & (True if mask is None else mask)",
-            "z": "keep_mask(P.shape, dropout, seed, P.dtype) if dropout else np.ones(P.shape)",
+            "z": "keep_mask(P.shape, dropout, seed) if dropout else np.ones(P.shape)",
             "keys": "-1",
         },
         matrices={"q", "k", "v", "dy", "P", "dS"},
@@ -115,15 +116,13 @@ REASONS: dict[str, Reasons] = {
         ),
         Reason(
             "Every head attends by itself and fills its own D columns.",
-            code="side_by_side(attention(q, k, v, mask, causal=causal, scale=scale, dropout=dropout, seed=seed))",
+            code="side_by_side(attention(q, k, v, mask, causal, scale, dropout, seed))",
             name="y",
         ),
         Reason(
             "Each head's y fills its own columns, so its dy is found there; the rest is attention_backward.",
             reference="(by('q'), by('k'), by('v'))",
-            code=(
-                "attention_gradients(heads(dy), q, k, v, mask, causal=causal, scale=scale, dropout=dropout, seed=seed)"
-            ),
+            code="attention_gradients(heads(dy), q, k, v, mask, causal, scale, dropout, seed)",
             name="dq, dk, dv",
         ),
         Reason(

@@ -42,7 +42,7 @@ REASONS: dict[str, Reasons] = {
     "flip": Reasons(
         "The first entry becomes the last.",
         "x[i] is y[n - 1 - i], so its gradient is the dy there.",
-        definitions={"n": "rows(x, axis).shape[-1]", "i": "np.arange(n)"},
+        definitions={"n": "to_rows(x, axis).shape[-1]", "i": "np.arange(n)"},
         example=draw.along_axis(),
     ),
     "pad": Reasons(
@@ -61,19 +61,24 @@ REASONS: dict[str, Reasons] = {
     "repeat": Reasons(
         "Entry i of x fills the r positions from r i on.",
         "All r copies are x[i], with derivative 1: sum the dy of the first copies, of the second ones, and so on.",
-        definitions={"r": "repeats", "n": "rows(x, axis).shape[-1]", "i": "np.arange(n)[:, None]", "k": "np.arange(r)"},
+        definitions={
+            "r": "repeats",
+            "n": "to_rows(x, axis).shape[-1]",
+            "i": "np.arange(n)[:, None]",
+            "k": "np.arange(r)",
+        },
         example=draw.along_axis(repeats=2),
     ),
     "roll": Reasons(
         "Each entry moves on by `shift` positions, cyclically.",
         "x[i] moved on by `shift` positions, so its gradient is the dy there.",
-        definitions={"n": "rows(x, axis).shape[-1]", "i": "np.arange(n)"},
+        definitions={"n": "to_rows(x, axis).shape[-1]", "i": "np.arange(n)"},
         example=draw.along_axis(shift=1),
     ),
     "scatter": Reasons(
         Reason(
             "A position that was written holds the value written last; all others hold x.",
-            words="put_along(x, indices, {}, axis)",
+            words="put_along_axis(x, indices, {}, axis)",
         ),
         Reason(
             "Where y is x the derivative is 1; where a value was written y does not depend on x.",
@@ -86,7 +91,7 @@ REASONS: dict[str, Reasons] = {
         ),
         definitions={
             "last": "last_writes(indices, x.shape[axis], axis)",
-            "written": "put_along(np.zeros(x.shape), indices, 1, axis) > 0",
+            "written": "put_along_axis(np.zeros(x.shape), indices, 1, axis) > 0",
         },
         example=draw.picked(values=True),
     ),

@@ -60,7 +60,7 @@ REASONS: dict[str, Reasons] = {
             code="tuple(einsum_gradient(spec, k, dy, xs) for k in range(len(xs)))",
             name="dxs",
         ),
-        definitions={"spec": "explicit(spec, xs)"},
+        definitions={"spec": "name_axes(spec, xs)"},
         example=_einsum,
     ),
 }

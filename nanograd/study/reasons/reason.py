@@ -30,8 +30,9 @@ class Reasons:
     """What one op adds to its docstrings.
 
     lines: the reason of each numbered line, in order; a string where no more is needed than a sentence.
-    definitions: names that the prose between the lines defines, and their code. A definition of an input or option, such as
-        `bias` where it may be None, refers to the original by the same name.
+    definitions: names that the prose between the lines defines, and their code, in the order in which they could run: one
+        of an input or option, such as `bias` where it may be None, refers to the original by the same name, as those
+        before it do.
     matrices: names whose products are matrix products.
     example: draws the arrays and options of the worked example; None for normal numbers of one shape.
     """

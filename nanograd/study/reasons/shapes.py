@@ -50,9 +50,9 @@ REASONS: dict[str, Reasons] = {
         "Each entry of y is the entry of x that the index names.",
         "x[j] appears in every y whose index is j, with derivative 1: sum the dy of all of them, 0 if there is none.",
         definitions={
+            "index": "np.ravel(np.arange(x.size).reshape(x.shape)[index])",  # where in x each y comes from
             "x": "np.ravel(x)",
             "dy": "np.ravel(dy)",
-            "index": "np.ravel(np.arange(x.size).reshape(shape_of('x'))[index])",  # where in x each y comes from
         },
         example=_getitem,
     ),

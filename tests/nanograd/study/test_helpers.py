@@ -11,9 +11,9 @@ from nanograd.study import helpers
 @pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2), (2, 0), (-1, -2)])
 def test_rows_and_back(axis: int | tuple[int, ...] | None) -> None:
     x = np.arange(24.0).reshape(2, 3, 4)
-    rows = helpers.rows(x, axis)
+    rows = helpers.to_rows(x, axis)
     np.testing.assert_array_equal(rows.sum(axis=-1), x.sum(axis=axis))
-    np.testing.assert_array_equal(helpers.unrows(rows, x.shape, axis), x)
+    np.testing.assert_array_equal(helpers.from_rows(rows, x.shape, axis), x)
 
 
 def test_integral_of_a_cosine() -> None:
@@ -24,9 +24,9 @@ def test_integral_of_a_cosine() -> None:
 def test_of_two_writes_to_one_entry_the_last_stays() -> None:
     indices = np.array([[1, 0, 1], [2, -1, 0]])  # -1 is entry 2
     assert helpers.last_writes(indices, 3, -1).tolist() == [[False, True, True], [False, True, True]]
-    written = helpers.put_along(np.zeros((2, 3)), indices, np.array([[1.0, 2.0, 3.0]] * 2), -1)
+    written = helpers.put_along_axis(np.zeros((2, 3)), indices, np.array([[1.0, 2.0, 3.0]] * 2), -1)
     assert written.tolist() == [[2.0, 3.0, 0.0], [3.0, 0.0, 2.0]]
-    assert helpers.collect(np.array([[1.0, 2.0, 3.0]] * 2), indices, 3, -1).tolist() == [
+    assert helpers.sum_by_index(np.array([[1.0, 2.0, 3.0]] * 2), indices, 3, -1).tolist() == [
         [2.0, 4.0, 0.0],
         [3.0, 0.0, 3.0],
     ]

@@ -13,7 +13,7 @@ from nanograd.check.cases.case import Case
 from nanograd.check.mutator import mutations, slips
 from nanograd.op import OPS
 from nanograd.study.derivation import derivation
-from nanograd.study.line_check import check, check_line, definitions_of, evaluate, random_dy
+from nanograd.study.line_check import check, check_line, evaluate, random_dy
 from nanograd.study.line_code import OpCode, op_code
 from nanograd.study.notation import Formula, parse, to_text
 from nanograd.study.notation import tree as t
@@ -81,11 +81,6 @@ def test_attention_by_hand() -> None:
     assert values["y"] == pytest.approx(np.array([[2.0]]))
     assert values["dS"] == pytest.approx(np.array([[-0.5, 0.5]]))
     assert values["dq"] == pytest.approx(np.array([[0.5]]))  # -½ · 1 + ½ · 2
-
-
-def test_a_line_knows_the_definitions_of_the_prose() -> None:
-    assert definitions_of("div", 5) == {"t": "dy / b"}
-    assert set(definitions_of("layernorm", 9)) == {"C"}
 
 
 def test_all_is_computed_in_float64_whatever_comes() -> None:

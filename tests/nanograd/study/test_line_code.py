@@ -67,7 +67,7 @@ def test_a_line_in_words_has_no_code(name: str, number: int) -> None:
         ("rsqrt", 2, "dy_dx = -0.5 * x ** (-3 / 2)"),
         ("erf", 1, "y = 2 / np.sqrt(np.pi) * integral(lambda t: np.exp(-t**2), x)"),
         ("clip", 2, "dx = dy * ((low <= x) & (x <= high))"),
-        ("where", 2, "da = U(np.where(condition, dy, 0), a.shape)"),
+        ("where", 2, "da = unbroadcast(np.where(condition, dy, 0), a.shape)"),
         ("sum", 1, "y = x.sum(axis=axis, keepdims=True)"),
         ("softmax", 3, "dx = y * (dy - (dy * y).sum(axis=axis, keepdims=True))"),
         (
