@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class Evidence:
     integers: list[np.ndarray]  # ids and positions among the inputs
     others: list[np.ndarray]  # the other floating inputs
     kinks: np.ndarray  # where in x the one-sided derivatives differ
+    constants: dict[str, float] = field(default_factory=dict)  # numbers that the forward used, such as scale or 1 - p
+    columns: tuple[str, str] = ("analytic", "numeric")  # of the table: the gradient and the right one
 
 
 def diagnose(e: Evidence) -> str:
@@ -42,7 +45,8 @@ def table(e: Evidence, rows: int = 5) -> str:
         error = np.abs(e.analytic - e.numeric)
         ratio = e.analytic / e.numeric
     error = np.where(np.isfinite(error), error, np.inf)
-    lines = [f"  {'index':<12} {'analytic':>16} {'numeric':>16} {'ratio':>12}"]
+    ours, right = e.columns
+    lines = [f"  {'index':<12} {ours:>16} {right:>16} {'ratio':>12}"]
     digits = [-float(f"{size:.6g}") for size in error.flat]  # equal but for rounding: the first index comes first
     for flat in np.argsort(digits, kind="stable")[:rows]:
         index = tuple(int(i) for i in np.unravel_index(flat, error.shape))
@@ -98,19 +102,41 @@ def _factor(e: Evidence) -> str | None:
         return None
     if math.isclose(c, -1, rel_tol=1e-5):
         return "a constant factor, exactly -1×: a sign is wrong"
-    sizes = [(n, f"the size of axis {i}") for i, n in enumerate(e.x.shape) if n > 2]
-    sizes += [(e.x.size, "the number of entries")] * (e.x.ndim > 1)
-    reduced = math.prod(e.x.shape) // max(1, math.prod(e.y_shape))
-    sizes += [(reduced, "the number of entries that go into one of y")] * (reduced > 2)
-    for n, name in sizes:
-        if math.isclose(abs(c), n, rel_tol=1e-5):
-            return f"off by a constant factor, exactly {c:.6g}×, n = {name}: a mean's 1/n is missing"
-        if math.isclose(abs(c), 1 / n, rel_tol=1e-5):
-            return f"off by a constant factor, exactly 1/{n}×, n = {name}: a 1/n too much, the forward adds up"
-    for value, name in ((2, "2"), (0.5, "1/2"), (3, "3"), (4, "4"), (0.25, "1/4"), (math.sqrt(2), "√2")):
+    sign = "-" * (c < 0)
+    for value, number, meaning in _known_factors(e):
         if math.isclose(abs(c), value, rel_tol=1e-5):
-            return f"a constant factor, exactly {'-' * (c < 0)}{name}×"
+            return f"a constant factor, exactly {sign}{number}×{meaning}"
     return f"a constant factor, {c:.6g}×"
+
+
+def _known_factors(e: Evidence) -> Iterator[tuple[float, str, str]]:
+    """Yield numbers that a gradient is often wrong by: value, notation, and what it may come from.
+
+    1/n is called a mean's only if the forward reduces by n: the size of an axis may as well be D = 1/scale².
+    """
+    for name, value in e.constants.items():
+        if value > 0 and value != 1:
+            yield value, f"{value:.6g}", f", which is {name}"
+            yield 1 / value, f"{1 / value:.6g}", f", which is 1/{name}"
+    x_size, y_size = math.prod(e.x.shape), max(1, math.prod(e.y_shape))
+    reduced, copies = x_size // y_size, y_size // max(1, x_size)
+    sizes = [(n, f"the size of axis {i}") for i, n in enumerate(e.x.shape)]
+    sizes += [(x_size, "the number of entries")] * (e.x.ndim > 1)
+    sizes += [(reduced, "the number of entries that go into one of y")]
+    for n, name in sizes:
+        if n > 2 and reduced > 1 and reduced % n == 0:
+            yield n, str(n), f", n = {name}: a mean's 1/n is missing"
+            yield 1 / n, f"1/{n}", f", n = {name}: a 1/n too much, the forward adds up"
+    if copies > 2:
+        yield 1 / copies, f"1/{copies}", ": a mean over the copies of x in y, but their gradients add up"
+    yield from ((2, "2", ""), (0.5, "1/2", ""))
+    for n, name in sizes:
+        if n > 2:
+            yield n, str(n), f", n = {name}: a factor 1/n, or twice a factor 1/√n, is missing"
+            yield 1 / n, f"1/{n}", f", n = {name}: a factor 1/n, or twice a factor 1/√n, is too much"
+            yield math.sqrt(n), f"√{n}", f", n = {name}: a factor 1/√n is missing, or √n is too much"
+            yield 1 / math.sqrt(n), f"1/√{n}", f", n = {name}: a factor 1/√n is too much, or √n is missing"
+    yield from ((3, "3", ""), (4, "4", ""), (0.25, "1/4", ""), (math.sqrt(2), "√2", ""))
 
 
 def _transposed(e: Evidence) -> str | None:
@@ -118,6 +144,14 @@ def _transposed(e: Evidence) -> str | None:
         if order != tuple(range(e.analytic.ndim)) and _near(e.analytic.transpose(order), e):
             return f"equal after a transpose to axes {order}"
     return None
+
+
+def _depends(e: Evidence) -> np.ndarray:
+    """Return where in x some y depends on it, truly or according to backward; elsewhere 0 is right and says nothing."""
+    if e.analytic_jacobian is None:
+        return np.ones(e.x.shape, bool)
+    either = np.abs(np.stack([e.analytic_jacobian, e.numeric_jacobian])) > e.bound
+    return either.any(axis=(0, 1)).reshape(e.x.shape)
 
 
 def _some_entries(e: Evidence) -> str | None:
@@ -144,7 +178,7 @@ def _some_entries(e: Evidence) -> str | None:
     if ((e.x < 0) == e.wrong).all():
         return "differs only where the input is negative"
     for axis, n in enumerate(e.x.shape):
-        slices = np.moveaxis(e.wrong, axis, 0).reshape(n, -1).any(axis=1)
+        slices = np.moveaxis(e.wrong | ~_depends(e), axis, 0).reshape(n, -1).any(axis=1)
         if not slices.all():
             return f"differs only at {', '.join(map(str, np.nonzero(slices)[0].tolist()))} along axis {axis}"
     return None

@@ -127,7 +127,13 @@ def _check_input(target: Target, i: int, u: np.ndarray, analytic: np.ndarray, to
         options = [v for value in target.options.values() for v in (value if isinstance(value, tuple) else (value,))]
         integers = [a for a in (*others, *options) if isinstance(a, np.ndarray) and a.dtype.kind in "iu"]
         floats = [a for a in others if a.dtype.kind == "f"]
-        evidence = Evidence(x, u.shape, analytic, numeric, claimed, true, wrong, bound, integers, floats, kinks)
+        numbers: dict[str, float] = {}
+        for name, value in target.options.items():
+            if isinstance(value, float):
+                numbers |= {name: value, f"{name}²": value * value, f"(1 - {name})": 1 - value}
+        evidence = Evidence(
+            x, u.shape, analytic, numeric, claimed, true, wrong, bound, integers, floats, kinks, numbers
+        )
         report.problems.append(f"input {i}: {diagnose(evidence)}")
 
 

@@ -2,7 +2,8 @@
 
 drill.py        what a drill consists of, and the file that a learner starts from
 arithmetic.py, matrices.py, activations.py, softmax.py, normalization.py, embedding.py, attention.py   the drills
-diagnosis.py, grade.py   calling a learner's backward and describing a wrong gradient; the stages of the grader
+calls.py, diagnosis.py, grade.py   calling a learner's backward; describing a wrong gradient; the stages of the grader
+suspects.py, naming.py   wrong backwards with a name; which of them give exactly the learner's numbers
 train_gpt.py    training a small GPT with the learner's attention
 check_file.py   grading a file in a process of its own
 command.py      python -m nanograd drill

@@ -27,6 +27,7 @@ RELU = Drill(
     question="y = max(x, 0). What is the derivative where x is positive, and where it is negative? (At 0 any value "
     "between those two is a valid subgradient, and the grader does not test it.)",
     hints=(
+        "Draw max(x, 0). How steep is it at x = 2, and how steep at x = -2?",
         "Where x > 0, y = x and the derivative is 1. Where x < 0, y stays 0 if x changes a little.",
         "So dx is dy where x > 0, and 0 elsewhere. The sign of x decides, not that of dy.",
         "dx = dy * (x > 0): a boolean array times a float array has the dtype of the float array."),
@@ -56,6 +57,7 @@ SIGMOID = Drill(
     sigmoid_forward, sigmoid_backward,
     question="y = 1 / (1 + exp(-x)). The forward saved y, not x: write the derivative in terms of y.",
     hints=(
+        "Where is the sigmoid steepest, and how steep is it where y is nearly 0 or nearly 1?",
         "With u = 1 + exp(-x): ∂y/∂u = -1/u² = -y², and ∂u/∂x = -exp(-x).",
         "exp(-x) = u - 1 = 1/y - 1. Multiply: y² (1/y - 1).",
         "dx = dy y (1 - y). The derivative is largest, ¼, where y = ½."),
@@ -77,6 +79,7 @@ TANH = Drill(
     tanh_forward, tanh_backward,
     question="tanh x = sinh x / cosh x, and cosh² - sinh² = 1. The forward saved y: write the derivative in terms of y.",
     hints=(
+        "How steep is tanh at 0, and how steep where y is nearly 1? Which simple function of y is 1 and 0 there?",
         "The quotient rule: (cosh² - sinh²) / cosh².",
         "This is 1 - (sinh/cosh)².",
         "dx = dy (1 - y²). The derivative is 1 at x = 0, and near 0 where |x| is large."),
@@ -112,6 +115,7 @@ GELU_TANH = Drill(
     question="y = ½ x (1 + t), t = tanh u, u = √(2/π) (x + 0.044715 x³). Start with the product rule: it gives two terms. "
     "The second needs ∂t/∂x = ∂t/∂u ∂u/∂x.",
     hints=(
+        "x appears in two places in ½ x (1 + t), since t depends on x too. How many terms has the derivative?",
         "The product rule: ∂y/∂x = ½ (1 + t) + ½ x ∂t/∂x.",
         "∂t/∂u = 1 - t², and ∂u/∂x = √(2/π) (1 + 3 · 0.044715 x²).",
         "dx = dy · ½ (1 + t + x (1 - t²) √(2/π) (1 + 3 · 0.044715 x²)). At x = 0 the derivative is ½."),
@@ -143,6 +147,7 @@ SWIGLU = Drill(
     question="y = a σ(a) b. b appears once, a twice. What is the derivative of a σ(a)? It can be written with a and σ, "
     "which were saved.",
     hints=(
+        "If b rises, what happens to y? If a rises, by how many paths does y change?",
         "y is linear in b: db = dy a σ.",
         "The derivative of a σ is σ + a σ', with σ' = σ (1 - σ).",
         "da = dy b σ (1 + a (1 - σ)), db = dy a σ."),

@@ -27,6 +27,7 @@ MUL = Drill(
     mul_forward, mul_backward,
     question="y = a b: if one entry of a changes a little, by how much does that entry of y change? And the loss?",
     hints=(
+        "Hold b fixed at 5. How does y = a b depend on a: on what line does it lie, and how steep is it?",
         "Take numbers: a = 3, b = 5. Raise a by 0.01: y rises by 0.05. What is the derivative ∂y/∂a?",
         "∂y/∂a is b, and ∂y/∂b is a. By the chain rule, multiply the derivative by the upstream gradient dy.",
         "da = dy b and db = dy a, entry by entry; return them in the order of the forward's arrays."),
@@ -66,6 +67,7 @@ ADD = Drill(
     question="In a + b with a (2, 3) and b (3,), each entry of b is used in two entries of y. What is its gradient, and "
     "what is its shape? What if b is (2, 1), or (), or a is the smaller operand? Write the transpose of broadcasting.",
     hints=(
+        "y[0, 2] and y[1, 2] both contain b[2]. If b[2] rises by 0.01, which entries of y rise, and what does L feel?",
         "A gradient has the shape of its input. If broadcasting copied a value, the dy of all its copies add up.",
         "Broadcasting adds axes in front, and stretches axes of size 1. Sum over both kinds of axes.",
         "First g.sum(axis=tuple(range(g.ndim - len(shape)))), then g.sum(axis=the axes where shape is 1, keepdims=True)."),
@@ -89,6 +91,7 @@ SUB = Drill(
     sub_forward, sub_backward,
     question="y = a - b: raising b lowers y. What are da and db if either operand was broadcast?",
     hints=(
+        "If b rises by 0.01, in which direction does y move? And if a rises?",
         "∂y/∂a is 1, and ∂y/∂b is -1.",
         "So da is dy and db is -dy, each summed to the shape of its input.",
         "unbroadcast(dy, a_shape) and -unbroadcast(dy, b_shape)."),
@@ -117,6 +120,7 @@ DIV = Drill(
     div_forward, div_backward,
     question="y = a / b. The forward saved b and y, but not a. Can ∂y/∂b be written with those two?",
     hints=(
+        "Which is larger, 6/2 or 6/3? What does that say about the sign of the derivative with respect to b?",
         "Write y = a b⁻¹ and differentiate: ∂y/∂a = b⁻¹, ∂y/∂b = -a b⁻².",
         "-a/b² is -(a/b)/b = -y/b.",
         "da = dy / b, db = -da y, each summed to the shape of its input by unbroadcast."),
@@ -141,6 +145,7 @@ EXP = Drill(
     exp_forward, exp_backward,
     question="y = exp(x). The forward saved y and not x. Why is that enough?",
     hints=(
+        "How steep is exp at 0, and how steep at 2? How does that compare with the value of exp there?",
         "Which function is its own derivative?",
         "∂y/∂x = exp(x) = y. There is no need to compute exp again.",
         "dx = dy y."),
@@ -162,6 +167,7 @@ LOG = Drill(
     log_forward, log_backward,
     question="y = ln x, so x = exp(y). Differentiate x by y, and take the reciprocal.",
     hints=(
+        "Is ln steeper at 0.1 or at 10? What happens to the derivative as x grows?",
         "∂x/∂y = exp(y) = x.",
         "So ∂y/∂x = 1/x. Do not add an epsilon: near 0 the derivative of log really is large.",
         "dx = dy / x."),
@@ -204,6 +210,7 @@ SUM = Drill(
     question="y_i = Σ_j x_ij. By how much does y_i change if one x_ij changes? The gradient must have the shape of x, "
     "and dy has one axis less. How do you give it that axis back, whichever axis was summed?",
     hints=(
+        "Raise one entry of a row by 0.01. By how much does the sum rise? Does it matter which entry it is?",
         "The derivative of a sum by each of its terms is 1. So every x in a row gets that row's dy.",
         "dy (2,) cannot be broadcast to (2, 3): it needs to be (2, 1) first.",
         "np.broadcast_to(np.expand_dims(dy, axis), shape)."),
@@ -222,6 +229,7 @@ SUM = Drill(
                "np.expand_dims(dy, axis)", "np.expand_dims(dy, -1)"),
         Mutant("one dy for all", "every row has its own dy; this adds all of them",
                "np.expand_dims(dy, axis)", "dy.sum()")],
+    constants={"n": lambda x, axis: x.shape[axis]},
 )  # fmt: skip
 
 
@@ -240,6 +248,7 @@ MEAN = Drill(
     mean_forward, mean_backward,
     question="y_i = Σ_j x_ij / n. A mean is a sum and a division: what does each of them do to dy? What is n?",
     hints=(
+        "Raise one of four entries by 0.04. By how much does their mean rise?",
         "Solve `sum` first: the gradient of a mean is that of a sum, divided by n.",
         "n is the number of entries in one mean: the size of x along `axis`, not the size of x.",
         "np.broadcast_to(np.expand_dims(dy / shape[axis], axis), shape)."),
@@ -257,4 +266,5 @@ MEAN = Drill(
                "shape[axis], axis)", "(shape[axis] - 1), axis)"),
         Mutant("float64", "np.float64(n) turns a float32 gradient into float64; n is a Python int",
                "dy / shape[axis]", "dy / np.float64(shape[axis])")],
+    constants={"n": lambda x, axis: x.shape[axis]},
 )  # fmt: skip

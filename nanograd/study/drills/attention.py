@@ -1,6 +1,7 @@
 """Drills: attention, flash, block (a whole transformer block), and train, in which multi-head attention trains a GPT."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,22 @@ _ODD_SHAPES = [
     case("no batch", normal(0, 2, 3), normal(0, 2, 3), normal(0, 2, 3)),
 ]
 _NEARLY_ONE_HOT = [case("nearly one-hot", exactly([[60.0, 0], [0, 60], [60, 60]]), normal(3, 2), normal(3, 2))]
-_INVERSE_SCALE = Mutant("√D again", "scale is 1/√D; this multiplies by √D", "scale * ds @ k", "ds @ k / scale")
+_DQ_DK = "scale * ds @ k, scale * np.swapaxes(ds, -1, -2) @ q"
+_SCALE_FORGOTTEN = Mutant("scale forgotten", "S has the factor scale = 1/√D, so dq and dk have it too",
+                          _DQ_DK, "ds @ k, np.swapaxes(ds, -1, -2) @ q")  # fmt: skip
+_INVERSE_SCALE = Mutant("√D again", "S was multiplied by scale = 1/√D: multiply by it again, do not divide by it",
+                        _DQ_DK, "ds @ k / scale, np.swapaxes(ds, -1, -2) @ q / scale")  # fmt: skip
+_ELEMENTWISE = "p (1 - p) is only the diagonal of the Jacobian of softmax: a score changes every probability of its row"
+_SIZES: dict[str, Callable[..., float]] = {
+    "√D": lambda q, k, v: math.sqrt(q.shape[-1]), "D": lambda q, k, v: q.shape[-1], "T": lambda q, k, v: q.shape[-2]
+}  # fmt: skip
 
 ATTENTION = Drill(
     attention_forward, attention_backward,
     question="y = P v is a product, P = softmax(S) is solved already, S = scale q kᵀ is a product again. Go back "
     "through the three. Does the causal mask need a line of its own?",
     hints=(
+        "Token 2 looks at tokens 0, 1 and 2. If v of token 0 changes, which rows of y change, and by how much?",
         "dv = Pᵀ dy: every query adds its dy, multiplied by its attention probability. dP = dy vᵀ.",
         "dS = P (dP - Σ_keys P dP), row by row. Where P is 0, so is dS: the mask needs no line.",
         "dq = scale dS k, dk = scale dSᵀ q. Transpose only the last two axes."),
@@ -53,16 +63,18 @@ ATTENTION = Drill(
     odd_shapes=_ODD_SHAPES,
     extreme_values=_NEARLY_ONE_HOT,
     mutants=[
-        Mutant("scale forgotten", "S has the factor scale, so dq and dk have it too", "scale * ds @ k", "ds @ k"),
+        _SCALE_FORGOTTEN,
         Mutant("softmax skipped", "P is the softmax of S: dS is not dP",
                "p * (dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
+        Mutant("softmax elementwise", _ELEMENTWISE, "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp * (1 - p)"),
         Mutant("sum over queries", "sum over keys, the last axis of P", "(p * dp).sum(axis=-1", "(p * dp).sum(axis=-2"),
         Mutant("dk without ᵀ", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
         Mutant("dv without ᵀ", "dv = Pᵀ dy: P must be transposed", "np.swapaxes(p, -1, -2) @ dy", "p @ dy"),
         Mutant("later keys", "P must multiply the whole difference: dS is 0 for keys later than the query",
                "p * (dp -", "p * dp - ("),
         _INVERSE_SCALE],
+    constants=_SIZES,
 )  # fmt: skip
 
 
@@ -99,6 +111,7 @@ FLASH = Drill(
     question="P was not saved. How do you recompute it from q, k and lse, without a maximum or a sum? And how does the "
     "row sum Σ_keys P dP follow from dy and y alone?",
     hints=(
+        "If you know the logarithm of the sum of a row, can you find its probabilities without a sum?",
         "softmax is exp(S - ln Σ exp(S)): P = exp(S - lse), and 0 for keys later than the query.",
         "Σ_s P_ts dP_ts = Σ_s P_ts Σ_d dy_td v_sd. Swap the sums: Σ_s P_ts v_sd is y_td.",
         "row = (dy y) summed over D; dS = P (dy vᵀ - row); then dq, dk, dv as in `attention`."),
@@ -110,13 +123,18 @@ FLASH = Drill(
         Mutant("no mask", "P is 0 for keys later than the query: apply the mask again",
                "p = np.where(np.tri(p.shape[-1], dtype=bool), p, 0)", "pass"),
         Mutant("no row sum", "softmax's - Σ_keys P dP, here dy y, is missing", " - row)", ")"),
+        Mutant("softmax elementwise", _ELEMENTWISE,
+               "(dy @ np.swapaxes(v, -1, -2) - row)", "(dy @ np.swapaxes(v, -1, -2)) * (1 - p)"),
         Mutant("row of v", "the row sum is over dy y, not over dy v", "(dy * y).sum", "(dy * v).sum"),
         Mutant("scale left out of S", "S has the factor scale: without it P is another P",
                "np.exp(scale * q @", "np.exp(q @"),
         Mutant("mask transposed", "np.tri keeps keys up to the query; its transpose keeps later ones",
                "np.tri(p.shape[-1], dtype=bool)", "np.tri(p.shape[-1], dtype=bool).T"),
         Mutant("dk without ᵀ", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
+        _SCALE_FORGOTTEN,
         _INVERSE_SCALE],
+    constants=_SIZES,
+    page="attention",
 )  # fmt: skip
 
 
@@ -167,6 +185,7 @@ BLOCK = Drill(
     "twice. Draw the graph, and write the gradient on every edge. An array that is used twice gets the sum of two "
     "gradients: which arrays are these? You may call layernorm_backward(dn, norm1)[0].",
     hints=(
+        "From which array does an arrow go to two places? What do the two gradients that come back do?",
         "Name every gradient after its array: du, dn2, dh, da, dp, ds, dq, dk, dv, dqkv, dn1, dx. Check all shapes.",
         "y = h + …: dh is dy plus the gradient through norm2. h = x + …: dx is dh plus the gradient through norm1.",
         "dw of y = x wᵀ is dyᵀ x: dw_down = dyᵀ u, dw_up = duᵀ n2, dw_out = dhᵀ a, dw_qkv = dqkvᵀ n1."),
@@ -189,9 +208,16 @@ BLOCK = Drill(
         Mutant("norm1 forgotten", "dqkv w_qkv is the gradient of norm(x), not of x",
                "layernorm_backward(dqkv @ w_qkv, norm1)[0]", "dqkv @ w_qkv"),
         Mutant("scale forgotten", "S is divided by √C: so are dq and dk", " / math.sqrt(q.shape[-1])", ""),
+        Mutant("√C again", "S was divided by √C: divide by it again, do not multiply by it",
+               "/ math.sqrt(q.shape[-1])", "* math.sqrt(q.shape[-1])"),
+        Mutant("softmax elementwise", _ELEMENTWISE, "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp * (1 - p)"),
+        Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("q and k swapped", "the rows of w_qkv are queries, keys, values: dq = dS k comes first",
                "[ds @ k, ds.T @ q, dv]", "[ds.T @ q, ds @ k, dv]"),
         Mutant("dw_out from dy", "w_out's gradient is dhᵀ a", "dh.T @ a", "dy.T @ a")],
+    constants={
+        "√C": lambda x, *_: math.sqrt(x.shape[-1]), "C": lambda x, *_: x.shape[-1], "T": lambda x, *_: x.shape[0]},
+    page="attention",
 )  # fmt: skip
 
 
@@ -225,6 +251,7 @@ TRAIN = Drill(
     "in both of its blocks is trained on the documentation of Python, and so is one with the reference: their "
     "losses must agree. Start from your solution of `attention`; only the layout of the arrays is new.",
     hints=(
+        "In which order did the forward move the axes? In which order must they be moved back?",
         "Undo the forward from its end. y was transposed (0, 2, 1, 3), then reshaped: reshape dy to (B, T, H, D) first.",
         "Then it is the backward of attention on (B, H, T, D), which gives dq, dk and dv of that shape.",
         "np.stack([dq, dk, dv]) is (3, B, H, T, D); bring it to (B, T, 3, H, D), then to (B, T, 3 H D)."),
@@ -245,8 +272,17 @@ TRAIN = Drill(
                ".transpose(1, 3, 0, 2, 4)", ".transpose(1, 3, 2, 0, 4)"),
         Mutant("scale forgotten", "S has the factor scale, so dq and dk have it too",
                "scale * ds @ k, scale *", "ds @ k, "),
+        Mutant("√D again", "S was multiplied by scale = 1/√D: multiply by it again, do not divide by it",
+               "scale * ds @ k, scale *", "1 / scale * ds @ k, 1 / scale *"),
+        Mutant("softmax elementwise", _ELEMENTWISE, "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp * (1 - p)"),
         Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("values alone", "dq and dk are missing: attention would not learn",
                "np.stack([dq, dk, dv])", "np.stack([0 * dq, 0 * dk, dv])"),
         Mutant("reshaped only", "the axes must be transposed before the reshape", ".transpose(1, 3, 0, 2, 4)", "")],
+    constants={
+        "√D": lambda qkv, n_heads: math.sqrt(qkv.shape[-1] / (3 * n_heads)),
+        "D": lambda qkv, n_heads: qkv.shape[-1] / (3 * n_heads),
+        "H": lambda qkv, n_heads: n_heads,
+        "T": lambda qkv, n_heads: qkv.shape[1]},
+    page="packed_attention",
 )  # fmt: skip

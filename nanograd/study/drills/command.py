@@ -24,10 +24,11 @@ DESCRIPTION = """Write a backward yourself; the grader says what is wrong with i
     start NAME     create drills/NAME.py: question, forward, an empty backward
     check NAME     grade it, up to the first mistake
     watch NAME     check it whenever it is saved, until Ctrl-C
-    hint NAME      one of three hints
+    hint NAME      a question, then hints, each stronger than the one before
     show NAME      the derivation and the reference solution
 """
 PROGRESS_FILE = "progress.json"  # in the folder of the drills
+MOST_HINTS = max(len(drill.hints) for drill in DRILLS.values())
 POLL = 0.5  # seconds between two checks of the file
 
 
@@ -78,15 +79,19 @@ def list_drills(folder: Path) -> int:
         for drill in drills:
             record = records.get(drill.name, Record())
             mark = "✓ solved" if record.solved else "· started" if path_of(drill, folder).exists() else ""
-            hints = f"{record.hints} of 3 hints" if record.hints else ""
+            hints = f"{record.hints} of {len(drill.hints)} hints" if record.hints else ""
             print(f"  {drill.name:<14} {mark:<9} {hints}".rstrip())
-    if unsolved := unsolved_drills(records):
-        print(f"\nNext: python -m nanograd drill start {unsolved[0]}")
+    furthest = max((i for i, name in enumerate(DRILLS) if records.get(name, Record()).solved), default=-1)
+    if following := next_drill(records, furthest):
+        print(f"\nNext: python -m nanograd drill start {following}")
     return 0
 
 
-def unsolved_drills(records: dict[str, Record]) -> list[str]:
-    return [name for name in DRILLS if not records.get(name, Record()).solved]
+def next_drill(records: dict[str, Record], position: int) -> str:
+    """Return the first unsolved drill after a position in the course, else the first at all, or "" if none is left."""
+    names = [*DRILLS]
+    order = [*names[position + 1 :], *names[: position + 1]]
+    return next((name for name in order if not records.get(name, Record()).solved), "")
 
 
 def start(drill: Drill, args: argparse.Namespace) -> int:
@@ -111,10 +116,13 @@ def check_once(drill: Drill, args: argparse.Namespace) -> int:
     record.solved |= verdict.ok
     write_progress(args.folder, records)
     print(report(drill, verdict))
+    if drill.page:
+        print(f"  read: python -m nanograd study {drill.page}")
     if verdict.ok:
-        unsolved = unsolved_drills(records)
-        more = f"next: python -m nanograd drill start {unsolved[0]}" if unsolved else "all drills are solved."
-        print(f"  {len(DRILLS) - len(unsolved)} of {len(DRILLS)} solved; {more}")
+        solved = sum(records[name].solved for name in DRILLS if name in records)
+        following = next_drill(records, [*DRILLS].index(drill.name))
+        more = f"next: python -m nanograd drill start {following}" if following else "all drills are solved."
+        print(f"  {solved} of {len(DRILLS)} solved; {more}")
     return 0 if verdict.ok else 1
 
 
@@ -149,10 +157,11 @@ def saved_at(path: Path) -> tuple[int, int] | None:
 def hint(drill: Drill, args: argparse.Namespace) -> int:
     records = read_progress(args.folder)
     record = records.setdefault(drill.name, Record())
-    shown = range(3) if record.hints == 3 else [record.hints]
-    for i in shown:
-        print(textwrap.fill(f"Hint {i + 1} of 3: {drill.hints[i]}", 100, break_long_words=False))
-    if record.hints == 3:
+    count = len(drill.hints)
+    is_last = record.hints >= count
+    for i in range(count) if is_last else [record.hints]:
+        print(textwrap.fill(f"Hint {i + 1} of {count}: {drill.hints[i]}", 100, break_long_words=False))
+    if is_last:
         print(f"There are no more hints. To see the reference: python -m nanograd drill show {drill.name} --yes")
     else:
         record.hints += 1
@@ -188,9 +197,9 @@ def report(drill: Drill, verdict: Verdict) -> str:
         lines = [f"{drill.name}: right.", *lines]
     else:
         lines = [f"{drill.name}: not yet.", *lines, f"  ✗ {verdict.failed}", textwrap.indent(verdict.message, "    ")]
-    if verdict.mistake:
-        name, _, wrong = verdict.mistake.partition(": ")
-        lines.append(f"    This is the mistake “{name}”: {wrong}.")
+    if verdict.mistakes:
+        one = "This is the mistake" if len(verdict.mistakes) == 1 else "These mistakes together give your numbers:"
+        lines.append("\n".join(f"    {one if i == 0 else '  and'} {text}." for i, text in enumerate(verdict.mistakes)))
     return "\n".join([*lines, *(f"  {note}" for note in verdict.notes)])
 
 
@@ -204,8 +213,8 @@ def read_progress(folder: Path) -> dict[str, Record]:
         return {}
     try:
         records = read_json(path.read_bytes(), dict[str, Record])
-        if wrong := next((name for name, record in records.items() if record.hints > 3), None):
-            raise ValueError(f"'{wrong}.hints' must be at most 3, got {records[wrong].hints}")
+        if wrong := next((name for name, record in records.items() if record.hints > MOST_HINTS), None):
+            raise ValueError(f"'{wrong}.hints' must be at most {MOST_HINTS}, got {records[wrong].hints}")
         return records
     except ValueError as error:
         way_out = "delete it to start again (this does not delete your solutions)"

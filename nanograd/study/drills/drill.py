@@ -3,8 +3,8 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ class Drill:
     forward: Forward  # the learner sees it: its docstring states the equation and the shapes
     backward: Backward  # the reference; the learner sees its name and the line that unpacks `saved`
     question: str
-    hints: tuple[str, str, str]
+    hints: tuple[str, str, str, str]  # the first is a question, the last is the line
     cases: Sequence[Case]  # the first inputs that are tried
     mutants: Sequence[Mutant]
     odd_shapes: Sequence[Case]  # like the following ones, a stage of the grader
@@ -39,9 +39,12 @@ class Drill:
     imports: str = ""  # a line that the forward or the backward needs beside NumPy
     trains: bool = False  # at last a GPT is trained with the learner's backward
     name: str = ""  # by default that of the forward
+    constants: Mapping[str, Callable[..., float]] = field(default_factory=dict)  # of inputs and options: D, 1/(1 - p)
+    page: str = ""  # the op whose study page explains it, by default the op of this name
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.forward.__name__.removesuffix("_forward"))
+        object.__setattr__(self, "page", self.page or (self.name if self.name in OPS else ""))
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -94,7 +97,7 @@ def learner_file(drill: Drill) -> str:
 {textwrap.fill(drill.question, 100)}
 
     python -m nanograd drill check {drill.name}     grade it: the first thing that is wrong is named
-    python -m nanograd drill hint {drill.name}      one of three hints
+    python -m nanograd drill hint {drill.name}      a question, then hints
 
 The grader uses its own copy of the forward.
 """

@@ -26,6 +26,7 @@ EMBEDDING = Drill(
     question="Row v of the table is copied to every position t with ids_t = v. What is its gradient if it was used "
     "once, never, or three times? The ids are integers: their gradient is None.",
     hints=(
+        "A row of the table is used at three positions. If it changes, how many rows of y change?",
         "The gradient of a copied value is the sum over its copies. A row that was not looked up gets exactly 0.",
         "`dweight[ids] += dy` reads all rows before it writes them: only one dy of a repeated id survives.",
         "dweight = np.zeros(shape, dy.dtype); np.add.at(dweight, ids, dy); return (dweight, None)."),
@@ -75,6 +76,7 @@ TIED = Drill(
     question="The same weight is the embedding table and the output projection (weight tying). Find the gradient of both "
     "as if they were two arrays. What is the gradient of the one array?",
     hints=(
+        "In how many places of the computation does the table appear?",
         "Solve `linear` and `embedding` first. Here x = weight[ids], then y = x weightᵀ.",
         "The projection gives dweight = dyᵀ x and dx = dy weight; dx is added to the rows that were looked up.",
         "The two gradients add up: np.add.at(dweight, ids, dy @ weight) with dweight = dyᵀ x."),
@@ -97,6 +99,7 @@ TIED = Drill(
         Mutant("dx is x", "dy weight is added to the rows, not x", "dy @ weight)", "x)"),
         Mutant("subtracted", "the two gradients add up",
                "np.add.at(dweight, ids, dy @ weight)", "np.subtract.at(dweight, ids, dy @ weight)")],
+    page="embedding",
 )  # fmt: skip
 
 
@@ -118,6 +121,7 @@ DROPOUT = Drill(
     question="y = x z, and z does not depend on x. What is the gradient of an entry that was dropped? And of one that was "
     "kept and scaled?",
     hints=(
+        "If an entry was dropped, does the loss notice when it changes?",
         "This is `mul` with one constant factor.",
         "Backward must use the z of the forward: it was saved, so do not draw it again.",
         "dx = dy z; z contains the factor 1/(1 - p)."),
@@ -137,4 +141,5 @@ DROPOUT = Drill(
                "dy * z", "dy * ((np.random.default_rng(9).random(z.shape) >= 0.5) * z.max(initial=0))"),
         Mutant("divided", "the derivative of x z is z, also where z is 0", "dy * z", "dy / z"),
         Mutant("the dropped ones", "dy passes where the entry was kept", "dy * z", "dy * (z == 0)")],
+    constants={"(1 - p)": lambda x, p, seed: 1 - p},
 )  # fmt: skip

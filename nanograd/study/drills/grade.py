@@ -16,18 +16,10 @@ import numpy as np
 from nanograd.check import contract
 from nanograd.check.cases.case import Case
 from nanograd.check.gradcheck import gradcheck
-from nanograd.study.drills.diagnosis import (
-    Call,
-    describe,
-    diagnosis,
-    gradient_names,
-    make_call,
-    named_mistake,
-    near,
-    observe,
-    target_of,
-)  # fmt: skip
+from nanograd.study.drills.calls import Call, describe, gradient_names, make_call, near, observe, target_of
+from nanograd.study.drills.diagnosis import diagnosis
 from nanograd.study.drills.drill import Drill
+from nanograd.study.drills.naming import name_mistakes
 from nanograd.study.drills.train_gpt import compare_training
 
 COTANGENTS = 3
@@ -41,7 +33,7 @@ class Verdict:
     passed: list[str] = field(default_factory=list)
     failed: str = ""  # the name of a stage
     message: str = ""
-    mistake: str = ""  # name and explanation of the drill's mutant that does the same
+    mistakes: list[str] = field(default_factory=list)  # that give exactly these numbers: name and explanation
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -50,15 +42,22 @@ class Verdict:
 
 
 class Failure(NamedTuple):
-    """What is wrong, and the call that shows it."""
+    """What is wrong, the call that shows it, and the named mistakes if they are known already."""
 
     message: str
     call: Call | None = None
+    mistakes: list[str] | None = None
 
 
-def grade(drill: Drill, backward: Backward) -> Verdict:
+def grade(drill: Drill, learners: Backward) -> Verdict:
     """Run the stages in order, up to the first that fails."""
     verdict = Verdict()
+    returned: list[Any] = []
+
+    def backward(dy: np.ndarray, saved: Any) -> Any:
+        returned.append(type(result := learners(dy, saved)))
+        return result
+
     with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
         for stage, check in _stages(drill, verdict.notes):
             try:
@@ -69,9 +68,16 @@ def grade(drill: Drill, backward: Backward) -> Verdict:
                 failure = Failure(error_message(drill, error))  # a backward that raises only in some calls
             if failure is not None:
                 verdict.failed, verdict.message = stage, failure.message
-                verdict.mistake = named_mistake(drill, backward, failure.call) if failure.call else ""
+                verdict.mistakes = failure.mistakes or []
+                if failure.mistakes is None and failure.call is not None:
+                    verdict.mistakes = name_mistakes(drill, backward, failure.call)
                 break
             verdict.passed.append(stage)
+    if verdict.ok and np.ndarray in returned:
+        gradient = f"d{drill.arrays[0]}"
+        verdict.notes.append(
+            f"`return {gradient}` is accepted; a backward of nanograd returns a tuple: `return ({gradient},)`"
+        )
     return verdict
 
 
@@ -124,9 +130,21 @@ def _check_values(drill: Drill, backward: Backward, cases: Sequence[Case], cotan
             gradients, right = (observe(drill, f, call).gradients for f in (backward, drill.backward))
             for i, name in gradient_names(drill, call).items():
                 if not near(gradients[i], right[i]):
-                    reason = diagnosis(drill, backward, call, i, np.asarray(gradients[i]))
-                    return Failure(f"{name}, {describe(drill, call)}: {reason}", call)
+                    mistakes = name_mistakes(drill, backward, call)
+                    reason = diagnosis(drill, backward, call, i, np.asarray(gradients[i]), bool(mistakes))
+                    others = _others(drill, call, i, gradients, right)
+                    return Failure(f"{name}, {describe(drill, call)}: {reason}{others}", call, mistakes)
     return None
+
+
+def _others(drill: Drill, call: Call, i: int, gradients: Sequence[Any], right: Sequence[Any]) -> str:
+    """Say which of the other gradients are right, in a line."""
+    names = {j: name for j, name in gradient_names(drill, call).items() if j != i}
+    good = [name for j, name in names.items() if near(gradients[j], right[j])]
+    bad = [name for name in names.values() if name not in good]
+    facts = [f"{' and '.join(list_)} {'is' if len(list_) == 1 else 'are'} {word}"
+             for list_, word in ((good, "right"), (bad, "wrong too")) if list_]  # fmt: skip
+    return f"\n  {'; '.join(facts)}" if facts else ""
 
 
 def _check_differences(drill: Drill, backward: Backward) -> Failure | None:
@@ -151,7 +169,7 @@ def _wrong_form(drill: Drill, backward: Backward, call: Call) -> str:
     if isinstance(raised, NotImplementedError):
         return error_message(drill, raised)
     if raised is not None:
-        return f"{error_message(drill, raised)}, {describe(drill, call)}"
+        return f"{error_message(drill, raised)}, {describe(drill, call)}, dy {call.dy.shape}"
     target, names = target_of(drill, backward, call), gradient_names(drill, call)
     message = contract.check_form(target, gradients)
     if not message:

@@ -25,6 +25,7 @@ MATMUL = Drill(
     question="y_ij = Σ_k a_ik b_kj. Which entries of y depend on a_ik, and with what derivative? Write the sum over "
     "them as a matrix product. There may be leading axes: a batch of matrices.",
     hints=(
+        "One entry a_ik changes. Which entries of y change: one, a row, a column, or all of them?",
         "The whole row y_i depends on a_ik: ∂y_ij/∂a_ik = b_kj for every j. Multiply by dy_ij and sum over j.",
         "The shapes allow one product each: da (n, k) from dy (n, m) and b (k, m), db (k, m) from a (n, k) and dy (n, m).",
         "da = dy bᵀ and db = aᵀ dy; .T reverses all axes, np.swapaxes(b, -1, -2) swaps the last two."),
@@ -59,6 +60,7 @@ TRANSPOSE = Drill(
     transpose_forward, transpose_backward,
     question="No number changes; the entries only move. Axis i of y is axis axes[i] of x. Which axis of y is axis j of x?",
     hints=(
+        "An entry of x is somewhere in y. If you know where, where does its dy go?",
         "Every entry of x is in y once: dx holds the entries of dy, moved back.",
         "A swap of two axes is its own inverse. The inverse of (1, 2, 0) is (2, 0, 1).",
         "np.argsort of a permutation is its inverse: dx = dy.transpose(np.argsort(axes))."),
@@ -84,6 +86,7 @@ RESHAPE = Drill(
     reshape_forward, reshape_backward,
     question="The entries keep their order, row by row; only the shape changes. What undoes that?",
     hints=(
+        "Does a reshape change the order of the entries in memory? Then how do you get back?",
         "The k-th entry of x, counted row by row, is the k-th entry of y.",
         "So the k-th entry of dx is the k-th entry of dy. The forward saved the shape of x.",
         "dx = dy.reshape(shape)."),
@@ -121,6 +124,7 @@ LINEAR = Drill(
     question="y_to = Σ_i x_ti weight_oi + bias_o for every token t. Which entries of y depend on weight_oi? There may be "
     "any number of leading axes, and all tokens share the weight: how do their contributions to dweight combine?",
     hints=(
+        "Every token is multiplied by the same weight. If weight_oi changes, does one token notice it, or do all?",
         "This is matmul with b = weightᵀ: dx = dy weight, without a transpose.",
         "∂y_to/∂weight_oi = x_ti for every token t: dweight_oi = Σ_t dy_to x_ti, and dbias_o = Σ_t dy_to.",
         "Flatten tokens to (N, in) and dy to (N, out) first; then dyᵀ x, and a sum over axis 0."),
@@ -142,4 +146,5 @@ LINEAR = Drill(
                "rows.sum(axis=0)", "rows.mean(axis=0)"),
         Mutant("a mean of dweight", "contributions of tokens add up; averaging belongs to the loss",
                "rows.T @ tokens", "rows.T @ tokens / len(rows)")],
+    constants={"N": lambda x, *_: x.size / x.shape[-1]},
 )  # fmt: skip

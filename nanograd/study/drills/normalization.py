@@ -27,6 +27,7 @@ LAYERNORM = Drill(
     question="Start at the end: y = n weight + bias gives dweight, dbias and dn. Then x_i changes n in three ways: "
     "directly, through the mean, and through r. Write ∂n_j/∂x_i with n and r, multiply by dn_j, sum over j.",
     hints=(
+        "Add 1 to all features of a token: does y change? And if they are all doubled? What does that say about dx?",
         "All tokens share weight and bias: dweight = Σ dy n, dbias = Σ dy, over all axes but the last. dn = dy weight.",
         "∂⟨x⟩/∂x_i = 1/C, and ∂r/∂x_i = -r² n_i / C. So ∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C).",
         "dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩): the second term comes from the mean, the third from the scale."),
@@ -43,6 +44,11 @@ LAYERNORM = Drill(
         Mutant("scale's term missing", "r depends on x too: - n ⟨dn n⟩",
                "dx -= n * (dn * n).mean(axis=-1, keepdims=True)", "pass"),
         Mutant("both terms missing", "the mean and r are not constants: both depend on x", "dx *= r", "dx = r * dn"),
+        Mutant("mean's term added", "the mean is subtracted, so its term is - ⟨dn⟩", "dx = dn -", "dx = dn +"),
+        Mutant("scale's term added", "a larger |n_i| makes r smaller: the term is - n ⟨dn n⟩", "dx -= n *", "dx += n *"),
+        Mutant("sums for means", "⟨·⟩ is a mean over C, not a sum",
+               "dn.mean(axis=-1, keepdims=True)\n        dx -= n * (dn * n).mean(",
+               "dn.sum(axis=-1, keepdims=True)\n        dx -= n * (dn * n).sum("),
         Mutant("weight forgotten", "dn = dy weight", "dy * weight", "dy"),
         Mutant("r forgotten", "all of dx has the factor r", "dx *= r", "pass"),
         Mutant("n not in dweight", "weight multiplies n: its derivative is n",
@@ -51,6 +57,7 @@ LAYERNORM = Drill(
         Mutant("dweight not summed", "all tokens share one weight: sum over them", "sum_over(dy * n, tokens)", "dy * n"),
         Mutant("a mean of dbias", "contributions of tokens add up", "sum_over(dy, tokens)", "dy.mean(axis=tuple(tokens))")],
     imports=SUM_OVER,
+    constants={"C": lambda x, *_: x.shape[-1], "N": lambda x, *_: x.size / x.shape[-1]},
 )  # fmt: skip
 
 
@@ -69,6 +76,7 @@ RMSNORM = Drill(
     question="Layernorm without the mean. x_i changes n_i directly, and every n_j through r. What is ∂r/∂x_i, written "
     "with r and n? Multiply ∂n_j/∂x_i by dn_j, sum over j.",
     hints=(
+        "If all features of a token are doubled, does y change? What does that say about Σ x dx?",
         "r = m^(-½) with m = ⟨x²⟩ + eps: ∂r/∂x_i = -½ r³ 2 x_i / C = -r² n_i / C.",
         "n_j = x_j r, so ∂n_j/∂x_i = r 1[i = j] + x_j ∂r/∂x_i = r (1[i = j] - n_j n_i / C).",
         "dx = r (dn - n ⟨dn n⟩) with dn = dy weight; dweight = Σ dy n over all axes but the last."),
@@ -89,6 +97,9 @@ RMSNORM = Drill(
         Mutant("layernorm's", "rmsnorm subtracts no mean: - ⟨dn⟩ does not belong here",
                "dx = dn - n *", "dx = dn - dn.mean(axis=-1, keepdims=True) - n *"),
         Mutant("one axis of tokens", "sum over all axes but the last, not only the first",
-               "range(dy.ndim - 1)", "0")],
+               "range(dy.ndim - 1)", "0"),
+        Mutant("scale's term added", "a larger |n_i| makes r smaller: the term is - n ⟨dn n⟩",
+               "dx = dn - n *", "dx = dn + n *")],
     imports=SUM_OVER,
+    constants={"C": lambda x, *_: x.shape[-1], "N": lambda x, *_: x.size / x.shape[-1]},
 )  # fmt: skip

@@ -39,6 +39,7 @@ SOFTMAX = Drill(
     question="Raising x_i raises y_i and lowers every other y_j, through the sum they share. What is ∂y_j/∂x_i, for j = "
     "i and for j ≠ i? Multiply it by dy_j and sum over j.",
     hints=(
+        "If one score of a row rises, which probabilities change, and in which direction?",
         "∂y_j/∂x_i = y_j (1[i = j] - y_i): the quotient rule, in both cases.",
         "Σ_j dy_j y_j (1[i = j] - y_i) is the term with j = i, minus y_i times a sum that does not depend on i.",
         "dx = y (dy - Σ_j dy_j y_j): subtract one number per row, then multiply by y."),
@@ -54,7 +55,10 @@ SOFTMAX = Drill(
         Mutant("y missing in the sum", "the sum is over dy_j y_j, not over dy_j", "(dy * y).sum", "dy.sum"),
         Mutant("one sum for all rows", "every row has its own sum", "axis=-1, ", ""),
         Mutant("diagonal only", "y_i (1 - y_i) is only the diagonal of the Jacobian", "(dy - row)", "dy * (1 - y)"),
-        Mutant("plus", "the sum is subtracted: raising the other scores lowers y_i", "dy - row", "dy + row")],
+        Mutant("plus", "the sum is subtracted: raising the other scores lowers y_i", "dy - row", "dy + row"),
+        Mutant("bracket", "y_i multiplies the whole difference: y (dy - Σ), not y dy - Σ",
+               "y * (dy - row)", "y * dy - row")],
+    constants={"n": lambda x: x.shape[-1]},
 )  # fmt: skip
 
 
@@ -76,6 +80,7 @@ LOG_SOFTMAX = Drill(
     question="y_j = x_j - ln Σ_k exp(x_k). Raising x_i raises y_i, and lowers every y_j through the sum. By how "
     "much? Multiply by dy_j and sum over j.",
     hints=(
+        "If one score of a row rises, what happens to the log-probabilities of the other entries?",
         "The derivative of ln Σ_k exp(x_k) by x_i is exp(x_i) / Σ_k exp(x_k) = p_i, the softmax.",
         "∂y_j/∂x_i = 1[i = j] - p_i. Summed over j, p_i multiplies the sum of the row's dy_j.",
         "dx = dy - p Σ_j dy_j with p = exp(y)."),
@@ -94,6 +99,7 @@ LOG_SOFTMAX = Drill(
         Mutant("a mean for the sum", "Σ_j dy_j is a sum, not a mean: the p_i already add up to 1", "dy.sum(", "dy.mean("),
         Mutant("plus", "the log-sum is subtracted: so is its derivative", "dy - np", "dy + np"),
         Mutant("one sum for all rows", "every row has its own sum", "axis=-1, ", "")],
+    constants={"n": lambda x: x.shape[-1]},
 )  # fmt: skip
 
 
@@ -122,6 +128,7 @@ CROSS_ENTROPY = Drill(
     "others? The loss is a mean over N tokens. dy is a number, and not always 1. The targets are integers: "
     "their gradient is None.",
     hints=(
+        "Which logits should fall to lower the loss, and which one should rise? What is the sign of dlogits at each?",
         "The derivative of the log-sum is p_k; that of -z_target is -1 for k = target, and 0 elsewhere.",
         "For one token it is p - onehot(target). On a copy of p: dlogits[np.arange(N), targets] -= 1.",
         "dlogits = dy (p - onehot) / N; return (dlogits, None)."),
@@ -144,4 +151,5 @@ CROSS_ENTROPY = Drill(
         Mutant("dy forgotten", "the loss may be scaled later: dy is not always 1",
                "(dy / len(targets))", "(1.0 / len(targets))"),
         Mutant("p changed in place", "the saved p is changed in place; copy it first", "p.copy()", "p")],
+    constants={"N": lambda logits, targets: logits.shape[0], "V": lambda logits, targets: logits.shape[1]},
 )  # fmt: skip

@@ -37,7 +37,8 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tanh.py is created. Write tanh_backward in it" in capsys.readouterr().out
     assert drill("check tanh") == 1
     assert re.search(
-        r"✗ shape and dtype\n    line \d+: the backward is not written yet$", capsys.readouterr().out.strip()
+        r"✗ shape and dtype\n    line \d+: the backward is not written yet\n  read: python -m nanograd study tanh$",
+        capsys.readouterr().out.strip(),
     )
     path = solve("tanh", "    return (dy * (1 - y),)\n")
     assert drill("check tanh") == 1
@@ -48,9 +49,12 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("check tanh") == 0
     output = capsys.readouterr().out
     assert output.startswith("tanh: right.\n  ✓ shape and dtype")
-    assert f"1 of {len(DRILLS)} solved; next: python -m nanograd drill start mul" in output
+    assert "\n  read: python -m nanograd study tanh\n" in output
+    assert f"1 of {len(DRILLS)} solved; next: python -m nanograd drill start gelu_tanh" in output
     assert drill("list") == 0
-    assert "  tanh           ✓ solved" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "  tanh           ✓ solved" in output
+    assert output.endswith("\nNext: python -m nanograd drill start gelu_tanh\n")
     assert drill("show tanh") == 0
     assert "dx = dy (1 - y²)" in capsys.readouterr().out
     assert json.loads(Path("drills/progress.json").read_text(encoding="utf-8"))["tanh"] == {
@@ -70,17 +74,17 @@ def test_an_existing_file_is_not_overwritten(capsys: pytest.CaptureFixture[str])
 
 
 def test_hints_come_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
-    for n in (1, 2, 3):
+    for n in (1, 2, 3, 4):
         assert drill("hint softmax") == 0
         output = capsys.readouterr().out
-        assert output.startswith(f"Hint {n} of 3: ")
+        assert output.startswith(f"Hint {n} of 4: ")
         assert output.count("Hint") == 1
     assert drill("hint softmax") == 0
     output = capsys.readouterr().out
-    assert output.count("Hint") == 3
+    assert output.count("Hint") == 4
     assert "There are no more hints. To see the reference: python -m nanograd drill show softmax --yes" in output
     drill("list")
-    assert re.search(r"softmax +3 of 3 hints", capsys.readouterr().out)
+    assert re.search(r"softmax +4 of 4 hints", capsys.readouterr().out)
     assert os.listdir("drills") == ["progress.json"]  # and no temporary file
 
 
@@ -154,3 +158,21 @@ def test_watch_checks_again_when_saved(monkeypatch: pytest.MonkeyPatch, capsys: 
     output = capsys.readouterr().out
     assert output.count("exp: not yet.") == 2  # empty, then without dy; not again while nothing is saved
     assert output.count("exp: right.") == 1
+
+
+def test_the_next_drill_follows_the_course() -> None:
+    """After attention comes flash, not the first drill that was skipped; at the end, what was skipped."""
+    names = [*DRILLS]
+    solved = command.Record(solved=True)
+    assert command.next_drill({"attention": solved}, names.index("attention")) == "flash"
+    assert command.next_drill({}, -1) == "mul"
+    assert command.next_drill({"train": solved}, names.index("train")) == "mul"
+    assert command.next_drill(dict.fromkeys(names, solved), 3) == ""
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_hints_begin_with_a_question(name: str) -> None:
+    hints = DRILLS[name].hints
+    assert hints[0].endswith("?")
+    assert "dx =" not in hints[0]
+    assert len(set(hints)) == 4
