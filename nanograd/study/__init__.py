@@ -2,6 +2,7 @@
 
 Read in this order: notation/ (a printed line as a tree, and back as text, MathML and NumPy); derivation (the lines of a
 docstring); draw and reasons/ (why each line holds, and an example); line_code, helpers, evaluator, line_check (each line as
-code, evaluated and compared). Then what a page shows: worked_example, mistakes, study_data, text; provenance,
-step_size_plot, markup, sections, evidence, map, page; and command. drills/ are the exercises.
+code, evaluated and compared); headline (an op in one formula). Then what a page shows: worked_example, mistakes,
+study_data, text; provenance, step_size_plot, markup, sections, evidence, map, page; lesson and chain_rule, the page to
+begin with; and command. drills/ are the exercises.
 """

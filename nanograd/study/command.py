@@ -1,17 +1,21 @@
-"""python -m nanograd study: an op's derivation, checked, with its numbers, as a page or as text."""
+"""python -m nanograd study: an op's derivation, checked, with its numbers, or a topic; as a page or as text."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nanograd.op import OPS
 from nanograd.runtime.arguments import Parser, nearest
 from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Study the backward pass of an op: every line of its derivation with its check, a worked example, costs and
-mistakes. Without OP: the map, a GPT block whose boxes lead to the ops.
+mistakes. Without OP: the map, a GPT block whose boxes lead to the ops. New to
+gradients of arrays? Begin with chain_rule, which needs school calculus only.
 
+    python -m nanograd study chain_rule               from one number to arrays
     python -m nanograd study softmax                  writes softmax.html
     python -m nanograd study softmax --format text    prints 80 columns of text
     python -m nanograd study                          writes study/map.html and
@@ -20,17 +24,18 @@ mistakes. Without OP: the map, a GPT block whose boxes lead to the ops.
 """
 FOLDER = "study"  # for the map and the pages of all ops
 FORMATS = ("html", "text")
+TOPICS = ("chain_rule",)  # pages about no single op: modules of this package with page(linked=…) and text()
 
 
 def main(argv: Sequence[str]) -> int:
     """Write one study; return 1 if a line of the derivation does not hold."""
     arguments = parser().parse(argv)
     name = arguments.op
-    if name is not None and name not in OPS:
-        raise ValueError(f"there is no op {name}{nearest(name, OPS)}; `python -m nanograd ops` lists them")
+    if name is not None and name not in (*OPS, *TOPICS):
+        raise ValueError(f"there is no op {name}{nearest(name, (*OPS, *TOPICS))}; `python -m nanograd ops` lists them")
     if name is not None and arguments.book:
         raise ValueError(f"--book contains all ops: leave out {name}, or leave out --book")
-    if name is None and (arguments.shape is not None or arguments.seed != 0):
+    if name not in OPS and (arguments.shape is not None or arguments.seed != 0):
         raise ValueError("--shape and --seed belong to the example of one op: name an op")
     try:
         if name is None and not arguments.book and arguments.format == "html" and arguments.out != "-":
@@ -51,7 +56,7 @@ def write_all(out: str) -> None:
     if folder.suffix == ".html" or folder.is_file():
         raise ValueError(f"the map is written with the page of every op, so --out must name a folder; got {out}")
     folder.mkdir(exist_ok=True)
-    for name in (None, *sorted(OPS)):
+    for name in (None, *TOPICS, *sorted(OPS)):
         write_whole(folder / f"{name or 'map'}.html", _page(name, linked=True))
     print(f"{folder / 'map.html'} and the pages of {len(OPS)} ops were written", file=sys.stderr)
 
@@ -59,7 +64,7 @@ def write_all(out: str) -> None:
 def parser() -> Parser:
     """Return the command line."""
     parser = Parser(prog="python -m nanograd study", description=DESCRIPTION)
-    parser.add_argument("op", nargs="?", metavar="OP", help="an op, such as softmax")
+    parser.add_argument("op", nargs="?", metavar="OP", help=f"an op, such as softmax, or {' or '.join(TOPICS)}")
     parser.option("--format", "what to write", "html", choices=FORMATS)
     parser.add_argument("--shape", type=shape, metavar="2,4", help="shape of the example's first array (default 2,4)")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the example's numbers (default 0)")
@@ -78,6 +83,8 @@ def build(name: str | None, book: bool, format: str, shape: tuple[int, ...] | No
         from nanograd.study.text import list_of_ops
 
         return list_of_ops(), True
+    if name in TOPICS:
+        return _topic(name).text(), True
     from nanograd.study.study_data import study_op
     from nanograd.study.text import to_text_page
 
@@ -89,6 +96,8 @@ def build(name: str | None, book: bool, format: str, shape: tuple[int, ...] | No
 def _page(
     name: str | None, book: bool = False, shape: tuple[int, ...] | None = None, seed: int = 0, *, linked: bool = False
 ) -> str:
+    if name in TOPICS:
+        return _topic(name).page(linked=linked)
     if name is not None:
         from nanograd.study.page import study_page
 
@@ -100,6 +109,10 @@ def _page(
     from nanograd.study.map import map_page
 
     return map_page()
+
+
+def _topic(name: str) -> Any:
+    return importlib.import_module(f"{__package__}.{name}")
 
 
 def deliver(text: str, out: str) -> None:

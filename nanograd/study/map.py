@@ -7,7 +7,7 @@ from typing import NamedTuple
 from nanograd.check.cost import cost
 from nanograd.inspect.player.html import clean, document, resource
 from nanograd.op import OPS
-from nanograd.ops._equations import equations
+from nanograd.study.headline import headline
 from nanograd.study.markup import inline, rows
 from nanograd.study.notation import parse, to_mathml
 from nanograd.study.reasons import about, families
@@ -19,7 +19,7 @@ def map_page() -> str:
 <header>
 <h1>Study a backward pass by hand</h1>
 <p>Choose one of {len(OPS)} ops: its derivation, checked line by line; its numbers, mistakes and cost; and a drill for
-your pencil.</p>
+your pencil. New to gradients of arrays? Begin with <a href="chain_rule.html">From one number to arrays</a>.</p>
 </header>
 <main class="map">
 <section class="card" aria-labelledby="block-h"><h2 id="block-h">A GPT</h2>
@@ -38,17 +38,13 @@ def table_of_ops(link: Callable[[str], str]) -> str:
     for family, names in families().items():
         body = []
         for name in names:
-            forward, row = equations(OPS[name].pair.forward), cost(OPS[name])
-            equation = _math(forward[-1]) if forward else ""
-            gradients = "<br>".join(_math(gradient) for gradient in row.gradients)
+            formula = headline(name)
+            equation = to_mathml(formula) if formula else ""
+            gradients = "<br>".join(to_mathml(parse(gradient)) for gradient in cost(OPS[name]).gradients)
             body.append([f'<a href="{clean(link(name))}"><code>{clean(name)}</code></a>', equation, gradients])
         parts.append(f'<h3 class="family">{inline(about(family))}</h3>')
         parts.append(rows(about(family), ["op", "forward", "backward"], body, "ops", titled=False))
     return "".join(parts)
-
-
-def _math(text: str) -> str:
-    return to_mathml(parse(text))
 
 
 def _file(name: str) -> str:

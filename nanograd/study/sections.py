@@ -3,6 +3,7 @@
 import numpy as np
 
 from nanograd.inspect.player.html import clean
+from nanograd.study.headline import headline
 from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
 from nanograd.study.notation import printed_name, to_mathml
 from nanograd.study.program import given_code, helpers_code, script
@@ -26,8 +27,8 @@ def forward_section(study: StudyData) -> str:
         for i, (name, a) in enumerate(zip(worked.names, worked.arrays, strict=True))
     ]
     body.append([code("y"), code(worked.y.shape), clean(str(worked.y.dtype)), f"{code('dy')} is given"])
-    lines = [step.line for step in study.steps if not step.line.backward]
-    equation = f'<div class="math big">{to_mathml(lines[-1].whole)}</div>' if lines else ""
+    formula = headline(worked.op.name)
+    equation = f'<div class="math big">{to_mathml(formula)}</div>' if formula else ""
     return (
         f"<p>{inline(study.summary)}</p>{equation}"
         f'<p class="call">{code(study.call)}</p><p class="call">Here {code(_this_call(worked))}</p>'

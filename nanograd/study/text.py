@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import OPS
-from nanograd.study.derivation import derivation, summary
-from nanograd.study.notation import printed_name
+from nanograd.study.derivation import summary
+from nanograd.study.headline import headline
+from nanograd.study.notation import printed_name, to_text
 from nanograd.study.study_data import Step, StudyData
 
 WIDTH = 80
@@ -42,11 +43,11 @@ def to_text_page(study: StudyData) -> str:
 
 
 def list_of_ops() -> str:
-    """Write the ops with their last equation, and how to go on."""
+    """Write the ops with their headlines, and how to go on."""
     lines = []
     for name in sorted(OPS):
-        forward = [line for line in derivation(name) if not line.backward]
-        text = forward[-1].text if forward else summary(name)
+        formula = headline(name)
+        text = to_text(formula) if formula else summary(name)
         lines += [f"{name:<21} {text if len(text) <= WIDTH - 22 else text[: WIDTH - 23] + '…'}"]
     lines += ["", f"{len(OPS)} ops. Study one with: python -m nanograd study softmax --format text"]
     return "\n".join(lines) + "\n"

@@ -238,7 +238,7 @@ class _Writer:
         match node:
             case t.Name() | t.Gradient():
                 return name_of(node) in self.scope.matrices
-            case t.Transpose(of) | t.Fence("group", of):
+            case t.Transpose(of) | t.Fence("group", of) | t.Call(t.Name("softmax"), of):
                 return self.is_matrix(of)
             case t.Product(factors):
                 return any(map(self.is_matrix, factors))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nanograd.op import OPS
+from nanograd.study.command import TOPICS
 from nanograd.study.worked_example import WorkedExample, run_on
 
 VOID = {"meta", "br", "input"}
@@ -95,7 +96,7 @@ def whole_page() -> Callable[[str], Page]:
             if link.startswith("#"):
                 assert link == "#" or link[1:] in ids, link
             else:
-                assert link.removesuffix(".html") in (*OPS, "map"), link
+                assert link.removesuffix(".html") in (*OPS, *TOPICS, "map"), link
         assert "xmlns" not in text
         assert "<td>nan" not in text.lower()
         return read

@@ -6,7 +6,7 @@ import pytest
 
 from nanograd.__main__ import main
 from nanograd.op import OPS
-from nanograd.study import command
+from nanograd.study import chain_rule, command
 from nanograd.study.page import study_page
 
 
@@ -58,7 +58,8 @@ def test_the_map_brings_the_pages_that_it_leads_to(
 ) -> None:
     code, out, err = study(capsys, *arguments)
     assert (code, out, err) == (0, "", f"{Path(folder, 'map.html')} and the pages of {len(OPS)} ops were written\n")
-    assert {path.name for path in (here / folder).iterdir()} == {"map.html", *(f"{name}.html" for name in OPS)}
+    names = {"map", *command.TOPICS, *OPS}
+    assert {path.name for path in (here / folder).iterdir()} == {f"{name}.html" for name in names}
     assert (here / folder / "map.html").read_text(encoding="utf-8") == "page of (None,) {'linked': True}½\n"
     assert (here / folder / "exp.html").read_text(encoding="utf-8") == "page of ('exp',) {'linked': True}½\n"
 
@@ -118,6 +119,9 @@ def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFi
         (["softmax", "--seed=-1"], "a seed is a non-negative integer; got '-1'"),
         (["softmax", "--seed", "1.5"], "a seed is a non-negative integer; got '1.5'"),
         (["softmax", "--book"], "--book contains all ops: leave out softmax, or leave out --book"),
+        (["chain_rule", "--book"], "--book contains all ops: leave out chain_rule"),
+        (["chain_rule", "--seed", "3"], "--shape and --seed belong to the example of one op: name an op"),
+        (["chian_rule"], "there is no op chian_rule; did you mean chain_rule?"),
         (["--shape", "2,4"], "--shape and --seed belong to the example of one op: name an op"),
         (["--book", "--seed", "3"], "--shape and --seed belong to the example of one op: name an op"),
         (
@@ -138,7 +142,14 @@ def test_what_is_wrong_is_said(
     assert not list(here.iterdir())
 
 
+def test_a_topic_is_a_page_too(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study(capsys, "chain_rule")[0] == 0
+    assert "From one number to arrays" in (here / "chain_rule.html").read_text(encoding="utf-8")
+    code, out, _ = study(capsys, "chain_rule", "--format", "text")
+    assert (code, out) == (0, chain_rule.text())
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = study(capsys, "--help")
     assert code == 0
-    assert all(flag in out for flag in ("--format", "--shape", "--seed", "--out", "--book"))
+    assert all(flag in out for flag in ("--format", "--shape", "--seed", "--out", "--book", "chain_rule"))

@@ -1,0 +1,148 @@
+"""A lesson: a page of questions, each answered by a formula and then by numbers; as HTML, or as text of 80 columns."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from nanograd.inspect.player.html import HtmlPage, clean, document, resource
+from nanograd.study.markup import code, inline, rows, table
+from nanograd.study.notation import parse, to_mathml, to_text
+from nanograd.study.text import WIDTH, fill, show
+
+
+class Equation(NamedTuple):
+    """A formula in the notation of the docstrings, in a line of its own; mark is its name: (*)."""
+
+    text: str
+    mark: str = ""
+
+
+class Rows(NamedTuple):
+    """A table of words and numbers; the first cell of a row is its header."""
+
+    caption: str
+    head: Sequence[str]
+    body: Sequence[Sequence[str]]
+
+
+class Picture(NamedTuple):
+    """An SVG. Text has none: a table beside it has its numbers."""
+
+    svg: str
+
+
+class Beside(NamedTuple):
+    """A picture and its table, side by side where there is room."""
+
+    picture: Picture
+    rows: Rows
+
+
+Arrays = dict[str, np.ndarray]  # by their captions
+Block = str | Equation | Rows | Picture | Beside | Arrays  # a string is a paragraph
+
+
+class Section(NamedTuple):
+    """One step of the way: a question and its answer."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+class Lesson(NamedTuple):
+    """A whole page: its title, what it is for, its sections, and the ops whose pages come next."""
+
+    title: str
+    aim: str
+    sections: Sequence[Section]
+    following: Sequence[str]
+
+
+def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
+    """Write a lesson as HTML; linked: it stands beside the map and the pages of all ops."""
+    parts = lesson.sections
+    contents = "".join(f'<li><a href="#{part.id}">{n}. {clean(part.title)}</a></li>' for n, part in enumerate(parts, 1))
+    cards = "".join(_html_section(n, part) for n, part in enumerate(parts, 1))
+    body = f"""<a class="skip" href="#main">Skip the contents</a>
+<header>
+{'<p class="crumbs"><a href="map.html">Map of all ops</a></p>' if linked else ""}
+<h1>{clean(lesson.title)}</h1>
+<p>{inline(lesson.aim)}</p>
+</header>
+<div class="page">
+<nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
+<main id="main" tabindex="-1">
+{cards}
+<p>{_next(lesson, linked)}</p>
+</main>
+</div>"""
+    return document(lesson.title, body, style=resource(__package__, "study.css"))
+
+
+def _next(lesson: Lesson, linked: bool) -> str:
+    links = [f'<a href="{name}.html">{code(name)}</a>' if linked else code(name) for name in lesson.following]
+    return f"Next: {', '.join(links)}."
+
+
+def _html_section(n: int, part: Section) -> str:
+    title = f'<h2 id="{part.id}-h">{n}. {clean(part.title)}</h2>'
+    body = "".join(map(_html_block, part.blocks))
+    return f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h">{title}{body}</section>'
+
+
+def _html_block(block: Block) -> str:
+    match block:
+        case str():
+            return f"<p>{inline(block)}</p>"
+        case Equation(text, mark):
+            name = f'<span class="nth">{mark}</span>' if mark else ""
+            return f'<div class="math big">{to_mathml(parse(text))} {name}</div>'
+        case Rows(caption, head, body):
+            return rows(caption, [inline(cell) for cell in head], [[inline(cell) for cell in line] for line in body])
+        case Picture(svg):
+            return svg
+        case Beside(picture, body):
+            return f'<div class="beside">{picture.svg}<div>{_html_block(body)}</div></div>'
+    return f'<div class="flow">{"".join(table(name, a) for name, a in block.items())}</div>'
+
+
+def to_plain(lesson: Lesson) -> str:
+    """Write a lesson as text of 80 columns, without its pictures."""
+    parts = [lesson.title.upper(), fill(_unbroken(lesson.aim))]
+    for n, part in enumerate(lesson.sections, 1):
+        parts += [fill(f"{n}. {part.title}"), *filter(None, map(_text_block, part.blocks))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _unbroken(text: str) -> str:
+    """Return a paragraph without line ends."""
+    return " ".join(text.split())
+
+
+def _text_block(block: Block) -> str:
+    match block:
+        case str():
+            return fill(_unbroken(block), "  ")
+        case Equation(text, mark):
+            return fill(f"{to_text(parse(text))}   {mark}".rstrip(), "      ")
+        case Rows(caption, head, body):
+            return _text_rows(caption, [head, *body])
+        case Picture():
+            return ""
+        case Beside(_, body):
+            return _text_block(body)
+    return "\n".join(show(name, a) for name, a in block.items())
+
+
+def _text_rows(caption: str, lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if sum(widths) + 2 * len(widths) > WIDTH - 4:
+        pairs = [
+            "; ".join(f"{h}: {cell}" if h else cell for h, cell in zip(lines[0], line, strict=True))
+            for line in lines[1:]
+        ]
+        return "\n".join([fill(caption, "  "), *(fill(pair, "    ", "      ") for pair in pairs)])
+    text = ["    " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([fill(caption, "  "), *text])
