@@ -150,6 +150,7 @@ def test_the_wheel_holds_both_packages_with_their_data_and_nothing_else(dist: tu
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == {name for name in repository_files() if name.startswith(("nanograd/", "gpt/"))}
     assert {"nanograd/py.typed", "gpt/py.typed", "nanograd/ops/__init__.pyi", "nanograd/study/study.css"} <= names
+    assert {"nanograd/inspect/player/math.woff2", "nanograd/inspect/player/OFL.txt"} <= names
 
 
 @peers
@@ -164,7 +165,7 @@ def test_the_sdist_holds_the_whole_repository(source: Path) -> None:
 def test_the_metadata_are_complete(metadata: email.message.Message) -> None:
     assert metadata["Name"] == "nanograd-gpt"
     assert metadata["Version"] == nanograd.__version__
-    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-Expression"] == "MIT AND OFL-1.1"
     assert f"Copyright (c) 2026 {metadata['Author']}\n" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     assert [name for name in metadata.get_all("Requires-Dist", []) if "extra" not in name] == ["numpy>=2.0", "regex"]

@@ -201,5 +201,5 @@ def code_section(worked: WorkedExample) -> str:
     fast = "".join(map(listing, op.fast))
     return (
         "<p>The readable pair is the specification; the fast pair gives the same numbers, and tests hold it to that.</p>"
-        f'<div class="pairs"><div><h3>Readable</h3>{readable}</div><div><h3>Fast</h3>{fast}</div></div>'
+        f'<div class="code"><h3>Readable</h3>{readable}<h3>Fast</h3>{fast}</div>'
     )

@@ -45,7 +45,7 @@ def listing(function: Callable[..., Any]) -> str:
     where = clean(location(function))
     return (
         f'<figure class="listing"><figcaption><code>{name}</code> <span class="of">{where}</span></figcaption>'
-        f'<pre tabindex="0" role="region" aria-label="Source of {name}"><code>{highlight(source)}</code></pre></figure>'
+        f"<pre><code>{highlight(source)}</code></pre></figure>"
     )
 
 

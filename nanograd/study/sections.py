@@ -79,8 +79,7 @@ def _before(study: StudyData) -> str:
 
 
 def _code_box(label: str, source: str) -> str:
-    region = f'tabindex="0" role="region" aria-label="{clean(label)}"'
-    return f"<pre {region}><code>{highlight(source)}</code></pre>"
+    return f'<pre role="region" aria-label="{clean(label)}"><code>{highlight(source)}</code></pre>'
 
 
 def _line(step: Step) -> str:
@@ -89,9 +88,8 @@ def _line(step: Step) -> str:
     sign = "✓" if step.checked and step.right else "✗" if step.checked else "·"
     box = _code_box(f"Line {line.number} in NumPy", "\n".join(statement.text for statement in step.statements))
     check = f'<p class="check"><span aria-hidden="true">{sign}</span> {inline(step.verdict)}</p>'
-    region = f'tabindex="0" role="region" aria-label="Line {line.number}'
     return (
-        f'<li value="{line.number}">{lead}<div class="math wide" {region}">'
+        f'<li value="{line.number}">{lead}<div class="math">'
         f'<span class="nth">({line.number})</span>{to_mathml(line.whole)}</div>'
         f'<p class="why">{inline(step.check.why)}</p>'
         f"{box}{check}</li>"

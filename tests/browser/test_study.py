@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nanograd.inspect.player.html import number
+from nanograd.op import OPS
 from nanograd.study.map import map_page
 from nanograd.study.page import book, study_page
 from nanograd.study.worked_example import run_example
@@ -83,9 +84,9 @@ def test_only_what_scrolls_is_a_stop(opened: Any) -> None:
     stops = "[...document.querySelectorAll('[role=region][tabindex]')].map((e) => e.scrollWidth > e.clientWidth)"
     wide = opened("layernorm").evaluate(stops)
     assert wide == [True] * len(wide)
-    assert len(wide) <= 4  # the listings of code
+    assert len(wide) <= 1
     narrow = opened("layernorm", viewport={"width": 375, "height": 700})
-    assert len(narrow.evaluate(stops)) > 10
+    assert len(narrow.evaluate(stops)) > len(wide)
     region = narrow.locator("#mistakes .wide").first
     region.focus()
     narrow.keyboard.press("ArrowRight")
@@ -171,6 +172,43 @@ def test_text_stands_out(opened: Any, poor_contrast: Any, kind: str, scheme: str
         page.locator(".paper input").first.fill("99")
         page.get_by_role("button", name="Check").click()
     assert poor_contrast(page) == []
+
+
+def test_formulas_are_drawn_with_a_math_font(chromium: Any, opened: Any) -> None:
+    page = opened("softmax")
+    assert page.evaluate("document.fonts.ready.then(() => [...document.fonts].map((font) => font.family))") == [
+        "Embedded Math"
+    ]
+    session = page.context.new_cdp_session(page)
+    session.send("DOM.enable")
+    session.send("CSS.enable")
+    root = session.send("DOM.getDocument")["root"]["nodeId"]
+    node = session.send("DOM.querySelector", {"nodeId": root, "selector": "#derivation math"})["nodeId"]
+    fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+    assert {font["familyName"] for font in fonts} <= {"STIX Two Math", "Cambria Math", "Latin Modern Math"}
+    heights = page.evaluate(
+        "[...document.querySelectorAll('#derivation mo')].filter((e) => '()'.includes(e.textContent))"
+        ".map((e) => e.getBoundingClientRect().height)"
+    )
+    assert max(heights) > 2 * min(heights)  # the parentheses around the sum of (3) grow with it
+
+
+CUT = """() => {
+  const outside = [...document.querySelectorAll("math")].filter((math) =>
+    math.getBoundingClientRect().right > math.closest("div, p, td").getBoundingClientRect().right + 1);
+  const cut = [...document.querySelectorAll("pre, .math, .title")].filter((e) => e.scrollWidth > e.clientWidth + 1);
+  return [...outside, ...cut].map((e) => e.textContent.slice(0, 60));
+}"""
+
+
+def test_formulas_and_code_are_whole_on_a_phone(opened: Any, tmp_path: Path) -> None:
+    page = opened("softmax", viewport={"width": 375, "height": 700})
+    cut = {}
+    for name in OPS:
+        (tmp_path / f"{name}.html").write_text(study_page(name), encoding="utf-8")
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        cut[name] = page.evaluate(CUT)
+    assert {name: texts for name, texts in cut.items() if texts} == {}
 
 
 def test_without_script_every_number_is_there(opened: Any) -> None:

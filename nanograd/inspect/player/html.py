@@ -47,12 +47,14 @@ class HtmlPage(str):
 def document(title: str, body: str, *, style: str, script: str = "") -> HtmlPage:
     """Return an HTML page whose Content-Security-Policy allows only its own style and script, by their hashes.
 
-    body is HTML. `style` is appended to base.css, which all pages share.
+    body is HTML. `style` is appended to base.css, which all pages share. A page with formulas embeds a math font.
     """
-    style = f"\n{resource(__package__, 'base.css')}\n{style}"
+    font = _math_font() if "<math" in body else ""
+    style = f"\n{resource(__package__, 'base.css')}\n{style}{font}"
     script = f"\n{script}" if script else ""
     scripts = f" script-src {_hash(script)};" if script else ""
-    policy = f"default-src 'none'; style-src {_hash(style)};{scripts} base-uri 'none'; form-action 'none'"
+    fonts = " font-src data:;" if font else ""
+    policy = f"default-src 'none'; style-src {_hash(style)};{scripts}{fonts} base-uri 'none'; form-action 'none'"
     return HtmlPage(f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -74,6 +76,14 @@ def document(title: str, body: str, *, style: str, script: str = "") -> HtmlPage
 def resource(package: str, name: str) -> str:
     """Return the text of a data file of a package."""
     return resources.files(package).joinpath(name).read_text("utf-8")
+
+
+def _math_font() -> str:
+    """Return the style that embeds the math font, for machines without one: a subset of STIX Two Math, see OFL.txt."""
+    font = base64.b64encode(resources.files(__package__).joinpath("math.woff2").read_bytes()).decode()
+    return (
+        f'@font-face {{ font-family: "Embedded Math"; src: url("data:font/woff2;base64,{font}") format("woff2"); }}\n'
+    )
 
 
 def _hash(text: str) -> str:

@@ -1,5 +1,11 @@
-"""Write a formula as MathML, which browsers draw without a style sheet or a script (MathML Core)."""
+"""Write a formula as MathML, which browsers draw without a style sheet or a script (MathML Core).
 
+A browser never breaks a line inside a <math> element. So a formula is several of them, and its words are text: lines
+break between them.
+"""
+
+import re
+from collections.abc import Sequence
 from html import escape
 
 from nanograd.study.notation import tree as t
@@ -7,12 +13,52 @@ from nanograd.study.notation import tree as t
 SIGNS = {"-": "−", "Σ": "∑", "Π": "∏"}
 TIMES = '<mo lspace="0" rspace=".17em">&#x2062;</mo>'  # an invisible “times”, which a screen reader says
 OF = "<mo>&#x2061;</mo>"  # an invisible “of”, between a function and its argument
+BREAKABLE = {"=", "≠", "≤", "≥", "<", ">", "+", "-"}  # a line may begin with one of them
+TALL = ("<mfrac", "<munder", "<msqrt")  # what has more than one line
+LONG = 36  # letters that fit on a line of 320 px
 GAP = '<mspace width=".3em"></mspace>'
 
 
 def to_mathml(formula: t.Formula) -> str:
-    """Write a formula as one <math> element, large as in a line of its own."""
-    return f'<math displaystyle="true">{_row(formula, False)}</math>'
+    """Write a formula as <math> elements, large as in a line of its own, between which a line may break.
+
+    A line may break after a comma, before a relation, a plus and a minus, and wherever words are.
+    """
+    return f'<span class="formula">{"".join(_chunks(formula))}</span>'
+
+
+def _chunks(formula: t.Formula, first: str = "", last: str = "") -> list[str]:
+    """Write a formula as <math> elements and words; `first` and `last` are operators around it."""
+    match formula:
+        case t.List(items, commas):
+            ends = [f"<mo>,</mo>{GAP * 3 if comma == ',  ' else GAP}" for comma in commas]
+            return _flat(items, [first, *[""] * len(commas)], [*ends, last])
+        case t.Phrase(parts):
+            return _flat(parts, [first, *[""] * (len(parts) - 1)], [*[""] * (len(parts) - 1), last])
+        case t.Infix(operands, signs, False) if set(signs) <= BREAKABLE:
+            operators = [_operator(sign) for sign in signs]
+            return _flat(operands, [first, *operators], [*[""] * len(signs), last])
+        case t.Words(text) | t.Code(text):
+            words = f"<code>{escape(text)}</code>" if isinstance(formula, t.Code) else escape(text)
+            return [*_math(first), f' <span class="prose">{words}{"," if last else ""}</span> ']
+        case t.Product((*factors, t.Fence("group", t.Infix() as inside)), False) if _is_long(formula):
+            before = "".join(element for factor in factors for element in [*_elements(factor, False), TIMES])
+            return _chunks(inside, f"{first}{before}<mo>(</mo>", f"<mo>)</mo>{last}")
+    return _math(f"{first}{''.join(_elements(formula, False))}{last}")
+
+
+def _is_long(formula: t.Formula) -> bool:
+    """Tell whether a formula needs more than one line where the page is narrow, and can be drawn without tall fences."""
+    elements = _row(formula, False)
+    return len(re.sub("<[^>]*>|&[^;]*;", "", elements)) > LONG and not any(tag in elements for tag in TALL)
+
+
+def _flat(formulas: Sequence[t.Formula], first: Sequence[str], last: Sequence[str]) -> list[str]:
+    return [chunk for formula, a, b in zip(formulas, first, last, strict=True) for chunk in _chunks(formula, a, b)]
+
+
+def _math(elements: str) -> list[str]:
+    return [f'<math displaystyle="true"><mrow>{elements}</mrow></math>'] if elements else []
 
 
 def _row(formula: t.Formula, inline: bool) -> str:
@@ -101,9 +147,12 @@ def _two(tag: str, first: str, second: str) -> str:
 
 
 def _fenced(fence: str, inside: t.Formula, inline: bool) -> str:
-    left = f'<mo form="prefix" fence="true">{fence[0]}</mo>'
-    right = f'<mo form="postfix" fence="true">{fence[1]}</mo>'
-    return f"<mrow>{left}{''.join(_elements(inside, inline))}{right}</mrow>"
+    """Write a formula between two signs, which are as tall as it is if it has more than one line."""
+    elements = "".join(_elements(inside, inline))
+    stretchy = "" if any(tag in elements for tag in TALL) else ' stretchy="false"'
+    left = f'<mo form="prefix" fence="true"{stretchy}>{fence[0]}</mo>'
+    right = f'<mo form="postfix" fence="true"{stretchy}>{fence[1]}</mo>'
+    return f"<mrow>{left}{elements}{right}</mrow>"
 
 
 def _big(sign: str, below: t.Formula | None, above: t.Formula | None) -> str:

@@ -36,7 +36,7 @@ def test_a_page_is_whole_small_and_quick(name: str, whole_page: Callable[[str], 
     began = time.process_time()
     text = study_page(name)
     assert time.process_time() - began < 2
-    assert len(text.encode()) <= 250_000
+    assert len(text.encode()) <= 300_000
     read = whole_page(text)
     worked = run_example(name)
     for i in worked.differentiated:
@@ -54,7 +54,7 @@ def test_every_op_has_a_page(name: str, whole_page: Callable[[str], Any]) -> Non
         began = time.process_time()
         text = study_page(name, shape, seed)
         assert time.process_time() - began < 2
-        assert len(text.encode()) <= 250_000
+        assert len(text.encode()) <= 300_000
         whole_page(text)
         assert study_page(name, shape, seed) == text
 
@@ -63,7 +63,7 @@ def test_shapes_and_seeds_are_followed(text_of: Callable[[str], str]) -> None:
     assert "dx (3, 5)" in text_of(study_page("softmax", (3, 5)))
     assert study_page("softmax", seed=1) != study_page("softmax")
     assert "too small to show one" in study_page("log_softmax", (1,))
-    assert len(study_page("layernorm", (1, 64)).encode()) <= 250_000  # the largest that there is
+    assert len(study_page("layernorm", (1, 64)).encode()) <= 300_000  # the largest that there is
     assert "stack" in study_page("stack", ())
     with pytest.raises(ValueError, match="has 10000 numbers; choose a shape of at most 64"):
         study_page("softmax", (100, 100))
