@@ -15,7 +15,7 @@ from gpt.model import GPT
 from gpt.runs.estimate import count
 from gpt.runs.pretrain import print_summary
 from nanograd import GradcheckError, gradcheck
-from nanograd.study.drills import DRILLS
+from nanograd.study.drills import EXERCISES
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -82,7 +82,7 @@ def test_the_first_run_prints_what_it_shows(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_counts_are_those_of_the_code() -> None:
-    assert f"nanograd drill                          {len(DRILLS)} exercises" in TEXT
+    assert f"nanograd drill                          {len(EXERCISES)} exercises" in TEXT
     lora = re.search(r"`--lora-rank (\d+)` at d_model (\d+) trains (\S+) % of the parameters", TEXT)
     assert lora is not None
     shape = ModelConfig(vocab_size=2048, d_model=int(lora[2]), n_layers=4, n_heads=4)  # of examples/lora_cost.py

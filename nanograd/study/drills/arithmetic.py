@@ -40,6 +40,8 @@ MUL = Drill(
     mutants=[
         Mutant("own factor", "the derivative of a b by a is b, not a: the factors are swapped",
                "dy * b, dy * a", "dy * a, dy * b"),
+        Mutant("one factor twice", "the derivative with respect to b is a: each gradient has the other factor",
+               "dy * a", "dy * b"),
         Mutant("dy forgotten", "the chain rule multiplies the derivative by dy, the upstream gradient",
                "dy * b, dy * a", "b + 0, a + 0"),
         Mutant("sum rule", "dy passed on unchanged is the backward of a + b", "dy * b, dy * a", "dy, dy"),

@@ -26,13 +26,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nanograd.runtime.files import check_input
 from nanograd.runtime.typed_json import read_json
-from nanograd.study.drills import DRILLS, attention
+from nanograd.study.drills import EXERCISES, attention
+from nanograd.study.drills.bugs import Bug, grade_bug
 from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.grade import Verdict, error_message, grade
 
@@ -44,7 +44,7 @@ OLD_MODULES = {"nanograd.drills.attend": attention}  # that files started by an 
 YOUR_FILE = "your file"  # the stage before the others: the file can be executed and defines the function
 
 
-def check(drill: Drill, path: Path, limit: float = LIMIT) -> Verdict:
+def check(drill: Drill | Bug, path: Path, limit: float = LIMIT) -> Verdict:
     """Grade the file at `path` in a process of its own.
 
     Raises OSError if the file cannot be read.
@@ -116,7 +116,7 @@ def sign(key: bytes, content: bytes) -> bytes:
     return hmac.digest(key, content, "sha256").hex().encode()
 
 
-def _describe_exit(drill: Drill, trace: str, code: int, stderr: bytes, limit: float) -> str:
+def _describe_exit(drill: Drill | Bug, trace: str, code: int, stderr: bytes, limit: float) -> str:
     """Describe in one sentence why a process ended without a report."""
     line = re.search(rf'File "{drill.name}\.py", line (\d+)', trace)
     prefix = f"line {line[1]}: " if line else ""
@@ -146,20 +146,26 @@ class Output(io.TextIOBase):
         return len(text)
 
 
-def grade_file(drill: Drill, source: bytes) -> Verdict:
-    """Execute a learner's file, and grade the backward that it defines."""
+def grade_file(drill: Drill | Bug, source: bytes) -> Verdict:
+    """Execute a learner's file, and grade the backward that it defines, or the line that it names."""
     output = Output(f"{drill.name}.py")
     with contextlib.redirect_stdout(output):
-        backward = _load(drill, source)
-        verdict = Verdict(failed=YOUR_FILE, message=backward) if isinstance(backward, str) else grade(drill, backward)
+        scope = _execute(drill, source)
+        if isinstance(scope, str):
+            verdict = Verdict(failed=YOUR_FILE, message=scope)
+        elif isinstance(drill, Bug):
+            verdict = grade_bug(drill, scope.get("line"), scope.get("correction"))
+        elif message := _not_callable(drill, scope.get(drill.backward.__name__)):
+            verdict = Verdict(failed=YOUR_FILE, message=message)
+        else:
+            verdict = grade(drill, scope[drill.backward.__name__])
     if output.line:
         verdict.notes.append(f"line {output.line} prints {output.first!r}; output is not shown")
     return verdict
 
 
-def _load(drill: Drill, source: bytes) -> Callable[..., Any] | str:
-    """Return the backward that a file defines, or a message that says why there is none."""
-    name = drill.backward.__name__
+def _execute(drill: Drill | Bug, source: bytes) -> dict[str, Any] | str:
+    """Return the names that a file defines, or a message that says why it cannot be executed."""
     sys.modules.update(OLD_MODULES)
     scope: dict[str, Any] = {"__name__": f"drill_{drill.name}"}
     try:
@@ -168,14 +174,19 @@ def _load(drill: Drill, source: bytes) -> Callable[..., Any] | str:
         return f"line {error.lineno or 1}: {type(error).__name__}: {error.msg}"
     except BaseException as error:
         return error_message(drill, error)
-    backward = scope.get(name)
+    return scope
+
+
+def _not_callable(drill: Drill, backward: Any) -> str:
+    """Say why something is not a backward that can be called, or return nothing."""
+    name = drill.backward.__name__
     if not callable(backward):
         return f"it defines no function {name}"
     try:
         inspect.signature(backward).bind(None, None)
     except TypeError:
         return f"{name} must be callable as {name}(dy, saved), but is {name}{inspect.signature(backward)}"
-    return backward
+    return ""
 
 
 def limit_memory() -> None:
@@ -195,7 +206,7 @@ def main(arguments: list[str]) -> None:
     with open(f"{report}.trace", "w", encoding="utf-8") as trace:
         faulthandler.enable(trace)
         faulthandler.dump_traceback_later(float(limit), exit=True, file=trace)
-        verdict = grade_file(DRILLS[name], Path(file).read_bytes())
+        verdict = grade_file(EXERCISES[name], Path(file).read_bytes())
         faulthandler.cancel_dump_traceback_later()
         content = json.dumps(dataclasses.asdict(verdict)).encode()
         Path(report).write_bytes(sign(key, content) + b"\n" + content)

@@ -13,22 +13,25 @@ from pathlib import Path
 from nanograd.runtime.arguments import Parser, nearest, reader
 from nanograd.runtime.files import write_text
 from nanograd.runtime.typed_json import read_json
-from nanograd.study.drills import DRILLS, TOPICS
+from nanograd.study.drills import EXERCISES, TOPICS
+from nanograd.study.drills.bugs import Bug, bug_file, bug_solution
 from nanograd.study.drills.check_file import LIMIT, check
 from nanograd.study.drills.drill import Drill, learner_file, solution
 from nanograd.study.drills.grade import Verdict
 
-DESCRIPTION = """Write a backward yourself; the grader says what is wrong with it.
+DESCRIPTION = """Write a backward yourself; the grader says what is wrong with it. In the drills bug-… a backward is written
+already, and you find its wrong line.
 
     list           the drills, and which of them you have solved
-    start NAME     create drills/NAME.py: question, forward, an empty backward
+    start NAME     create drills/NAME.py: question, forward, an empty backward (or a wrong one)
     check NAME     grade it, up to the first mistake
     watch NAME     check it whenever it is saved, until Ctrl-C
     hint NAME      a question, then hints, each stronger than the one before
     show NAME      the derivation and the reference solution
 """
+Exercise = Drill | Bug
 PROGRESS_FILE = "progress.json"  # in the folder of the drills
-MOST_HINTS = max(len(drill.hints) for drill in DRILLS.values())
+MOST_HINTS = max(len(drill.hints) for drill in EXERCISES.values())
 POLL = 0.5  # seconds between two checks of the file
 
 
@@ -57,13 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     if args.command == "list":
         return list_drills(args.folder)
     if args.name is None:
-        raise ValueError(f"drill {args.command} needs a NAME, one of: {', '.join(DRILLS)}")
-    if args.name not in DRILLS:
-        raise ValueError(f"there is no drill {args.name}{nearest(args.name, DRILLS) or '; see drill list'}")
+        raise ValueError(f"drill {args.command} needs a NAME, one of: {', '.join(EXERCISES)}")
+    if args.name not in EXERCISES:
+        raise ValueError(f"there is no drill {args.name}{nearest(args.name, EXERCISES) or '; see drill list'}")
     if not args.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {args.seconds:g}")
     try:
-        return COMMANDS[args.command](DRILLS[args.name], args)
+        return COMMANDS[args.command](EXERCISES[args.name], args)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
@@ -73,7 +76,7 @@ def list_drills(folder: Path) -> int:
     """Print the topics with their drills and the progress in them."""
     records = read_progress(folder)
     solved = sum(record.solved for record in records.values())
-    print(f"{solved} of {len(DRILLS)} solved\n")
+    print(f"{solved} of {len(EXERCISES)} solved\n")
     for topic, drills in TOPICS.items():
         print(topic)
         for drill in drills:
@@ -81,7 +84,7 @@ def list_drills(folder: Path) -> int:
             mark = "✓ solved" if record.solved else "· started" if path_of(drill, folder).exists() else ""
             hints = f"{record.hints} of {len(drill.hints)} hints" if record.hints else ""
             print(f"  {drill.name:<14} {mark:<9} {hints}".rstrip())
-    furthest = max((i for i, name in enumerate(DRILLS) if records.get(name, Record()).solved), default=-1)
+    furthest = max((i for i, name in enumerate(EXERCISES) if records.get(name, Record()).solved), default=-1)
     if following := next_drill(records, furthest):
         print(f"\nNext: python -m nanograd drill start {following}")
     return 0
@@ -89,26 +92,25 @@ def list_drills(folder: Path) -> int:
 
 def next_drill(records: dict[str, Record], position: int) -> str:
     """Return the first unsolved drill after a position in the course, else the first at all, or "" if none is left."""
-    names = [*DRILLS]
+    names = [*EXERCISES]
     order = [*names[position + 1 :], *names[: position + 1]]
     return next((name for name in order if not records.get(name, Record()).solved), "")
 
 
-def start(drill: Drill, args: argparse.Namespace) -> int:
+def start(drill: Exercise, args: argparse.Namespace) -> int:
     path = path_of(drill, args.folder)
     args.folder.mkdir(parents=True, exist_ok=True)
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
-            file.write(learner_file(drill))
+            file.write(bug_file(drill) if isinstance(drill, Bug) else learner_file(drill))
     except FileExistsError:
         raise ValueError(f"{path} exists already and is not changed; to start again, move it away first") from None
-    print(
-        f"{path} is created. Write {drill.backward.__name__} in it, then: python -m nanograd drill check {drill.name}"
-    )
+    task = "Find the wrong line" if isinstance(drill, Bug) else f"Write {drill.backward.__name__}"
+    print(f"{path} is created. {task} in it, then: python -m nanograd drill check {drill.name}")
     return 0
 
 
-def check_once(drill: Drill, args: argparse.Namespace) -> int:
+def check_once(drill: Exercise, args: argparse.Namespace) -> int:
     verdict = check(drill, existing_file(drill, args.folder), args.seconds)
     records = read_progress(args.folder)
     record = records.setdefault(drill.name, Record())
@@ -119,14 +121,14 @@ def check_once(drill: Drill, args: argparse.Namespace) -> int:
     if drill.page:
         print(f"  read: python -m nanograd study {drill.page}")
     if verdict.ok:
-        solved = sum(records[name].solved for name in DRILLS if name in records)
-        following = next_drill(records, [*DRILLS].index(drill.name))
+        solved = sum(records[name].solved for name in EXERCISES if name in records)
+        following = next_drill(records, [*EXERCISES].index(drill.name))
         more = f"next: python -m nanograd drill start {following}" if following else "all drills are solved."
-        print(f"  {solved} of {len(DRILLS)} solved; {more}")
+        print(f"  {solved} of {len(EXERCISES)} solved; {more}")
     return 0 if verdict.ok else 1
 
 
-def watch(drill: Drill, args: argparse.Namespace, sleep: Callable[[float], None] = time.sleep) -> int:
+def watch(drill: Exercise, args: argparse.Namespace, sleep: Callable[[float], None] = time.sleep) -> int:
     """Check the file whenever it is saved, until Ctrl-C."""
     path = existing_file(drill, args.folder)
     print(f"Watching {path}; press Ctrl-C to stop.")
@@ -154,7 +156,7 @@ def saved_at(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def hint(drill: Drill, args: argparse.Namespace) -> int:
+def hint(drill: Exercise, args: argparse.Namespace) -> int:
     records = read_progress(args.folder)
     record = records.setdefault(drill.name, Record())
     count = len(drill.hints)
@@ -170,19 +172,19 @@ def hint(drill: Drill, args: argparse.Namespace) -> int:
     return 0
 
 
-def show(drill: Drill, args: argparse.Namespace) -> int:
+def show(drill: Exercise, args: argparse.Namespace) -> int:
     if not args.yes and not read_progress(args.folder).get(drill.name, Record()).solved:
         print(f"{drill.name} is not solved yet; to see the reference anyway, add --yes")
         return 1
-    print(solution(drill), end="")
+    print(bug_solution(drill) if isinstance(drill, Bug) else solution(drill), end="")
     return 0
 
 
-def path_of(drill: Drill, folder: Path) -> Path:
+def path_of(drill: Exercise, folder: Path) -> Path:
     return folder / f"{drill.name}.py"
 
 
-def existing_file(drill: Drill, folder: Path) -> Path:
+def existing_file(drill: Exercise, folder: Path) -> Path:
     """Return the path of the learner's file; raise FileNotFoundError if there is none."""
     path = path_of(drill, folder)
     if not path.is_file():
@@ -190,7 +192,7 @@ def existing_file(drill: Drill, folder: Path) -> Path:
     return path
 
 
-def report(drill: Drill, verdict: Verdict) -> str:
+def report(drill: Exercise, verdict: Verdict) -> str:
     """Return the lines that describe the result of a check."""
     lines = [f"  ✓ {stage}" for stage in verdict.passed]
     if verdict.ok:

@@ -42,7 +42,7 @@ def diagnosis(
     if _ignores_dy(drill, backward, call, i, gradient):
         reason = f"it does not depend on dy: multiply the derivative by dy, the upstream gradient\n{table(evidence)}"
     elif reason.startswith(VAGUE):
-        specific = _moved(drill, call, i, evidence) or ("" if named else _specific(evidence))
+        specific = _moved(drill, backward, call, i, evidence) or ("" if named else _specific(evidence))
         count = f"{int(wrong.sum())} of {wrong.size} entries are wrong"
         if specific:
             reason = f"{specific}\n{table(evidence)}"
@@ -59,12 +59,17 @@ def _ignores_dy(drill: Drill, backward: Callable[..., Any], call: Call, i: int, 
     return is_usable and doubled.raised is None and near(doubled.gradients[i], gradient)
 
 
-def _moved(drill: Drill, call: Call, i: int, e: Evidence) -> str:
+def _moved(drill: Drill, backward: Callable[..., Any], call: Call, i: int, e: Evidence) -> str:
     """Recognise swapped gradients, and entries in a wrong order; or return nothing."""
-    rights = observe(drill, drill.backward, call).gradients
+    rights, ours = (observe(drill, f, call).gradients for f in (drill.backward, backward))
     for j, name in gradient_names(drill, call).items():
         if j != i and near(e.analytic, rights[j]):
-            return f"it is {name}: return the gradients in the order of the forward's arrays"
+            is_once = not near(ours[j], rights[j])
+            return (
+                f"it is {name}: return the gradients in the order of the forward's arrays"
+                if is_once
+                else (f"it is {name} once more")
+            )
     if near(np.sort(e.analytic, axis=None), np.sort(e.numeric, axis=None)):
         return "the right values in the wrong order: the entries were not moved back"
     return ""

@@ -80,9 +80,6 @@ def learner_file(drill: Drill) -> str:
     needed = differentiable(drill.cases[0].arrays())
     gradients = [f"d{array}" if i in needed else "None" for i, array in enumerate(drill.arrays)]
     returned = ", ".join(gradients) + "," * (len(gradients) == 1)
-    standard = "import math\n" if "math." in inspect.getsource(drill.forward) else ""
-    own = f"\n{drill.imports}\n" if drill.imports else ""
-    imports = f"{standard}from typing import Any\n\nimport numpy as np\n{own}"
     empty = [
         f"def {name}(dy: np.ndarray, saved: Any) -> tuple[np.ndarray | None, ...]:",
         f'    """Return ({returned}), the gradient of the loss with respect to every array of the forward.',
@@ -102,12 +99,19 @@ def learner_file(drill: Drill) -> str:
 The grader uses its own copy of the forward.
 """
 
-{imports}
+{file_imports(drill)}
 
 {inspect.getsource(drill.forward)}
 
 {chr(10).join(empty)}
 '''
+
+
+def file_imports(drill: Drill) -> str:
+    """Return the lines with which a learner's file begins to import."""
+    standard = "import math\n" if "math." in inspect.getsource(drill.forward) else ""
+    own = f"\n{drill.imports}\n" if drill.imports else ""
+    return f"{standard}from typing import Any\n\nimport numpy as np\n{own}"
 
 
 def solution(drill: Drill) -> str:

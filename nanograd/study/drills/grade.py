@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,6 +39,13 @@ class Verdict:
     @property
     def ok(self) -> bool:
         return not self.failed
+
+
+class Named(Protocol):
+    """An exercise, as far as its learner's file is concerned."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class Failure(NamedTuple):
@@ -190,14 +197,14 @@ def _with_names(drill: Drill, message: str) -> str:
     return re.sub(pattern, lambda match: f"d{drill.arrays[int(match[1])]}", message)
 
 
-def line_of(drill: Drill, error: BaseException) -> str:
+def line_of(drill: Named, error: BaseException) -> str:
     """Return the innermost line of the learner's file that raised, as "line 12"; or nothing."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == f"{drill.name}.py"]
     return f"line {lines[-1]}" if lines else ""
 
 
-def error_message(drill: Drill, error: BaseException) -> str:
+def error_message(drill: Named, error: BaseException) -> str:
     """Describe in one sentence what the learner's file raised, and where."""
     text = " ".join(str(error).split())
     match error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nanograd.__main__ import main
-from nanograd.study.drills import DRILLS, command
+from nanograd.study.drills import DRILLS, EXERCISES, command
 from nanograd.study.drills.check_file import grade_file
 from nanograd.study.drills.drill import learner_file
 
@@ -50,7 +50,7 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert output.startswith("tanh: right.\n  ✓ shape and dtype")
     assert "\n  read: python -m nanograd study tanh\n" in output
-    assert f"1 of {len(DRILLS)} solved; next: python -m nanograd drill start gelu_tanh" in output
+    assert f"1 of {len(EXERCISES)} solved; next: python -m nanograd drill start gelu_tanh" in output
     assert drill("list") == 0
     output = capsys.readouterr().out
     assert "  tanh           ✓ solved" in output
@@ -96,7 +96,7 @@ def test_an_unsolved_reference_needs_yes(capsys: pytest.CaptureFixture[str]) -> 
 
 
 WRONG = [
-    ("check", "drill check needs a NAME, one of: mul, add, "),
+    ("check", "drill check needs a NAME, one of: mul, bug-mul, add, "),
     ("check softmx", "there is no drill softmx; did you mean softmax?"),
     ("check zzz", "there is no drill zzz; see drill list"),
     ("check mul", "mul.py; create it with: python -m nanograd drill start mul"),
@@ -161,10 +161,11 @@ def test_watch_checks_again_when_saved(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_the_next_drill_follows_the_course() -> None:
-    """After attention comes flash, not the first drill that was skipped; at the end, what was skipped."""
-    names = [*DRILLS]
+    """After attention come its bug and flash, not the first drill that was skipped; at the end, what was skipped."""
+    names = [*EXERCISES]
     solved = command.Record(solved=True)
-    assert command.next_drill({"attention": solved}, names.index("attention")) == "flash"
+    assert command.next_drill({"attention": solved}, names.index("attention")) == "bug-attention"
+    assert command.next_drill({"attention": solved}, names.index("bug-attention")) == "flash"
     assert command.next_drill({}, -1) == "mul"
     assert command.next_drill({"train": solved}, names.index("train")) == "mul"
     assert command.next_drill(dict.fromkeys(names, solved), 3) == ""

@@ -13,6 +13,7 @@ from nanograd.study.drills.grade import grade
 EXPECTED = {
     "mul": {
         "own factor": ("random cotangents", "it is db"),
+        "one factor twice": ("random cotangents", "it is da once more"),
         "dy forgotten": ("random cotangents", "it does not depend on dy"),
         "sum rule": ("random cotangents", "6 of 6 entries are wrong"),
         "a quotient": ("extremes", "1 of 3 entries are NaN or infinite"),
