@@ -52,6 +52,8 @@ class Tensor(Methods["Tensor"]):
         """Run `op` on the arrays of its arguments, and record a Node if any of them needs a gradient."""
         args = op.promote(args)
         context = CONTEXT.get()
+        if op.name in context.compositions:
+            return context.compositions[op.name](*args, **options)
         needs = tuple(
             context.grad and isinstance(a, Tensor) and a.requires_grad and i not in op.nondifferentiable
             for i, a in enumerate(args)

@@ -14,8 +14,9 @@ its operands to one dtype.
 import contextlib
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ class Context(NamedTuple):
 
     grad: bool = True  # record a Node if an input requires grad
     readable: bool = False  # run the readable pair of every op, even if it has a fast one
+    compositions: Mapping[str, Callable[..., Any]] = MappingProxyType({})  # called instead of the op of that name
     initialise: bool = True  # draw the initial weights of new modules; inside `nn.no_init()` they are zeros
     observers: "tuple[Observer, ...]" = ()  # called at every op, forward and backward
     scope: tuple[str, ...] = ()  # the names of the running modules, outermost first; empty if nobody observes

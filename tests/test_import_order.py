@@ -34,6 +34,7 @@ ORDER = (
     "nanograd.recompute",
     "nanograd.parallel",
     "nanograd.check",
+    "nanograd.study.notation",
     "nanograd.inspect",
     "nanograd.study",
     "nanograd",

@@ -1,15 +1,14 @@
 """A worked example: the readable pair of an op run forward and backward on small float64 arrays, and what it saved."""
 
 import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nanograd.check.target import Target
+from nanograd.inspect.saved import function_body, saved_names
 from nanograd.op import OPS, Needs, Op
 from nanograd.study.draw import Draw, Example, Shape
 from nanograd.study.reasons import REASONS
@@ -118,28 +117,13 @@ class Saved(NamedTuple):
 
 def saved_arrays(worked: WorkedExample) -> list[Saved]:
     """List the values that the readable forward saved, by their names in the readable backward."""
-    body = _function(worked.op.pair.backward).body
+    body = function_body(worked.op.pair.backward)
     statements = [(text, read) for statement in body for text, read in _statements(statement)]
     saved = []
-    for name, value in _unpacked(body, worked.saved):
+    for name, value in saved_names(worked.op.pair.backward, worked.saved):
         used = [text for text, read in statements if name in read and not text.endswith("= saved")]
         saved.append(Saved(name, value, _source(worked, value), tuple(dict.fromkeys(used))))
     return saved
-
-
-def _unpacked(body: list[ast.stmt], saved: Any) -> list[tuple[str, Any]]:
-    """Return the entries of `saved` by the names that backward gives them in its line `y, axis = saved`."""
-    for statement in body:
-        match statement:
-            case ast.Assign([target], ast.Name("saved")):
-                return _matched(target, saved)
-    return [] if saved is None else [("saved", saved)]
-
-
-def _matched(target: ast.expr, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(target, ast.Tuple) and isinstance(value, tuple) and len(target.elts) == len(value):
-        return [pair for name, value in zip(target.elts, value, strict=True) for pair in _matched(name, value)]
-    return [(ast.unparse(target), value)]
 
 
 def _statements(statement: ast.stmt) -> Iterator[tuple[str, set[str]]]:
@@ -159,9 +143,3 @@ def _source(worked: WorkedExample, value: Any) -> str:
         if array is not None and np.may_share_memory(value, array):
             return f"the input {name} itself, no copy"
     return "the result y itself, no copy" if np.may_share_memory(value, worked.y) else "an array of its own"
-
-
-def _function(function: Callable[..., Any]) -> ast.FunctionDef:
-    node = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    assert isinstance(node, ast.FunctionDef)
-    return node

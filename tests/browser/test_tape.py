@@ -11,7 +11,8 @@ from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd import Tensor
 from nanograd.inspect.player.drawing import Playback
-from nanograd.inspect.player.html import heatmap, number
+from nanograd.inspect.player.html import heatmap
+from nanograd.inspect.player.tables import number_format
 from nanograd.inspect.trace import Summary, leaf_names, reachable
 
 pytestmark = pytest.mark.browser
@@ -21,7 +22,7 @@ HOSTILE = "</script><script>alert(1)</script> \"'🦙 שלום \u202e"
 @pytest.fixture(scope="module")
 def tape(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Playback]:
     """Return the address of a page, and what it plays."""
-    config = ModelConfig(vocab_size=65, context_length=16, d_model=64, n_layers=3, n_heads=4)
+    config = ModelConfig(vocab_size=65, context_length=16, d_model=64, n_layers=2, n_heads=4)
     model = GPT(config, np.random.default_rng(0))
     ids = np.random.default_rng(1).integers(0, 65, (2, 17))
     gain = Tensor(np.float32(2), requires_grad=True)
@@ -44,8 +45,9 @@ def opened(quietly: Any, tape: tuple[str, Playback]) -> Callable[..., Any]:
 
 
 def cells(a: Summary) -> list[str]:
-    """Return what a table of an array says in its cells."""
-    return [number(value) for row in a.corner for value in row]
+    """Return what the table of an array says in its cells."""
+    entry, _ = number_format(max(abs(a.low), abs(a.high)))
+    return [entry(value) for row in a.rows for value in row]
 
 
 def shown(page: Any, selector: str) -> list[str]:
@@ -56,38 +58,75 @@ def shown(page: Any, selector: str) -> list[str]:
 def test_the_keyboard_alone_steps_to_the_end(opened: Any, tape: tuple[str, Playback]) -> None:
     playback = tape[1]
     page = opened(reduced_motion="reduce")
-    for i, node in enumerate(playback.steps, start=1):
-        page.keyboard.press("ArrowRight")
+    for i, node in enumerate([*playback.nodes, *playback.backwards], start=1):
+        if i > 1:
+            page.keyboard.press("ArrowRight")
+        side = "forward" if i <= len(playback.nodes) else "backward"
         said = page.locator("#status").inner_text()
-        assert said.startswith(f"Step {i} of {len(playback.steps) + 1}: backward of {playback.name(node)}")
-        assert page.url.endswith(f"#step={i}")
+        assert said.startswith(f"Step {i} of {playback.last}: {side} of {playback.name(node)}")
+        assert i == 1 or page.url.endswith(f"#step={i}")
+        assert page.locator("#scrubber").input_value() == str(i)
         assert page.locator(".step:visible").count() == 1
-        visit = node.record.backward
-        tables = [cells(visit.dy)] if visit.dy.shape else []
-        for contribution in visit.contributions:
-            tables += [cells(a) for a in (contribution.dx, *[contribution.total] * (contribution.nth > 1)) if a.shape]
-        assert shown(page, ".step:visible td:not(.more):not(thead td)") == [cell for table in tables for cell in table]
-        hows = ["SET" if contribution.nth == 1 else "ADDED" for contribution in visit.contributions]
-        assert shown(page, ".step:visible .badge") == hows
         current = page.locator("svg:not([hidden]) .row.now")
         assert playback.keys[node] in (current.get_attribute("data-keys") or "").split()
         assert current.locator(".mark").text_content() == "▶"
+        record = node.record
+        numbers = shown(page, ".step:visible td:not(.more):not(thead td)")
+        assert page.locator(".step:visible math").count() > 0
+        parents = {parent for parent in record.parents if parent is not None}
+        if side == "forward":
+            arrays = [*(a for a in record.values if a is not None), record.y]
+            assert numbers == [cell for a in arrays for cell in cells(a)]
+            assert page.locator("svg:not([hidden]) .edge.feed").count() == len(parents)
+            continue
+        own = {-1: record.y, **dict(enumerate(record.values))}  # what is not of its own is shown as it was computed
+        arrays = [record.backward.dy, *(a.value if a.source is None else own[a.source] for a in record.saved)]
+        for contribution in record.backward.contributions:
+            arrays += [contribution.dx, *[contribution.total] * (contribution.nth > 1)]
+        assert numbers == [cell for a in arrays for cell in cells(a)]
+        hows = ["SET" if contribution.nth == 1 else "ADDED" for contribution in record.backward.contributions]
+        assert shown(page, ".step:visible .badge") == hows
         targets = page.locator("svg:not([hidden]) .row.target").count()
-        assert targets == len({node.record.parents[contribution.slot] for contribution in visit.contributions})
+        assert targets == len({record.parents[contribution.slot] for contribution in record.backward.contributions})
         assert page.locator("svg:not([hidden]) .edge.flow").count() == targets
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")  # nothing comes after the end
-    assert page.url.endswith(f"#step={len(playback.steps) + 1}")
+    assert page.url.endswith(f"#step={playback.last}")
     assert "all gradients are complete" in page.locator("#status").inner_text()
     assert page.locator("svg:not([hidden]) .row.op:not(.done)").count() == 0
     page.keyboard.press("Home")
-    assert page.locator("#status").inner_text().startswith("Step 0 of")
+    assert page.locator("#status").inner_text().startswith("Step 1 of")
     page.keyboard.press("End")
-    assert page.url.endswith(f"#step={len(playback.steps) + 1}")
+    assert page.url.endswith(f"#step={playback.last}")
+
+
+def test_the_scrubber_goes_to_any_step(opened: Any, tape: tuple[str, Playback]) -> None:
+    page = opened()
+    page.locator("#scrubber").fill(str(len(tape[1].nodes) + 3))
+    assert page.locator("#status").inner_text().startswith(f"Step {len(tape[1].nodes) + 3} of")
+    page.locator("#scrubber").focus()
+    page.keyboard.press("ArrowLeft")  # once, not by the input and again by the page
+    assert page.locator("#scrubber").input_value() == str(len(tape[1].nodes) + 2)
+    page.keyboard.press("Home")
+    assert page.locator("#status").inner_text().startswith("Step 1 of")
+
+
+def test_a_row_of_the_drawing_leads_to_its_step_of_the_same_side(opened: Any, tape: tuple[str, Playback]) -> None:
+    playback = tape[1]
+    page = opened()
+    row = f"svg:not([hidden]) a:has(.op[data-keys='{playback.keys[playback.nodes[5]]}'])"
+    assert page.locator(row).get_attribute("href") == "#step=6"
+    page.keyboard.press("End")
+    assert page.locator(row).get_attribute("href") == f"#step={playback.backward_step[playback.nodes[5]]}"
+    leaf = next(leaf for leaf, name in playback.leaves.items() if name == "blocks.1.attn.w_qkv.weight")
+    page.locator(f"svg:not([hidden]) a:has(.leaf[data-keys='{playback.keys[leaf]}'])").click()
+    step = playback.backward_step[playback.uses[leaf][0]]
+    page.locator("#status", has_text=f"Step {step} of").wait_for(state="attached")
+    assert "dweight → blocks.1.attn.w_qkv.weight SET" in page.locator("#status").inner_text()
 
 
 def test_tied_weights_receive_two_contributions(opened: Any, tape: tuple[str, Playback]) -> None:
-    page = opened(f"#step={len(tape[1].steps)}")
+    page = opened(f"#step={tape[1].last - 1}")
     row = page.locator("svg:not([hidden]) .row.leaf", has_text="tok_emb.weight").first
     assert row.locator(".mark").text_content() == "●●"
     assert row.locator(".shape").text_content() == "◀ ADDED"
@@ -96,26 +135,27 @@ def test_tied_weights_receive_two_contributions(opened: Any, tape: tuple[str, Pl
     assert "contribution 2 of 2" not in page.locator("#status").inner_text()
 
 
-def test_links_to_steps_and_back(opened: Any) -> None:
+def test_links_to_steps_and_back(opened: Any, tape: tuple[str, Playback]) -> None:
     page = opened("#step=12")
     assert page.locator("#status").inner_text().startswith("Step 12 of")
     assert page.evaluate("scrollY") == 0
     page.keyboard.press("ArrowRight")
-    page.locator(".step:visible h4 a").first.click()
-    assert page.locator("#status").inner_text().startswith("Step 14 of")
+    page.locator(".step:visible .from a").first.click()  # the first operand
+    operand = next(parent for parent in tape[1].nodes[12].record.parents if parent is not None)
+    assert page.locator("#status").inner_text().startswith(f"Step {tape[1].forward_step.get(operand)} of")
     page.go_back()
     assert page.locator("#status").inner_text().startswith("Step 13 of")
     page.go_back()
     assert page.locator("#status").inner_text().startswith("Step 12 of")
-    page.locator("svg:not([hidden]) a").last.focus()
+    page.locator("svg:not([hidden]) a:has(.op)").first.focus()
     page.keyboard.press("Enter")
     page.locator("#status", has_text="Step 1 of").wait_for(state="attached")  # the address changes first
     assert opened("#step=99999").locator("#status").inner_text().count("all gradients are complete") == 1
-    assert opened("#nonsense").locator("#status").inner_text().startswith("Step 0 of")
+    assert opened("#nonsense").locator("#status").inner_text().startswith("Step 1 of")
 
 
-def test_modules_close_and_open(opened: Any) -> None:
-    page = opened("#step=8")
+def test_modules_close_and_open(opened: Any, tape: tuple[str, Playback]) -> None:
+    page = opened(f"#step={tape[1].last - 30}")
     rows = page.locator("svg:not([hidden]) .row")
     full = rows.count()
     for _ in range(3):
@@ -135,7 +175,7 @@ def test_modules_close_and_open(opened: Any) -> None:
 ], ids=["375 px", "200 %", "320 px"])  # fmt: skip
 def test_the_page_never_scrolls_sideways(opened: Any, tape: tuple[str, Playback], options: dict[str, Any]) -> None:
     page = opened(**options)
-    for _ in range(len(tape[1].steps) + 1):
+    for _ in range(tape[1].last):
         assert page.evaluate("document.documentElement.scrollWidth") <= options["viewport"]["width"]
         page.keyboard.press("ArrowRight")
 
@@ -143,19 +183,22 @@ def test_the_page_never_scrolls_sideways(opened: Any, tape: tuple[str, Playback]
 def test_without_script_every_number_is_there(opened: Any, tape: tuple[str, Playback]) -> None:
     page = opened(java_script_enabled=False)
     playback = tape[1]
-    assert page.locator(".step:visible").count() == len(playback.steps) + 2
+    assert page.locator(".step:visible").count() == playback.last
     assert [drawing.is_visible() for drawing in page.locator("svg.graph").all()] == [False, False, False, True]
     assert not page.locator(".controls").is_visible()
     text = page.locator("#steps").inner_text()
-    for node in playback.steps:
-        for value in cells(node.record.backward.dy):
-            assert value in text
+    for node in playback.nodes:
+        for contribution in node.record.backward.contributions:
+            for a in (node.record.y, contribution.dx, contribution.total):
+                assert all(value in text for value in cells(a))
+    target = page.locator(".step .copy a").first.get_attribute("href") or ""
+    assert page.locator(f"[id='{target[1:]}']").count() == 1  # a copy is a link without script
 
 
-def test_hostile_names_stay_text(opened: Any) -> None:
-    page = opened("#step=1")
+def test_hostile_names_stay_text(opened: Any, tape: tuple[str, Playback]) -> None:
+    page = opened(f"#step={tape[1].last}")
     assert page.title() == HOSTILE.strip()
-    assert page.locator("script").count() == 1
+    assert page.locator("script:not([type='application/json'])").count() == 1
     assert HOSTILE in (page.locator(".step:visible").text_content() or "")
 
 
@@ -164,7 +207,7 @@ def test_text_stands_out(opened: Any, poor_contrast: Any, tape: tuple[str, Playb
     page = opened(color_scheme=scheme)
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (dark == "rgb(20, 23, 29)") == (scheme == "dark")
-    for i in (0, 2, 9, len(tape[1].steps), len(tape[1].steps) + 1):
+    for i in (1, 2, 9, tape[1].last - 2, tape[1].last):
         page.evaluate(f"location.hash = 'step={i}'")
         page.wait_for_timeout(250)
         assert poor_contrast(page) == []
@@ -176,3 +219,99 @@ def test_forced_colours_and_reduced_motion(opened: Any) -> None:
     width = "getComputedStyle(document.querySelector('svg:not([hidden]) .now .box')).strokeWidth"
     assert page.evaluate(width) == "4px"
     assert page.evaluate("getComputedStyle(document.querySelector('.box')).transitionDuration") == "0s"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, GPT, Tensor, Playback]:
+    """Return the address of the page of a model small enough to be explained, and what it plays."""
+    model = GPT(ModelConfig(vocab_size=6, context_length=3, d_model=4, n_layers=1, n_heads=1), np.random.default_rng(0))
+    with ng.trace(unfused=True):
+        loss = model.loss(np.array([[1, 2, 4]]), np.array([[2, 4, 5]]))
+    path = tmp_path_factory.mktemp("small") / "small.html"
+    ng.graph(loss, path, heading='<p class="strip">the sentence</p>')
+    assert loss.node is not None
+    nodes = reachable(loss.node)
+    return path.as_uri(), model, loss, Playback(nodes, leaf_names(nodes))
+
+
+def rows_of(page: Any, caption: str) -> list[list[str]]:
+    """Return the cells of a table of the explanation, with ASCII signs."""
+    table = page.locator("#explain table", has_text=caption).locator("tbody tr")
+    return [[text.replace("−", "-") for text in row.locator("td").all_inner_texts()] for row in table.all()]
+
+
+def test_a_click_on_a_number_explains_it(quietly: Any, small: tuple[str, GPT, Tensor, Playback]) -> None:
+    address, model, loss, playback = small
+    weight = model.blocks[0].attn.w_qkv.weight
+    page = quietly(f"{address}#step={playback.finished(weight)}")
+    cells = page.locator(f".step:visible table[data-of='{playback.keys[weight]}']").last.locator("tbody td")
+    cells.nth(5 * 4 + 2).click()
+    assert "chosen" in cells.nth(5 * 4 + 2).get_attribute("class")
+    explanation = ng.explain(loss, weight, (5, 2))
+    for _ in range(30):  # down to the loss, always by the largest term
+        rows = rows_of(page, "Its terms")
+        assert len(rows) == len(explanation.terms)
+        for row, term in zip(rows, explanation.terms, strict=True):
+            assert [float(text) for text in row[:3]] == pytest.approx([term.value, term.dy, term.derivative], rel=1e-3)
+            entry = str(list(term.entry)) if term.entry else ""
+            assert row[3] == f"y{entry} of {explanation.tape.label(term.node)}"
+        page.locator("#explain table", has_text="Its terms").locator("button").first.click()
+        explanation = explanation.drill(0)
+        if explanation.is_loss:
+            break
+    assert "where the backward begins" in page.locator("#explain").inner_text()
+    page.locator("#explain").get_by_role("button", name="← Back").click()
+    assert rows_of(page, "Its terms")[0][1] == "+1"
+    page.keyboard.press("Escape")
+    assert not page.locator("#explain").is_visible()
+
+
+def test_the_value_of_a_number_leads_down_to_the_inputs(quietly: Any, small: tuple[str, GPT, Tensor, Playback]) -> None:
+    address, *_, playback = small
+    page = quietly(f"{address}#step={len(playback.nodes)}")  # the loss
+    page.locator(".step:visible table").last.locator("td").click()
+    for _ in range(40):
+        depends = page.locator("#explain table", has_text="Its value depends on")
+        if not depends.count():
+            break
+        depends.locator("button").last.click()
+    assert page.locator("#explain h3").inner_text().split("[")[0] in playback.leaves.values()
+
+
+def test_one_contribution_has_the_terms_of_one_op(quietly: Any, small: tuple[str, GPT, Tensor, Playback]) -> None:
+    address, model, _, playback = small
+    page = quietly(f"{address}#step={playback.finished(model.tok_emb.weight)}")
+    tables = page.locator(f".step:visible .contribution table[data-of='{playback.keys[model.tok_emb.weight]}']")
+    one, total = tables.first.locator("tbody td").nth(4 * 2), tables.last.locator("tbody td").nth(4 * 2)
+    one.click()
+    assert "contribution 2 of 2" in page.locator("#explain").inner_text()
+    assert len(rows_of(page, "Its terms")) == 1
+    total.click()
+    assert len(rows_of(page, "Its terms")) == 1 + 3  # also the logits of three tokens
+
+
+def test_numbers_are_explained_by_keyboard(quietly: Any, small: tuple[str, GPT, Tensor, Playback]) -> None:
+    page = quietly(f"{small[0]}#step=5")
+    cells = page.locator(".step:visible table.clickable").first.locator("tbody td")
+    cells.nth(0).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.textContent") == cells.nth(5).inner_text()
+    assert page.url.endswith("#step=5")
+    page.keyboard.press("Enter")
+    assert "[0, 1, 1]" in page.locator("#explain h3").inner_text()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent") == cells.nth(5).inner_text()
+    page.keyboard.press("Home")
+    assert page.locator("#status").inner_text().startswith("Step 1 of")
+
+
+def test_the_first_view_has_the_heading_the_drawing_and_the_numbers(
+    quietly: Any, small: tuple[str, GPT, Tensor, Playback]
+) -> None:
+    page = quietly(small[0], viewport={"width": 1280, "height": 800})
+    for selector in (".strip", "#scrubber", "svg:not([hidden]) .row.now", ".step:visible table >> nth=-1"):
+        box = page.locator(selector).bounding_box()
+        assert 0 <= box["y"] < box["y"] + box["height"] <= 800, selector
+    page.evaluate("scrollTo(0, 400)")
+    assert page.locator(".strip").bounding_box()["y"] >= 0  # it stays

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from nanograd._tensor import Tensor
 from nanograd.inspect.player.html import clean
-from nanograd.inspect.trace import Target
+from nanograd.inspect.trace import Contribution, Target
 from nanograd.tape import Leaf, Node
 
 HEIGHT = {"op": 30, "closed": 38, "open": 24, "leaf": 22}
@@ -19,13 +19,19 @@ LETTERS = 40  # that fit in a row, label and shape together
 
 
 class Playback:
-    """A traced computation and its backward: the ops, the names of the leaves, and the steps."""
+    """A traced computation and its backward: the ops, the names of the leaves, and the steps.
+
+    Steps 1 to n are the forward of the n ops, oldest first; the steps after n are their backward, newest first. An op on
+    which the loss does not depend has no backward. The last step shows all gradients.
+    """
 
     def __init__(self, nodes: Sequence[Node], leaves: dict[Leaf, str]) -> None:
         self.nodes = nodes  # oldest first
         self.leaves = leaves
-        self.steps = [node for node in reversed(nodes) if node.record.backward]
-        self.step = {node: i for i, node in enumerate(self.steps, start=1)}
+        self.backwards = [node for node in reversed(nodes) if node.record.backward]
+        self.forward_step = {node: i for i, node in enumerate(nodes, start=1)}
+        self.backward_step = {node: i for i, node in enumerate(self.backwards, start=len(nodes) + 1)}
+        self.last = len(nodes) + len(self.backwards) + 1
         self.keys: dict[Target, str] = {node: f"n{i}" for i, node in enumerate(nodes)}
         self.keys |= {leaf: f"l{i}" for i, leaf in enumerate(leaves)}
         self.uses: dict[Target, list[Node]] = {}
@@ -33,6 +39,16 @@ class Playback:
             for parent in node.record.parents:
                 if parent is not None:
                     self.uses.setdefault(parent, []).append(node)
+        self.contributions: dict[Target, list[tuple[Node, Contribution]]] = {}  # in the order of the backward
+        for node in self.backwards:
+            for contribution in node.record.backward.contributions:
+                target = node.record.parents[contribution.slot]
+                self.contributions.setdefault(target, []).append((node, contribution))
+
+    def finished(self, target: Target) -> int | None:
+        """Return the step that completes the gradient of an op's result or of a leaf; None if it has no gradient."""
+        made = self.contributions.get(target)
+        return self.backward_step[made[-1][0]] if made else None
 
     def name(self, target: Target) -> str:
         """Name a leaf, or an op by its number and module."""
@@ -198,7 +214,10 @@ def _open(row: Row, left: int, top: int, bottom: int, margin: int) -> str:
 
 
 def _row(playback: Playback, row: Row, left: int, top: int) -> str:
-    """Draw a box with its name, its shape and a mark for the state of the backward, linked to its step."""
+    """Draw a box with its name, its shape and a mark for the state of the playback.
+
+    An op is linked to its step, forward or backward (the script chooses), a leaf to the step that completes its gradient.
+    """
     leaf = row.kind == "leaf"
     x, width, height = left + (INDENT if leaf else 0), WIDTH - (INDENT if leaf else 0), HEIGHT[row.kind]
     middle = top + height // 2 + 4
@@ -213,10 +232,14 @@ def _row(playback: Playback, row: Row, left: int, top: int) -> str:
         f'<text class="shape" x="{x + width - 9}" y="{middle}">{escape(row.detail)}</text>'
     )
     group = f'<g class="row {row.kind}" data-keys="{keys}"{uses}><title>{_text(full, 300)}</title>{body}</g>'
-    first = next((playback.step[t] for t in reversed(row.targets) if isinstance(t, Node) and t in playback.step), None)
-    if isinstance(row.targets[0], Tensor) or first is None:
-        return group
-    return f'<a href="#step={first}">{group}</a>'
+    if isinstance(row.targets[0], Node):
+        forward = playback.forward_step[row.targets[0]]
+        backward = next(
+            (playback.backward_step[t] for t in reversed(row.targets) if t in playback.backward_step), forward
+        )
+        return f'<a href="#step={forward}" data-forward="{forward}" data-backward="{backward}">{group}</a>'
+    finished = playback.finished(row.targets[0])
+    return f'<a href="#step={finished}">{group}</a>' if finished else group
 
 
 def _text(text: str, room: int) -> str:

@@ -15,8 +15,9 @@ from gpt.config import ModelConfig
 from gpt.model import GPT
 from nanograd import Tensor
 from nanograd.inspect.player.drawing import Playback, edges, layout
-from nanograd.inspect.player.html import heatmap, number
-from nanograd.inspect.player.page import array, broadcast_axes
+from nanograd.inspect.player.html import heatmap
+from nanograd.inspect.player.steps import broadcast_axes
+from nanograd.inspect.player.tables import number_format, table
 from nanograd.inspect.trace import leaf_names, reachable, summarise
 from nanograd.nn import Linear, Module
 
@@ -72,15 +73,24 @@ def test_a_page_by_hand(tmp_path: Path) -> None:
     assert x.grad is None
     text = re.sub(r"<[^>]*>", " ", page.partition("<header>")[2])
     text = " ".join(text.split())
-    assert "Step 0 of 4: the loss" in text
-    assert "∂L/∂L () = 1" in text
-    assert "Step 2 of 4: backward of add 1 add(a (2, 2), b (2,)) → (2, 2)" in text
+    assert (
+        "Step 1 of 7: forward of mul 0 mul(a (2, 2), b (2, 2)) → (2, 2) Its numbered lines a (2, 2) x b (2, 2) x →"
+        in text
+    )
+    assert "→ y (2, 2) 0 1 0 1.0 4.0 1 9.0 16.0" in text
+    assert "Step 3 of 7: forward of sum 2" in text
+    assert "Step 4 of 7: backward of sum 2 Its numbered lines Derivation: python -m nanograd study sum" in text
+    assert "Upstream gradient dy () 1.00 Gradients of its inputs" in text
+    assert "Step 5 of 7: backward of add 1" in text
+    assert "dy (2, 2) from step 4" in text
     assert "b was broadcast to (2, 2), so its gradient is summed over axis 0 to (2,)." in text
-    assert "db (2,) 0 1 0 2 2 min 2 · mean 2 · max 2" in text
+    assert "db (2,) 0 1 0 2.00 2.00" in text
+    assert "Saved by the forward, used here a (2, 2) x" in text
     assert "db → x ADDED , contribution 2 of 2" in text
-    assert "sum so far of x (2, 2) 0 1 0 2 4 1 6 8 min 2 · mean 5 · max 8" in text
-    assert "x (2, 2) 2 2 5 8 b (2,) 1 2 2 2" in text  # the last step: contributions, min, mean, max
-    assert "da = U(dy) (2)" in text
+    assert "sum so far of x (2, 2) 0 1 0 2.00 4.00 1 6.00 8.00" in text
+    end = text[text.index("Step 7 of 7: all gradients are complete") :]
+    assert "x (2, 2) 0 1 0 1.00 2.00 1 3.00 4.00 its gradient (2, 2) from step 6" in end
+    assert "<mi>da</mi>" in page  # the rules are MathML
 
 
 def test_a_backward_inside_the_trace_is_shown() -> None:
@@ -89,7 +99,10 @@ def test_a_backward_inside_the_trace_is_shown() -> None:
         before = (x * x).sum()
         after = (x * x).sum()
         after.backward()
-    assert ng.graph(before) == ng.graph(after)
+    shown, again = ng.graph(before), ng.graph(after)
+    assert shown.partition("<aside")[0] == again.partition("<aside")[0]
+    assert "A click or Enter on a number" in shown
+    assert "the tape was freed" in again  # and with it the derivatives
     np.testing.assert_array_equal(x.grad, [2, 4])
 
 
@@ -134,12 +147,21 @@ def test_every_number_is_the_engines() -> None:
         loss = model.loss(ids[:, :-1], ids[:, 1:])
         loss.backward()
     page = ng.graph(loss)
-    for name, p in model.named_parameters():
+    tape = playback_of(loss)
+    for leaf, name in tape.leaves.items():
+        p = dict(model.named_parameters())[name]
+        assert p is leaf
         assert p.grad is not None
-        row = f"<bdi>{name}</bdi></th><td>{p.shape}</td><td>{2 if name == 'tok_emb.weight' else 1}</td>"
-        row += "".join(f"<td>{f(p.grad):.4g}</td>" for f in (np.min, np.mean, np.max))
-        assert row in page
-    assert array("sum so far of tok_emb.weight", summarise(model.tok_emb.weight.grad)) in page
+        key, nth = tape.keys[leaf], 2 if p is model.tok_emb.weight else 1
+        of = f'data-of="{key}"'
+        assert table(name, summarise(p.data), id=f"value-{key}", of=of) in page
+        if nth == 2:
+            total = table(f"sum so far of {name}", summarise(p.grad), id=f"sum-{key}-2", of=f'{of} data-gradient="0 2"')
+        else:
+            slot = next(s for s, parent in enumerate(tape.uses[p][0].record.parents) if parent is p)
+            slot_name = tape.uses[p][0].record.inputs[slot]
+            total = table(f"d{slot_name}", summarise(p.grad), id=f"made-{key}-1", of=f'{of} data-gradient="0 1"')
+        assert total in page
     assert page.count('data-how="ADDED"') == 2 * 2 + 1  # two residual joins a block, and the tied table
 
 
@@ -150,8 +172,8 @@ def test_gradients_are_summed_over_broadcast_axes_only() -> None:
     summed = {
         (node.op.name, node.record.inputs[slot]): fold
         for node in reachable(loss.node)
-        for slot in range(len(node.record.inputs))
-        if (fold := broadcast_axes(node, slot)) is not None
+        for slot, a in enumerate(node.record.values)
+        if a is not None and (fold := broadcast_axes(node, slot)) is not None
     }
     assert summed == {
         ("add", "b"): [0],  # the positions
@@ -195,6 +217,7 @@ def test_the_policy_names_the_style_and_the_script() -> None:
     for _, attributes in Page(page).tags:
         assert not [name for name in attributes if name == "style" or name.startswith("on") or name == "src"]
         assert (attributes.get("href") or "#").startswith("#")
+        assert attributes.get("type") != "text/javascript"
 
 
 def test_links_lead_somewhere_and_tables_have_scopes() -> None:
@@ -212,14 +235,78 @@ def test_a_tape_of_twelve_blocks_is_small_quick_and_always_the_same() -> None:
     began = time.process_time()
     page = ng.graph(traced(12, 64))
     assert time.process_time() - began < 2
-    assert len(page.encode()) <= 1_000_000
+    assert len(page.encode()) <= 1_200_000
     assert ng.graph(traced(12, 64)) == page
 
 
 def test_empty_and_nonfinite_arrays_have_tables() -> None:
-    assert "2 not finite" in array("a", summarise(np.array([np.nan, np.inf, 1])))
-    assert "(0, 3)" in array("a", summarise(np.zeros((0, 3))))
-    assert number(-1.23456e-9) == "-1.235e-09"
+    assert "<td>nan</td><td>∞</td>" in table("a", summarise(np.array([np.nan, np.inf, 1])))
+    assert "2 not finite" in table("a", summarise(np.r_[np.nan, np.inf, np.ones(200)]))
+    assert "(0, 3)" in table("a", summarise(np.zeros((0, 3))))
+
+
+@pytest.mark.parametrize(
+    ("values", "shown", "unit"),
+    [
+        ([0.5, -0.0123, 0.0], ["0.500", "-0.012", "0"], ""),
+        ([1234.0, 1.0], ["1234", "1"], ""),
+        ([3.21e-6, -1e-8], ["3.21", "-0.01"], "1e-6"),
+        ([2.5e7, 0.0], ["2.50", "0"], "1e7"),
+        ([0.0, 0.0], ["0", "0"], ""),
+    ],
+)
+def test_entries_of_a_table_have_the_same_decimals(values: list[float], shown: list[str], unit: str) -> None:
+    entry, its_unit = number_format(max(map(abs, values)))
+    assert ([entry(v) for v in values], its_unit) == (shown, unit)
+
+
+def test_rows_of_a_stack_have_their_indices() -> None:
+    html = table("a", summarise(np.arange(12.0).reshape(1, 2, 2, 3)))
+    assert re.findall(r'<th scope="row">([^<]*)', html) == ["0,0", "0,1", "1,0", "1,1"]
+    assert re.findall(r'<th scope="row">([^<]*)', table("a", summarise(np.zeros((1, 3, 2))))) == ["0", "1", "2"]
+    large = table("a", summarise(np.zeros((2, 2, 40))))
+    assert "the corner [0, :2, :4]" in large
+    assert large.count("<tr>") == 1 + 2
+    assert "the corner [:3, :4]" in table("a", summarise(np.zeros((5, 5))), whole=False)
+
+
+def test_a_leaf_of_the_drawing_leads_to_the_step_that_completes_its_gradient() -> None:
+    loss = traced(1)
+    page = ng.graph(loss)
+    tape = playback_of(loss)
+    model_leaf = {name: leaf for leaf, name in tape.leaves.items()}
+    for name in ("tok_emb.weight", "blocks.0.attn.w_qkv.weight"):
+        leaf = model_leaf[name]
+        step = tape.backward_step[tape.uses[leaf][0]]  # the oldest use contributes last
+        assert tape.finished(leaf) == step
+        assert f'<a href="#step={step}"><g class="row leaf" data-keys="{tape.keys[leaf]}"' in page
+
+
+def test_steps_link_to_the_study_pages_if_there_are_any() -> None:
+    loss = traced(1)
+    assert 'href="study/softmax.html"' not in ng.graph(loss, pages="study/")  # packed_attention is one step
+    assert '<a href="study/linear.html">the page of linear</a>' in ng.graph(loss, pages="study/")
+    assert ".html" not in ng.graph(loss)
+
+
+def test_an_op_of_the_user_states_its_own_lines() -> None:
+    def odd_forward(x: np.ndarray) -> tuple[np.ndarray, None]:
+        """Do as it likes.
+        y = whatever ∮ you like                                (1)
+        """
+        return x * 2, None
+
+    def odd_backward(dy: np.ndarray, saved: None) -> tuple[np.ndarray]:
+        return (dy * 2,)
+
+    x = leaf([1.0, 2.0])
+    with ng.trace():
+        loss = ng.Op(odd_forward, odd_backward)(x).sum()
+    page = ng.graph(loss, pages="study/")
+    assert "<code>y = whatever ∮ you like</code>" in page
+    assert "The backward of odd states no numbered line." in page
+    assert "docstring of <code>odd_backward</code>" in page
+    assert "odd.html" not in page
 
 
 def test_a_heatmap_shows_signs_and_sizes() -> None:
@@ -236,4 +323,4 @@ def test_linear_maps_alone_need_no_module() -> None:
     x = leaf([[1.0, 2.0]])
     with ng.trace():
         loss = Linear(2, 3, bias=False).astype(np.float64)(x).sum()
-    assert "Step 1 of 3" in ng.graph(loss)
+    assert "Step 1 of 5" in ng.graph(loss)
