@@ -82,7 +82,7 @@ def section(layer: int, maps: dict[str, np.ndarray], words: Sequence[str]) -> st
     return (
         f'<section class="card" aria-labelledby="layer{layer}"><h2 id="layer{layer}">Attention in block {layer}</h2>'
         '<p class="note">Rows are queries, columns are keys. P: the attention weights; each row '
-        "adds to 1. dP: their gradient. dS = P (dP - Σ P dP): the gradient of the scores; each row adds to 0. "
+        "adds to 1. dP: their gradient. dS = P ⊙ (dP - Σ P ⊙ dP): the gradient of the scores; each row adds to 0. "
         f"Warm is above 0, cold below.</p>{''.join(heads)}</section>"
     )
 

@@ -115,8 +115,8 @@ def attend_backward(
 ) -> None:  # fmt: skip
     """Write the gradients into dq, dk and dv, which have the shapes of q, k and v.
 
-    The numbers are those of attention_backward: (4), (5), (7) and (8) block by block, and (6) with Σ_keys P dP = Σ_e dy y,
-    which needs no whole row of P.
+    The numbers are those of attention_backward: (4), (5), (7) and (8) block by block, and (6) with the row sums of dy ⊙ y,
+    which are those of P ⊙ dP and need no whole row of P.
     """
     T, S = q.shape[2], k.shape[2]
     triangle = causal_triangle(T, q.dtype, options)
@@ -124,7 +124,7 @@ def attend_backward(
     for heads in head_groups((*q.shape[:3], S), options.rows):
         qs, ks, vt = q[heads] * options.scale, k[heads].copy(), np.swapaxes(v[heads].copy(), 2, 3)
         dys = dy[heads].copy()
-        row = (dys * y[heads]).sum(axis=-1, keepdims=True)  # Σ_keys P dP, as y = Σ_keys P z v and dP = z Σ_e dy v
+        row = (dys * y[heads]).sum(axis=-1, keepdims=True)  # Σ_keys P ⊙ dP, since y = (P ⊙ z) v and dP = (dy vᵀ) ⊙ z
         dys *= 1 / (1 - options.dropout)
         dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], S))

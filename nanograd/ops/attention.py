@@ -83,7 +83,7 @@ def attention_forward(
 
     S = scale q kᵀ, and -∞ where a query may not look       (1)
     P = softmax(S), and 0 in rows that see nothing          (2)
-    y = (P z) v,  z = 1 without dropout                     (3)
+    y = (P ⊙ z) v,  z = 1 without dropout                   (3)
 
     Raises ValueError where shapes disagree, TypeError for a mask that is not boolean.
     """
@@ -107,10 +107,10 @@ def attention_forward(
 def attention_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
     (3) is a matrix product:
-    dv = (P z)ᵀ dy                                         (4)
-    dP = (dy vᵀ) z                                         (5)
+    dv = (P ⊙ z)ᵀ dy                                       (4)
+    dP = (dy vᵀ) ⊙ z                                       (5)
     (2) is softmax over each row; P is 0 where a query may not look, and so is dS:
-    dS = P (dP - Σ_keys P dP)                              (6)
+    dS = P ⊙ (dP - Σ_keys P ⊙ dP)                          (6)
     (1) is a matrix product again:
     dq = scale dS k                                        (7)
     dk = scale dSᵀ q                                       (8)

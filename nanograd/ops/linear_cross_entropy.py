@@ -51,7 +51,7 @@ def linear_cross_entropy_forward(
 def linear_cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, False)) -> Gradients:
     """Pull dy back through (2) and (1).
     Write p = softmax(z), q for 1 at the target and 0 elsewhere, and w for the weight of a target in the mean:
-    dz = dy w (p - q)                                      (3)
+    dz = dy w ⊙ (p - q)                                    (3)
     dx = dz weight                                         (4)
     dweight = dzᵀ x                                        (5)
     Check: (3) is linear in dy, which is one number, so (4) and (5) can be computed before it, up to that factor.

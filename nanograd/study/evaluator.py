@@ -60,7 +60,7 @@ class Evaluator:
         self.code = code or op_code(name)
         self.definitions = self.code.definitions
         self.order = {name: i for i, name in enumerate(self.definitions)}
-        self.stacks = bool(REASONS[name].matrices)
+        self.stacks = REASONS[name].matrices
         self.options = dict(options)
         arrays = [*arrays, *([] if self.op.variadic else [None] * (len(self.op.arrays) - len(arrays)))]
         self.needs = self.op.differentiable(arrays)

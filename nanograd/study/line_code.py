@@ -60,7 +60,9 @@ def op_code(name: str, printed: tuple[tuple[int, Formula], ...] | None = None) -
 
     def scope(*more: str) -> Scope:
         known = arrays | set(more)
-        return Scope(known, {*definitions, *options} - known, names, reasons.matrices, "axis" in options, op.variadic)
+        numbers = {*reasons.numbers, *(name for name, p in options.items() if p.kind is p.KEYWORD_ONLY)}
+        unknown = {*definitions, *options} - known
+        return Scope(known, unknown, names, reasons.matrices, numbers, "axis" in options, op.variadic)
 
     remarks = {}
     for clauses in main.values():

@@ -57,7 +57,7 @@ ATTENTION = Drill(
     hints=(
         "Token 2 looks at tokens 0, 1 and 2. If v of token 0 changes, which rows of y change, and by how much?",
         "dv = Pᵀ dy: every query adds its dy, multiplied by its attention probability. dP = dy vᵀ.",
-        "dS = P (dP - Σ_keys P dP), row by row. Where P is 0, so is dS: the mask needs no line.",
+        "dS = P ⊙ (dP - Σ_keys P ⊙ dP), row by row. Where P is 0, so is dS: the mask needs no line.",
         "dq = scale dS k, dk = scale dSᵀ q. Transpose only the last two axes."),
     cases=[case("four tokens", normal(4, 3), normal(4, 3), normal(4, 3))],
     odd_shapes=_ODD_SHAPES,
@@ -66,7 +66,7 @@ ATTENTION = Drill(
         _SCALE_FORGOTTEN,
         Mutant("softmax skipped", "P is the softmax of S: dS is not dP",
                "p * (dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
-        Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
+        Mutant("no row sum", "softmax's - Σ_keys P ⊙ dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("softmax elementwise", _ELEMENTWISE, "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp * (1 - p)"),
         Mutant("sum over queries", "sum over keys, the last axis of P", "(p * dp).sum(axis=-1", "(p * dp).sum(axis=-2"),
         Mutant("dk without ᵀ", "dk = scale dSᵀ q: dS must be transposed", "np.swapaxes(ds, -1, -2) @ q", "ds @ q"),
@@ -92,7 +92,7 @@ def flash_forward(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarr
 
 
 def flash_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Recompute P from S and lse. The row sum needs no P: Σ_keys P dP = Σ_keys P (dy v) = dy y, summed over D.
+    """Recompute P from S and lse. The row sum needs no P: Σ_keys P ⊙ dP = Σ_keys P ⊙ (dy vᵀ) is dy ⊙ y, summed over D.
 
     (Dao et al. 2022, arXiv:2205.14135, algorithm 4, which works in blocks and never holds a whole (T, T) array.)
     """
@@ -109,12 +109,12 @@ def flash_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, np.ndarray, 
 FLASH = Drill(
     flash_forward, flash_backward,
     question="P was not saved. How do you recompute it from q, k and lse, without a maximum or a sum? And how does the "
-    "row sum Σ_keys P dP follow from dy and y alone?",
+    "row sum Σ_keys P ⊙ dP follow from dy and y alone?",
     hints=(
         "If you know the logarithm of the sum of a row, can you find its probabilities without a sum?",
         "softmax is exp(S - ln Σ exp(S)): P = exp(S - lse), and 0 for keys later than the query.",
         "Σ_s P_ts dP_ts = Σ_s P_ts Σ_d dy_td v_sd. Swap the sums: Σ_s P_ts v_sd is y_td.",
-        "row = (dy y) summed over D; dS = P (dy vᵀ - row); then dq, dk, dv as in `attention`."),
+        "row = dy ⊙ y, summed over D; dS = P ⊙ (dy vᵀ - row); then dq, dk, dv as in `attention`."),
     cases=[case("four tokens", normal(4, 3), normal(4, 3), normal(4, 3))],
     odd_shapes=_ODD_SHAPES,
     extreme_values=_NEARLY_ONE_HOT,
@@ -122,10 +122,10 @@ FLASH = Drill(
         Mutant("lse not subtracted", "P = exp(S - lse); exp(S) is not normalised", " - lse)", ")"),
         Mutant("no mask", "P is 0 for keys later than the query: apply the mask again",
                "p = np.where(np.tri(p.shape[-1], dtype=bool), p, 0)", "pass"),
-        Mutant("no row sum", "softmax's - Σ_keys P dP, here dy y, is missing", " - row)", ")"),
+        Mutant("no row sum", "softmax's - Σ_keys P ⊙ dP, here dy ⊙ y, is missing", " - row)", ")"),
         Mutant("softmax elementwise", _ELEMENTWISE,
                "(dy @ np.swapaxes(v, -1, -2) - row)", "(dy @ np.swapaxes(v, -1, -2)) * (1 - p)"),
-        Mutant("row of v", "the row sum is over dy y, not over dy v", "(dy * y).sum", "(dy * v).sum"),
+        Mutant("row of v", "the row sum is over dy ⊙ y, not over dy ⊙ v", "(dy * y).sum", "(dy * v).sum"),
         Mutant("scale left out of S", "S has the factor scale: without it P is another P",
                "np.exp(scale * q @", "np.exp(q @"),
         Mutant("mask transposed", "np.tri keeps keys up to the query; its transpose keeps later ones",
@@ -211,7 +211,7 @@ BLOCK = Drill(
         Mutant("√C again", "S was divided by √C: divide by it again, do not multiply by it",
                "/ math.sqrt(q.shape[-1])", "* math.sqrt(q.shape[-1])"),
         Mutant("softmax elementwise", _ELEMENTWISE, "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp * (1 - p)"),
-        Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
+        Mutant("no row sum", "softmax's - Σ_keys P ⊙ dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("q and k swapped", "the rows of w_qkv are queries, keys, values: dq = dS k comes first",
                "[ds @ k, ds.T @ q, dv]", "[ds.T @ q, ds @ k, dv]"),
         Mutant("dw_out from dy", "w_out's gradient is dhᵀ a", "dh.T @ a", "dy.T @ a")],
@@ -275,7 +275,7 @@ TRAIN = Drill(
         Mutant("√D again", "S was multiplied by scale = 1/√D: multiply by it again, do not divide by it",
                "scale * ds @ k, scale *", "1 / scale * ds @ k, 1 / scale *"),
         Mutant("softmax elementwise", _ELEMENTWISE, "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp * (1 - p)"),
-        Mutant("no row sum", "softmax's - Σ_keys P dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
+        Mutant("no row sum", "softmax's - Σ_keys P ⊙ dP is missing", "(dp - (p * dp).sum(axis=-1, keepdims=True))", "dp"),
         Mutant("values alone", "dq and dk are missing: attention would not learn",
                "np.stack([dq, dk, dv])", "np.stack([0 * dq, 0 * dk, dv])"),
         Mutant("reshaped only", "the axes must be transposed before the reshape", ".transpose(1, 3, 0, 2, 4)", "")],

@@ -2,8 +2,9 @@
 
 The letters of an equation lie on the last axes of its arrays. With one letter, y_j is simply `y`, and Σ_j a sum along that
 axis. Where two letters meet, as in y_j (1[i = j] - y_i), the arrays get an axis for each: `y[..., :, None]` and
-`y[..., None, :]`. A sum of products of matrices, Σ_i x_ti weight_oi, is an einsum. If the op has an option `axis`, a single
-letter counts along that axis, and `to_rows(x, axis)` moves it to the end where two letters meet.
+`y[..., None, :]`. On a page with matrices, arrays side by side are a matrix product, and ⊙ multiplies entry by entry; a
+sum of products, Σ_i x_ti weight_oi, is an einsum. If the op has an option `axis`, a single letter counts along that axis,
+and `to_rows(x, axis)` moves it to the end where two letters meet.
 """
 
 from collections.abc import Iterator, Set
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nanograd.study.notation import tree as t
-from nanograd.study.notation.names import name_of, subtrees
+from nanograd.study.notation.names import children, name_of, subtrees
+from nanograd.study.notation.plain import to_text
 
 FUNCTIONS = {name: f"np.{name}" for name in ("exp", "sin", "cos", "tanh", "sinh", "cosh", "sign")} | {"ln": "np.log"}
 HELPERS = {"erf", "softmax", "cross_entropy"}  # functions of study/helpers.py, or definitions of an op
@@ -30,14 +32,16 @@ class Scope:
     """What the writer must know of an op.
 
     arrays: its inputs, dy, and the names of its numbered lines. definitions: further names that have a value. numbered: the
-    name of each numbered line. matrices: names that are matrices, so that a product of two of them is a matrix product.
+    name of each numbered line. matrices: whether arrays side by side are a matrix product, and elementwise products are
+    written ⊙; else they are side by side. numbers: names that hold a single number, which may stand beside a matrix.
     axis: whether the op has an option `axis`. variadic: whether its inputs are operands xs.
     """
 
     arrays: Set[str]
     definitions: Set[str]
     numbered: dict[int, str]
-    matrices: Set[str] = frozenset()
+    matrices: bool = False
+    numbers: Set[str] = frozenset()
     axis: bool = False
     variadic: bool = False
 
@@ -234,25 +238,39 @@ class _Writer:
 
     # Operators
 
-    def is_matrix(self, node: t.Formula) -> bool:
+    def is_number(self, node: t.Formula) -> bool:
+        """Tell whether a node is a single number, as an entry y_ij is; else it is an array."""
         match node:
             case t.Name() | t.Gradient():
-                return name_of(node) in self.scope.matrices
-            case t.Transpose(of) | t.Fence("group", of) | t.Call(t.Name("softmax"), of):
-                return self.is_matrix(of)
-            case t.Product(factors):
-                return any(map(self.is_matrix, factors))
-        return False
+                return name_of(node) in self.scope.numbers
+            case t.Sub(_, t.Indices()) | t.Number() | t.Reference():
+                return True
+            case t.Call(_, argument) | t.Apply(_, argument):
+                return self.is_number(argument)
+        return all(self.is_number(child) for child in children(node))
 
     def product(self, factors: tuple[t.Formula, ...]) -> Code:
-        """Multiply from left to right, matrices by `@`."""
-        grouped = self.scope.matrices and isinstance(factors[0], t.Fence)
-        text, matrix = self.code(factors[0], ATOM if grouped else PRODUCT), self.is_matrix(factors[0])
+        """Multiply from left to right; on a page with matrices, arrays side by side by `@`."""
+        text, array = self.first_factor(factors[0]), not self.is_number(factors[0])
         for factor in factors[1:]:
-            both = matrix and self.is_matrix(factor)
-            text += f" {'@' if both else '*'} {self.code(factor, SIGN)}"
-            matrix = matrix or self.is_matrix(factor)
+            matrix_product = self.scope.matrices and array and not self.is_number(factor)
+            text += f" {'@' if matrix_product else '*'} {self.code(factor, SIGN)}"
+            array = array or not self.is_number(factor)
         return text, PRODUCT
+
+    def elementwise(self, factors: tuple[t.Formula, ...]) -> Code:
+        """Multiply arrays entry by entry."""
+        if not self.scope.matrices:
+            raise NotInSymbols(f"{to_text(self.equation)}: no line multiplies matrices: write the factors without ⊙")
+        if any(map(self.is_number, factors)):
+            raise NotInSymbols(f"{to_text(self.equation)}: ⊙ multiplies arrays: write a number without it")
+        return " * ".join(
+            [self.first_factor(factors[0]), *(self.code(factor, SIGN) for factor in factors[1:])]
+        ), PRODUCT
+
+    def first_factor(self, factor: t.Formula) -> str:
+        """Write the first factor; where `@` and `*` mix, in its parentheses."""
+        return self.code(factor, ATOM if self.scope.matrices and isinstance(factor, t.Fence) else PRODUCT)
 
     def power(self, base: str, exponent: t.Formula) -> str:
         text = self.code(t.bare(exponent), POWER)
@@ -266,6 +284,8 @@ class _Writer:
             return text, SUM
         if set(node.signs) == {"·"}:
             return self.product(node.operands)
+        if set(node.signs) == {"⊙"}:
+            return self.elementwise(node.operands)
         if node.signs == ("mod",):
             return f"{self.code(node.operands[0], PRODUCT)} % {self.code(node.operands[1], SIGN)}", PRODUCT
         raise NotInSymbols(f"{node.signs} have no code")

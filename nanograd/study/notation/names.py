@@ -44,8 +44,14 @@ def is_derivative(side: t.Formula) -> bool:
 def subtrees(formula: t.Formula) -> Iterator[t.Formula]:
     """Walk through a tree from the top."""
     yield formula
+    for child in children(formula):
+        yield from subtrees(child)
+
+
+def children(formula: t.Formula) -> Iterator[t.Formula]:
+    """Yield the formulas that a formula is made of."""
     for field in fields(formula):  # type: ignore[arg-type]
         inner = getattr(formula, field.name)
-        for child in inner if isinstance(inner, tuple) else (inner,):
-            if isinstance(child, t.Formula):
-                yield from subtrees(child)
+        yield from (
+            child for child in (inner if isinstance(inner, tuple) else (inner,)) if isinstance(child, t.Formula)
+        )

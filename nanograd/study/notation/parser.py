@@ -1,7 +1,8 @@
 """Read a numbered line into a tree. Text outside the notation is an error, never passed through.
 
-Precedence, from loose to tight: commas; relations; words among symbols; q | k; + and -; a spaced slash; · and mod; factors
-side by side; a slash without spaces; powers and indices. So `2 c dy / (n - ddof)` is one fraction, and `dy 2/√π` a product.
+Precedence, from loose to tight: commas; relations; words among symbols; q | k; + and -; a spaced slash; · and mod; ⊙;
+factors side by side; a slash without spaces; powers and indices. So `2 c dy / (n - ddof)` is one fraction, `dy 2/√π` a
+product, and in `dy w ⊙ (p - q)` dy and w belong together.
 """
 
 import difflib
@@ -31,8 +32,8 @@ WORDS_BELOW = {"keys", "tokens", "out"}  # as a subscript one word, not several 
 LETTERS = "A-Za-zΑ-Ωα-ω"
 PHRASE = re.compile(f"(?:{'|'.join(sorted(PHRASES, key=len, reverse=True))})(?![\\w(\\[-])")
 FUNCTION = re.compile(f"(?:{'|'.join(sorted(FUNCTIONS, key=len, reverse=True))})(?=[(²³ ])")
-NEXT_FACTOR = re.compile(rf" (?=[^ ])(?![=≠≤≥<>+\-·/|] |mod |`|{PHRASE.pattern})")
-NEXT_PART = re.compile(r" (?=[^ ])(?![=≠≤≥<>+\-·/|] |mod )")
+NEXT_FACTOR = re.compile(rf" (?=[^ ])(?![=≠≤≥<>+\-·⊙/|] |mod |`|{PHRASE.pattern})")
+NEXT_PART = re.compile(r" (?=[^ ])(?![=≠≤≥<>+\-·⊙/|] |mod )")
 NAME = re.compile(rf"i-th|d?(?:{'|'.join(name for name in sorted(NAMES) if '_' in name)})|[{LETTERS}]+\d*")
 EXPONENTS = {"²": t.Number("2"), "³": t.Number("3")}
 
@@ -122,7 +123,10 @@ class _Reader:
         return formula
 
     def dotted(self) -> t.Formula:
-        return self.infix(self.product, "·|mod")
+        return self.infix(self.elementwise, "·|mod")
+
+    def elementwise(self) -> t.Formula:
+        return self.infix(self.product, "⊙")
 
     def product(self) -> t.Formula:
         factors = [self.tight_quotient()]
@@ -198,7 +202,7 @@ class _Reader:
             below = self.index() if self.take("_") else None
             above = self.index() if self.take(r"\^") else None
             self.expect(" ")
-            body = self.product()
+            body = self.elementwise()
             return t.Big(sign, below, above, _with_differential(body) if sign == "∫" else body)
         if symbol := self.take("[∞…⋯]"):
             return t.Symbol(symbol)

@@ -100,7 +100,7 @@ REASONS: dict[str, Reasons] = {
             "z": "keep_mask(P.shape, dropout, seed) if dropout else np.ones(P.shape)",
             "keys": "-1",
         },
-        matrices={"q", "k", "v", "dy", "P", "dS"},
+        matrices=True,
         example=_attention,
     ),
     "packed_attention": Reasons(

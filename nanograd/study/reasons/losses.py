@@ -107,7 +107,8 @@ REASONS: dict[str, Reasons] = {
             "w": "counts / (max(counts.sum(), 1) if reduction == 'mean' else 1)",
             "cross_entropy": "lambda z, targets: negative_log_likelihood(z, targets, ignore_index, reduction)",
         },
-        matrices={"x", "weight", "dz"},
+        matrices=True,
+        numbers={"dy"},
         example=_linear_cross_entropy,
     ),
 }

@@ -33,7 +33,7 @@ REASONS: dict[str, Reasons] = {
             "dy": "np.atleast_2d(dy)",
             "bias": "np.zeros(len(weight)) if bias is None else bias",
         },
-        matrices={"x", "weight", "dy"},
+        matrices=True,
         example=_linear,
     ),
     "matmul": Reasons(
@@ -45,7 +45,7 @@ REASONS: dict[str, Reasons] = {
             "b": "b[:, None] if b.ndim == 1 else b",
             "dy": "dy.reshape(*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])",
         },
-        matrices={"a", "b", "dy"},
+        matrices=True,
         example=_matmul,
     ),
     "einsum": Reasons(

@@ -33,7 +33,8 @@ class Reasons:
     definitions: names that the prose between the lines defines, and their code, in the order in which they could run: one
         of an input or option, such as `bias` where it may be None, refers to the original by the same name, as those
         before it do.
-    matrices: names whose products are matrix products.
+    matrices: whether the lines multiply matrices; then arrays side by side are a matrix product, and ⊙ multiplies entries.
+    numbers: names besides the options that hold a single number.
     example: draws the arrays and options of the worked example; None for normal numbers of one shape.
     """
 
@@ -41,11 +42,12 @@ class Reasons:
         self,
         *lines: str | Reason,
         definitions: Mapping[str, str] = {},
-        matrices: Set[str] = frozenset(),
+        matrices: bool = False,
+        numbers: Set[str] = frozenset(),
         example: Callable[[Draw], Example] | None = None,
     ) -> None:
         self.lines = [Reason(line) if isinstance(line, str) else line for line in lines]
-        self.definitions, self.matrices, self.example = definitions, matrices, example
+        self.definitions, self.matrices, self.numbers, self.example = definitions, matrices, numbers, example
 
     def line(self, number: int) -> Reason:
         """Return the reason of the line with this number, from 1 on."""

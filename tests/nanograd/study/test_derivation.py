@@ -44,7 +44,7 @@ def test_leads_keep_their_paragraphs() -> None:
         ("pad", 1, "y = x inside, value on the border", ""),
         ("linear", 3, "dweight_oi = Σ_t dy_to x_ti,  dweight = dyᵀ x", ""),
         ("packed_attention", 2, "y = attention(q, k, v) of each head", ", side by side"),
-        ("attention", 3, "y = (P z) v,  z = 1 without dropout", ""),
+        ("attention", 3, "y = (P ⊙ z) v,  z = 1 without dropout", ""),
     ],
 )
 def test_a_tail_is_what_follows_in_words(name: str, number: int, text: str, tail: str) -> None:

@@ -224,6 +224,10 @@ def edits(part: Formula) -> Iterator[Formula]:
             for i in range(len(factors)):
                 left = factors[:i] + factors[i + 1 :]
                 yield t.Product(left) if len(left) > 1 else left[0]
+            yield t.Infix(factors, ("⊙",) * (len(factors) - 1))
+        case t.Infix(operands, ("⊙", *_)):
+            yield t.Product(operands)
+            yield from operands
         case t.Infix(operands, signs):
             for i, sign in enumerate(signs):
                 for other in {"+": "-", "-": "+", "≤": ">", "≥": "<", ">": "<", "<": ">"}.get(sign, ""):
@@ -249,7 +253,7 @@ def with_formula(name: str, number: int, formula: Formula) -> OpCode | None:
 
 
 SAME = {  # side remarks about a letter, which are no equations between numbers
-    ("attention", 3): ["y = (P z) v,  z = 2.0 without dropout"],
+    ("attention", 3): ["y = (P ⊙ z) v,  z = 2.0 without dropout"],
     ("repeat", 1): ["y[r i + k] = x[i],  k > r = repeats"],
 }
 
@@ -269,6 +273,7 @@ def test_a_formula_has_many_mistakes() -> None:
     assert [to_text(wrong) for wrong in edits(parse("dx = dy (1 - y²)"))] == [
         "dx = (1 - y²)",
         "dx = dy",
+        "dx = dy ⊙ (1 - y²)",
         "dx = dy (1 + y²)",
         "dx = dy (2.0 - y²)",
         "dx = dy (1 - y)",

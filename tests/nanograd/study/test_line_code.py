@@ -1,13 +1,18 @@
 """The numbered lines of every op as code."""
 
+import ast
+
+import numpy as np
 import pytest
 
 from nanograd.op import OPS
 from nanograd.study.derivation import derivation
+from nanograd.study.line_check import random_dy
 from nanograd.study.line_code import op_code
-from nanograd.study.notation import to_text
-from nanograd.study.notation.code import NotInSymbols
+from nanograd.study.notation import parse, to_text
+from nanograd.study.notation.code import NotInSymbols, Scope, write_code
 from nanograd.study.reasons import REASONS
+from nanograd.study.worked_example import example
 
 IN_WORDS = {  # people read these lines: if one changes, its code must be read beside it again
     ("broadcast_to", 1): "y = copies of x",
@@ -86,6 +91,59 @@ def test_a_line_in_words_has_no_code(name: str, number: int) -> None:
 )
 def test_code_is_what_a_person_would_write(name: str, number: int, shown: str) -> None:
     assert op_code(name).lines[number].shown == shown
+
+
+WITH_MATRICES = sorted(name for name in OPS if REASONS[name].matrices)
+
+
+def test_pages_that_multiply_matrices_are_known() -> None:
+    """The code of einsum is not generated: its operands have letters of their own."""
+    lines = {name: [code for line in op_code(name).lines.values() for code in (line.code, *line.also)] for name in OPS}
+    products = {name for name, codes in lines.items() if any("@" in code or "np.einsum(" in code for code in codes)}
+    assert products == {*WITH_MATRICES, "einsum"}
+
+
+@pytest.mark.parametrize("name", WITH_MATRICES)
+def test_beside_matrix_products_each_elementwise_product_of_arrays_is_printed_so(name: str) -> None:
+    evaluator = random_dy(name, *example(name))
+    for number, line in op_code(name).lines.items():
+        products = [
+            n for n in ast.walk(ast.parse(line.code)) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mult)
+        ]
+        arrays = [n for n in products if all(np.size(evaluator.compute(ast.unparse(m))) > 1 for m in (n.left, n.right))]
+        assert len(arrays) == LINES[name, number].text.count("⊙"), line.code
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("y = x weight", "x @ weight"),
+        ("y = x ⊙ weight", "x * weight"),
+        ("y = (x ⊙ x) weightᵀ", "(x * x) @ weight.mT"),
+        ("y = x ⊙ (x - Σ_keys x ⊙ weight)", "x * (x - (x * weight).sum(axis=keys, keepdims=True))"),
+        ("y = eps x weight", "eps * x @ weight"),
+        ("y = 2 eps x", "2 * eps * x"),
+        ("y = eps x ⊙ (x weight)", "eps * x * (x @ weight)"),
+    ],
+)
+def test_side_by_side_arrays_are_a_matrix_product(line: str, code: str) -> None:
+    equation = parse(line)
+    scope = Scope({"x", "weight"}, {"keys", "eps"}, {}, matrices=True, numbers={"eps"})
+    assert write_code(equation.operands[1], equation, scope) == code
+
+
+@pytest.mark.parametrize(
+    ("line", "matrices", "message"),
+    [
+        ("y = x ⊙ weight", False, "no line multiplies matrices: write the factors without ⊙"),
+        ("y = eps ⊙ x", True, "⊙ multiplies arrays: write a number without it"),
+        ("y_to = Σ_i x_ti ⊙ weight_oi", True, "has no letters"),
+    ],
+)
+def test_the_sign_of_elementwise_products_is_refused_elsewhere(line: str, matrices: bool, message: str) -> None:
+    equation = parse(line)
+    with pytest.raises(NotInSymbols, match=message):
+        write_code(equation.operands[1], equation, Scope({"x", "weight", "eps"}, set(), {}, matrices, numbers={"eps"}))
 
 
 def test_all_sides_of_a_line_have_code() -> None:

@@ -28,7 +28,7 @@ def test_a_name_or_letter_without_a_value_is_refused(line: str) -> None:
 @pytest.mark.parametrize("line", ["y_to = Σ_t x_ti weight_oi", "y_to = Σ_k x_ti weight_oi", "y_o = Σ_i x_ti"])
 def test_a_sum_over_other_letters_than_it_contains_is_refused(line: str) -> None:
     equation = parse(line)
-    scope = Scope({"x", "y", "weight"}, set(), {}, frozenset({"x", "weight"}))
+    scope = Scope({"x", "y", "weight"}, set(), {}, matrices=True)
     code = "np.einsum('...ti,...oi->...to', x, weight)"
     assert write_code(parse("y_to = Σ_i x_ti weight_oi").operands[1], parse("y_to = Σ_i x_ti weight_oi"), scope) == code
     with pytest.raises(NotInSymbols):
