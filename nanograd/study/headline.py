@@ -102,6 +102,8 @@ def _simple(formula: Formula) -> Formula:
             above = sorted((f for f in above if f != ONE), key=lambda f: not isinstance(f, t.Number))  # numbers first
             top = t.Product(tuple(above)) if len(above) > 1 else above[0] if above else ONE
             return t.Quotient(top, t.Product(tuple(below)) if len(below) > 1 else below[0]) if below else top
+        case t.Infix((factor, one) | (one, factor), ("⊙",)) if one == ONE:
+            return factor
         case t.Apply(function, t.Fence("group", inside)):
             return t.Call(function, inside)
         case t.Fence("group", (t.Call() | t.Name() | t.Fence()) as inside):
