@@ -1,14 +1,14 @@
-"""The page of one training example: the loss of a text, its backward pass op by op, and the attention of its heads."""
+"""The page of one training example: its forward and backward pass op by op, and the attention of its heads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
-from nanograd import graph, no_grad, trace
-from nanograd.inspect.player.html import clean, heatmap, number
+from nanograd import grad, graph, no_grad, trace
+from nanograd.inspect.player.html import HtmlPage, clean, heatmap, number
 from nanograd.op import Observer, Op, observe
 from nanograd.ops.attention import attention_forward, share_heads
 from nanograd.ops.packed_attention import split_heads
@@ -16,20 +16,50 @@ from nanograd.ops.softmax import softmax_array
 from nanograd.tape import Node
 
 
-def example_page(model: GPT, tokenizer: Tokenizer, ids: Sequence[int], layers: Sequence[int]) -> str:
-    """Return the page of an example with these ids; it ends with the attention maps of some layers."""
+def example_page(
+    model: GPT,
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    layers: Sequence[int],
+    *,
+    unfused: bool = False,
+    pages: str | None = None,
+) -> HtmlPage:
+    """Return the page of an example with these ids; it ends with the attention maps of some layers.
+
+    unfused: attention and the loss are shown in their parts. pages: the folder of the study pages, as `nanograd.graph`
+    links to it.
+    """
     model.eval()
     row = np.asarray(ids)[None]  # (1, T + 1)
-    recorder = AttentionRecorder()
-    with trace(), observe(recorder):
+    with trace(unfused=unfused):
         loss = model.loss(row[:, :-1], row[:, 1:])
-        loss.backward()
     words = [word(tokenizer, i) for i in ids]
     with no_grad():
         p = softmax_array(model(row[:, :-1]).data[0])  # (T, V)
     appendix = [targets(words, p[np.arange(len(ids) - 1), row[0, 1:]])]
-    appendix += [section(layer, attention_maps(*recorder.records[layer]), words[:-1]) for layer in layers]
-    return graph(loss, title="One training example, forward and backward", appendix="\n".join(appendix))
+    if layers:
+        recorder = AttentionRecorder()
+        with observe(recorder):
+            grad(model.loss(row[:, :-1], row[:, 1:]), list(model.parameters()))
+        appendix += [section(layer, attention_maps(*recorder.records[layer]), words[:-1]) for layer in layers]
+    heading = strip(words, p, row[0, 1:], lambda i: word(tokenizer, i))
+    title = "One training example, forward and backward"
+    return graph(loss, title=title, heading=heading, appendix="\n".join(appendix), pages=pages)
+
+
+def strip(words: Sequence[str], p: np.ndarray, targets: np.ndarray, name: Callable[[int], str]) -> str:
+    """Return the tokens, each with the next token and its probability, and the most probable one where that is another."""
+    items = []
+    for t, target in enumerate(targets):
+        best = int(p[t].argmax())
+        other = f" <i>most probable: <bdi>{clean(name(best))}</bdi> {p[t, best]:.2f}</i>" if best != target else ""
+        items.append(
+            f"<li><bdi>{clean(words[t])}</bdi> → <b><bdi>{clean(words[t + 1])}</bdi></b> "
+            f'<span class="p{round(4 * float(p[t, target]))}">{p[t, target]:.2f}</span>{other}</li>'
+        )
+    label = "The tokens, and the probability of the next"
+    return f'<ol class="strip" tabindex="0" role="region" aria-label="{label}">{"".join(items)}</ol>'
 
 
 class AttentionRecorder(Observer):

@@ -89,14 +89,14 @@ def render(playback: Playback, title: str, heading: str, appendix: str, pages: s
     graphs, sections = "\n".join(drawings(playback)), "\n".join(steps)
     block = f'<script type="application/json" id="local">{data}</script>' if data else ""
     body = f"""<a class="skip" href="#steps">Skip the drawing</a>
+<div class="top">
 <header>
 <h1>{clean(title)}</h1>
-<p id="status" role="status" aria-live="polite"></p>
-</header>
-<div class="top">
 {heading}
+</header>
 {CONTROLS}
 </div>
+<p id="status" role="status" aria-live="polite"></p>
 <main>
 <div class="drawing" role="region" aria-label="Drawing of the computation" tabindex="0">
 {graphs}

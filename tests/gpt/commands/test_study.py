@@ -60,6 +60,7 @@ def test_one_layer_can_be_chosen(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ([], "the following arguments are required: --text"),
         (["--text", "T"], "text: needs two tokens or more, one to predict from, got 1"),
         (["--text", ""], "text: needs two tokens or more, one to predict from, got 0"),
         (["--text", "The ζ"], "text: "),
