@@ -77,7 +77,7 @@ def mistakes_section(name: str, mistakes: list[Mistake]) -> str:
     """List the mistakes of an op with their numbers, and show one that a uniform cotangent does not see."""
     body = [
         [
-            clean(mistake.name),
+            inline(mistake.name),
             inline(mistake.wrong),
             f'<code class="was">{clean(_flat(mistake.change[0]))}</code> → {code(_flat(mistake.change[1]) or "nothing")}',
             _seen(mistake.uniform),
@@ -123,7 +123,7 @@ def _blind(spot: Mistake | None) -> str:
     )
     name = f"d{spot.names[worst]}" if worst < len(spot.names) else "dx"
     return (
-        f"<p><b>{clean(spot.name)}</b>: {inline(spot.wrong)}. The code has {code(_flat(spot.change[1]))} where "
+        f"<p><b>{inline(spot.name)}</b>: {inline(spot.wrong)}. The code has {code(_flat(spot.change[1]))} where "
         f"{code(_flat(spot.change[0]))} is right.</p>"
         f"{_tested('A test with dy = 1, as y.sum() makes it', name, worst, uniform)}"
         f"{_tested('The same test with a random dy', name, worst, random)}"
@@ -193,7 +193,7 @@ def _used(saved: Saved) -> str:
 
 
 def code_section(worked: WorkedExample) -> str:
-    """Return the readable pair, and the fast one beside it."""
+    """Return the readable pair, and the fast one below it."""
     op = worked.op
     readable = "".join(map(listing, op.pair))
     if op.fast is None:

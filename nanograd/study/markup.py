@@ -12,7 +12,10 @@ import numpy as np
 
 from nanograd.inspect.player.html import clean, number, row
 
-INDEX = re.compile(r"\b([A-Za-z]{1,2}|d?weight|d?bias)_([a-z]{1,2}|\d)\b")  # x_i and dy_j, not n_heads
+SYMBOL = re.compile(
+    r"(?<!\w)([A-Za-zα-ωΑ-Ω]{1,2}|d?weight|d?bias)_(?:([a-z]{1,2}|\d|out|keys)|\{([^}]*)\})(?![A-Za-z0-9_])"  # x_i, x_{2i}
+    r"|(?<!\w)[A-Za-z]\w*(?:\.\w+)*_\w+(?:\.\w+)*"  # or the name of a function or an option: n_heads
+)
 
 
 def code(text: object) -> str:
@@ -21,11 +24,17 @@ def code(text: object) -> str:
 
 
 def inline(text: str) -> str:
-    """Return a sentence as HTML: what stands in backquotes is code, x_i has its index below."""
+    """Return a sentence as HTML: names of functions and what stands in backquotes are code, x_i has its index below."""
     parts = clean(" ".join(text.split())).split("`")
-    return "".join(
-        f"<code>{part}</code>" if i % 2 else INDEX.sub(r"<i>\1</i><sub>\2</sub>", part) for i, part in enumerate(parts)
-    )
+    return "".join(f"<code>{part}</code>" if i % 2 else SYMBOL.sub(_symbol, part) for i, part in enumerate(parts))
+
+
+def _symbol(found: re.Match[str]) -> str:
+    base, *below = found.groups()
+    if base is None:
+        return f"<code>{found[0]}</code>"
+    letter = base if base in "ΣΠ" else f"<i>{base}</i>"
+    return f"{letter}<sub>{below[0] or below[1]}</sub>"
 
 
 def paragraphs(text: str) -> str:
@@ -112,7 +121,7 @@ def table(
     tables = []
     for k, matrix in enumerate(stack[:shown, :height]):
         indices = ", ".join(map(str, np.unravel_index(k, a.shape[:-2]))) if a.ndim > 2 else ""
-        caption = f'{clean(name)}{f"[{indices}]" if indices else ""} <span class="of">{clean(str(a.shape))}</span>'
+        caption = f'{inline(name)}{f"[{indices}]" if indices else ""} <span class="of">{clean(str(a.shape))}</span>'
         start = matrix.size * k
         cells = [cell(start + i) if cell else entry(v) for i, v in enumerate(matrix.reshape(-1).tolist())]
         tags = [f"<td{attributes(start + i)}>{text}</td>" for i, text in enumerate(cells)]

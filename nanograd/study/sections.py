@@ -50,6 +50,11 @@ def derivation_section(study: StudyData, *, printed: bool = False) -> str:
     printed: without the helpers, the numbers as code, and the whole program.
     """
     html = [] if printed else [_before(study)]
+    if any("unbroadcast(" in step.check.code for step in study.steps):
+        html.append(
+            "<p><i>U</i> sums a gradient over the axes along which broadcasting stretched its operand: the code calls it "
+            "<code>unbroadcast</code>.</p>"
+        )
     for backward, title in ((False, "Forward"), (True, "Backward")):
         lines = [step for step in study.steps if step.line.backward == backward]
         if lines:
@@ -62,7 +67,9 @@ def derivation_section(study: StudyData, *, printed: bool = False) -> str:
         html.append(f'<p class="mind">{inline(study.check)}</p>')
     if not printed:
         program = _code_box("The whole program", script(study.worked))
-        html.append(f"<details><summary>Run it: all of this as one program, to copy</summary>{program}</details>")
+        html.append(
+            f'<details class="listing"><summary>Run it: all of this as one program, to copy</summary>{program}</details>'
+        )
     return "".join(html)
 
 
@@ -74,7 +81,7 @@ def _before(study: StudyData) -> str:
     boxes += _code_box("The example's numbers", given_code(study.worked))
     return (
         "<p>The NumPy of the lines runs in the order printed, after <code>import numpy as np</code> and this:</p>"
-        f"<details><summary>{titles}, as code</summary>{boxes}</details>"
+        f'<details class="listing"><summary>{titles}, as code</summary>{boxes}</details>'
     )
 
 
@@ -158,7 +165,7 @@ def worksheet_section(worked: WorkedExample, prefix: str, *, printed: bool = Fal
     largest = float(np.abs(gradient).max(initial=0)) or 1.0
     arrays = "".join(table(name, a) for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None)
     options = ", ".join(f"{k} = {v!r}" for k, v in worked.options.items() if not isinstance(v, np.ndarray))
-    options_text = f"<p>With {clean(options)}.</p>" if options else ""
+    options_text = f"<p>With {code(options)}.</p>" if options else ""
     gradients = "".join(table(f"d{worked.names[i]}", worked.gradients[i]) for i in worked.differentiated)
     solution = f'<div class="flow">{table("y", worked.y)}{gradients}</div>'
     cells = gradient.reshape(-1).tolist()

@@ -15,6 +15,17 @@ from nanograd.study.markup import highlight, inline, rows, table
 HOSTILE = "</script><script>alert(1)</script> \"'🦙 שלום \u202e"
 
 
+def test_symbols_and_names_of_code_in_prose() -> None:
+    prose = (
+        "c_i² in Σ_j dy_j y_j, x_{2i}, dx_out; n_heads and z_loss as np.split_all and softmax_backward have it, `a_b`"
+    )
+    assert inline(prose) == (
+        "<i>c</i><sub>i</sub>² in Σ<sub>j</sub> <i>dy</i><sub>j</sub> <i>y</i><sub>j</sub>, <i>x</i><sub>2i</sub>, "
+        "<i>dx</i><sub>out</sub>; <code>n_heads</code> and <code>z_loss</code> as <code>np.split_all</code> and "
+        "<code>softmax_backward</code> have it, <code>a_b</code>"
+    )
+
+
 def test_a_table_of_each_number_of_axes(text_of: Callable[[str], str]) -> None:
     assert text_of(table("loss", np.array(1.5))) == "loss () 0 0 1.5"
     assert text_of(table("a", np.array([1.0, -0.0]))) == "a (2,) 0 1 0 1 0"
@@ -30,12 +41,6 @@ def test_code_is_shown_to_the_letter(name: str) -> None:
     for function in (*OPS[name].pair, *(OPS[name].fast or ())):
         source = inspect.getsource(function)
         assert html.unescape(re.sub(r"<[^>]*>", "", highlight(source))) == source.rstrip()
-
-
-def test_indices_stand_below() -> None:
-    assert inline("x_i and dy_j of `x_i`, n_heads") == (
-        "<i>x</i><sub>i</sub> and <i>dy</i><sub>j</sub> of <code>x_i</code>, n_heads"
-    )
 
 
 def test_hostile_names_stay_text(read_html: Callable[[str], Any]) -> None:

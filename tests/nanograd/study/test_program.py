@@ -14,6 +14,7 @@ from nanograd.op import OPS
 from nanograd.study.derivation import derivation
 from nanograd.study.helpers import HELPERS, helper_source
 from nanograd.study.line_check import check
+from nanograd.study.page import study_page
 from nanograd.study.program import given_code, helpers_of, literal, outputs, program, script
 from nanograd.study.sections import derivation_section
 from nanograd.study.study_data import study_op
@@ -139,3 +140,12 @@ def test_a_helper_is_a_few_lines_that_run_alone(name: str) -> None:
 def test_literals(value: Any, written: str) -> None:
     assert literal(value) == written
     np.testing.assert_array_equal(eval(written), value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_what_is_code_is_set_as_code(name: str) -> None:
+    """No identifier with an underscore and no x_i stands in prose as it was typed."""
+    main = study_page(name).partition("<main")[2].partition("</main>")[0]
+    prose = re.sub(r"<(code|math|pre|figcaption|caption)\b.*?</\1>|<[^>]*>", " ", main, flags=re.DOTALL)
+    assert re.findall(r"\S*[_`]\S*", html.unescape(prose)) == []
