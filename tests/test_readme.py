@@ -41,6 +41,16 @@ def test_the_first_screens_show_a_picture_the_command_and_python() -> None:
     assert "import gpt" in begin
 
 
+def test_its_first_picture_is_the_recorded_player() -> None:
+    begin = TEXT.splitlines()[:20]
+    picture = next(line for line in begin if line.startswith("!["))
+    assert picture.endswith("(examples/img/player.png)")  # made by examples/record_player.py
+    assert any(line.startswith("`python -m gpt study tiny`") for line in begin[begin.index(picture) :])
+    data = (ROOT / "examples" / "img" / "player.png").read_bytes()
+    assert len(data) <= 1_000_000
+    assert b"acTL" in data[:1000]  # it is animated
+
+
 def test_it_has_two_short_programs() -> None:
     """tests/test_packaging.py runs them, from the wheel."""
     assert [program.split("\n")[0] for program in PROGRAMS] == ["import gpt", "import nanograd as ng"]
