@@ -20,7 +20,7 @@ from nanograd import parallel
 from nanograd._tensor import Tensor
 from nanograd.nn import Module, evaluating
 from nanograd.op import no_grad, region
-from nanograd.optim import SGD, AdamW, clip_grad_norm
+from nanograd.optim import SGD, AdamW, clip_grad_norm, warmup_cosine
 from nanograd.seeds import DROPOUT, seeds
 
 
@@ -51,18 +51,10 @@ class Objective:
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Return the learning rate of a step (from 0): linear warmup to lr, then cosine decay to min_lr at max_steps.
-
-    The first step has the rate lr / warmup_steps, not 0.
-
-    >>> config = TrainConfig(lr=1.0, min_lr=0.0, warmup_steps=4, max_steps=12)
-    >>> [learning_rate(step, config) for step in (0, 3, 4, 8)]
-    [0.25, 1.0, 1.0, 0.5]
-    """
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
-    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+    """Return the learning rate of a step (from 0) by `warmup_cosine`, with the options of the config."""
+    return warmup_cosine(
+        step, lr=config.lr, min_lr=config.min_lr, warmup_steps=config.warmup_steps, max_steps=config.max_steps
+    )
 
 
 def make_optimizer(model: Module, config: LoopConfig) -> AdamW:

@@ -10,21 +10,24 @@ from typing import Any
 from nanograd.op import OPS
 from nanograd.runtime.arguments import Parser, nearest
 from nanograd.runtime.files import write_text
+from nanograd.study.topics import TOPICS
 
 DESCRIPTION = """Study the backward pass of an op: every line of its derivation with its check, a worked example, costs and
 mistakes. Without OP: the map, a GPT block whose boxes lead to the ops. New to
 gradients of arrays? Begin with chain_rule, which needs school calculus only.
 
-    python -m nanograd study chain_rule               from one number to arrays
     python -m nanograd study softmax                  writes softmax.html
     python -m nanograd study softmax --format text    prints 80 columns of text
     python -m nanograd study                          writes study/map.html and
                                                       the page of every op
     python -m nanograd study --book                   writes book.html: all ops
+
+OP may also be a topic. After chain_rule, you change the numbers in the browser:
+
 """
+DESCRIPTION += "\n".join(f"    {name:<16} {phrase}" for name, phrase in TOPICS.items())
 FOLDER = "study"  # for the map and the pages of all ops
 FORMATS = ("html", "text")
-TOPICS = ("chain_rule",)  # pages about no single op: modules of this package with page(linked=…) and text()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,7 +35,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser().parse(argv)
     name = arguments.op
     if name is not None and name not in (*OPS, *TOPICS):
-        raise ValueError(f"there is no op {name}{nearest(name, (*OPS, *TOPICS))}; `python -m nanograd ops` lists them")
+        known = f"`python -m nanograd ops` lists them, and topics are {', '.join(TOPICS)}"
+        raise ValueError(f"there is no op {name}{nearest(name, (*OPS, *TOPICS))}; {known}")
     if name is not None and arguments.book:
         raise ValueError(f"--book contains all ops: leave out {name}, or leave out --book")
     if name not in OPS and (arguments.shape is not None or arguments.seed != 0):
@@ -58,13 +62,15 @@ def write_all(out: str) -> None:
     folder.mkdir(exist_ok=True)
     for name in (None, *TOPICS, *sorted(OPS)):
         write_whole(folder / f"{name or 'map'}.html", _page(name, linked=True))
-    print(f"{folder / 'map.html'} and the pages of {len(OPS)} ops were written", file=sys.stderr)
+    print(
+        f"{folder / 'map.html'} and the pages of {len(OPS)} ops and {len(TOPICS)} topics were written", file=sys.stderr
+    )
 
 
 def parser() -> Parser:
     """Return the command line."""
     parser = Parser(prog="python -m nanograd study", description=DESCRIPTION)
-    parser.add_argument("op", nargs="?", metavar="OP", help=f"an op, such as softmax, or {' or '.join(TOPICS)}")
+    parser.add_argument("op", nargs="?", metavar="OP", help="an op, such as softmax, or a topic, such as adamw")
     parser.option("--format", "what to write", "html", choices=FORMATS)
     parser.add_argument("--shape", type=shape, metavar="2,4", help="shape of the example's first array (default 2,4)")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the example's numbers (default 0)")
@@ -112,7 +118,8 @@ def _page(
 
 
 def _topic(name: str) -> Any:
-    return importlib.import_module(f"{__package__}.{name}")
+    """Return the module of a topic, which is imported only now."""
+    return importlib.import_module(f"nanograd.study.topics.{name}")
 
 
 def deliver(text: str, out: str) -> None:

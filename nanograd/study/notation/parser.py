@@ -34,7 +34,7 @@ PHRASE = re.compile(f"(?:{'|'.join(sorted(PHRASES, key=len, reverse=True))})(?![
 FUNCTION = re.compile(f"(?:{'|'.join(sorted(FUNCTIONS, key=len, reverse=True))})(?=[(²³ ])")
 NEXT_FACTOR = re.compile(rf" (?=[^ ])(?![=≠≤≥<>+\-·⊙/|] |mod |`|{PHRASE.pattern})")
 NEXT_PART = re.compile(r" (?=[^ ])(?![=≠≤≥<>+\-·⊙/|] |mod )")
-NAME = re.compile(rf"i-th|d?(?:{'|'.join(name for name in sorted(NAMES) if '_' in name)})|[{LETTERS}]+\d*")
+NAME = re.compile(rf"i-th|d?(?:{'|'.join(name for name in sorted(NAMES) if '_' in name)})|[{LETTERS}]+\u0302?\d*")
 EXPONENTS = {"²": t.Number("2"), "³": t.Number("3")}
 
 
@@ -229,7 +229,7 @@ class _Reader:
     def name(self) -> t.Formula:
         start = self.at
         word = self.take(NAME)
-        letters = word.rstrip("0123456789")
+        letters = word.rstrip("0123456789\u0302")  # x1 and m̂ are one letter
         if word == "i-th" or len(letters) == 1 or letters in NAMES:
             return t.Name(word)
         if letters[0:1] == "d" and (len(letters) == 2 or letters[1:] in NAMES):

@@ -6,8 +6,9 @@ import pytest
 
 from nanograd.__main__ import main
 from nanograd.op import OPS
-from nanograd.study import chain_rule, command
+from nanograd.study import command
 from nanograd.study.page import study_page
+from nanograd.study.topics import TOPICS, chain_rule
 
 
 @pytest.fixture
@@ -57,9 +58,9 @@ def test_the_map_brings_the_pages_that_it_leads_to(
     arguments: list[str], folder: str, here: Path, pages: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = study(capsys, *arguments)
-    assert (code, out, err) == (0, "", f"{Path(folder, 'map.html')} and the pages of {len(OPS)} ops were written\n")
-    names = {"map", *command.TOPICS, *OPS}
-    assert {path.name for path in (here / folder).iterdir()} == {f"{name}.html" for name in names}
+    written = f"{Path(folder, 'map.html')} and the pages of {len(OPS)} ops and {len(TOPICS)} topics were written\n"
+    assert (code, out, err) == (0, "", written)
+    assert {path.name for path in (here / folder).iterdir()} == {f"{name}.html" for name in ("map", *OPS, *TOPICS)}
     assert (here / folder / "map.html").read_text(encoding="utf-8") == "page of (None,) {'linked': True}½\n"
     assert (here / folder / "exp.html").read_text(encoding="utf-8") == "page of ('exp',) {'linked': True}½\n"
 
@@ -107,6 +108,8 @@ def test_a_study_that_fails_leaves_the_file(here: Path, capsys: pytest.CaptureFi
     ("arguments", "message"),
     [
         (["sofmax"], "nanograd study: there is no op sofmax; did you mean softmax?"),
+        (["adam"], "nanograd study: there is no op adam; did you mean adamw?"),
+        (["adamw", "--seed", "1"], "nanograd study: --shape and --seed belong to the example of one op: name an op"),
         (["zzz"], "nanograd study: there is no op zzz; `python -m nanograd ops` lists them"),
         (["softmax", "--shpae", "2,4"], "unknown flag --shpae; did you mean --shape?"),
         (["softmax", "--zzz"], "unknown flag --zzz; see python -m nanograd study --help"),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nanograd.inspect.player.html import number
-from nanograd.study import chain_rule
 from nanograd.study.lesson import Beside, Rows, Section
+from nanograd.study.topics import chain_rule
 
 
 def rows_of(section: Section) -> dict[str, list[str]]:
