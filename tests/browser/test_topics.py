@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpt.study import cache, merges, sampling
 from nanograd.study.topics import adamw, clipping, initialisation, schedule
 
 pytestmark = pytest.mark.browser
-LIVE = ("adamw", "clipping", "initialisation", "schedule")
+LIVE = ("adamw", "clipping", "initialisation", "schedule", "sampling", "cache")
 NARROW = [{"viewport": {"width": 375, "height": 700}}, {"viewport": {"width": 640, "height": 400}}]
 Values = dict[str, Any]
 
@@ -33,8 +34,10 @@ ENTER = """(values) => {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("topics")
-    for name in LIVE:
+    for name in LIVE[:4]:
         importlib.import_module(f"nanograd.study.topics.{name}").page(linked=True).save(home / f"{name}.html")
+    for name, topic in (("sampling", sampling.topic()), ("cache", cache.topic()), ("merges", merges.topic())):
+        topic.page().save(home / f"{name}.html")
     return home
 
 
@@ -79,7 +82,30 @@ def schedule_case(rng: np.random.Generator) -> tuple[Values, Values]:
     return options, {"marks": schedule.marks(**options)}  # type: ignore[arg-type]
 
 
+def sampling_case(rng: np.random.Generator) -> tuple[Values, Values]:
+    words, logits, _ = sampling.counted_candidates()
+    options = {
+        "temperature": float(rng.choice([0.0, rng.uniform(0.1, 3)])),
+        "top_k": int(rng.integers(1, len(words) + 1)),
+        "top_p": rng.uniform(0.01, 1),
+        "min_p": rng.uniform(0, 0.6),
+        "u": rng.uniform(0, 0.999),
+    }
+    values = sampling.choose(logits, **options)  # type: ignore[arg-type]
+    removed = [sampling.removed_by(values, i) for i in range(len(words))]
+    shown = {name: values[name] for name in ("tempered", "sums", "p")}
+    return options, {**shown, "removed_by": removed, "word": [words[int(values["drawn"])]]}
+
+
+def cache_case(rng: np.random.Generator) -> tuple[Values, Values]:
+    most = {"T": 3000, "L": 128, "C": 16384, "H": 128, "K": 128, "D": 512, "F": 65536, "V": 300000, "bytes": 8}
+    shape = {name: int(rng.integers(1, n + 1)) for name, n in most.items()}
+    return shape, {"counts": cache.counts(shape), **cache.totals(shape)}  # type: ignore[arg-type]
+
+
 CASES = {
+    "sampling": sampling_case,
+    "cache": cache_case,
     "adamw": adamw_case,
     "clipping": clipping_case,
     "initialisation": initialisation_case,
@@ -96,7 +122,10 @@ def test_every_table_equals_numpy_under_random_edits(opened: Any, name: str) -> 
         shown = page.evaluate(ENTER, values)
         assert shown.keys() == expected.keys()
         for key, value in expected.items():
-            np.testing.assert_allclose(np.array(shown[key], float), np.ravel(value), rtol=1e-12, err_msg=key)
+            if key in ("removed_by", "word"):
+                assert shown[key] == value
+            else:
+                np.testing.assert_allclose(np.array(shown[key], float), np.ravel(value), rtol=1e-12, err_msg=key)
 
 
 @pytest.mark.parametrize("name", LIVE)
@@ -108,18 +137,19 @@ def test_the_script_changes_nothing_before_the_reader_does(opened: Any, name: st
     assert opened(name).evaluate(parts) == opened(name, java_script_enabled=False).evaluate(parts)
 
 
-@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("name", [*LIVE, "merges"])
 @pytest.mark.parametrize("options", NARROW, ids=["375 px", "200 %"])
 def test_no_page_scrolls_sideways(opened: Any, options: Values, name: str) -> None:
     page = opened(name, **options)
     assert page.evaluate("document.documentElement.scrollWidth") <= options["viewport"]["width"]
 
 
-@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("name", [*LIVE, "merges"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out(opened: Any, poor_contrast: Any, name: str, scheme: str) -> None:
     page = opened(name, color_scheme=scheme)
-    page.locator("[data-in]").first.fill("")  # an error is shown
+    if name != "merges":
+        page.locator("[data-in]").first.fill("")  # an error is shown
     assert poor_contrast(page) == []
 
 
@@ -137,6 +167,23 @@ def test_a_slider_moves_by_the_keyboard_and_the_tables_follow(opened: Any, name:
     assert field.input_value() != field.get_attribute("value")
     page.get_by_role("button", name="Reset").first.press("Enter")
     assert page.evaluate(outputs) == before
+
+
+def test_merges_are_made_one_by_one(opened: Any) -> None:
+    page = opened("merges")
+    visible = page.locator(".state:visible")
+    assert visible.count() == 1
+    assert visible.locator(".chip").count() == len(merges.TEXT.encode())
+    assert (
+        page.get_by_role("button", name="back").get_attribute("aria-disabled") == "true"
+    )  # before the bytes is nothing
+    page.get_by_role("button", name="merge →").click()
+    assert visible.locator("h3").inner_text().startswith("Merge 1: a + t → at, 5 times")
+    assert visible.locator(".new").all_inner_texts() == ["at"] * 5
+    page.locator("[data-scrub]").focus()
+    page.keyboard.press("End")
+    assert visible.locator("h3").inner_text().startswith("Merge 20: ")
+    assert opened("merges", java_script_enabled=False).locator(".state:visible").count() == 21
 
 
 def test_a_number_that_is_not_allowed_is_said_and_the_tables_stay(opened: Any) -> None:

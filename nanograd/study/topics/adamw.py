@@ -74,15 +74,13 @@ def topic() -> Topic:
     return Topic(
         "adamw",
         "AdamW, step by step",
-        "One parameter has gradients near 100, another near 0.01. With the same learning rate, how can both move "
-        "at a "
+        "One parameter has gradients near 100, another near 0.01. With the same learning rate, how can both move at a "
         "useful speed? AdamW divides each gradient by its own usual size.",
         {
             "Formula": [
                 Prose(
-                    "g is the gradient of one parameter p at step t = 1, 2, …; m and v start at 0. η is the "
-                    "learning rate, "
-                    "λ the weight decay. Everything is elementwise: no parameter sees another."
+                    "g is the gradient of one parameter p at step t = 1, 2, …; m and v start at 0. η is the learning "
+                    "rate, λ the weight decay. Everything is elementwise: no parameter sees another."
                 ),
                 Formulas(
                     (
@@ -110,10 +108,8 @@ def topic() -> Topic:
             "Numbers": [
                 Prose(
                     "Three parameters, four steps. Change any number, or move a slider: every table follows. The "
-                    "third "
-                    "parameter's gradients are 100 times smaller than the second's, but its steps are as long. "
-                    "At step 1, "
-                    "where its gradient is 0, it only decays."
+                    "third parameter's gradients are 100 times smaller than the second's, but its steps are as long. "
+                    "At step 1, where its gradient is 0, it only decays."
                 ),
                 Controls(
                     "Options",
@@ -129,21 +125,17 @@ def topic() -> Topic:
                 Grid("g", "g, the gradient of each step", times, columns, G, editable=True),
                 *(Grid(name, caption, times, columns, values[name]) for name, caption in captions.items()),
                 Prose(
-                    "At step 1, m̂ = g and v̂ = g², so the step is η g / (|g| + ε): exactly η, up or down, "
-                    "unless g is as "
-                    "small as ε."
+                    "At step 1, m̂ = g and v̂ = g², so the step is η g / (|g| + ε): exactly η, up or down, unless g "
+                    "is as small as ε."
                 ),
             ],
             "Without the correction": [
                 Prose(
-                    f"After one gradient of 1, m is {first:.4g}, not 1: nine tenths of it are its start at 0. v "
-                    "is off by "
-                    "more, as β2 is closer to 1. A step is m / √v, so without (3) and (4) the first steps are "
-                    "too long: "
-                    f"{uncorrected[1][0]:.3g} η at step 1 and {max(uncorrected[1]):.3g} η at step "
+                    f"After one gradient of 1, m is {first:.4g}, not 1: nine tenths of it are its start at 0. v is off "
+                    "by more, as β2 is closer to 1. A step is m / √v, so without (3) and (4) the first steps are too "
+                    f"long: {uncorrected[1][0]:.3g} η at step 1 and {max(uncorrected[1]):.3g} η at step "
                     f"{TIMES[int(np.argmax(uncorrected[1]))]}, with β1 = 0.9, β2 = 0.999 and equal gradients. The "
-                    "curve "
-                    "follows the sliders."
+                    "curve follows the sliders."
                 ),
                 Chart(
                     "correction",
@@ -152,19 +144,14 @@ def topic() -> Topic:
                     "η",
                     {"without correction": uncorrected, "corrected": (uncorrected[0], [1.0] * len(TIMES))},
                 ),
-                Prose(
-                    "With β2 = β1² both errors would nearly cancel; with β1 = 0 and β2 = 0.999 the first step is 32 η."
-                ),
+                Prose("With β1 = 0 and β2 = 0.999 the first step would be 32 η long."),
             ],
             "L2 in place of decay": [
                 Prose(
-                    "L2 regularisation adds λ p to g before (1). Then (6) divides it too, by the usual size of "
-                    "the gradient: "
-                    "parameters with large gradients hardly decay. Measured here: 500 parameters of each kind "
-                    "start at 1 and "
-                    "take 1,000 steps of random gradients without a direction, η = 0.001, λ = 0.1. Decay alone "
-                    "leaves "
-                    f"(1 - η λ)^1000 = {0.9999**1000:.4f}."
+                    "L2 regularisation adds λ p to g before (1). Then (6) divides it too, by the usual size of the "
+                    "gradient: parameters with large gradients hardly decay. Measured here: 500 parameters of each "
+                    "kind start at 1 and take 1,000 steps of random gradients without a direction, η = 0.001, λ = "
+                    f"0.1. Decay alone leaves (1 - η λ)^1000 = {0.9999**1000:.4f}."
                 ),
                 Table(
                     "Mean of the parameters after 1,000 steps",
@@ -172,28 +159,25 @@ def topic() -> Topic:
                     [[f"{s:g}", f"{a:.4f}", f"{b:.4f}"] for s, a, b in zip((0.01, 1.0, 100.0), *kept, strict=True)],
                 ),
                 Prose(
-                    "Decoupled decay shrinks all three alike. With L2, λ p is most of what (1) sees where "
-                    "gradients are small, "
-                    "and each step is nearly η long towards 0; where they are large, λ p is lost beside them."
+                    "Decoupled decay shrinks all three alike. With L2, λ p is most of what (1) sees where gradients "
+                    "are small, and each step is nearly η long towards 0; where they are large, λ p is lost beside "
+                    "them."
                 ),
             ],
             "Code": [
                 Prose(
-                    "The product's step. It works in place on chunks of one flat array that holds all "
-                    "parameters; (3) and (4) "
-                    "are its two scalars, and matrices alone decay."
+                    "The product's step. It works in place on chunks of one flat array that holds all parameters; (3) "
+                    "and (4) are its two scalars, and matrices alone decay."
                 ),
                 Code((AdamW.step,)),
             ],
             "Sources": [
                 Sources(
                     (
-                        "Kingma and Ba 2015, “Adam: A Method for Stochastic Optimization”, arXiv:1412.6980: (1) "
-                        "to (4), (6); "
-                        "section 3 derives the correction.",
-                        "Loshchilov and Hutter 2019, “Decoupled Weight Decay Regularization”, arXiv:1711.05101: "
-                        "(5), and why "
-                        "not L2.",
+                        "Kingma and Ba 2015, “Adam: A Method for Stochastic Optimization”, arXiv:1412.6980: (1) to "
+                        "(4), (6); section 3 derives the correction.",
+                        "Loshchilov and Hutter 2019, “Decoupled Weight Decay Regularization”, arXiv:1711.05101: (5), "
+                        "and why not L2.",
                     )
                 )
             ],

@@ -72,9 +72,8 @@ def topic() -> Topic:
     return Topic(
         "clipping",
         "Clipping a gradient",
-        "One batch in a thousand gives a gradient a hundred times longer than the others. How can it be kept "
-        "from throwing "
-        "the weights far away, without losing the direction it points in?",
+        "One batch in a thousand gives a gradient a hundred times longer than the others. How can it be kept from "
+        "throwing the weights far away, without losing the direction it points in?",
         {
             "Formula": [
                 Prose("g_k runs over every entry of every gradient: all parameters together are one long vector."),
@@ -85,9 +84,8 @@ def topic() -> Topic:
                     )
                 ),
                 Prose(
-                    "One factor for all keeps the direction: ratios between entries, and between parameters, "
-                    "stay. The code "
-                    "divides by N + 10⁻⁶, so that the new norm lies just below c."
+                    "One factor for all keeps the direction: ratios between entries, and between parameters, stay. "
+                    "The code divides by N + 10⁻⁶, so that the new norm lies just below c."
                 ),
             ],
             "Numbers": [
@@ -118,13 +116,10 @@ def topic() -> Topic:
             ],
             "Without it": [
                 Prose(
-                    f"Measured here: h = w^{DEPTH}, as a signal that passes {DEPTH} times through one weight, "
-                    "with the loss "
-                    f"(h - {TARGET:g})². Its gradient 2 (h - 1) {DEPTH} w^{DEPTH - 1} is a cliff above w = 1. SGD "
-                    "starts at w = "
-                    f"{START} with learning rate {RATE:g}. The first step without clipping leaves the useful "
-                    "region for good; "
-                    "with the limit 20 the same steps descend to w = 1."
+                    f"Measured here: h = w^{DEPTH}, as a signal that passes {DEPTH} times through one weight, with the "
+                    f"loss (h - {TARGET:g})². Its gradient 2 (h - 1) {DEPTH} w^{DEPTH - 1} is a cliff above w = 1. SGD "
+                    f"starts at w = {START} with learning rate {RATE:g}. The first step without clipping leaves the "
+                    "useful region for good; with the limit 20 the same steps descend to w = 1."
                 ),
                 Table(
                     "Before each update, without and with clipping",
@@ -139,8 +134,7 @@ def topic() -> Topic:
             "Sources": [
                 Sources(
                     (
-                        "Pascanu, Mikolov and Bengio 2013, “On the difficulty of training recurrent neural "
-                        "networks”, "
+                        "Pascanu, Mikolov and Bengio 2013, “On the difficulty of training recurrent neural networks”, "
                         "arXiv:1211.5063: algorithm 1, and the picture of the cliff.",
                         "Zhang, He, Sra and Jadbabaie 2020, “Why gradient clipping accelerates training”, "
                         "arXiv:1905.11881.",

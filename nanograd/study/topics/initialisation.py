@@ -134,50 +134,45 @@ def topic() -> Topic:
     return Topic(
         "initialisation",
         "Initialisation: the size of what flows through",
-        "Weights start as random numbers. How large should they be, so that neither the activations nor the "
-        "gradients "
+        "Weights start as random numbers. How large should they be, so that neither the activations nor the gradients "
         "vanish or explode on their way through many layers?",
         {
             "Formula": [
                 Prose(
-                    "A layer y = x Wᵀ has n inputs; the entries of W are drawn from N(0, σ²), independently of "
-                    "each other and "
-                    "of x. s_l is the root mean square of the activations after l layers, s_0 that of the input."
+                    "A layer y = x Wᵀ has n inputs; the entries of W are drawn from N(0, σ²), independently of each "
+                    "other and of x. s_l is the root mean square of the activations after l layers, s_0 that of the "
+                    "input."
                 ),
                 Formulas(
                     (
                         (
                             "s_l = s_0 (σ √n)^l",
-                            "Each y_j adds n products of variance σ² s²; independent variances add up. So every "
-                            "layer "
+                            "Each y_j adds n products of variance σ² s²; independent variances add up. So every layer "
                             "multiplies the size by σ √n.",
                         ),
                         ("s_l = s_0 (σ √(n/2))^l", "ReLU sets the negative half to 0, which halves the mean square."),
                         (
                             "s_l = √(s_0² + l n σ²)",
                             "In a residual stream x + f(norm(x)) the branch sees rms 1 and its variance n σ² is "
-                            "added, not "
-                            "multiplied: growth is slow.",
+                            "added, not multiplied: growth is slow.",
                         ),
                         (
                             "s_l = √(s_0² + l n σ² / (2 L))",
-                            "A GPT of L blocks adds 2 L branches. With std σ/√(2 L) all of them together add as "
-                            "much as one.",
+                            "A GPT of L blocks adds 2 L branches. With std σ/√(2 L) all of them together add as much "
+                            "as one.",
                         ),
                     )
                 ),
                 Prose(
-                    "Backward multiplies by W where forward multiplies by Wᵀ, so gradients grow or shrink by the "
-                    "same factors: "
-                    "a σ that keeps the one keeps the other, where layers are square."
+                    "Backward multiplies by W where forward multiplies by Wᵀ, so gradients grow or shrink by the same "
+                    "factors: a σ that keeps the one keeps the other, where layers are square."
                 ),
             ],
             "Through a stack": [
                 Prose(
                     f"Layers of width n = {WIDTH}, so 1/√n = {WIDTH**-0.5:g} keeps a linear stack, and √(2/n) = "
-                    f"{math.sqrt(2 / WIDTH):.4g} a stack with ReLU. Lines are the formulas; dots are a simulation "
-                    "with random "
-                    f"matrices and {ROWS} rows, which your browser runs again when you move a slider."
+                    f"{math.sqrt(2 / WIDTH):.4g} a stack with ReLU. Lines are the formulas; dots are a simulation with "
+                    f"random matrices and {ROWS} rows, which your browser runs again when you move a slider."
                 ),
                 Controls(
                     "Stack",
@@ -199,8 +194,7 @@ def topic() -> Topic:
                 Grid("stack", "rms of the activations", list(layers), columns, three(layers)),
                 Prose(
                     "A single matrix is not its average: with ReLU the simulation drifts from (2) as the layers "
-                    "multiply, since "
-                    "their random errors multiply too."
+                    "multiply, since their random errors multiply too."
                 ),
             ],
             "Along a residual stream": [
@@ -224,11 +218,10 @@ def topic() -> Topic:
             ],
             "With the wrong size": [
                 Prose(
-                    "Measured here: ten layers of width 32 with ReLU learn sin(x_0) from 128 rows, 60 steps of "
-                    "SGD with rate "
-                    "0.01. A constant has the loss 0.41. Too small, and the first layer receives no gradient. "
-                    "Too large, and "
-                    "the first steps are so long that every ReLU is off from then on: the network is a constant."
+                    "Measured here: ten layers of width 32 with ReLU learn sin(x_0) from 128 rows, 60 steps of SGD "
+                    "with rate 0.01. A constant has the loss 0.41. Too small, and the first layer receives no "
+                    "gradient. Too large, and the first steps are so long that every ReLU is off from then on: the "
+                    "network is a constant."
                 ),
                 Table(
                     "Three initialisations of the same network",
@@ -238,22 +231,19 @@ def topic() -> Topic:
             ],
             "Code": [
                 Prose(
-                    "`Linear` draws with variance 1/n. GPT draws every matrix with 0.02, as GPT-2 did, and "
-                    "scales the two of a "
-                    "block that write to the residual stream by 1/√(2 L): `GPT.init_weights` in gpt/model.py."
+                    "`Linear` draws with variance 1/n. GPT draws every matrix with 0.02, as GPT-2 did, and scales the "
+                    "two of a block that write to the residual stream by 1/√(2 L): `GPT.init_weights` in gpt/model.py."
                 ),
                 Code((Linear.__init__, _normal)),
             ],
             "Sources": [
                 Sources(
                     (
-                        "Glorot and Bengio 2010, “Understanding the difficulty of training deep feedforward "
-                        "neural networks”: (1), "
-                        "forward and backward.",
+                        "Glorot and Bengio 2010, “Understanding the difficulty of training deep feedforward neural "
+                        "networks”: (1), forward and backward.",
                         "He, Zhang, Ren and Sun 2015, “Delving Deep into Rectifiers”, arXiv:1502.01852: (2).",
-                        "Radford et al. 2019, “Language Models are Unsupervised Multitask Learners”, section "
-                        "2.3: 1/√N of the "
-                        "residual layers, (4).",
+                        "Radford et al. 2019, “Language Models are Unsupervised Multitask Learners”, section 2.3: "
+                        "1/√N of the residual layers, (4).",
                     )
                 )
             ],

@@ -89,9 +89,8 @@ def topic() -> Topic:
         {
             "Formula": [
                 Prose(
-                    "t is the step, from 0; w the number of warmup steps, T the last step. η is the highest "
-                    "learning rate, μ "
-                    "the lowest, r that of step t."
+                    "t is the step, from 0; w the number of warmup steps, T the last step. η is the highest learning "
+                    "rate, μ the lowest, r that of step t."
                 ),
                 Formulas(
                     (
@@ -129,16 +128,13 @@ def topic() -> Topic:
             "Why warmup": [
                 Prose(
                     "At its first steps AdamW knows each gradient from a few samples: m̂ / √v̂ is nearly ±1 even "
-                    "where the "
-                    "gradient is noise, so every parameter moves the full η in a random direction. Later the "
-                    "noise averages "
-                    "out. Measured here, for 2,000 gradients from N(0, 1), β1 = 0.9, β2 = 0.999:"
+                    "where the gradient is noise, so every parameter moves the full η in a random direction. Later "
+                    "the noise averages out. Measured here, for 2,000 gradients from N(0, 1), β1 = 0.9, β2 = 0.999:"
                 ),
                 Table("Mean length of AdamW's step on noise", ["step", "in units of η"], noise_steps()),
                 Prose(
-                    "A network that has just been initialised is also where a long step costs most. Measured "
-                    "here: a residual "
-                    "network of four blocks, AdamW at the high rate η = 0.1, 60 steps, the same data:"
+                    "A network that has just been initialised is also where a long step costs most. Measured here: a "
+                    "residual network of four blocks, AdamW at the high rate η = 0.1, 60 steps, the same data:"
                 ),
                 Table(
                     "With and without warmup",
@@ -148,9 +144,8 @@ def topic() -> Topic:
             ],
             "Why decay": [
                 Prose(
-                    "With a constant rate the weights never settle: each batch moves them η in a direction of "
-                    "its own. A "
-                    "smaller rate averages over more batches. μ = η / 10 is usual; the last steps still learn."
+                    "With a constant rate the weights never settle: each batch moves them η in a direction of its "
+                    "own. A smaller rate averages over more batches. μ = η / 10 is usual; the last steps still learn."
                 )
             ],
             "Code": [Prose("The product's function."), Code((warmup_cosine,))],
@@ -158,13 +153,11 @@ def topic() -> Topic:
                 Sources(
                     (
                         "Loshchilov and Hutter 2017, “SGDR: Stochastic Gradient Descent with Warm Restarts”, "
-                        "arXiv:1608.03983: "
-                        "(3), without the restarts.",
-                        "Goyal et al. 2017, “Accurate, Large Minibatch SGD”, arXiv:1706.02677, section 2.2: "
-                        "gradual warmup, (1).",
+                        "arXiv:1608.03983: (3), without the restarts.",
+                        "Goyal et al. 2017, “Accurate, Large Minibatch SGD”, arXiv:1706.02677, section 2.2: gradual "
+                        "warmup, (1).",
                         "Liu et al. 2020, “On the Variance of the Adaptive Learning Rate and Beyond”, "
-                        "arXiv:1908.03265: why "
-                        "Adam's first steps need it.",
+                        "arXiv:1908.03265: why Adam's first steps need it.",
                     )
                 )
             ],

@@ -81,6 +81,7 @@ const write = (results) => {
       cell.textContent = show(list[i]);
       cell.dataset.value = String(list[i]);
     });
+    all(`[data-bar="${name}"]`).forEach((bar, i) => bar.setAttribute("width", show(100 * list[i])));
   }
 };
 

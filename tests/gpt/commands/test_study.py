@@ -76,3 +76,39 @@ def test_what_is_wrong_is_one_line(run: Path, tmp_path: Path, options: list[str]
     assert said in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("topic", ["merges", "sampling", "cache"])
+def test_a_topic_has_a_page_without_a_run(
+    topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", topic]) == 0
+    assert f"{topic}.html: " in capsys.readouterr().out
+    assert len((tmp_path / f"{topic}.html").read_bytes()) < 150_000
+    assert main(["study", topic, "--format", "text"]) == 0
+    assert "\nSources\n" in capsys.readouterr().out
+
+
+def test_topics_take_a_run_and_a_text(run: Path, tmp_path: Path) -> None:
+    for topic, words in (("sampling", "the 6 tokens of “The ca”"), ("cache", "this run&#x27;s model")):
+        out = tmp_path / f"{topic}.html"
+        assert main(["study", topic, str(run), "--text", "The ca", "--out", str(out)]) == 0
+        assert words in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sampling", "--text", "a"], "--text is read by a model; give a RUN before it"),
+        (["cache", "RUN"], "a RUN needs a text to read; give one with --text"),
+        (["merges", "--text", ""], "merges: the text must have 1 to 300 characters, got 0"),
+        (["merges", "RUN", "--tokenizer", "t.json"], "leave out --tokenizer t.json, or leave out"),
+        (["merges", "RUN"], "the tokenizer must be bpe, got char"),
+    ],
+)
+def test_what_is_wrong_with_a_topic_is_one_line(run: Path, words: list[str], said: str, capsys: Output) -> None:
+    assert main(["study", *(str(run) if word == "RUN" else word for word in words)]) != 0
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
