@@ -76,6 +76,11 @@ def _shape(e: Evidence) -> str | None:
             return f"{message}: right after a transpose to axes {order}"
     if a.size == e.numeric.size and _near(a.reshape(shape), e):
         return f"{message}: right after a reshape"
+    for axes in itertools.chain(*(itertools.combinations(range(len(shape)), n) for n in range(1, len(shape) + 1))):
+        for keepdims in (False, True):
+            added = e.numeric.sum(axis=axes, keepdims=keepdims)
+            if added.shape == a.shape and (np.abs(a - added) <= 10 * e.bound).all():
+                return f"{message}: the right one, summed over axis {', '.join(map(str, axes))}"
     return message
 
 

@@ -38,7 +38,8 @@ def diagnosis(
     evidence.columns = "yours", "right"
     reason = diagnose(evidence)
     if gradient.shape != right.shape:
-        return reason
+        other = _other_gradient(drill, backward, call, i, gradient)
+        return f"{reason}; {other}" if other else reason
     if _ignores_dy(drill, backward, call, i, gradient):
         reason = f"it does not depend on dy: multiply the derivative by dy, the upstream gradient\n{table(evidence)}"
     elif reason.startswith(VAGUE):
@@ -61,17 +62,24 @@ def _ignores_dy(drill: Drill, backward: Callable[..., Any], call: Call, i: int, 
 
 def _moved(drill: Drill, backward: Callable[..., Any], call: Call, i: int, e: Evidence) -> str:
     """Recognise swapped gradients, and entries in a wrong order; or return nothing."""
-    rights, ours = (observe(drill, f, call).gradients for f in (drill.backward, backward))
-    for j, name in gradient_names(drill, call).items():
-        if j != i and near(e.analytic, rights[j]):
-            is_once = not near(ours[j], rights[j])
-            return (
-                f"it is {name}: return the gradients in the order of the forward's arrays"
-                if is_once
-                else (f"it is {name} once more")
-            )
+    if other := _other_gradient(drill, backward, call, i, e.analytic):
+        return other
     if near(np.sort(e.analytic, axis=None), np.sort(e.numeric, axis=None)):
         return "the right values in the wrong order: the entries were not moved back"
+    return ""
+
+
+def _other_gradient(drill: Drill, backward: Callable[..., Any], call: Call, i: int, gradient: np.ndarray) -> str:
+    """Say which other gradient this is, or return nothing."""
+    rights, ours = (observe(drill, f, call).gradients for f in (drill.backward, backward))
+    for j, name in gradient_names(drill, call).items():
+        if j != i and near(gradient, rights[j]):
+            advice = (
+                " once more"
+                if near(ours[j], rights[j])
+                else ": return the gradients in the order of the forward's arrays"
+            )
+            return f"it is {name}{advice}"
     return ""
 
 

@@ -185,8 +185,9 @@ def _wrong_form(drill: Drill, backward: Backward, call: Call) -> str:
         expected = ", ".join(names.get(i, "None") for i in range(len(drill.arrays)))
         return f"return ({expected}): {_with_names(drill, message)}, {describe(drill, call)}"
     for i, name in names.items():
-        if isinstance(gradients[i], np.ndarray) and gradients[i].shape != call.inputs[i].shape:
-            return f"{name}, {describe(drill, call)}: {diagnosis(drill, backward, call, i, gradients[i])}"
+        if isinstance(gradients[i], (np.ndarray, np.generic)) and gradients[i].shape != call.inputs[i].shape:
+            reason = diagnosis(drill, backward, call, i, np.asarray(gradients[i]))
+            return f"{name}, {describe(drill, call)}: {reason}"
     advice = "; np.float64 numbers and new arrays without a dtype promote float32" * (call.dy.dtype == np.float32)
     return f"{_with_names(drill, message)}, {describe(drill, call)}{advice}"
 

@@ -31,36 +31,42 @@ class Draw(NamedTuple):
 class Named(NamedTuple):
     """A suspect that reproduces some of the learner's gradients."""
 
-    names: list[tuple[str, str]]  # of each of its changes: name, and what is wrong
-    gradients: set[int]
+    suspect: Suspect
+    gradients: set[int]  # none stands for all, and whatever else the backward does
     elsewhere: int  # other calls on which it agrees too
     run: Run
 
 
 def name_mistakes(drill: Drill, backward: Backward, call: Call) -> list[str]:
     """Return a sentence for every mistake that is recognised: its name, the gradients it is in, and what is wrong."""
-    calls = [call, *(make_call(drill, case) for case in drill.cases)]
-    for mutant in drill.mutants:
+    return _sentences(drill, call, recognise(drill, backward, call))
+
+
+def recognise(drill: Drill, backward: Backward, call: Call) -> list[Named]:
+    """Return the suspects that together give all or some of the wrong gradients of a call."""
+    first = observe(drill, backward, call)
+    calls = [call, *(make_call(drill, case, seed) for case in drill.cases for seed in (0, 7))]
+    if first.raised is not None:  # many mistakes raise the same error: they must agree where they do not
+        calls += [make_call(drill, case) for case in drill.odd_shapes]
+    for suspect, mutant in zip(declared(drill), drill.mutants, strict=True):
         planted = plant(drill, mutant)
         if all(_does_the_same(drill, backward, planted, call) for call in calls):
-            return [f"“{mutant.name}”: {mutant.wrong}"]
+            return [Named(suspect, set(), 0, build(drill, suspect))]
     if call.dy.dtype != np.float64:
         return []
-    first = _draw(drill, backward, call._replace(dy=call.dy.copy()))
+    shown = _draw(drill, backward, call._replace(dy=call.dy.copy()))
     others = [_draw(drill, backward, make_call(drill, case, 3)) for case in drill.odd_shapes]
     others = [draw for draw in others if _is_usable(drill, draw)]
     cases = [call.case, *drill.cases]
-    if raises := first.learner.raised is not None:  # shapes that do not fit: look where they happen to
+    if raises := first.raised is not None:  # shapes that do not fit: look where they happen to
         cases = [draw.call.case for draw in others if _wrong(drill, draw)][:1]
     draws = [_draw(drill, backward, make_call(drill, case, seed, draw=seed)) for case in cases for seed in (7, 8)]
-    draws = draws if raises else [first, *draws]
+    draws = draws if raises else [shown, *draws]
     if not draws or not all(_is_usable(drill, draw) for draw in draws):
         return []
     wrong = sorted({i for draw in draws for i in _wrong(drill, draw)})
     explained = _explain(drill, wrong, draws, others)
-    if raises and not all(named.run(first.call, first.saved) is None for named in explained):
-        return []
-    return _sentences(drill, call, explained)
+    return explained if not raises or all(named.run(call, shown.saved) is None for named in explained) else []
 
 
 def _wrong(drill: Drill, draw: Draw) -> list[int]:
@@ -102,7 +108,7 @@ def _match(drill: Drill, suspect: Suspect, left: set[int], draws: list[Draw], ot
     for draw in others:
         got = run(draw.call, draw.saved)
         elsewhere += got is not None and all(_is_same(got[i], draw.learner.gradients[i]) for i in gradients)
-    return Named([(mistake.name, mistake.wrong) for mistake in suspect], gradients, elsewhere, run)
+    return Named(suspect, gradients, elsewhere, run)
 
 
 def _is_same(a: Any, b: Any) -> bool:
@@ -127,12 +133,12 @@ def _sentences(drill: Drill, call: Call, explained: Sequence[Named]) -> list[str
     """Say what was found; a mistake that two suspects share is said once."""
     where: dict[tuple[str, str], set[int]] = {}
     for named in explained:
-        for mistake in named.names:
-            where.setdefault(mistake, set()).update(named.gradients)
+        for mistake in named.suspect:
+            where.setdefault((mistake.name, mistake.wrong), set()).update(named.gradients)
     names = gradient_names(drill, call)
     sentences = []
     for (name, wrong), gradients in where.items():
-        inside = f" in {' and '.join(names[i] for i in sorted(gradients))}" if len(names) > 1 else ""
+        inside = f" in {' and '.join(names[i] for i in sorted(gradients))}" if gradients and len(names) > 1 else ""
         sentences.append(f"“{name}”{inside}: {wrong}")
     return sentences
 

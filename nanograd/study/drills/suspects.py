@@ -17,7 +17,15 @@ from nanograd.study.drills.calls import Call
 from nanograd.study.drills.drill import Drill, code_of
 
 AXES = ("0", "-2", "-1", "None")  # of a sum: what people write for one another
-PAIRS = 2500  # the most pairs that are tried: about a second
+PAIRS = 400  # the most that are tried: a second of computing
+LIKELY = (
+    "a sign",
+    "left out",
+    "a bracket",
+    "not transposed",
+    "not summed",
+    "another axis",
+)  # also beside another mistake
 
 
 class Change(NamedTuple):
@@ -99,14 +107,13 @@ def _pairs(drill: Drill) -> Iterator[Suspect]:
     named, small = _declared_in(drill, code), _small_changes(code)
     for a in named:
         yield from ((a, b) for b in _declared_in(drill, _apply(code, a)))
-    for a in (*named, *small):
+    for a in named:
         yield from ((a, factor) for (factor,) in factors(drill))
-    for a in (*named, *small):
-        try:
-            changed = _apply(code, a)
-            yield from ((a, b) for b in _small_changes(changed) if ast.unparse(ast.parse(_piece(changed, b))) in text)
-        except SyntaxError:  # such as the += of an augmented assignment alone
-            continue
+    for a in (*named, *(change for change in small if change.name in LIKELY)):
+        changed = _apply(code, a)
+        likely = (b for b in _small_changes(changed) if b.name in LIKELY)
+        yield from ((a, b) for b in likely if ast.unparse(ast.parse(_piece(changed, b))) in text)
+        yield from ((a, factor) for (factor,) in factors(drill))
 
 
 def _power(value: Callable[..., float], power: float, *inputs: Any, **options: Any) -> float:

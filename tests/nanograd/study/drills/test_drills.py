@@ -1,16 +1,22 @@
 """Right solutions pass, also alternative ones; the references agree with the engine."""
 
+import ast
 import dataclasses
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from nanograd import OPS, Tensor
+from nanograd.check.mutator import function_tree, mistakes, mutations, redefine
 from nanograd.ops.normalization import layernorm_backward
-from nanograd.study.drills import DRILLS
+from nanograd.study.drills import DRILLS, naming
+from nanograd.study.drills.calls import Call, gradient_names, make_call, near, observe, target_of
+from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.grade import grade
+from nanograd.study.drills.naming import Named
 
 STAGES = ["shape and dtype", "mutation", "random cotangents", "odd shapes"]
 
@@ -221,3 +227,55 @@ def test_softmax_by_hand() -> None:
     y, saved = DRILLS["softmax"].forward(np.array([[3.0, 3.0]]))
     np.testing.assert_allclose(y, [[0.5, 0.5]])
     np.testing.assert_allclose(DRILLS["softmax"].backward(np.array([[1.0, 0.0]]), saved)[0], [[0.25, -0.25]])
+
+
+SOLUTIONS = {
+    "softmax": softmax_by_its_jacobian, "log_softmax": log_softmax, "layernorm": layernorm, "rmsnorm": rmsnorm,
+    "flash": flash, "block": block, "gelu_tanh": gelu_tanh, "tied": tied, "cross_entropy": cross_entropy, "linear": linear,
+}  # fmt: skip
+
+
+def random_answers(count: int) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield backwards with one or two random mistakes: in an alternative solution, or in the reference."""
+    rng = np.random.default_rng(3)
+    names = [*DRILLS]
+    for _ in range(count):
+        name = names[rng.integers(len(names))]
+        right = SOLUTIONS[name] if name in SOLUTIONS and rng.random() < 0.6 else DRILLS[name].backward
+        tree = function_tree(right)
+        for _ in range(rng.integers(1, 3)):
+            choices = [*mutations(tree, mistakes)]
+            tree = ast.parse(choices[rng.integers(len(choices))].source)
+        yield name, redefine(right, ast.unparse(tree), f"random {name}")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_no_random_mistake_gets_a_false_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named mistake gives the same gradients on draws that the grader did not see, or raises on both sides."""
+    recognised: list[tuple[Drill, Any, Call, list[Named]]] = []
+
+    def recording(drill: Drill, backward: Any, call: Call) -> list[Named]:
+        recognised.append((drill, backward, call, found := naming_recognise(drill, backward, call)))
+        return found
+
+    naming_recognise = naming.recognise
+    monkeypatch.setattr(naming, "recognise", recording)
+    failed = 0
+    for name, backward in random_answers(200):
+        failed += not grade(dataclasses.replace(DRILLS[name], trains=False), backward).ok
+    named_answers = [row for row in recognised if row[3]]
+    assert failed > 150
+    assert len(named_answers) > 100
+    with np.errstate(all="ignore"):
+        for drill, backward, call, found in named_answers:
+            for draw in range(50, 53):
+                fresh = make_call(drill, call.case, draw, call.dy.dtype, draw)
+                ours = observe(drill, backward, fresh)
+                for named in found:
+                    _, saved = target_of(drill, backward, fresh).run_forward()
+                    theirs = named.run(fresh, saved)
+                    assert (ours.raised is not None) == (theirs is None), (drill.name, named.suspect)
+                    for i in gradient_names(drill, fresh) if theirs is not None else ():
+                        if i in named.gradients or not named.gradients:
+                            assert near(ours.gradients[i], theirs[i]), (drill.name, named.suspect)
