@@ -11,15 +11,18 @@ from nanograd.study.headline import headline
 from nanograd.study.markup import inline, rows
 from nanograd.study.notation import parse, to_mathml
 from nanograd.study.reasons import about, families
+from nanograd.study.topics import TOPICS
 
 
 def map_page() -> str:
     """Return the map, whose links lead to files called after their ops, in the same folder."""
+    topics = ", ".join(f'<a href="{name}.html">{name}</a>' for name in TOPICS if name != "chain_rule")
     body = f"""<a class="skip" href="#ops">Skip the drawing</a>
 <header>
 <h1>Study a backward pass by hand</h1>
 <p>Choose one of {len(OPS)} ops: its derivation, checked line by line; its numbers, mistakes and cost; and a drill for
-your pencil. New to gradients of arrays? Begin with <a href="chain_rule.html">From one number to arrays</a>.</p>
+your pencil. New to gradients of arrays? Begin with <a href="chain_rule.html">From one number to arrays</a>.
+What is no op has a page too: {topics}.</p>
 </header>
 <main class="map">
 <section class="card" aria-labelledby="block-h"><h2 id="block-h">A GPT</h2>
