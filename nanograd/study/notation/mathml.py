@@ -70,6 +70,8 @@ def _row(formula: t.Formula, inline: bool) -> str:
 def _elements(formula: t.Formula, inline: bool) -> list[str]:
     """Write a formula as the elements of a row."""
     match formula:
+        case t.Name(text) if text.endswith("\u0302"):  # two characters in one <mi> would stand upright
+            return [f'<mover><mi>{text[:-1]}</mi><mo stretchy="false">^</mo></mover>']
         case t.Name(text) | t.Indices(text):
             letters = text if isinstance(formula, t.Indices) and not text.isdigit() else [text]
             return [_number(letter) if letter.isdigit() else f"<mi>{letter}</mi>" for letter in letters]

@@ -85,18 +85,18 @@ def topic() -> Topic:
                 Formulas(
                     (
                         (
-                            "m = β1 m + (1 - β1) g",
+                            "m = β_1 m + (1 - β_1) g",
                             "A moving average of the gradient: noise cancels, a direction stays.",
                         ),
                         (
-                            "v = β2 v + (1 - β2) g²",
+                            "v = β_2 v + (1 - β_2) g²",
                             "A moving average of its square: the gradient's usual size, squared.",
                         ),
                         (
-                            "m̂ = m / (1 - β1^t)",
-                            "m started at 0, so it is too small: its weights add up to 1 - β1^t, not 1.",
+                            "m̂ = m / (1 - β_1^t)",
+                            "m started at 0, so it is too small: its weights add up to the divisor here, not to 1.",
                         ),
-                        ("v̂ = v / (1 - β2^t)", "The same for v."),
+                        ("v̂ = v / (1 - β_2^t)", "The same for v."),
                         ("p = p - η λ p", "Weight decay shrinks matrices by one factor, whatever their gradient is."),
                         (
                             "p = p - η m̂ / (√v̂ + ε)",

@@ -8,7 +8,7 @@ import pytest
 
 from nanograd.op import OPS
 from nanograd.ops._equations import equations
-from nanograd.study.notation import parse, to_mathml
+from nanograd.study.notation import parse, to_mathml, to_text
 
 ROOT = Path(__file__).parents[4]
 LINES = sorted({line for name in OPS for function in OPS[name].pair for line in equations(function)})
@@ -63,6 +63,12 @@ def outline(element: ET.Element) -> str:
 def test_mathml_draws_it(line: str, drawn: str) -> None:
     assert line in LINES
     assert outline(ET.fromstring(to_mathml(parse(line)))) == drawn
+
+
+def test_a_hat_stands_over_its_letter() -> None:
+    formula = parse("m̂ = m / (1 - β1^t)")
+    assert outline(ET.fromstring(to_mathml(formula))).startswith("mover(m ^) = mfrac(m ")
+    assert to_text(formula) == "m̂ = m / (1 - β1^t)"
 
 
 def test_lines_break_between_clauses_and_not_in_them() -> None:
