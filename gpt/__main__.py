@@ -26,6 +26,7 @@ COMMANDS = {
     "merge": "add LoRA adapters to the weights of their base",
     "info": "show the contents of a checkpoint",
     "study": "write a page that plays a training example and its backward pass",
+    "guide": "the guide: build a large language model from scratch",
     "plot": "draw a run's loss curves",
     "doctor": "check a model for faults before training it further",
 }
