@@ -53,6 +53,7 @@ ORDER = (
     "gpt.finetune",
     "gpt.study",
     "gpt.api",
+    "gpt.guide",
     "gpt.commands",
     "gpt",
     "gpt.__main__",

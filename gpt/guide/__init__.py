@@ -2,7 +2,7 @@
 
 The chapters are the Markdown files of this folder; they read well as they stand. Read the code in this order: chapter (a
 file as blocks), run (run the blocks, compare or write their output), drawing (figures), then what the chapters become:
-html, pdf, notebook.
+html, pdf, notebook. make_data wrote the texts of data/.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ def data(name: str) -> Path:
     """
     path = FOLDER / "data" / name
     if not path.is_file():
-        names = ", ".join(sorted(file.name for file in path.parent.iterdir() if file.suffix != ".py"))
+        names = ", ".join(sorted(file.name for file in path.parent.iterdir()))
         raise FileNotFoundError(f"guide: there is no data {name}; there are {names}")
     return path
 

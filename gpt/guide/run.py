@@ -212,7 +212,8 @@ def source_of(name: str) -> str:
         try:
             for part in parts[i:]:
                 found = getattr(found, part)
-            return textwrap.dedent(inspect.getsource(inspect.unwrap(found)))
+            found = found.fget if isinstance(found, property) else inspect.unwrap(found)
+            return textwrap.dedent(inspect.getsource(found))
         except (AttributeError, TypeError):
             break
     raise ValueError(f"guide: there is no source of {name}")

@@ -1,6 +1,6 @@
 """Write the texts that the chapters read: little stories, messages, instructions and preferences, all made here.
 
-    python gpt/guide/data/make.py        writes them again, byte for byte, on any version of Python
+    python gpt/guide/make_data.py        writes them again, byte for byte, on any version of Python
 
 The stories are simple enough for a very small model, and have facts that a reader can check: who has which animal, where it
 was lost, and what the weather was.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "data"
 STORIES = 900
 
 NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry", "Ida", "Jonas", "Kate", "Leo")

@@ -1,0 +1,105 @@
+"""Chapters: a file is read as blocks and written back to the letter; numbers in prose come from somewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from gpt.guide.chapter import Chapter, chapters, read_chapter, unexplained_numbers
+
+TEXT = """# 5 A title
+
+Some words, 12 of them.
+
+```python
+print("half", 0.5)
+```
+
+```text
+half 0.5
+```
+
+<!-- python
+hidden = 1
+-->
+
+The half is 0.5, and a third is 0.33<!--= 1 / 3:.2f -->.
+
+```sh
+gpt --version
+```
+
+```text varies
+gpt 1
+```
+
+```python source=gpt.guide.chapter.Block.runs
+```
+
+```text
+only shown
+```
+"""
+
+
+def chapter_of(folder: Path, text: str) -> Chapter:
+    path = folder / "05_test.md"
+    path.write_text(text, encoding="utf-8")
+    return read_chapter(path)
+
+
+def test_a_file_is_read_as_blocks_and_written_back_to_the_letter(tmp_path: Path) -> None:
+    chapter = chapter_of(tmp_path, TEXT)
+    assert [block.kind for block in chapter.blocks if block.text.strip()] == [
+        "prose", "python", "hidden", "prose", "sh", "other",
+    ]  # fmt: skip
+    assert chapter.markdown() == TEXT
+    assert chapter.title == "5 A title"
+    printed = {block.text: (block.output, block.varies) for block in chapter.blocks if block.runs}
+    assert printed['print("half", 0.5)\n'] == ("half 0.5\n", False)
+    assert printed["gpt --version\n"] == ("gpt 1\n", True)
+
+
+def test_every_chapter_is_read_and_written_back_to_the_letter() -> None:
+    for chapter in chapters():
+        assert chapter.markdown() == chapter.path.read_text(encoding="utf-8"), chapter.name
+
+
+def test_the_lines_of_blocks_are_those_of_the_file(tmp_path: Path) -> None:
+    chapter = chapter_of(tmp_path, TEXT)
+    lines = TEXT.splitlines()
+    for block in chapter.blocks:
+        if block.text:
+            assert lines[block.line - 1] == block.text.splitlines()[0]
+        if block.output:
+            assert lines[block.output_line - 1] == block.output.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```python\nx = 1\n", "line 1: this block is not closed by ```"),
+        ("one\n<!-- python\nx = 1\n", "line 2: this block is not closed by -->"),
+        ("```python run\nx = 1\n```\n", "line 1: a fence has source=NAME, script=FILE or nothing, not 'run'"),
+    ],
+)
+def test_a_fence_that_is_not_understood_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=r"05_test\.md") as error:
+        chapter_of(tmp_path, text)
+    assert message in str(error.value)
+
+
+def test_chapters_are_chosen_by_number_or_name() -> None:
+    assert [chapter.name for chapter in chapters(["0"])] == ["00_what_a_language_model_is"]
+    assert chapters(["00_what"])[0].name == "00_what_a_language_model_is"
+    with pytest.raises(ValueError, match="there is no chapter 77; there are 00_what"):
+        chapters(["77"])
+
+
+def test_a_number_in_prose_comes_from_somewhere(tmp_path: Path) -> None:
+    text = TEXT.replace("12 of them", "in chapter 12, of 1917, `14` of $15$") + "It is 0.25.\n"
+    assert unexplained_numbers(chapter_of(tmp_path, text)) == [(text.count("\n"), "0.25")]
+    assert unexplained_numbers(chapter_of(tmp_path, TEXT)) == [(3, "12")]
+
+
+def test_what_is_read_further_may_have_numbers(tmp_path: Path) -> None:
+    assert unexplained_numbers(chapter_of(tmp_path, "# A\n\n## To read further\n\n- Volume 27.\n")) == []
