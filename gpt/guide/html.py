@@ -24,11 +24,11 @@ class Heading(NamedTuple):
 
 
 class Guide(NamedTuple):
-    """The guide as HTML: its body, its headings, and for each term of the index the ids of the sections that have it."""
+    """The guide as HTML: its body, its headings, and for each term of the glossary the ids of the sections that have it."""
 
     body: str
     headings: list[Heading]
-    index: dict[str, list[str]]
+    terms: dict[str, list[str]]
 
 
 def build(chapters: Sequence[Chapter], appendix: str = "") -> HtmlPage:
@@ -223,7 +223,7 @@ def _terms(chapters: Sequence[Chapter], body: str) -> dict[str, list[str]]:
 
 def _index(guide: Guide, numbers: Mapping[str, int] | None) -> Iterator[str]:
     names = {heading.id: heading for heading in guide.headings}
-    for term, ids in guide.index.items():
+    for term, ids in guide.terms.items():
         shown = [str(numbers.get(id, "?") if numbers else int(names[id].chapter)) for id in ids]
         links = ", ".join(f'<a href="#{id}">{at}</a>' for id, at in zip(ids, shown, strict=True))
         yield f"<li><span>{clean(term)}</span> {links}</li>"
