@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt.guide import FOLDER
-from gpt.guide.chapter import INLINE, Block, Chapter, read_chapter, unexplained_numbers
+from gpt.guide.chapter import INLINE, Block, Chapter, chapters, read_chapter, unexplained_numbers
 
 FACTOR = 5.0  # by which a number after ≈ may differ: another machine, or a busy one
 NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?"
 MACHINE = re.compile(rf"≈ ?({NUMBER})|({NUMBER}) ± ({NUMBER})")
 LONGEST = 40  # lines of the product's own code in one block
+
+
+BIBLIOGRAPHY = FOLDER / "92_bibliography.md"
 
 
 class Result(NamedTuple):
@@ -40,8 +43,11 @@ class Result(NamedTuple):
 def run_chapters(paths: list[Path], *, update: bool = False, report: Callable[[Result], None] = lambda _: None) -> bool:
     """Run chapters in order, each in a process of its own; return whether no fault was found. `update` mends the files.
 
-    They share a working folder, so that a later chapter finds the model which an earlier one has trained.
+    They share a working folder, so that a later chapter finds the model which an earlier one has trained. The bibliography
+    is collected from all chapters.
     """
+    if update:
+        BIBLIOGRAPHY.write_text(bibliography(), encoding="utf-8", newline="\n")
     right = True
     with tempfile.TemporaryDirectory(prefix="guide-") as folder:
         for path in paths:
@@ -85,7 +91,9 @@ def run_chapter(path: Path, folder: Path) -> Result:
         saved = FOLDER / "figures" / figure.name
         if not saved.is_file() or saved.read_bytes() != figure.read_bytes():
             faults.append(f"figure {figure.name} comes out in another way")
-    for line, number in unexplained_numbers(chapter):
+    if path == BIBLIOGRAPHY and chapter.markdown() != bibliography():
+        faults.append("the bibliography is not that of the chapters; --update collects it")
+    for line, number in unexplained_numbers(chapter) if path != BIBLIOGRAPHY else ():
         faults.append(f"line {line}: no code, output or expression gives the number {number}")
     return Result(path.stem, faults, time.perf_counter() - begin, checked, chapter.markdown())
 
@@ -217,6 +225,18 @@ def source_of(name: str) -> str:
         except (AttributeError, TypeError):
             break
     raise ValueError(f"guide: there is no source of {name}")
+
+
+def bibliography() -> str:
+    """Return the text of the bibliography: what the chapters name "To read further", by author."""
+    entries: dict[str, list[str]] = {}
+    for chapter in chapters():
+        _, _, further = chapter.markdown().partition("## To read further")
+        for entry in re.findall(r"^- (.*?)(?=^- |\Z)", further, re.MULTILINE | re.DOTALL):
+            entries.setdefault(" ".join(entry.split()), []).append(str(int(chapter.name[:2])))
+    lines = [f"- {entry} (chapter {', '.join(named)})" for entry, named in entries.items()]
+    lines.sort(key=lambda line: (re.sub(r"^- (?:\w\. ?|\w\.-)*", "", line).casefold(), line))
+    return "\n".join(["# Bibliography", "", *lines, ""])
 
 
 def scripts(chapter: Chapter) -> Iterator[Block]:
