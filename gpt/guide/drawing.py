@@ -16,7 +16,7 @@ text { font: 13px system-ui, sans-serif; fill: #222; }
 .c0 { stroke: #2f6db3; fill: #2f6db3; } .c1 { stroke: #c4541c; fill: #c4541c; } .c2 { stroke: #2e7d4f; fill: #2e7d4f; }
 .c3 { stroke: #8a4fa3; fill: #8a4fa3; } .c4 { stroke: #8a6d00; fill: #8a6d00; } .c5 { stroke: #555; fill: #555; }
 .curve { fill: none; stroke-width: 2; } .label { stroke: none; } .dash { stroke-dasharray: 6 4; }
-.warm { fill: #d1603d; } .cold { fill: #3d78d1; } .over { fill: #fff; }
+.warm { fill: #d1603d; } .cold { fill: #3d78d1; }
 @media (prefers-color-scheme: dark) { text { fill: #e6e3dc; } .grid { stroke: #444; } .axis, .arrow { stroke: #aaa; }
 .head { fill: #aaa; } .box { fill: #2b2a27; stroke: #999; } .c0 { stroke: #7fb2ee; fill: #7fb2ee; }
 .c1 { stroke: #f0925f; fill: #f0925f; } .c2 { stroke: #7cc79a; fill: #7cc79a; } .c3 { stroke: #c89ae0; fill: #c89ae0; }
@@ -158,10 +158,9 @@ def cells(
             share = abs(value) / largest
             kind = "warm" if value > 0 else "cold"
             body.append(
-                f'<rect class="{kind}" opacity="{0.85 * share:.2f}" x="{x}" y="{y}" width="{side}" height="30"/>'
+                f'<rect class="{kind}" opacity="{0.45 * share:.2f}" x="{x}" y="{y}" width="{side}" height="30"/>'
             )
-            over = "small over" if share > 0.7 else "small"
-            body.append(text(x + side / 2, y + 19, f"{value:.{digits}f}", over))
+            body.append(text(x + side / 2, y + 19, f"{value:.{digits}f}", "small"))
     return svg(left + side * len(columns) + 12, 40 + 30 * len(rows), "\n".join(body), title)
 
 

@@ -12,6 +12,7 @@ from nanograd.inspect.player.html import HtmlPage, clean, document
 TITLE = "Build a Large Language Model from Scratch"
 EXTRA = "needs {name}; install it with: pip install 'nanograd-gpt[guide]'"
 OCCURRENCES = 6  # of a term in the index
+SHORT = 20  # lines of a block that a printed page keeps together
 
 
 class Heading(NamedTuple):
@@ -147,9 +148,10 @@ def _fence(self: Any, tokens: Sequence[Any], i: int, options: Any, environment: 
     head = f'<p class="source">{clean(name)}</p>' if name else ""
     head += '<p class="source">another machine may write another text</p>' if kind == "varies" else ""
     content = colour(token.content, language) if language in ("python", "sh") else clean_lines(token.content)
-    kind = "output" if kind == "varies" else kind
-    region = f'tabindex="0" role="region" aria-label="{"output" if kind == "output" else "code"}"'
-    return f'{head}<pre class="{kind or "other"}" {region}><code>{content}</code></pre>\n'
+    kind = "output" if kind == "varies" else kind or "other"
+    kind += " short" if token.content.count("\n") <= SHORT else ""
+    region = f'tabindex="0" role="region" aria-label="{"output" if kind.startswith("output") else "code"}"'
+    return f'{head}<pre class="{kind}" {region}><code>{content}</code></pre>\n'
 
 
 def clean_lines(text: str) -> str:
