@@ -83,7 +83,7 @@ def list_drills(folder: Path) -> int:
             record = records.get(drill.name, Record())
             mark = "✓ solved" if record.solved else "· started" if path_of(drill, folder).exists() else ""
             hints = f"{record.hints} of {len(drill.hints)} hints" if record.hints else ""
-            print(f"  {drill.name:<14} {mark:<9} {hints}".rstrip())
+            print(f"  {drill.name:<17} {mark:<9} {hints}".rstrip())
     furthest = max((i for i, name in enumerate(EXERCISES) if records.get(name, Record()).solved), default=-1)
     if following := next_drill(records, furthest):
         print(f"\nNext: python -m nanograd drill start {following}")

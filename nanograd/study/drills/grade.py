@@ -176,7 +176,8 @@ def _wrong_form(drill: Drill, backward: Backward, call: Call) -> str:
     if isinstance(raised, NotImplementedError):
         return error_message(drill, raised)
     if raised is not None:
-        return f"{error_message(drill, raised)}, {describe(drill, call)}, dy {call.dy.shape}"
+        message = error_message(drill, raised)
+        return f"{message}, {describe(drill, call)}, dy {call.dy.shape}{_lost_axis(message)}"
     target, names = target_of(drill, backward, call), gradient_names(drill, call)
     message = contract.check_form(target, gradients)
     if not message:
@@ -190,6 +191,14 @@ def _wrong_form(drill: Drill, backward: Backward, call: Call) -> str:
             return f"{name}, {describe(drill, call)}: {reason}"
     advice = "; np.float64 numbers and new arrays without a dtype promote float32" * (call.dy.dtype == np.float32)
     return f"{_with_names(drill, message)}, {describe(drill, call)}{advice}"
+
+
+def _lost_axis(message: str) -> str:
+    """Advise keepdims where shapes do not fit because one of them has lost its last axis."""
+    shapes = re.search(r"with shapes \(([\d,]+)\) \(([\d,]+)\)", message)
+    a, b = ([n for n in shape.split(",") if n] for shape in shapes.groups()) if shapes else ([], [])
+    lost = any(short == long[:-1] for short, long in ((a, b), (b, a)) if long and short)
+    return "; a sum or mean loses its axis unless keepdims=True" if lost else ""
 
 
 def _with_names(drill: Drill, message: str) -> str:

@@ -53,7 +53,7 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"1 of {len(EXERCISES)} solved; next: python -m nanograd drill start gelu_tanh" in output
     assert drill("list") == 0
     output = capsys.readouterr().out
-    assert "  tanh           ✓ solved" in output
+    assert "  tanh              ✓ solved" in output
     assert output.endswith("\nNext: python -m nanograd drill start gelu_tanh\n")
     assert drill("show tanh") == 0
     assert "dx = dy (1 - y²)" in capsys.readouterr().out

@@ -12,7 +12,7 @@ import pytest
 from nanograd import OPS, Tensor
 from nanograd.check.mutator import function_tree, mistakes, mutations, redefine
 from nanograd.ops.normalization import layernorm_backward
-from nanograd.study.drills import DRILLS, naming
+from nanograd.study.drills import DRILLS, naming, suspects
 from nanograd.study.drills.calls import Call, gradient_names, make_call, near, observe, target_of
 from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.grade import grade
@@ -261,12 +261,13 @@ def test_no_random_mistake_gets_a_false_name(monkeypatch: pytest.MonkeyPatch) ->
 
     naming_recognise = naming.recognise
     monkeypatch.setattr(naming, "recognise", recording)
+    monkeypatch.setattr(suspects, "PAIRS", 100)  # a quarter, for the time
     failed = 0
     for name, backward in random_answers(200):
         failed += not grade(dataclasses.replace(DRILLS[name], trains=False), backward).ok
     named_answers = [row for row in recognised if row[3]]
     assert failed > 150
-    assert len(named_answers) > 100
+    assert len(named_answers) > 70
     with np.errstate(all="ignore"):
         for drill, backward, call, found in named_answers:
             for draw in range(50, 53):

@@ -19,6 +19,10 @@ FORMS = [
     (lambda dy, saved: (dy[0], dy), "da, with a (2, 3), b (2, 3): the gradient has shape (3,), the input (2, 3)"),
     (lambda dy, saved: (dy.astype(np.float16), dy), "da is float16, the input float64"),
     (lambda dy, saved: (dy + 1j, dy), "da is complex128, the input float64"),
+    (
+        lambda dy, saved: (dy - dy.mean(axis=-1), dy),
+        "with shapes (2,3) (2,), with a (2, 3), b (2, 3), dy (2, 3); a sum or mean loses its axis unless keepdims=True",
+    ),
     (lambda dy, saved: (dy[7], dy), "IndexError: index 7 is out of bounds for axis 0 with size 2, with a (2, 3)"),
 ]
 
