@@ -9,6 +9,8 @@ import pytest
 import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
+from gpt.study.example import example_page
+from gpt.study.tiny import EXAMPLE, tiny_model
 from nanograd import Tensor
 from nanograd.inspect.player.drawing import Playback
 from nanograd.inspect.player.html import heatmap
@@ -315,3 +317,57 @@ def test_the_first_view_has_the_heading_the_drawing_and_the_numbers(
         assert 0 <= box["y"] < box["y"] + box["height"] <= 800, selector
     page.evaluate("scrollTo(0, 400)")
     assert page.locator(".strip").bounding_box()["y"] >= 0  # it stays
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the address of the page of `python -m gpt study tiny`."""
+    model = tiny_model()
+    assert model.tokenizer is not None
+    path = tmp_path_factory.mktemp("tiny") / "tiny.html"
+    example_page(model, model.tokenizer, model.tokenizer.encode(EXAMPLE), [0], unfused=True).save(path)
+    return path.as_uri()
+
+
+def test_every_forward_step_of_the_tiny_model_fits_on_the_screen(quietly: Any, tiny: str) -> None:
+    page = quietly(tiny, viewport={"width": 1280, "height": 800})
+    strip = page.locator(".strip").inner_text().split()
+    assert [word for word in strip if len(word) == 1 and word != "→"] == list("elll" + "lo")
+    for i in range(1, 25):
+        page.evaluate(f"location.hash = 'step={i}'")
+        page.locator("#status", has_text=f"Step {i} of").wait_for(state="attached")
+        box = page.locator(".step:visible").bounding_box()
+        assert box["y"] + box["height"] <= 800, i
+        for table in page.locator(".step:visible .array").all():
+            assert table.evaluate("e => e.scrollWidth <= e.clientWidth + 1")  # no column is cut
+        assert page.locator(".strip").bounding_box()["y"] >= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_text_of_the_tiny_page_stands_out(quietly: Any, poor_contrast: Any, tiny: str, scheme: str) -> None:
+    page = quietly(f"{tiny}#step=36", color_scheme=scheme, reduced_motion="reduce")
+    page.locator(".step:visible .contribution td").nth(5).click()
+    for i in (36, 5, 49):
+        page.evaluate(f"location.hash = 'step={i}'")
+        page.locator("#status", has_text=f"Step {i} of").wait_for(state="attached")
+        page.wait_for_timeout(250)
+        assert poor_contrast(page) == []
+
+
+def test_the_tiny_page_never_scrolls_sideways(quietly: Any, tiny: str) -> None:
+    page = quietly(tiny, viewport={"width": 375, "height": 700})
+    for i in range(1, 50):
+        page.evaluate(f"location.hash = 'step={i}'")
+        page.locator("#status", has_text=f"Step {i} of").wait_for(state="attached")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375, i
+    page.locator(".step:visible table.clickable td").last.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_in_forced_colours_the_chosen_number_is_marked(quietly: Any, tiny: str) -> None:
+    page = quietly(f"{tiny}#step=5", forced_colors="active")
+    page.locator(".step:visible table.clickable td").nth(3).click()
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.step:not([hidden]) .chosen')).outlineStyle") == "solid"
+    )
+    assert page.locator("svg:not([hidden]) .edge.feed").count() == 3
