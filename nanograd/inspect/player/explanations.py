@@ -21,13 +21,16 @@ DERIVATIVES = 8_000  # on a page: about 0.15 MB
 def explanations(playback: Playback) -> tuple[str, list[Node]]:
     """Return the data of the page's script as JSON, and the ops whose derivatives are left out, newest first.
 
-    Left out are ops with an array that is not shown whole, and the oldest if there are more than DERIVATIVES in all.
+    Left out are ops with an array that is not shown whole, a checkpoint, and the oldest if there are more than DERIVATIVES
+    in all.
 
-        targets  by key: name, shape, y (the values), dy (their gradient, or null), and the steps that complete them
+        targets  by key, of the ops that are not left out: name, shape, y (the values), dy (their gradient, or null), and
+                 the steps that complete them
         ops      newest first: key, name and inputs; of each input its name, its key (null for a constant), and
                  `local`: j, i, ∂y_j/∂x_i, j, i, … by flat index, without zeros; null if left out
     """
     ops, left_out, room = [], [], DERIVATIVES
+    explained: set[str] = set()  # keys of the results and the inputs of ops that are not left out
     for node in playback.backwards:
         local = local_derivatives(node) if _is_small(node) else None
         size = 0 if local is None else sum(len(numbers) // 3 for numbers in local)
@@ -36,13 +39,18 @@ def explanations(playback: Playback) -> tuple[str, list[Node]]:
             local, room = None, room if local is None else 0
         else:
             room -= size
+            explained |= {playback.keys[a] for a in (node, *node.record.parents) if a is not None}
         inputs = [
             {"name": name, "target": playback.keys.get(parent), "local": None if local is None else local[slot]}
             for slot, (name, parent) in enumerate(zip(node.record.inputs, node.record.parents, strict=True))
         ]
         ops.append({"key": playback.keys[node], "name": playback.name(node), "inputs": inputs})
+    if len(left_out) == len(playback.backwards):
+        return "", left_out
     targets = {}
     for target, key in playback.keys.items():
+        if key not in explained:
+            continue
         y = target.record.y if isinstance(target, Node) else leaf_value(playback, target)
         dy = gradient(playback, target)
         steps = [playback.forward_step.get(target), playback.finished(target)]
@@ -87,8 +95,9 @@ def leaf_value(playback: Playback, leaf: Any) -> Summary:
 
 
 def _is_small(node: Node) -> bool:
+    """Return whether the derivatives of an op can be in the page: its arrays are whole, and it hides no other ops."""
     shapes = [node.record.y.shape, *(a.shape for a in node.record.values if a is not None)]
-    return node.parents is not None and all(map(is_whole, shapes))
+    return node.parents is not None and node.op.name != "checkpoint" and all(map(is_whole, shapes))
 
 
 def _numbers(a: Summary | None) -> list[Any] | None:

@@ -103,8 +103,9 @@ def render(playback: Playback, title: str, heading: str, appendix: str, pages: s
 </div>
 <div id="steps" tabindex="-1">
 {sections}
-<aside class="card" id="explain" aria-live="polite" aria-label="Explanation of a number" hidden></aside>
-<p class="note">{summary(playback)} Keys: ← → Home End, and − + for detail. {_explained(playback, whole, left_out)}</p>
+<aside class="card" id="explain" aria-label="Explanation of a number" hidden></aside>
+<p class="note">{summary(playback)} <span class="scripted">Keys: ← → Home End, and − + for detail.
+{_explained(playback, whole, left_out)}</span></p>
 </div>
 </main>
 {appendix}
@@ -134,4 +135,4 @@ def _explained(playback: Playback, whole: bool, left_out: Sequence[Node]) -> str
     if not left_out:
         return how
     names = ", ".join(clean(playback.name(node)) for node in left_out[:5]) + (", …" if len(left_out) > 5 else "")
-    return f"{how} Left out are the terms through {len(left_out)} ops ({names}), which have too many; {elsewhere}."
+    return f"{how} The terms through these ops are left out: {names}; {elsewhere}."

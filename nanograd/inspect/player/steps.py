@@ -47,7 +47,7 @@ class Steps:
         options = "".join(f", {name}={value!r}" for name, value in record.options.items())
         call = f"{node.op.name}({inputs}{options}) → {record.y.shape}"
         key = self.playback.keys[node]
-        result = self.table("y", record.y, id=f"value-{key}", of=f'data-of="{key}"')
+        result = self.table("y", record.y, id=f"value-{key}")
         body = (
             f'<p class="call"><code>{clean(call)}</code></p>{self.lines(node.op, "forward")}'
             f'<div class="flow">{"".join(operands)}'
@@ -93,17 +93,11 @@ class Steps:
                 f'<p class="fold"><span aria-hidden="true">⤵</span> Summed: {name} was broadcast to '
                 f"{node.record.y.shape}, so its gradient is summed over {axes} to {made.dx.shape}.</p>"
             )
-        of = f'data-of="{key}" data-gradient="'
-        dx = self.table(
-            f"d{node.record.inputs[made.slot]}",
-            made.dx,
-            id=f"made-{key}-{made.nth}",
-            of=f'{of}{made.nth - 1} {made.nth}"',
-        )
+        dx = self.table(f"d{node.record.inputs[made.slot]}", made.dx, id=f"made-{key}-{made.nth}")
         total = ""
         if made.nth > 1:
             sum_name = f"sum so far of {self.playback.name(target)}"
-            total = self.table(sum_name, made.total, id=f"sum-{key}-{made.nth}", of=f'{of}0 {made.nth}"')
+            total = self.table(sum_name, made.total, id=f"sum-{key}-{made.nth}")
         return (
             f'<div class="contribution {how.lower()}" data-target="{key}" data-how="{how}">'
             f'<h4><code>d{name}</code> → {self.link(target)} <span class="badge">{how}</span>{count}</h4>'
@@ -115,7 +109,7 @@ class Steps:
         rows = []
         for leaf, name in self.playback.leaves.items():
             key, dy = self.playback.keys[leaf], gradient(self.playback, leaf)
-            value = self.table(name, leaf_value(self.playback, leaf), id=f"value-{key}", of=f'data-of="{key}"')
+            value = self.table(name, leaf_value(self.playback, leaf), id=f"value-{key}")
             total = (
                 self.gradient(leaf, "its gradient", dy)
                 if dy
@@ -147,9 +141,9 @@ class Steps:
             f"<bdi>{clean(self.playback.name(node))}</bdi></h2>{body}</section>"
         )
 
-    def table(self, name: str, a: Summary, *, id: str = "", of: str = "") -> str:
-        """Return a table; its cells are explained if the page shows arrays whole."""
-        return table(name, a, id=id, of=of if self.whole else "", whole=self.whole)
+    def table(self, name: str, a: Summary, *, id: str = "") -> str:
+        """Return a table. Its id says what it holds: value-, made-, sum- or loss-, the key, and which contribution."""
+        return table(name, a, id=id, whole=self.whole)
 
     def value(self, target: Target, name: str, a: Summary) -> str:
         """Return the place of the value of an op's result or of a leaf."""
@@ -160,7 +154,7 @@ class Steps:
         made = self.playback.contributions.get(target)
         key = self.playback.keys[target]
         if not made:
-            return self.table(name, dy, of=f'data-of="{key}"')
+            return self.table(name, dy, id=f"loss-{key}")
         user, last = made[-1]
         step = self.playback.backward_step[user]
         id = f"sum-{key}-{last.nth}" if last.nth > 1 else f"made-{key}-1"

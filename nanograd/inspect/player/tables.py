@@ -7,14 +7,14 @@ from collections.abc import Callable
 from nanograd.inspect.player.html import TINTS, clean, number, row
 from nanograd.inspect.trace import COLUMNS, ROWS, Summary
 
-CELLS = 12_000  # of all arrays of a page, up to which small arrays are shown whole: about 0.4 MB
+CELLS = 5_000  # of all arrays of a page, up to which small arrays are shown whole: about 0.25 MB
 
 
-def table(name: str, a: Summary, *, id: str = "", of: str = "", whole: bool = True) -> str:
+def table(name: str, a: Summary, *, id: str = "", whole: bool = True) -> str:
     """Return the table of an array: all of it, or its corner and its range.
 
-    of: HTML attributes that say which gradient or value a cell is, if the page explains it. whole=False: show only the
-    corner of a small array too.
+    id: of the table, by which the script copies it and knows what its cells are. whole=False: show only the corner of a
+    small array too.
     """
     opening = f'<div class="array" id="{id}">' if id else '<div class="array">'
     if not a.rows:
@@ -40,15 +40,14 @@ def table(name: str, a: Summary, *, id: str = "", of: str = "", whole: bool = Tr
     nonfinite = f" · {a.nonfinite} not finite" if a.nonfinite else ""
     extent = f"min {number(a.low)} · mean {number(a.mean)} · max {number(a.high)}{nonfinite}"
     note = "" if all_shown else f'<p class="range">{extent}</p>'
-    of = f" {of}" if of and all_shown else ""
-    return f"{opening}<table{of}>{caption}{inside}</table>{note}</div>"
+    return f"{opening}<table>{caption}{inside}</table>{note}</div>"
 
 
 def copy(id: str, name: str, a: Summary, link: str) -> str:
     """Return the place of a copy of a table; link is HTML that leads to the step where the array was computed."""
     name, shape = clean(name), clean(str(a.shape))
     return (
-        f'<p class="array copy" data-copy="{id}" data-name="{name}"><b>{name}</b> <span class="of">{shape}</span> '
+        f'<p class="array copy" data-copy="{id}"><b>{name}</b> <span class="of">{shape}</span> '
         f'<span class="from">{link}</span></p>'
     )
 

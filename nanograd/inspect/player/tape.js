@@ -88,14 +88,15 @@
     for (const place of all("[data-copy]", step)) {
       const copy = byId(place.dataset.copy).cloneNode(true);
       copy.removeAttribute("id");
+      copy.dataset.id = place.dataset.copy;
       const caption = copy.querySelector("caption");
       if (caption) {
-        caption.querySelector("b").textContent = place.dataset.name;
+        caption.querySelector("b").textContent = place.querySelector("b").textContent;
         caption.append(" ", place.querySelector(".from"));
       }
       place.replaceWith(copy);
     }
-    if (local) all("table[data-of]", step).forEach(makeClickable);
+    if (local) all(".array", step).forEach(makeClickable);
   };
 
   const show = () => {
@@ -176,7 +177,7 @@
     const terms = [];
     let complete = true;
     for (const [op, input] of usesOf(key).slice(first, end)) {
-      const { dy } = local.targets[op.key];
+      const dy = local.targets[op.key]?.dy;
       if (!input.local || !dy) {
         complete = false;
         continue;
@@ -259,7 +260,7 @@
         terms_.append(element("tfoot", element("tr", [element("td", signed(sum)), element("td", `sum of ${terms.length}`, { colspan: "3" })])));
         parts.push(terms_);
       } else if (count && complete) parts.push(element("p", "No term: nothing that it changes reaches the loss."));
-      if (!complete) parts.push(element("p", "The terms through some op are not in this page: it has too many numbers."));
+      if (!complete) parts.push(element("p", "The terms through some op are not in this page: its arrays are too large."));
     }
     const entries = inputsOf(key, index);
     if (entries.length) {
@@ -289,7 +290,15 @@
 
   const cellsOf = (table) => all("tbody td", table);
 
-  const makeClickable = (table) => {
+  // The id of an array says what it holds: the value or the gradient of which target, and which of its contributions.
+  const makeClickable = (array) => {
+    const [, kind, key, nth] = /^(value|loss|made|sum)-(\w+)(?:-(\d+))?$/.exec(array.id || array.dataset.id || "") ?? [];
+    const table = array.querySelector("table");
+    const target = local.targets[key];
+    if (!target || cellsOf(table).length !== target.shape.reduce((size, n) => size * n, 1)) return; // not whole
+    table.dataset.of = key;
+    if (kind === "made") table.dataset.gradient = `${nth - 1} ${nth}`;
+    if (kind === "sum") table.dataset.gradient = `0 ${nth}`;
     cellsOf(table).forEach((cell, i) => { cell.tabIndex = i ? -1 : 0; }); // one stop of the Tab key; arrows move inside
     table.classList.add("clickable");
   };

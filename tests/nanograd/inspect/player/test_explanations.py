@@ -79,7 +79,7 @@ def test_a_page_says_which_ops_it_leaves_out(monkeypatch: pytest.MonkeyPatch) ->
     page = ng.graph(loss)
     local = {op["name"]: [a["local"] for a in op["inputs"]] for op in data_of(page)["ops"]}
     assert [name for name, of_inputs in local.items() if of_inputs[0] is None] == ["sum 2", "reshape 1", "mul 0"]
-    assert "Left out are the terms through 3 ops (sum 2, reshape 1, mul 0)" in page
+    assert "The terms through these ops are left out: sum 2, reshape 1, mul 0;" in page
     monkeypatch.setattr(explanations, "DERIVATIVES", 15)
     again = data_of(ng.graph(loss))["ops"]
     assert [op["name"] for op in again if op["inputs"][0]["local"] is None] == [op["name"] for op in again][1:]
@@ -104,3 +104,12 @@ def test_a_page_of_too_many_numbers_explains_none() -> None:
     assert "There are too many numbers to explain them here" in page
     assert 'id="local"' not in page
     assert "the corner [:3, :4]" in page
+
+
+def test_a_checkpoint_is_left_out() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    with ng.trace():
+        loss = ng.checkpoint(lambda x: x * x, x).sum()
+    page = ng.graph(loss)
+    assert "The terms through these ops are left out: checkpoint 0;" in page
+    assert x.grad is None

@@ -153,14 +153,13 @@ def test_every_number_is_the_engines() -> None:
         assert p is leaf
         assert p.grad is not None
         key, nth = tape.keys[leaf], 2 if p is model.tok_emb.weight else 1
-        of = f'data-of="{key}"'
-        assert table(name, summarise(p.data), id=f"value-{key}", of=of) in page
+        assert table(name, summarise(p.data), id=f"value-{key}") in page
         if nth == 2:
-            total = table(f"sum so far of {name}", summarise(p.grad), id=f"sum-{key}-2", of=f'{of} data-gradient="0 2"')
+            total = table(f"sum so far of {name}", summarise(p.grad), id=f"sum-{key}-2")
         else:
             slot = next(s for s, parent in enumerate(tape.uses[p][0].record.parents) if parent is p)
             slot_name = tape.uses[p][0].record.inputs[slot]
-            total = table(f"d{slot_name}", summarise(p.grad), id=f"made-{key}-1", of=f'{of} data-gradient="0 1"')
+            total = table(f"d{slot_name}", summarise(p.grad), id=f"made-{key}-1")
         assert total in page
     assert page.count('data-how="ADDED"') == 2 * 2 + 1  # two residual joins a block, and the tied table
 
@@ -237,6 +236,7 @@ def test_a_tape_of_twelve_blocks_is_small_quick_and_always_the_same() -> None:
     assert time.process_time() - began < 2
     assert len(page.encode()) <= 1_200_000
     assert ng.graph(traced(12, 64)) == page
+    assert len(ng.graph(traced(12, 8)).encode()) <= 1_200_000  # small arrays, too many to be shown whole
 
 
 def test_empty_and_nonfinite_arrays_have_tables() -> None:
