@@ -66,8 +66,8 @@ def block_forward(x: np.ndarray, w: Arrays, B: int, H: int) -> tuple[np.ndarray,
     P = np.exp(S - S.max(axis=3, keepdims=True))
     P /= P.sum(axis=3, keepdims=True)  # (8) attention probabilities: a row sums to 1
     o = P @ v  # (9) (B, H, T, D)
-    y = o.transpose(0, 2, 1, 3).reshape(B * T, C)  # (10) concatenate the heads
-    x = x + y @ w["attn.out_proj.weight"].T + w["attn.out_proj.bias"]  # (11)
+    heads = o.transpose(0, 2, 1, 3).reshape(B * T, C)  # (10) concatenate the heads
+    x = x + heads @ w["attn.out_proj.weight"].T + w["attn.out_proj.bias"]  # (11)
 
     c = x - mean(x)
     r2 = 1 / np.sqrt(mean(c * c) + EPS)
@@ -77,7 +77,7 @@ def block_forward(x: np.ndarray, w: Arrays, B: int, H: int) -> tuple[np.ndarray,
     t = np.tanh(SCALE * (u + CUBIC * u * u * u))
     g = 0.5 * u * (1 + t)  # (15) GELU
     x = x + g @ w["mlp.down.weight"].T + w["mlp.down.bias"]  # (16)
-    return x, (n1, r1, a, q, k, v, P, y, n2, r2, m, u, t, g)
+    return x, (n1, r1, a, q, k, v, P, heads, n2, r2, m, u, t, g)
 
 
 def cross_entropy(z: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
@@ -119,7 +119,7 @@ def backward(w: Arrays, ids: np.ndarray, saved: list[Any], dz: np.ndarray) -> Ar
 
 def block_backward(dx: np.ndarray, w: Arrays, saved: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Arrays]:
     """Go back from dx (B·T, C) through (16) to (2); return dx of the block's input, and the gradients of its weights."""
-    n1, r1, a, q, k, v, P, y, n2, r2, m, u, t, g = saved
+    n1, r1, a, q, k, v, P, heads, n2, r2, m, u, t, g = saved
     B, H, T, D = q.shape
     dw: Arrays = {}
 
@@ -137,9 +137,9 @@ def block_backward(dx: np.ndarray, w: Arrays, saved: tuple[np.ndarray, ...]) -> 
     dx = dx + r2 * (dn - mean(dn) - n2 * mean(dn * n2))  # of (12) as of (17), plus the residual
 
     dw["attn.out_proj.bias"] = dx.sum(axis=0)  # of (11): Σ dx
-    dw["attn.out_proj.weight"] = dx.T @ y  # of (11): dW_oi = Σ dx_o y_i
-    dy = dx @ w["attn.out_proj.weight"]  # of (11): dy_i = Σ_o dx_o W_oi
-    do = dy.reshape(B, T, H, D).transpose(0, 2, 1, 3)  # of (10): (B, H, T, D) again
+    dw["attn.out_proj.weight"] = dx.T @ heads  # of (11): dW_oi = Σ dx_o heads_i
+    dheads = dx @ w["attn.out_proj.weight"]  # of (11): dheads_i = Σ_o dx_o W_oi
+    do = dheads.reshape(B, T, H, D).transpose(0, 2, 1, 3)  # of (10): (B, H, T, D) again
     dv = P.swapaxes(2, 3) @ do  # of (9): dv_j = Σ_i P_ij do_i
     dP = do @ v.swapaxes(2, 3)  # of (9): dP_ij = do_i · v_j
     dS = P * (
@@ -195,16 +195,16 @@ def initialise(rng: np.random.Generator, V: int, T: int, C: int, n_layers: int) 
     return w | {"norm.weight": full(C, 1), "norm.bias": full(C, 0)}
 
 
-def adamw(w: Arrays, dw: Arrays, m: Arrays, v: Arrays, t: int, lr: float) -> None:
-    """Make update t = 1, 2, … in place: Adam with moments m and v, and decoupled weight decay."""
-    for name, g in dw.items():
-        m[name] = BETA1 * m[name] + (1 - BETA1) * g
-        v[name] = BETA2 * v[name] + (1 - BETA2) * g * g
-        m_hat = m[name] / (1 - BETA1**t)  # bias correction: both moments start at 0
-        v_hat = v[name] / (1 - BETA2**t)
-        if g.ndim == 2:  # no decay of norm weights and biases
+def adamw(w: Arrays, dw: Arrays, first: Arrays, second: Arrays, step: int, lr: float) -> None:
+    """Make update 1, 2, … of all weights in place: Adam with first and second moments, and decoupled weight decay."""
+    for name, d in dw.items():
+        first[name] = BETA1 * first[name] + (1 - BETA1) * d
+        second[name] = BETA2 * second[name] + (1 - BETA2) * d * d
+        first_hat = first[name] / (1 - BETA1**step)  # bias correction: both moments start at 0
+        second_hat = second[name] / (1 - BETA2**step)
+        if d.ndim == 2:  # no decay of norm weights and biases
             w[name] *= 1 - lr * DECAY
-        w[name] -= lr * m_hat / (np.sqrt(v_hat) + 1e-8)
+        w[name] -= lr * first_hat / (np.sqrt(second_hat) + 1e-8)
 
 
 def clip(dw: Arrays, max_norm: float = 1.0) -> float:
@@ -226,7 +226,7 @@ def main() -> None:
     B, T, C, H, V, n_layers = 12, 64, 128, 4, tokenizer.vocab_size, 4
     rng = np.random.default_rng(0)
     w = initialise(rng, V, T, C, n_layers)
-    m, v = ({name: np.zeros_like(a) for name, a in w.items()} for _ in range(2))
+    first, second = ({name: np.zeros_like(a) for name, a in w.items()} for _ in range(2))
     print(
         f"{sum(a.size for a in w.values()):,} weights, {len(tokens):,} characters, {V} distinct, ln {V} = {math.log(V):.4f}"
     )
@@ -240,7 +240,7 @@ def main() -> None:
         dw = backward(w, ids, saved, dz)
         norm = clip(dw)
         lr = LR * min(step / WARMUP, (1 + math.cos(math.pi * step / args.steps)) / 2)  # linear warmup, cosine decay
-        adamw(w, dw, m, v, step, lr)
+        adamw(w, dw, first, second, step, lr)
         if step == 1 or step % 50 == 0:
             seconds = time.perf_counter() - began
             print(f"step {step:>4}  loss {loss:.4f}  gradient norm {norm:.2f}  {seconds:5.1f} s", flush=True)

@@ -33,12 +33,12 @@ class AttentionOptions(NamedTuple):
 
 
 def head_groups(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the batches and heads of scores (B, H, T, S) to compute together: the shorter the context, the more heads.
+    """Yield the batches and heads of scores (B, H, T, N) to compute together: the shorter the context, the more heads.
 
     The groups are consecutive in the flat array, so one stream of random numbers gives the same masks in groups as at once.
     """
-    B, H, T, S = shape
-    together = max(1, SCORES // max(min(rows, T) * S, 1))
+    B, H, T, N = shape
+    together = max(1, SCORES // max(min(rows, T) * N, 1))
     n_heads = min(H, together)
     n_batch = max(1, together // max(H, 1)) if n_heads == H else 1
     for b in range(0, B, n_batch):
@@ -46,11 +46,11 @@ def head_groups(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[s
             yield slice(b, b + n_batch), slice(h, h + n_heads)
 
 
-def query_blocks(T: int, S: int, options: AttentionOptions) -> Iterator[tuple[int, int, int]]:
-    """Yield, for each block of the T queries, its first query, the end of the block, and how many of the S keys it sees."""
+def query_blocks(T: int, N: int, options: AttentionOptions) -> Iterator[tuple[int, int, int]]:
+    """Yield, for each block of the T queries, its first query, the end of the block, and how many of the N keys it sees."""
     for i in range(0, T, options.rows):
         j = min(i + options.rows, T)
-        yield i, j, min(S, j) if options.causal else S
+        yield i, j, min(N, j) if options.causal else N
 
 
 def mask_scores(s: np.ndarray, i: int, triangle: np.ndarray | None, mask: np.ndarray | None) -> None:
@@ -73,18 +73,18 @@ def attend(
 ) -> np.ndarray:
     """Write the result of attention into y (B, H, T, E); return ln Σ exp of each row of scores, (B, H, T, 1).
 
-    q (B, H, T, D), k (B, H, S, D), v (B, H, S, E); mask broadcast to (B, H, T, S). A query that sees nothing gets 0, and
+    q (B, H, T, D), k (B, H, N, D), v (B, H, N, E); mask broadcast to (B, H, T, N). A query that sees nothing gets 0, and
     the logarithm +∞, from which backward computes P = 0.
     """
-    T, S = q.shape[2], k.shape[2]
+    T, N = q.shape[2], k.shape[2]
     log_sums = np.empty((*q.shape[:3], 1), q.dtype)
     triangle = causal_triangle(T, q.dtype, options)
     keep_masks = options.keep_masks()
-    for heads in head_groups((*q.shape[:3], S), options.rows):
+    for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, kt = q[heads] * options.scale, np.swapaxes(k[heads].copy(), 2, 3)  # contiguous, in cache
         vs = v[heads].copy()
-        keep = None if keep_masks is None else keep_masks((*qs.shape[:3], S))
-        for i, j, keys in query_blocks(T, S, options):
+        keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
+        for i, j, keys in query_blocks(T, N, options):
             s = qs[:, :, i:j] @ kt[..., :keys]
             mask_scores(s, i, triangle, None if mask is None else mask[heads])
             top = s.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -118,18 +118,18 @@ def attend_backward(
     The numbers are those of attention_backward: (4), (5), (7) and (8) block by block, and (6) with the row sums of dy ⊙ y,
     which are those of P ⊙ dP and need no whole row of P.
     """
-    T, S = q.shape[2], k.shape[2]
+    T, N = q.shape[2], k.shape[2]
     triangle = causal_triangle(T, q.dtype, options)
     keep_masks = options.keep_masks()
-    for heads in head_groups((*q.shape[:3], S), options.rows):
+    for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, ks, vt = q[heads] * options.scale, k[heads].copy(), np.swapaxes(v[heads].copy(), 2, 3)
         dys = dy[heads].copy()
         row = (dys * y[heads]).sum(axis=-1, keepdims=True)  # Σ_keys P ⊙ dP, since y = (P ⊙ z) v and dP = (dy vᵀ) ⊙ z
         dys *= 1 / (1 - options.dropout)
         dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
-        keep = None if keep_masks is None else keep_masks((*qs.shape[:3], S))
+        keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
         n_seen = 0  # keys that an earlier block saw: only these have a gradient to add to
-        for i, j, keys in query_blocks(T, S, options):
+        for i, j, keys in query_blocks(T, N, options):
             p = qs[:, :, i:j] @ np.swapaxes(ks[:, :, :keys], 2, 3)
             mask_scores(p, i, triangle, None if mask is None else mask[heads])
             p -= log_sums[heads][:, :, i:j]

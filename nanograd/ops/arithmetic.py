@@ -92,15 +92,15 @@ def div_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gra
     ∂y/∂a = 1/b                                            (2)
     The derivative by b, with (1):
     ∂y/∂b = -a/b² = -y/b                                   (3)
-    so with t = dy/b for short:
-    da = U(t)                                              (4)
-    db = -U(t y)                                           (5)
+    By the chain rule (*), multiply each by dy, and sum over the copies of each operand:
+    da = U(dy/b)                                           (4)
+    db = -U(y dy/b)                                        (5)
     Check: for x / x, where y = 1, the two add to zero.
     """
     b, y, a_shape = saved
-    t = dy / b
-    da = unbroadcast(t, a_shape) if needs[0] else None  # (4)
-    db = -unbroadcast(t * y, b.shape) if needs[1] else None  # (5)
+    quotient = dy / b
+    da = unbroadcast(quotient, a_shape) if needs[0] else None  # (4)
+    db = -unbroadcast(y * quotient, b.shape) if needs[1] else None  # (5)
     return da, db
 
 

@@ -13,7 +13,7 @@ from nanograd.ops.softmax import softmax_array
 
 
 def check_mask(mask: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raise if `mask` is not boolean or does not broadcast to the scores' `shape` (…, T, S)."""
+    """Raise if `mask` is not boolean or does not broadcast to the scores' `shape` (…, T, N)."""
     if mask.dtype != np.bool_:
         raise TypeError(f"attention: mask must be boolean, True where a query may look, got {mask.dtype}")
     if not broadcasts_to(mask.shape, shape):
@@ -26,19 +26,19 @@ def check_heads(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...]) -> i
     heads, shared = (q[-3], k[-3]) if fits and len(q) > 2 else (1, 1)
     if not fits or (heads != shared and (shared == 0 or heads % shared)):
         raise ValueError(
-            "attention: q (…, T, D), k (…, S, D) and v (…, S, E) must agree on …, D and S, except that q may have a "
+            "attention: q (…, T, D), k (…, N, D) and v (…, N, E) must agree on …, D and N, except that q may have a "
             f"multiple of their heads; got q {q}, k {k}, v {v}"
         )
     return heads // shared if shared else 1
 
 
 def share_heads(a: np.ndarray, group: int) -> np.ndarray:
-    """Repeat each key or value head (…, H, S, D) for the `group` query heads that share it."""
+    """Repeat each key or value head (…, K, N, D) for the `group` query heads that share it."""
     return a if group == 1 else np.repeat(a, group, axis=-3)
 
 
 def add_heads(a: np.ndarray, group: int) -> np.ndarray:
-    """Sum over the query heads (…, G·H, S, D) that share a key or value head: the adjoint of share_heads."""
+    """Sum over the query heads (…, H, N, D) that share a key or value head: the adjoint of share_heads."""
     if group == 1:
         return a
     return a.reshape(*a.shape[:-3], a.shape[-3] // group, group, *a.shape[-2:]).sum(axis=-3)
@@ -75,10 +75,10 @@ def attention_forward(
 ) -> tuple[np.ndarray, Any]:
     """Attend (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 
-    q (…, T, D), k (…, S, D), v (…, S, E) → (…, T, E). mask is boolean, broadcast to (…, T, S), True where a query may
+    q (…, T, D), k (…, N, D), v (…, N, E) → (…, T, E). mask is boolean, broadcast to (…, T, N), True where a query may
     look at a key. causal lets query t see keys s ≤ t. scale is 1/√D by default. dropout, drawn by `seed`, multiplies P
     by z, which is 0 or 1/(1 - dropout).
-    q may have more heads than k and v: q (…, G·H, T, D) and k (…, H, S, D) share each key head among G neighbouring
+    q may have more heads than k and v: q (…, H, T, D) and k (…, K, N, D) share each key head among H/K neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
     S = scale q kᵀ, and -∞ where a query may not look       (1)
@@ -92,7 +92,7 @@ def attention_forward(
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
     options = attention_options(q, causal, scale, dropout, seed)
-    scores = q @ np.swapaxes(k, -1, -2)  # (…, T, S)
+    scores = q @ np.swapaxes(k, -1, -2)  # (…, T, N)
     scores *= options.scale
     if options.causal:
         scores[..., np.tri(*scores.shape[-2:]) == 0] = -np.inf

@@ -24,8 +24,8 @@ def einsum_forward(*xs: np.ndarray, spec: str) -> tuple[np.ndarray, Any]:
 
 def einsum_backward(dy: np.ndarray, saved: Any, needs: Needs | None = None) -> Gradients:
     """Pull dy back through (1), which is linear in each operand.
-    The derivative of y_out by one entry of x_k is the product of the other operands at the same letters; multiply it by
-    dy_out and sum over all letters that x_k lacks:
+    The derivative of y_out by one entry of x_k is the product of the other operands at the same letters. By the chain rule
+    (*), multiply it by dy_out and sum over all letters that x_k lacks:
     dx_k = Σ_{letters not in x_k} dy_out Π_{l≠k} x_l       (2)
     This is an einsum again, with dy in place of x_k. A letter that only x_k has was summed away, so all entries along it
     get the same gradient.

@@ -29,9 +29,9 @@ def linear_forward(
 
 def linear_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> Gradients:
     """Pull dy back through (1).
-    x_ti enters the outputs y_to of its own token with factor weight_oi; sum over o:
+    x_ti enters the outputs y_to of its own token with factor weight_oi. By the chain rule (*), sum over o:
     dx_ti = Σ_o dy_to weight_oi,  dx = dy weight           (2)
-    weight_oi is used by every token t; sum over t:
+    weight_oi enters the output y_to of every token t with factor x_ti; sum over t:
     dweight_oi = Σ_t dy_to x_ti,  dweight = dyᵀ x          (3)
     dbias_o = Σ_t dy_to                                    (4)
     Check: if in ≠ out, shapes alone determine (2) and (3); with square weights a wrong transpose goes unnoticed.
@@ -48,8 +48,8 @@ linear = Op(linear_forward, linear_backward, promotes_to_float=True)
 
 
 def matmul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True)) -> tuple[np.ndarray, Any]:
-    """Multiply matrices over the last two axes, as NumPy's `@`: (…, n, k) and (…, k, m) → (…, n, m).
-    y_im = Σ_k a_ik b_km,  y = a b                         (1)
+    """Multiply matrices over the last two axes, as NumPy's `@`: (…, I, K) and (…, K, J) → (…, I, J).
+    y_ij = Σ_k a_ik b_kj,  y = a b                         (1)
     The leading axes broadcast. A vector stands for one row on the left and for one column on the right.
     """
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[max(b.ndim - 2, 0)]:
@@ -59,10 +59,10 @@ def matmul_forward(a: np.ndarray, b: np.ndarray, *, needs: Needs = (True, True))
 
 def matmul_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (1).
-    a_ik enters the outputs y_im of its own row with factor b_km; sum over m:
-    da_ik = Σ_m dy_im b_km,  da = U(dy bᵀ)                 (2)
-    b_km enters the outputs y_im of its own column with factor a_ik; sum over i:
-    db_km = Σ_i a_ik dy_im,  db = U(aᵀ dy)                 (3)
+    a_ik enters the outputs y_ij of its own row with factor b_kj. By the chain rule (*), sum over j:
+    da_ik = Σ_j dy_ij b_kj,  da = U(dy bᵀ)                 (2)
+    b_kj enters the outputs y_ij of its own column with factor a_ik; sum over i:
+    db_kj = Σ_i a_ik dy_ij,  db = U(aᵀ dy)                 (3)
     ᵀ swaps the last two axes; U sums over the batch axes along which an operand was broadcast. A vector counts as
     the matrix it stands for.
     Check: for two vectors, da is dy times b.

@@ -43,7 +43,7 @@ def rmsnorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) ->
     ∂r/∂x_i = -r² n_i / C, by (1)                          (6)
     so, by (2), its normalised features change by
     ∂n_j/∂x_i = r (1[i = j] - n_j n_i / C)                 (7)
-    By the chain rule, multiply (7) by dn_j and sum over j:
+    By the chain rule (*), multiply (7) by dn_j and sum over j:
     dx = r (dn - n ⟨dn n⟩)                                 (8)
     Layernorm has one more term, -⟨dn⟩, from the mean that it subtracts.
     Check: with eps = 0, Σ x dx = 0, since scaling x changes nothing.
@@ -152,7 +152,7 @@ def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, T
     ∂r/∂x_i = -r² n_i / C, by (1)                          (8)
     so, by (2), its normalised features change by
     ∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C)           (9)
-    By the chain rule, multiply (9) by dn_j and sum over j:
+    By the chain rule (*), multiply (9) by dn_j and sum over j:
     dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩)                          (10)
     Check: dx sums to zero over a token's features, since shifting x changes nothing.
     """

@@ -39,7 +39,7 @@ def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -
     """Pull dy back through (1).
     Raising x_i raises y_i and lowers every other y_j through the shared sum:
     ∂y_j/∂x_i = y_j (1[i = j] - y_i)                       (2)
-    By the chain rule, multiply (2) by the upstream dy_j and sum over j:
+    By the chain rule (*), multiply (2) by the upstream dy_j and sum over j:
     dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (3)
     Where y is 0, so is dx: masked scores need no special case.
     Check: dx sums to zero along `axis`, since shifting x changes nothing.
@@ -72,7 +72,7 @@ def log_softmax_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
     Raising x_i raises y_i itself, and lowers every y_j through the shared sum:
     ∂y_j/∂x_i = 1[i = j] - p_i,  p = exp(y)                (2)
-    By the chain rule, multiply (2) by the upstream dy_j and sum over j:
+    By the chain rule (*), multiply (2) by the upstream dy_j and sum over j:
     dx_i = dy_i - p_i Σ_j dy_j                             (3)
     A row whose scores are all -∞ has no gradient.
     Check: dx sums to zero along `axis`, since the p_i sum to one.

@@ -87,7 +87,7 @@ def sigmoid_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def sigmoid_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1).
-    By the chain rule, with e = exp(-x):
+    With e = exp(-x), whose derivative is -e:
     ∂y/∂x = e / (1 + e)² = 1/(1 + e) · e/(1 + e) = y (1 - y)   (2)
     dx = dy y (1 - y)                                      (3)
     Check: at x = 0, where y = ½, the derivative is ¼, its maximum.

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from typing import NamedTuple
 
 from nanograd.op import OPS
@@ -9,6 +10,11 @@ from nanograd.ops._equations import EQUATION
 from nanograd.study.notation import Formula, parse, to_text
 from nanograd.study.notation import tree as t
 
+UPSTREAM = (
+    "L is the loss, one number. dy is ∂L/∂y: it has the shape of y and says how much L changes with each entry of y."
+)
+CHAIN_RULE = "dx_i = Σ_j dy_j ∂y_j/∂x_i"  # which the docstrings quote as (*)
+INDICATOR = re.compile(r"1\[(.*?)\]")
 SEPARATOR = "\n\n"  # between the paragraphs of a lead
 
 
@@ -26,6 +32,12 @@ class Line(NamedTuple):
     backward: bool
     formula: Formula
     tail: str
+
+    @property
+    def indicator(self) -> str:
+        """Say what the first 1[…] of the line or of the prose before it means; "" if there is none."""
+        found = INDICATOR.search(f"{self.lead} {self.text}{self.tail}")
+        return f"{found[0]} is 1 where {found[1]}, and 0 elsewhere." if found else ""
 
     @property
     def whole(self) -> Formula:

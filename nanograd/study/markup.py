@@ -33,7 +33,7 @@ def _symbol(found: re.Match[str]) -> str:
     base, *below = found.groups()
     if base is None:
         return f"<code>{found[0]}</code>"
-    letter = base if base in "ΣΠ" else f"<i>{base}</i>"
+    letter = base if base in "ΣΠ" or len(base) > 1 else f"<i>{base}</i>"  # dy is upright, as in a formula
     return f"{letter}<sub>{below[0] or below[1]}</sub>"
 
 

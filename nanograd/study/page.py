@@ -36,6 +36,7 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
 <header>
 <p class="crumbs">{links}</p>
 <h1><code>{clean(name)}</code>, backward by hand</h1>
+{sections.notation_section(linked=linked)}
 </header>
 <div class="page">
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
@@ -106,6 +107,7 @@ def book(names: list[str] | None = None, seed: int = 0) -> HtmlPage:
     body = f"""<header>
 <h1>{TITLE}</h1>
 <p>{len(order)} of {len(OPS)} ops. Every numbered line was evaluated and compared with a reference.</p>
+{sections.notation_section()}
 </header>
 <main>
 <section class="card" id="contents" aria-labelledby="contents-h"><h2 id="contents-h">Contents</h2>{contents}</section>

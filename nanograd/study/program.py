@@ -33,8 +33,8 @@ def program(op: str) -> tuple[Statement, ...]:
 
     What they read besides one another are inputs, dy, options and helpers.
 
-    >>> [statement.text for statement in program("div")[-3:]]
-    ['t = dy / b', 'da = unbroadcast(t, a.shape)', 'db = -unbroadcast(t * y, b.shape)']
+    >>> [statement.text for statement in program("sigmoid")[1:]]
+    ['e = np.exp(-x)', 'dy_dx = e / (1 + e) ** 2', 'dx = dy * y * (1 - y)']
     """
     code = op_code(op)
     order, lines = list(code.definitions), {n: k for k, line in code.lines.items() for n in line.names}

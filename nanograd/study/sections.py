@@ -3,15 +3,25 @@
 import numpy as np
 
 from nanograd.inspect.player.html import clean
+from nanograd.study.derivation import CHAIN_RULE, UPSTREAM
 from nanograd.study.headline import headline
 from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
-from nanograd.study.notation import printed_name, to_mathml
+from nanograd.study.notation import parse, printed_name, to_mathml
 from nanograd.study.program import given_code, helpers_code, script
 from nanograd.study.provenance import Cells, provenance_of
 from nanograd.study.study_data import Step, StudyData
 from nanograd.study.worked_example import WorkedExample
 
 LONG = 34  # letters of a formula that does not fit beside its numbers
+
+
+def notation_section(*, linked: bool = False) -> str:
+    """Say what L and dy are, and the chain rule (*), which derivations quote; linked: beside page 0, which derives it."""
+    derived = ' <a href="chain_rule.html">Where it comes from</a>' if linked else ""
+    return (
+        f'<div class="notation"><p>{inline(UPSTREAM)}</p>'
+        f"<p>The chain rule: {to_mathml(parse(CHAIN_RULE))} (*){derived}</p></div>"
+    )
 
 
 def forward_section(study: StudyData) -> str:

@@ -82,9 +82,11 @@ def _steps(worked: WorkedExample, seed: int) -> tuple[Step, ...]:
     checked = {line.number: line for line in check(name, arrays, worked.options, seed)}
     values = evaluate(name, arrays, worked.options, worked.dy)
     lines, steps = op_code(name).lines, list[Step]()
-    boxes = _boxes(name)
+    boxes, explained = _boxes(name), False
     for line in derivation(name):
         line_check = lines[line.number]
+        if line.indicator and not explained:  # where it is first used
+            line_check, explained = line_check._replace(why=f"{line_check.why} {line.indicator}"), True
         line_values: dict[str, Any] = {}
         for variable in line_check.names:
             value = values[variable]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import OPS
-from nanograd.study.derivation import summary
+from nanograd.study.derivation import CHAIN_RULE, UPSTREAM, summary
 from nanograd.study.headline import headline
 from nanograd.study.notation import printed_name, to_text
 from nanograd.study.study_data import Step, StudyData
@@ -22,6 +22,7 @@ def to_text_page(study: StudyData) -> str:
     blocks = [
         fill(study.call, hanging="    "),
         fill(study.summary),
+        f"{fill(UPSTREAM)}\nThe chain rule: {CHAIN_RULE}   (*)",
         "FORWARD",
         *_side(study, backward=False),
         "BACKWARD",
@@ -85,7 +86,7 @@ def _example(study: StudyData) -> Iterator[str]:
         if array is not None:
             yield show(name, array)
     yield from _values(study, backward=False)
-    yield show("dy, the gradient of the loss by y: here random", worked.dy)
+    yield show("dy, here random", worked.dy)
     yield from _values(study, backward=True)
 
 

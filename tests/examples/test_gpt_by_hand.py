@@ -80,14 +80,14 @@ def test_loss_and_every_gradient_are_the_engines(by_hand: ModuleType) -> None:
 def test_five_updates_are_the_engines(by_hand: ModuleType) -> None:
     model = engine()
     w = copy(model)
-    m, v = ({name: np.zeros_like(a) for name, a in w.items()} for _ in range(2))
+    first, second = ({name: np.zeros_like(a) for name, a in w.items()} for _ in range(2))
     optimizer = make_optimizer(model, TrainConfig(lr=0.01))
     norms = []
     for t in range(1, 6):
         z, saved = by_hand.forward(w, IDS, CONFIG.n_layers, CONFIG.n_heads)
         dw = by_hand.backward(w, IDS, saved, by_hand.cross_entropy(z, TARGETS)[1])
         norms.append(by_hand.clip(dw))
-        by_hand.adamw(w, dw, m, v, t, 0.01)
+        by_hand.adamw(w, dw, first, second, t, 0.01)
         model.loss(IDS, TARGETS).backward()
         assert norms[-1] == pytest.approx(clip_grad_norm(model.parameters(), 1.0), rel=1e-6)
         optimizer.step()

@@ -133,13 +133,14 @@ DIV = Drill(
         case("huge", exactly([1e200, 1.0, 0.0]), exactly([1e10, 1e-3, 1e200])),
         case("tiny", exactly([1e-170]), exactly([1e-170]))],
     mutants=[
-        Mutant("sign forgotten", "raising b lowers the quotient: db needs a minus sign", "-unbroadcast(t", "unbroadcast(t"),
-        Mutant("product rule", "∂y/∂a is 1/b, not b", "t = dy / b", "t = dy * b"),
-        Mutant("1/b missing", "∂y/∂b is -y/b; this is -y", "t * y", "dy * y"),
+        Mutant("sign forgotten", "raising b lowers the quotient: db needs a minus sign", "-unbroadcast(y", "unbroadcast(y"),
+        Mutant("product rule", "∂y/∂a is 1/b, not b", "quotient = dy / b", "quotient = dy * b"),
+        Mutant("1/b missing", "∂y/∂b is -y/b; this is -y", "y * quotient", "y * dy"),
         Mutant("b not summed", "b was broadcast: the gradients of all its copies must be summed",
-               "unbroadcast(t * y, b.shape)", "t * y"),
-        Mutant("a not summed", "a may be the smaller operand: it needs the same sum", "unbroadcast(t, a_shape)", "t"),
-        Mutant("b squared", "b² underflows to 0 for a b that is not 0", "t * y", "dy * (y * b) / (b * b)")],
+               "unbroadcast(y * quotient, b.shape)", "y * quotient"),
+        Mutant("a not summed", "a may be the smaller operand: it needs the same sum",
+               "unbroadcast(quotient, a_shape)", "quotient"),
+        Mutant("b squared", "b² underflows to 0 for a b that is not 0", "y * quotient", "dy * (y * b) / (b * b)")],
 )  # fmt: skip
 
 

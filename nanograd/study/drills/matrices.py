@@ -10,7 +10,7 @@ from nanograd.study.drills.drill import Drill, Mutant
 
 
 def matmul_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Multiply matrices: y = a b. a (…, n, k) and b (…, k, m) give y (…, n, m); the leading axes of both are the same."""
+    """Multiply matrices: y = a b. a (…, I, K) and b (…, K, J) give y (…, I, J); the leading axes of both are the same."""
     return a @ b, (a, b)
 
 
@@ -27,7 +27,7 @@ MATMUL = Drill(
     hints=(
         "One entry a_ik changes. Which entries of y change: one, a row, a column, or all of them?",
         "The whole row y_i depends on a_ik: ∂y_ij/∂a_ik = b_kj for every j. Multiply by dy_ij and sum over j.",
-        "The shapes allow one product each: da (n, k) from dy (n, m) and b (k, m), db (k, m) from a (n, k) and dy (n, m).",
+        "The shapes allow one product each: da (I, K) from dy (I, J) and b (K, J), db (K, J) from a (I, K) and dy (I, J).",
         "da = dy bᵀ and db = aᵀ dy; .T reverses all axes, np.swapaxes(b, -1, -2) swaps the last two."),
     cases=[case("two matrices", normal(2, 3), normal(3, 4))],
     odd_shapes=[

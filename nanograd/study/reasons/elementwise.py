@@ -38,8 +38,7 @@ REASONS: dict[str, Reasons] = {
         "With b constant, y is linear in a with coefficient 1/b.",
         "The derivative of 1/b is -1/b²; and a/b is y.",
         "Multiply (2) by dy and sum over the copies of each a.",
-        "Multiply (3) by dy, which gives -t y, and sum over the copies of each b.",
-        definitions={"t": "dy / b"},
+        "Multiply (3) by dy and sum over the copies of each b.",
         example=lambda d: ([d.normal(*d.shape), d.positive(*d.shape[-1:])], {}),
     ),
     "mul": Reasons(

@@ -37,9 +37,9 @@ REASONS: dict[str, Reasons] = {
         example=_linear,
     ),
     "matmul": Reasons(
-        "Entry (i, m) is the inner product of row i of a and column m of b.",
-        "a_ik enters the whole row i of y, with coefficient b_km in column m; sum over m.",
-        "b_km enters the whole column m of y, with coefficient a_ik in row i; sum over i.",
+        "Entry (i, j) is the inner product of row i of a and column j of b.",
+        "a_ik enters the whole row i of y, with coefficient b_kj in column j; sum over j.",
+        "b_kj enters the whole column j of y, with coefficient a_ik in row i; sum over i.",
         definitions={
             "a": "a[None, :] if a.ndim == 1 else a",
             "b": "b[:, None] if b.ndim == 1 else b",

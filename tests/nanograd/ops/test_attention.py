@@ -119,10 +119,10 @@ def test_query_heads_must_be_a_multiple(q_heads: int, k_heads: int) -> None:
 @pytest.mark.parametrize(
     ("arrays", "options", "error", "message"),
     [
-        ((Q, K[:1], V), {}, ValueError, r"must agree on …, D and S.* got q \(2, 4, 3\), k \(1, 4, 3\), v \(2, 4, 3\)"),
-        ((Q, K[..., :2], V), {}, ValueError, r"must agree on …, D and S.* got .* k \(2, 4, 2\)"),
-        ((Q, K, V[:, :3]), {}, ValueError, r"must agree on …, D and S.* got .* v \(2, 3, 3\)"),
-        ((Q[0, 0], K[0], V[0]), {}, ValueError, r"must agree on …, D and S.* got q \(3,\)"),
+        ((Q, K[:1], V), {}, ValueError, r"must agree on …, D and N.* got q \(2, 4, 3\), k \(1, 4, 3\), v \(2, 4, 3\)"),
+        ((Q, K[..., :2], V), {}, ValueError, r"must agree on …, D and N.* got .* k \(2, 4, 2\)"),
+        ((Q, K, V[:, :3]), {}, ValueError, r"must agree on …, D and N.* got .* v \(2, 3, 3\)"),
+        ((Q[0, 0], K[0], V[0]), {}, ValueError, r"must agree on …, D and N.* got q \(3,\)"),
         ((Q, K, V, np.ones((4, 4))), {}, TypeError, "mask must be boolean, True where a query may look, got float64"),
         ((Q, K, V, np.ones((4, 4), int)), {}, TypeError, "mask must be boolean"),
         ((Q, K, V, np.ones((4, 3), bool)), {}, ValueError, r"must broadcast to the scores \(2, 4, 4\), got \(4, 3\)"),

@@ -18,7 +18,7 @@ def test_softmax() -> None:
     assert two.lead == (
         "Pull dy back through (1). Raising x_i raises y_i and lowers every other y_j through the shared sum:"
     )
-    assert three.lead == "By the chain rule, multiply (2) by the upstream dy_j and sum over j:"
+    assert three.lead == "By the chain rule (*), multiply (2) by the upstream dy_j and sum over j:"
     assert summary("softmax").startswith("Turn scores into probabilities; mask is boolean")
     assert remarks("softmax").forward.startswith("A score that does not count gets 0")
     assert remarks("softmax").backward == "Where y is 0, so is dx: masked scores need no special case."

@@ -20,8 +20,8 @@ def test_symbols_and_names_of_code_in_prose() -> None:
         "c_i² in Σ_j dy_j y_j, x_{2i}, dx_out; n_heads and z_loss as np.split_all and softmax_backward have it, `a_b`"
     )
     assert inline(prose) == (
-        "<i>c</i><sub>i</sub>² in Σ<sub>j</sub> <i>dy</i><sub>j</sub> <i>y</i><sub>j</sub>, <i>x</i><sub>2i</sub>, "
-        "<i>dx</i><sub>out</sub>; <code>n_heads</code> and <code>z_loss</code> as <code>np.split_all</code> and "
+        "<i>c</i><sub>i</sub>² in Σ<sub>j</sub> dy<sub>j</sub> <i>y</i><sub>j</sub>, <i>x</i><sub>2i</sub>, "
+        "dx<sub>out</sub>; <code>n_heads</code> and <code>z_loss</code> as <code>np.split_all</code> and "
         "<code>softmax_backward</code> have it, <code>a_b</code>"
     )
 
