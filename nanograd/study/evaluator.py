@@ -127,8 +127,8 @@ class Evaluator:
         elif of in self.op.arrays and of != name and self.raw[of] is not None:
             shape, lifted = np.shape(self.raw[of]), np.shape(self[of])
         else:
-            return np.asarray(value)
-        value = np.asarray(value)
+            return _array(value)
+        value = _array(value)
         if self.stacks and value.size != np.prod(shape, dtype=int):
             value = unbroadcast(value, lifted)
         return value.reshape(shape) if value.size == np.prod(shape, dtype=int) else value
@@ -194,6 +194,10 @@ class Evaluator:
         if not self.needs[i]:
             raise NoGradient(f"{self.op.name}: {name} is not differentiated")
         return i
+
+
+def _array(value: Any) -> Any:
+    return value if hasattr(value, "shape") else np.asarray(value)
 
 
 def _float64(a: Any) -> Any:

@@ -26,9 +26,10 @@ def jacobian_section(worked: WorkedExample) -> str:
     for row, basis in zip(dense, np.eye(worked.y.size), strict=True):
         row[...] = np.asarray(back(basis.reshape(worked.y.shape))[i]).reshape(-1)
     product = (worked.dy.reshape(-1) @ dense).reshape(x.shape)
+    zeros = f"<span data-zeros>{np.count_nonzero(dense == 0)}</span>"
     text = (
-        f"y has {worked.y.size} numbers and {name} has {x.size}, so the Jacobian has {dense.size} entries, of which "
-        f"{np.count_nonzero(dense == 0)} are 0. Backward never builds it: dy times the Jacobian is only {x.size} numbers."
+        f"y has {worked.y.size} numbers and {clean(name)} has {x.size}, so the Jacobian has {dense.size} entries, of which "
+        f"{zeros} are 0. Backward never builds it: dy times the Jacobian is only {x.size} numbers."
     )
     if worked.y.size == x.size > 1:
         n = (TOKENS * FEATURES) ** 2
@@ -43,9 +44,11 @@ def jacobian_section(worked: WorkedExample) -> str:
         [f"{name}{index(x.shape, k)}" for k in range(cut.shape[1])],
     )
     off = float(np.abs(product - right).max(initial=0))
-    both = table(f"dy · ∂y/∂{name}", product) + table(f"d{name} by backward", right)
-    check = f'<p class="check"><span aria-hidden="true">✓</span> they differ by {error(off)}</p>'
-    return f'<p>{clean(text)}</p><div class="beside">{heat}<div>{both}{check}</div></div>'
+    both = table(f"dy · ∂y/∂{name}", product, key="product") + table(f"d{name} by backward", right, key="gradient")
+    differ = f"they differ by <span data-error>{error(off)}</span>"
+    check = f'<p class="check"><span aria-hidden="true">✓</span> {differ}</p>'
+    live = f'data-live="jacobian" data-by="{clean(name)}"'
+    return f'<p>{text}</p><div class="beside" {live}>{heat}<div>{both}{check}</div></div>'
 
 
 def differences_section(worked: WorkedExample) -> str:
@@ -56,14 +59,16 @@ def differences_section(worked: WorkedExample) -> str:
         x, right, name = target.inputs[i], worked.gradients[i], worked.names[i]
         numeric = finite_differences(lambda: np.vdot(worked.dy, target.value(target.inputs)), x)
         maps = [("analytic", right), ("numeric", numeric), ("error", right - numeric)]
-        parts.append(f'<div class="maps">{"".join(_map(f"d{name}, {what}", a) for what, a in maps)}</div>')
+        live = f'data-live="differences" data-by="{clean(name)}"'
+        parts.append(f'<div class="maps" {live}>{"".join(_map(f"d{name}, {what}", a) for what, a in maps)}</div>')
     steps = step_size_plot.step_errors(worked, worked.differentiated[0])
     name = clean(worked.names[worked.differentiated[0]])
     return (
         "<p>Analytic is the result of backward; numeric is the gradient of ⟨dy, y⟩ by central differences at three steps, "
         "extrapolated to step 0 (Richardson), independently of the derivation.</p>"
-        f"{''.join(parts)}<h3>The V-curve of d{name}</h3><p>{clean(step_size_plot.describe(steps))}</p>"
-        f'<div class="beside">{step_size_plot.svg(steps)}{step_size_plot.table(steps)}</div>'
+        f"{''.join(parts)}<h3>The V-curve of d{name}</h3>"
+        f'<div class="original"><p>{clean(step_size_plot.describe(steps))}</p>'
+        f'<div class="beside">{step_size_plot.svg(steps)}{step_size_plot.table(steps)}</div></div>'
     )
 
 
@@ -94,7 +99,7 @@ def mistakes_section(name: str, mistakes: list[Mistake]) -> str:
         "<p>Wrong backwards of this op, planted and run when this page was made. An error is the largest difference from "
         f"finite differences, relative to the largest derivative or to 1; up to {RIGHT:g} counts as none.{own}</p>"
         f"{rows('Mistakes, and what sees them', head, body, 'mistakes')}"
-        f"<h3>The blind spot: why dy must be random</h3>{_blind(blind_spot(mistakes))}"
+        f"<h3>The blind spot: why dy must be random</h3>{_blind(mistakes)}"
     )
 
 
@@ -110,8 +115,9 @@ def _seen(compared: Compared | None) -> str:
     return f"{code(error(compared.error))} {'seen' if compared.error > RIGHT else '<b>unseen</b>'}"
 
 
-def _blind(spot: Mistake | None) -> str:
+def _blind(mistakes: list[Mistake]) -> str:
     """Show a wrong backward that passes with dy = 1, and fails with a random dy, number by number."""
+    spot = blind_spot(mistakes)
     if spot is None:
         return "<p>This example is too small to show one: its gradient is 0 whatever dy is.</p>"
     uniform, random = spot.uniform, spot.random
@@ -121,27 +127,28 @@ def _blind(spot: Mistake | None) -> str:
         (i for i, right in enumerate(random.right) if right is not None),
         key=lambda i: float(np.abs(random.got[i] - random.right[i]).max(initial=0)),
     )
-    name = f"d{spot.names[worst]}" if worst < len(spot.names) else "dx"
+    of = spot.names[worst] if worst < len(spot.names) else "x"
+    name, live = f"d{of}", f'data-live="spot" data-mistake="{mistakes.index(spot)}" data-by="{clean(of)}"'
     return (
         f"<p><b>{inline(spot.name)}</b>: {inline(spot.wrong)}. The code has {code(_flat(spot.change[1]))} where "
         f"{code(_flat(spot.change[0]))} is right.</p>"
-        f"{_tested('A test with dy = 1, as y.sum() makes it', name, worst, uniform)}"
-        f"{_tested('The same test with a random dy', name, worst, random)}"
+        f"{_tested('A test with dy = 1, as y.sum() makes it', name, worst, uniform, live)}"
+        f"{_tested('The same test with a random dy', name, worst, random, f'{live} data-random')}"
     )
 
 
-def _tested(title: str, name: str, which: int, compared: Compared) -> str:
-    """Show what a test saw of one gradient, and its verdict."""
+def _tested(title: str, name: str, which: int, compared: Compared, live: str) -> str:
+    """Show what a test saw of one gradient, and its verdict; live: attributes for the script."""
     kind, sign, verdict = "caught", "✓", "fails, as it should"
     if compared.error <= RIGHT:
         kind, sign, verdict = "fooled", "⚠", "passes, though the backward is wrong"
     tables = (
-        table("dy", compared.dy)
-        + table(f"{name}, finite differences", _readable(compared.right[which]))
-        + table(f"{name}, the wrong backward", _readable(compared.got[which]))
+        table("dy", compared.dy, key="dy")
+        + table(f"{name}, finite differences", _readable(compared.right[which]), key="right")
+        + table(f"{name}, the wrong backward", _readable(compared.got[which]), key="got")
     )
     return (
-        f'<div class="{kind}"><h4>{title}</h4><div class="flow">{tables}</div><p class="verdict">'
+        f'<div class="{kind}" {live}><h4>{title}</h4><div class="flow">{tables}</div><p class="verdict">'
         f'<span aria-hidden="true">{sign}</span> largest error {error(compared.error)}: the test {verdict}.</p></div>'
     )
 

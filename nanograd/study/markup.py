@@ -104,13 +104,11 @@ CELLS = 96  # of one array that are shown
 OfCell = Callable[[int], str]  # from the flat index of a cell
 
 
-def table(
-    name: str, a: np.ndarray, *, key: str = "", attributes: OfCell = lambda flat: "", cell: OfCell | None = None
-) -> str:
+def table(name: str, a: np.ndarray, *, key: str = "", cell: OfCell | None = None) -> str:
     """Return an array as tables, one for each matrix of a stack; of a large array the first rows of the first matrices.
 
-    key: a name by which the script finds the tables; their i-th cell has the flat index i. attributes(i): further HTML
-    attributes of that cell. cell(i): the content of that cell instead of the number.
+    key: a name by which the script finds the tables; their i-th cell has the flat index i.
+    cell(i): the content of that cell instead of the number.
     """
     a = np.asarray(a)
     if not a.size:
@@ -124,7 +122,7 @@ def table(
         caption = f'{inline(name)}{f"[{indices}]" if indices else ""} <span class="of">{clean(str(a.shape))}</span>'
         start = matrix.size * k
         cells = [cell(start + i) if cell else entry(v) for i, v in enumerate(matrix.reshape(-1).tolist())]
-        tags = [f"<td{attributes(start + i)}>{text}</td>" for i, text in enumerate(cells)]
+        tags = [f"<td>{text}</td>" for text in cells]
         tables.append(_matrix(caption, tags, columns, key))
     rest = []
     if stack.shape[1] > height:

@@ -1,6 +1,7 @@
 """Named mistakes of an op: the error of each, whether a uniform cotangent shows it, and which test catches it."""
 
 import ast
+import contextlib
 import copy
 import math
 from collections.abc import Callable, Sequence
@@ -48,6 +49,8 @@ class Mistake:
     uniform: Compared | None  # None where it raised
     random: Compared | None
     caught: str  # which test catches it
+    pair: tuple[Callable[..., Any], Callable[..., Any]] | None = None  # where it was run on the worked example
+    options: dict[str, Any] | None = None
 
     @property
     def hides(self) -> bool:
@@ -58,7 +61,7 @@ class Mistake:
 def mistakes(worked: WorkedExample) -> list[Mistake]:
     """List the mistakes that the drill of an op names, or else the most instructive mutants of its code."""
     drill = DRILLS.get(worked.op.name)
-    listed = _named(drill) if drill else _planted(worked)
+    listed = _named(drill, worked) if drill else _planted(worked)
     hidden = any(mistake.hides and mistake.name not in GENERIC for mistake in listed)
     return listed if hidden else [*listed, _dy_forgotten(worked)]
 
@@ -72,22 +75,39 @@ def blind_spot(listed: Sequence[Mistake]) -> Mistake | None:
     return next((mistake for mistake in hidden if mistake.name not in GENERIC), hidden[0] if hidden else None)
 
 
-def _named(drill: Drill) -> list[Mistake]:
-    """List the mutants of a drill, run on the drill's first inputs."""
-    case = drill.cases[0]
-    right = _Right((drill.forward, drill.backward), case.arrays(), case.options)
+def _named(drill: Drill, worked: WorkedExample) -> list[Mistake]:
+    """List the mutants of a drill, run on the worked example; one that hides there, on the drill's first inputs."""
+    options, pair, case = _options(drill, worked), (drill.forward, drill.backward), drill.cases[0]
+    own, here = _Right(pair, case.arrays(), case.options), None
+    if options is not None:
+        here = _Right(pair, [a for a in worked.arrays if a is not None], options, worked.dy)
     listed = []
     for mutant in drill.mutants:
         backward = plant(drill, mutant)
-        caught = f"drill, {grade(drill, backward).failed}"
-        change = (mutant.old, mutant.new)
-        listed.append(Mistake(mutant.name, mutant.wrong, change, drill.arrays, *right.both(backward), caught))
+        caught, change = f"drill, {grade(drill, backward).failed}", (mutant.old, mutant.new)
+        both, planted = here.both(backward) if here else (None, None), (drill.forward, backward)
+        if here is None or (both[1] is not None and both[1].error <= RIGHT):
+            both, planted = own.both(backward), None
+        listed.append(Mistake(mutant.name, mutant.wrong, change, drill.arrays, *both, caught, planted, options))
     return listed
+
+
+def _options(drill: Drill, worked: WorkedExample) -> dict[str, Any] | None:
+    """Return the options with which a drill's forward computes the worked example; None if it does not."""
+    given = {name: a for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None}
+    if tuple(given) != drill.arrays:
+        return None
+    for options in (worked.options, {}):
+        with contextlib.suppress(TypeError):  # an option that only the op has
+            y = drill.forward(*(np.copy(a) for a in given.values()), **options)[0]
+            if y.shape == worked.y.shape and np.allclose(y, worked.y, rtol=1e-12, atol=1e-12):
+                return dict(options)
+    return None
 
 
 def _planted(worked: WorkedExample) -> list[Mistake]:
     """List the mutants of a backward that give wrong numbers; of mutants with the same numbers only the first."""
-    right = _Right(worked.op.pair, worked.arrays, worked.options)
+    right = _Right(worked.op.pair, worked.arrays, worked.options, worked.dy)
     planted_list: list[tuple[Mistake, Callable[..., Any]]] = []
     outcomes = set()
     for text, backward in mutants(worked.op.pair.backward):
@@ -98,7 +118,22 @@ def _planted(worked: WorkedExample) -> list[Mistake]:
         if outcome not in outcomes:
             outcomes.add(outcome)
             name, wrong, change = describe(text)
-            planted_list.append((Mistake(name, wrong, change, worked.names, uniform, random, ""), backward))
+            planted_list.append(
+                (
+                    Mistake(
+                        name,
+                        wrong,
+                        change,
+                        worked.names,
+                        uniform,
+                        random,
+                        "",
+                        (worked.op.pair.forward, backward),
+                        worked.options,
+                    ),
+                    backward,
+                )
+            )
     planted_list.sort(key=lambda planted: planted[0].name in GENERIC)
     hidden = [planted for planted in planted_list if planted[0].hides][:SHOWN]
     seen = [planted for planted in planted_list if not planted[0].hides][:SHOWN]
@@ -113,25 +148,29 @@ def _case(worked: WorkedExample, backward: Callable[..., Any]) -> str:
 def _dy_forgotten(worked: WorkedExample) -> Mistake:
     """Return the mistake that is possible in every op: a backward that ignores dy."""
     pair = worked.op.pair
-    right = _Right(pair, worked.arrays, worked.options)
+    right = _Right(pair, worked.arrays, worked.options, worked.dy)
 
     def backward(dy: np.ndarray, *saved_and_needs: Any) -> Any:
         return pair.backward(np.ones_like(dy), *saved_and_needs)
 
     wrong = "derivatives must be multiplied by dy, the gradient of each y; here they are added as they are"
     change = ("dy", "np.ones_like(dy)")
-    return Mistake("dy forgotten", wrong, change, worked.names, *right.both(backward), _case(worked, backward))
+    planted, caught = (pair.forward, backward), _case(worked, backward)
+    return Mistake("dy forgotten", wrong, change, worked.names, *right.both(backward), caught, planted, worked.options)
 
 
 class _Right:
     """Finite differences of a forward for two cotangents, to compare backwards with."""
 
-    def __init__(self, pair: tuple[Any, Any], arrays: Sequence[Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self, pair: tuple[Any, Any], arrays: Sequence[Any], options: dict[str, Any], dy: np.ndarray | None = None
+    ) -> None:
         self.forward, self.arrays, self.options = pair[0], arrays, options
         target = Target((pair[0], pair[1]), copy.deepcopy(list(arrays)), options, np.dtype(np.float64))
         self.needs = target.needs
         y = target.value(target.inputs)
-        self.cotangents = [np.ones(y.shape), np.asarray(np.random.default_rng(1).standard_normal(y.shape).round(2))]
+        random = np.random.default_rng(1).standard_normal(y.shape).round(2) if dy is None else dy
+        self.cotangents = [np.ones(y.shape), np.asarray(random)]
         derivatives = [
             finite_differences(target.value, x) if need else None
             for x, need in zip(target.inputs, target.needs, strict=True)

@@ -6,11 +6,16 @@ from typing import NamedTuple
 from nanograd.inspect.player.html import HtmlPage, clean, document, resource
 from nanograd.op import OPS
 from nanograd.study import evidence, sections
+from nanograd.study.live.colours import colour_classes, coloured
+from nanograd.study.live.export import live_graph
 from nanograd.study.map import drawing, table_of_ops
 from nanograd.study.markup import inline
 from nanograd.study.reasons import about, families
-from nanograd.study.study_data import study_op
+from nanograd.study.study_data import StudyData, study_op
 from nanograd.study.worked_example import run_example
+
+LIVE = f"{__package__}.live"
+SCRIPTS = [(LIVE, f"{name}.js") for name in ("evaluator", "explain", "page", "select")] + [(__package__, "study.js")]
 
 
 class Section(NamedTuple):
@@ -29,7 +34,8 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
 
     Raises ValueError where there is no such op, or it cannot take the shape.
     """
-    parts = page_sections(name, shape, seed)
+    study = study_op(name, shape, seed)
+    live, parts = live_graph(study.worked, study.mistakes), page_sections(study)
     contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
     links = _crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
     body = f"""<a class="skip" href="#main">Skip the contents</a>
@@ -43,9 +49,12 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
 <main id="main" tabindex="-1">
 {to_html(parts)}
 </main>
-</div>"""
+</div>
+<script type="application/json" id="program">{live.to_json()}</script>"""
     style = resource(__package__, "study.css")
-    return document(f"{name}: backward by hand", body, style=style, script=resource(__package__, "study.js"))
+    colours = colour_classes(live.shown)
+    script = "\n".join(resource(*file) for file in SCRIPTS)
+    return document(f"{name}: backward by hand", coloured(body, colours), style=style, script=script)
 
 
 def _crumbs(name: str) -> str:
@@ -58,10 +67,10 @@ def _crumbs(name: str) -> str:
     return " · ".join(links)
 
 
-def page_sections(name: str, shape: tuple[int, ...] | None, seed: int, *, printed: bool = False) -> list[Section]:
+def page_sections(study: StudyData, *, printed: bool = False) -> list[Section]:
     """Return the sections of an op; printed, for the book: with the name of the op in every id, and without controls."""
-    study = study_op(name, shape, seed)
-    worked, other, prefix = study.worked, run_example(name, shape, seed + 1), f"{name}-" if printed else ""
+    worked, name = study.worked, study.worked.op.name
+    other, prefix = run_example(name, study.shape, study.seed + 1), f"{name}-" if printed else ""
     return [
         Section(f"{prefix}{id}", title, text)
         for id, title, text in (
@@ -123,6 +132,6 @@ def _entry(name: str) -> str:
 
 
 def _chapter(name: str, seed: int) -> str:
-    parts = to_html(page_sections(name, None, seed, printed=True), level=3)
+    parts = to_html(page_sections(study_op(name, None, seed), printed=True), level=3)
     title = f'<h2 id="{name}-h"><code>{name}</code></h2>'
     return f'<article class="chapter" id="{name}" aria-labelledby="{name}-h">{title}{parts}</article>'

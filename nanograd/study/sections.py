@@ -5,10 +5,10 @@ import numpy as np
 from nanograd.inspect.player.html import clean
 from nanograd.study.derivation import CHAIN_RULE, UPSTREAM
 from nanograd.study.headline import headline
+from nanograd.study.live.export import drawn_masks
 from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
 from nanograd.study.notation import parse, printed_name, to_mathml
 from nanograd.study.program import given_code, helpers_code, script
-from nanograd.study.provenance import Cells, provenance_of
 from nanograd.study.study_data import Step, StudyData
 from nanograd.study.worked_example import WorkedExample
 
@@ -114,48 +114,37 @@ def _line(step: Step) -> str:
 
 
 def example_section(study: StudyData, *, printed: bool = False) -> str:
-    """Return every number: inputs, dy, the value of each line; unless printed, with the cells it was computed from."""
+    """Return every number: inputs, dy, the value of each line; unless printed, with the controls of the script."""
     worked, dy_shown = study.worked, False
     arrays = [(name, a) for name, a in zip(worked.names, worked.arrays, strict=True) if a is not None]
-    html = [_stage("Given", [table(name, a, key=name) for name, a in arrays])]
+    html = [_stage("Given", [table(name, a, key=name) for name, a in (*arrays, *drawn_masks(worked).items())])]
     for step in study.steps:
         if step.line.backward and not dy_shown:
             dy_shown = True
             html.append(_stage("Given: the upstream gradient of y", [table("dy", worked.dy, key="dy")]))
         if step.checked is not None:
             title = f'<span class="nth">({step.line.number})</span> {to_mathml(step.line.formula)}'
-            html.append(_stage(title, _values(worked, step, printed), long=len(step.line.text) > LONG))
-    live = (
-        '<p class="live" hidden>Choose a number that was computed, with Tab and arrow keys or a click: the numbers it was '
-        "computed from light up. They are those whose replacement by NaN changes it when the line is run again.</p>"
-    )
-    readout = '<p class="readout" role="status" aria-live="polite" hidden>No number is chosen.</p>'
-    return (
-        f"<p>Every line at small numbers, seed {study.seed}.</p>{'' if printed else live}"
-        f'<div class="worked">{"".join(html)}{"" if printed else readout}</div>'
-    )
+            html.append(_stage(title, _values(step), long=len(step.line.text) > LONG))
+    start = f"<p>Every line at small numbers, seed {study.seed}.</p>"
+    return f'{start}{"" if printed else TOOLS}<div class="worked">{"".join(html)}{"" if printed else READOUT}</div>'
 
 
-def _values(worked: WorkedExample, step: Step, printed: bool) -> list[str]:
-    made = {} if printed else provenance_of(worked, step)
-    tables = []
-    for name, value in step.values.items():
-        cells = made.get(name)
+TOOLS = (
+    '<div class="tools" hidden><p>Change any underlined number: click it, press Enter on it, or drag it sideways; in the '
+    "field, ↑ and ↓ change it by 0.1. All other numbers follow. Point at a number, or choose it, to see its arithmetic.</p>"
+    '<p><button type="button" data-do="newDy">New dy</button> <button type="button" data-do="reset">Reset</button> '
+    '<span class="note">The numbers are not those that the page was made with.</span></p></div>'
+)
+READOUT = '<div class="readout" role="status" aria-live="polite" hidden></div>'
 
-        def attributes(flat: int, cells: list[Cells] | None = cells) -> str:
-            return f' data-uses="{_uses(cells[flat])}"' if cells else ""
 
-        tables.append(table(printed_name(name), value, key=printed_name(name), attributes=attributes))
-    return tables
+def _values(step: Step) -> list[str]:
+    return [table(printed_name(name), value, key=printed_name(name)) for name, value in step.values.items()]
 
 
 def _stage(title: str, tables: list[str], *, long: bool = False) -> str:
     kind = "stage long" if long else "stage"
     return f'<div class="{kind}"><p class="title">{title}</p><div class="flow">{"".join(tables)}</div></div>'
-
-
-def _uses(cells: Cells) -> str:
-    return ";".join(f"{clean(printed_name(name))} {' '.join(map(str, flat))}" for name, flat in cells.items())
 
 
 def _short(value: object) -> str:

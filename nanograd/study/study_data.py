@@ -51,6 +51,7 @@ class StudyData:
     steps: tuple[Step, ...]
     closing: tuple[str, ...]  # statements after the last line, which give the results the shapes of the op
     locations: dict[str, str]  # each function of the op, and its file and line
+    shape: tuple[int, ...] | None  # as asked for
     seed: int
 
     @cached_property
@@ -73,7 +74,7 @@ def study_op(name: str, shape: tuple[int, ...] | None = None, seed: int = 0) -> 
     worked = run_example(name, shape, seed)
     op = worked.op
     prose = call(op), summary(name), remarks(name), check_sentence(name)
-    return StudyData(*prose, worked, _steps(worked, seed), _closing(worked), source_locations(op), seed)
+    return StudyData(*prose, worked, _steps(worked, seed), _closing(worked), source_locations(op), shape, seed)
 
 
 def _steps(worked: WorkedExample, seed: int) -> tuple[Step, ...]:

@@ -42,6 +42,10 @@ def opened(quietly: Callable[..., Any], folder: Path) -> Callable[..., Any]:
     return lambda kind, fragment="", **options: quietly((folder / f"{kind}.html").as_uri() + fragment, **options)
 
 
+def minus(value: float) -> str:
+    return number(value).replace("-", "−")
+
+
 def lit(page: Any, of: str) -> list[str]:
     texts: list[str] = page.locator(f"[data-of={of}] td.lit").all_inner_texts()
     return texts
@@ -53,9 +57,11 @@ def test_a_cell_lights_up_what_it_was_made_of(opened: Any) -> None:
     page.locator("[data-of=dx] tbody td").nth(6).click()
     assert (lit(page, "y"), lit(page, "dy")) == row  # the whole of its own row, as the sum in (3) runs over it
     assert lit(page, "x") == []
-    said = page.locator(".readout").inner_text()
-    assert said.startswith(f"dx[1, 2] = {number(worked.gradients[0][1, 2])}, made of")
-    assert f"y[1, 0] = {row[0][0]}" in said
+    said = page.locator(".readout p").all_inner_texts()
+    assert said[0].startswith("dx1,2 = y1,2 (dy1,2 − Σ dy y) = 0.4023 × (0.39 − ")
+    assert said[0].endswith(f" = {minus(worked.gradients[0][1, 2])}")
+    assert said[1].startswith("where Σ dy y = ")
+    assert said[1].count(" × ") == 4
     assert page.locator(".picked").all_inner_texts() == [number(worked.gradients[0][1, 2])]
 
 
@@ -69,12 +75,12 @@ def test_the_keyboard_alone_reaches_every_cell(opened: Any) -> None:
         seen.append(page.evaluate("document.activeElement.textContent"))
     assert seen == [number(v) for v in run_example("layernorm", (2, 4)).gradients[0].reshape(-1)]
     page.keyboard.press("ArrowUp")
-    assert page.locator(".readout").inner_text().startswith("dx[0, 3]")
+    assert page.locator(".readout").inner_text().startswith("dx0,3 = r0,0 (dn0,3 − ⟨dn⟩")
     outline = "getComputedStyle(document.activeElement)"
     assert page.evaluate(f"{outline}.outlineStyle") == "solid"
     assert page.evaluate(f"parseFloat({outline}.outlineWidth)") >= 3
     page.locator("[data-of=dbias] tbody td").nth(2).click()
-    assert page.locator(".readout").inner_text().startswith("dbias[2] = ")
+    assert page.locator(".readout").inner_text().startswith("dbias2 = dy0,2 + dy1,2 = ")
     page.locator("[data-of=dx] tbody td").first.focus()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('[data-of=dx]')") is None  # a table is one stop
@@ -100,7 +106,7 @@ def test_tables_of_a_stack_are_one_array(opened: Any) -> None:
     cell.click()
     worked = run_example("softmax", (2, 4))
     assert lit(page, "y") == [number(worked.y[1, 1]), number(worked.y[1, 2])]
-    assert page.locator(".readout").inner_text().startswith("∂y/∂x[1, 1, 2] = ")
+    assert page.locator(".readout").inner_text().startswith("∂y/∂x1,1,2 = y1,1 (0 − y1,2) = ")
 
 
 def test_the_paper_drill_is_graded(opened: Any) -> None:
@@ -167,7 +173,7 @@ def test_no_page_scrolls_sideways(opened: Any, options: dict[str, Any], kind: st
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out(opened: Any, poor_contrast: Any, kind: str, scheme: str) -> None:
     page = opened(kind, color_scheme=scheme)
-    if cells := page.locator("td[data-uses]").all():
+    if cells := page.locator(".worked td.computed").all():
         cells[-1].click()
         page.locator(".paper input").first.fill("99")
         page.get_by_role("button", name="Check").click()
@@ -218,7 +224,7 @@ def test_without_script_every_number_is_there(opened: Any) -> None:
         assert all(number(v) in text for v in np.asarray(a).reshape(-1))
     assert not page.locator(".readout").is_visible()
     assert not page.locator(".grade").is_visible()
-    assert not page.locator(".live").is_visible()
+    assert not page.locator(".tools").is_visible()
 
 
 def test_forced_colours(opened: Any) -> None:

@@ -23,7 +23,7 @@ def test_the_blind_spot_of_softmax() -> None:
     assert spot.random is not None
     np.testing.assert_allclose(spot.uniform.got[0], 0, atol=1e-12)  # dy - Σ dy y = 1 - 1
     np.testing.assert_allclose(spot.uniform.right[0], 0, atol=1e-9)
-    y = DRILLS["softmax"].forward(*DRILLS["softmax"].cases[0].arrays())[0]
+    y = run_example("softmax").y
     dy = spot.random.dy
     np.testing.assert_allclose(spot.random.got[0], dy - (dy * y).sum(-1, keepdims=True), atol=1e-12)
     np.testing.assert_allclose(spot.random.right[0], y * (dy - (dy * y).sum(-1, keepdims=True)), atol=1e-8)
