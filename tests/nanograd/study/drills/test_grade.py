@@ -1,5 +1,6 @@
 """The stages of the grader: the form of a result, and the rules that a right gradient can still break."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from nanograd.study.drills import DRILLS
+from nanograd.study.drills.calls import make_call
 from nanograd.study.drills.grade import grade
 
 FORMS = [
@@ -60,3 +62,24 @@ def test_gradcheck_finds_a_dependence_on_the_memory_layout() -> None:
     verdict = grade(DRILLS["exp"], lambda dy, saved: (dy.ravel("K").reshape(dy.shape) * saved,))
     assert verdict.failed == "finite differences"
     assert "the memory layout matters" in verdict.message
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_no_cotangent_has_the_numbers_of_an_input(name: str) -> None:
+    """If dy were q, a backward that takes one for the other would be right."""
+    drill = DRILLS[name]
+    for seed, draw in ((0, 0), (7, 7), (8, 8)):
+        call = make_call(drill, drill.cases[0], seed, draw=draw)
+        assert not np.isin(call.dy, np.concatenate([x.ravel() for x in call.inputs])).any()
+
+
+@pytest.mark.parametrize(("c", "text"), [(3, "D"), (1 / 3, "1/D"), (3**0.5, "√D"), (3**-0.5, "1/√D")])
+def test_a_known_constant_is_named_as_a_factor(c: float, text: str) -> None:
+    drill = DRILLS["attention"]
+
+    def backward(dy: np.ndarray, saved: Any) -> Any:
+        dq, dk, dv = drill.backward(dy, saved)
+        return dq, dk, dv * (saved[0].shape[-1] ** math.log(c, 3))
+
+    (mistake,) = grade(drill, backward).mistakes
+    assert mistake.startswith(f"“a factor” in dv: the gradient is {text} times the right one")
