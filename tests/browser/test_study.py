@@ -58,7 +58,9 @@ def test_a_cell_lights_up_what_it_was_made_of(opened: Any) -> None:
     assert (lit(page, "y"), lit(page, "dy")) == row  # the whole of its own row, as the sum in (3) runs over it
     assert lit(page, "x") == []
     said = page.locator(".readout p").all_inner_texts()
-    assert said[0].startswith("dx1,2 = y1,2 (dy1,2 − Σ dy y) = 0.4023 × (0.39 − ")
+    y, dy = worked.y[1], worked.dy[1]
+    numbers = f"{minus(y[2])} × ({minus(dy[2])} − {minus(dy @ y)})"
+    assert said[0].startswith(f"dx1,2 = y1,2 (dy1,2 − Σ dy y) = {numbers} = ")
     assert said[0].endswith(f" = {minus(worked.gradients[0][1, 2])}")
     assert said[1].startswith("where Σ dy y = ")
     assert said[1].count(" × ") == 4
