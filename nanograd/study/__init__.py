@@ -3,6 +3,6 @@
 Read in this order: notation/ (a printed line as a tree, and back as text, MathML and NumPy); derivation (the lines of a
 docstring); draw and reasons/ (why each line holds, and an example); line_code, helpers, evaluator, line_check (each line as
 code, evaluated and compared); headline (an op in one formula). Then what a page shows: worked_example, mistakes,
-study_data, text; provenance, step_size_plot, markup, sections, evidence, map, page. Then lesson and topics/, the pages
-about what is no op, and command. drills/ are the exercises.
+study_data, text; provenance, step_size_plot, markup, sections, evidence; course (the order of pages), table_of_ops, map,
+page. Then lesson and topics/, the pages about what is no op, and command. drills/ are the exercises.
 """

@@ -13,8 +13,8 @@ from nanograd.runtime.files import write_text
 from nanograd.study.topics import TOPICS
 
 DESCRIPTION = """Study the backward pass of an op: every line of its derivation with its check, a worked example, costs and
-mistakes. Without OP: the map, a GPT block whose boxes lead to the ops. New to
-gradients of arrays? Begin with chain_rule, which needs school calculus only.
+mistakes. Without OP: the map, a course from the chain rule to a whole GPT. New
+to gradients of arrays? Begin with chain_rule, which needs school calculus only.
 
     python -m nanograd study softmax                  writes softmax.html
     python -m nanograd study softmax --format text    prints 80 columns of text
@@ -27,6 +27,7 @@ OP may also be a topic. After chain_rule, you change the numbers in the browser:
 """
 DESCRIPTION += "\n".join(f"    {name:<16} {phrase}" for name, phrase in TOPICS.items())
 FOLDER = "study"  # for the map and the pages of all ops
+DRILLS = Path("drills")  # where the learner's progress is read
 FORMATS = ("html", "text")
 
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("--shape and --seed belong to the example of one op: name an op")
     try:
         if name is None and not arguments.book and arguments.format == "html" and arguments.out != "-":
-            write_all(arguments.out or FOLDER)
+            write_all(arguments.out or FOLDER, arguments.drills)
             return 0
         text, right = build(name, arguments.book, arguments.format, arguments.shape, arguments.seed)
     except KeyboardInterrupt:
@@ -54,14 +55,17 @@ def main(argv: Sequence[str]) -> int:
     return 0 if right else 1
 
 
-def write_all(out: str) -> None:
-    """Write the map and the page of every op into a folder, which is created if missing."""
+def write_all(out: str, drills: Path) -> None:
+    """Write the map and the page of every op into a folder, which is created if missing.
+
+    drills: the folder of the learner's drills, whose progress the map shows.
+    """
     folder = Path(out)
     if folder.suffix == ".html" or folder.is_file():
         raise ValueError(f"the map is written with the page of every op, so --out must name a folder; got {out}")
     folder.mkdir(exist_ok=True)
     for name in (None, *TOPICS, *sorted(OPS)):
-        write_whole(folder / f"{name or 'map'}.html", _page(name, linked=True))
+        write_whole(folder / f"{name or 'map'}.html", _page(name, linked=True, drills=drills))
     print(
         f"{folder / 'map.html'} and the pages of {len(OPS)} ops and {len(TOPICS)} topics were written", file=sys.stderr
     )
@@ -76,6 +80,9 @@ def parser() -> Parser:
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of the example's numbers (default 0)")
     parser.option(
         "--out", "output file, - to print (default: OP.html, of text -); for the map, a folder", metavar="FILE"
+    )
+    parser.option(
+        "--drills", "folder of your drills: the map shows what is solved", "drills", metavar="FOLDER", kind=Path
     )
     parser.option("--book", "all ops in one document", False)
     return parser
@@ -100,7 +107,13 @@ def build(name: str | None, book: bool, format: str, shape: tuple[int, ...] | No
 
 
 def _page(
-    name: str | None, book: bool = False, shape: tuple[int, ...] | None = None, seed: int = 0, *, linked: bool = False
+    name: str | None,
+    book: bool = False,
+    shape: tuple[int, ...] | None = None,
+    seed: int = 0,
+    *,
+    linked: bool = False,
+    drills: Path = DRILLS,
 ) -> str:
     if name in TOPICS:
         return _topic(name).page(linked=linked)
@@ -112,9 +125,10 @@ def _page(
         from nanograd.study.page import book as whole_book
 
         return whole_book()
+    from nanograd.study.drills.command import read_progress
     from nanograd.study.map import map_page
 
-    return map_page()
+    return map_page(read_progress(drills))
 
 
 def _topic(name: str) -> Any:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, resource
-from nanograd.study.markup import code, inline, rows, table
+from nanograd.study.course import crumbs, following
+from nanograd.study.markup import inline, rows, table
 from nanograd.study.notation import parse, to_mathml, to_text
 from nanograd.study.text import WIDTH, fill, show
 
@@ -52,12 +53,12 @@ class Section(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """A whole page: its title, what it is for, its sections, and the ops whose pages come next."""
+    """A whole page: its name in the course, its title, what it is for, and its sections."""
 
+    name: str
     title: str
     aim: str
     sections: Sequence[Section]
-    following: Sequence[str]
 
 
 def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
@@ -67,7 +68,7 @@ def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
     cards = "".join(_html_section(n, part) for n, part in enumerate(parts, 1))
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
-{'<p class="crumbs"><a href="map.html">Map of all ops</a></p>' if linked else ""}
+{f'<p class="crumbs">{crumbs(lesson.name)}</p>' if linked else ""}
 <h1>{clean(lesson.title)}</h1>
 <p>{inline(lesson.aim)}</p>
 </header>
@@ -75,15 +76,10 @@ def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
 {cards}
-<p>{_next(lesson, linked)}</p>
+{following(lesson.name) if linked else ""}
 </main>
 </div>"""
     return document(lesson.title, body, style=resource(__package__, "study.css"))
-
-
-def _next(lesson: Lesson, linked: bool) -> str:
-    links = [f'<a href="{name}.html">{code(name)}</a>' if linked else code(name) for name in lesson.following]
-    return f"Next: {', '.join(links)}."
 
 
 def _html_section(n: int, part: Section) -> str:

@@ -1,53 +1,98 @@
-"""The map: a GPT whose boxes lead to the pages of their ops, and a table of all ops."""
+"""The map: the course station by station, a GPT whose boxes lead to the pages of their ops, and a table of all ops."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from nanograd.check.cost import cost
-from nanograd.inspect.player.html import clean, document, resource
+from nanograd.inspect.player.html import HtmlPage, clean, document, resource
 from nanograd.op import OPS
-from nanograd.study.headline import headline
-from nanograd.study.markup import inline, rows
-from nanograd.study.notation import parse, to_mathml
-from nanograd.study.reasons import about, families
-from nanograd.study.topics import TOPICS
+from nanograd.study.course import NUMBER, PARTS, STATIONS, Station
+from nanograd.study.drills.command import Record
+from nanograd.study.markup import code, inline
+from nanograd.study.table_of_ops import family_tables
 
 
-def map_page() -> str:
-    """Return the map, whose links lead to files called after their ops, in the same folder."""
-    topics = ", ".join(f'<a href="{name}.html">{name}</a>' for name in TOPICS if name != "chain_rule")
-    body = f"""<a class="skip" href="#ops">Skip the drawing</a>
+def map_page(progress: Mapping[str, Record] | None = None) -> HtmlPage:
+    """Return the map, whose links lead to files called after their pages, in the same folder.
+
+    progress: what the learner has done of each drill, by its name.
+    """
+    records = progress or {}
+    families = "".join(
+        f"<details><summary>{inline(title)}</summary>{table}</details>" for title, table in family_tables(_file)
+    )
+    body = f"""<a class="skip" href="#ops">Skip the course</a>
+<main>
+<div class="map">
+<div>
 <header>
-<h1>Study a backward pass by hand</h1>
-<p>Choose one of {len(OPS)} ops: its derivation, checked line by line; its numbers, mistakes and cost; and a drill for
-your pencil. New to gradients of arrays? Begin with <a href="chain_rule.html">From one number to arrays</a>.
-What is no op has a page too: {topics}.</p>
+<h1>Backward passes by hand: the course</h1>
+<p>From the chain rule to a whole GPT, in the order in which it computes. At each station read the page, whose every line
+is checked, then write the backward pass yourself: <code>python -m nanograd drill start mul</code> creates the file of the
+drill <code>mul</code>, and <code>drill check mul</code> says what is wrong with it.</p>
+{_start(records)}
 </header>
-<main class="map">
-<section class="card" aria-labelledby="block-h"><h2 id="block-h">A GPT</h2>
-<p class="note">Forward runs down, backward up.</p>{drawing(_file)}</section>
-<section class="card" id="ops" tabindex="-1" aria-labelledby="ops-h"><h2 id="ops-h">All {len(OPS)} ops</h2>
-<p class="note">U sums a gradient over the axes along which broadcasting stretched its operand; the page of an op explains
-its other letters.</p>
-{table_of_ops(_file)}</section>
+{"".join(_part(title, stations, records) for title, stations in PARTS.items())}
+</div>
+<section class="card whole" aria-labelledby="block-h"><h2 id="block-h">A GPT</h2>{drawing(_file)}</section>
+</div>
+<section class="card" id="ops" tabindex="-1" aria-labelledby="ops-h"><h2 id="ops-h">All {len(OPS)} ops, by family</h2>
+<p class="note">dx is the gradient of the loss with respect to x. U(…) sums a gradient over the axes along which
+broadcasting stretched its operand. Under the gradients stand the lines that define their other letters.</p>
+{families}</section>
 </main>"""
-    return document("Study a backward pass by hand", body, style=resource(__package__, "study.css"))
+    style = resource(__package__, "study.css") + resource(__package__, "map.css")
+    return document("Backward passes by hand: the course", body, style=style, script=resource(__package__, "map.js"))
 
 
-def table_of_ops(link: Callable[[str], str]) -> str:
-    """Return the table of all ops by family: equation and gradients."""
-    parts = []
-    for family, names in families().items():
-        body = []
-        for name in names:
-            formula = headline(name)
-            equation = to_mathml(formula) if formula else ""
-            gradients = "<br>".join(to_mathml(parse(gradient)) for gradient in cost(OPS[name]).gradients)
-            body.append([f'<a href="{clean(link(name))}"><code>{clean(name)}</code></a>', equation, gradients])
-        parts.append(f'<h3 class="family">{inline(about(family))}</h3>')
-        parts.append(rows(about(family), ["op", "forward", "backward"], body, "ops", titled=False))
-    return "".join(parts)
+def _start(records: Mapping[str, Record]) -> str:
+    """Return the link to the first station that is not done, and how far the learner is."""
+    drills = [drill for station in STATIONS for drill in station.drills]
+    solved = sum(is_solved(drill, records) for drill in drills)
+    following = (
+        next((s for s in STATIONS if s.drills and not is_done(s, records)), STATIONS[0]) if solved else STATIONS[0]
+    )
+    word = f"Go on with station {NUMBER[following.page]}" if solved else "Start here"
+    return (
+        f'<p><a class="start" href="{_file(following.page)}">{word}: {clean(following.page)} →</a></p>'
+        f'<p class="note">{solved} of {len(drills)} drills solved when this page was written. '
+        "<code>python -m nanograd study</code>, where your folder <code>drills</code> is, brings it up to date.</p>"
+    )
+
+
+def _part(title: str, stations: Sequence[Station], records: Mapping[str, Record]) -> str:
+    items = "".join(_station(station, records) for station in stations)
+    return f'<h2>{title}</h2><ol class="stations">{items}</ol>'
+
+
+def _station(station: Station, records: Mapping[str, Record]) -> str:
+    """Return one station: its page, what it answers, and its drills with what the learner has done of them."""
+    page = clean(station.page)
+    drills = " · ".join(f"drill {code(drill)}{_mark(drill, records)}" for drill in station.drills)
+    practice = f'<p class="drills">{drills}</p>' if drills else ""
+    done = ' class="done"' if is_done(station, records) else ""
+    return (
+        f'<li value="{NUMBER[station.page]}"{done}><p><a href="{_file(page)}"><code>{page}</code></a> '
+        f'{clean(station.question)} <label hidden><input type="checkbox" data-read="{page}"> read</label></p>'
+        f"{practice}</li>"
+    )
+
+
+def _mark(drill: str, records: Mapping[str, Record]) -> str:
+    record = records.get(drill)
+    if record is None:
+        return ""
+    return ' <b class="solved">✓ solved</b>' if record.solved else f" {record.checks} checks, not solved"
+
+
+def is_solved(drill: str, records: Mapping[str, Record]) -> bool:
+    """Tell whether the learner has solved a drill."""
+    return drill in records and records[drill].solved
+
+
+def is_done(station: Station, records: Mapping[str, Record]) -> bool:
+    """Tell whether all drills of a station are solved; one without drills is never done, only read."""
+    return bool(station.drills) and all(is_solved(drill, records) for drill in station.drills)
 
 
 def _file(name: str) -> str:
@@ -81,7 +126,7 @@ ROWS = (
     _op("layernorm", "(B, T, C)", fork=True),
     _op("linear", "w_qkv: q, k, v"),
     Row("open", text="attention"),
-    _op("packed_attention", "all of this, fused"),
+    _op("packed_attention", "all of this"),
     _parts("getitem", "reshape", "transpose"),
     _parts("matmul", "mul", "masked_fill"),
     _parts("softmax", "dropout", "attention"),
@@ -98,19 +143,19 @@ ROWS = (
     Row("close"),
     _op("layernorm", "the last"),
     Row("open", text="head and loss"),
-    _op("linear_cross_entropy", "all of this, fused"),
+    _op("linear_cross_entropy", "all of this"),
     _parts("linear", "log_softmax", "cross_entropy"),
     Row("close"),
     Row("plain", text="loss"),
 )
 WIDTH, LEFT, BOX, LANE = 400, 52, 300, 30
 MIDDLE = LEFT + BOX / 2
-HEIGHT = {"open": 12, "close": 0, "plain": 22, "parts": 28, "ops": 32}
-GAP = {"open": 14, "close": 20, "plain": 14, "parts": 6, "ops": 14}  # below a row
+HEIGHT = {"open": 12, "close": 0, "plain": 18, "parts": 22, "ops": 24}
+GAP = {"open": 10, "close": 14, "plain": 12, "parts": 4, "ops": 11}  # below a row
 
 
 def drawing(link: Callable[[str], str]) -> str:
-    """Return the SVG; link(op) is the address of an op's page."""
+    """Return the SVG; link(op) is the address of an op's page. Boxes of stations of the course have their numbers."""
     *tops, height = accumulate((HEIGHT[row.kind] + GAP[row.kind] for row in ROWS), initial=14)  # where each row begins
     parts = [*_modules(tops), *_arrows(tops), *_streams(tops)]
     for row, y in zip(ROWS, tops, strict=True):
@@ -170,7 +215,8 @@ def _boxes(row: Row, y: int, link: Callable[[str], str]) -> Iterator[str]:
         x = LEFT + i * (width + space)
         label = f'<text class="small name" x="{x + width / 2:g}" y="{base}" text-anchor="middle">{clean(name)}</text>'
         if row.kind == "ops":
-            label = f'<text class="name" x="{x + 12:g}" y="{base}">{clean(name)}</text>'
+            number = f"{NUMBER[name]}. " if name in NUMBER else ""
+            label = f'<text class="name" x="{x + 12:g}" y="{base}">{number}{clean(name)}</text>'
             label += f'<text class="role" x="{x + width - 10:g}" y="{base}">{clean(role)}</text>' if role else ""
         box = f'<rect class="box" x="{x:g}" y="{y}" width="{width:g}" height="{height}" rx="6"/>'
         yield f'<a href="{clean(link(name))}"><g>{box}{label}</g></a>'

@@ -1,17 +1,19 @@
 """The page of an op, one file without network; and the book, every op one after the other in one document."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, resource
 from nanograd.op import OPS
 from nanograd.study import evidence, sections
+from nanograd.study.course import crumbs, following, is_simple, practice
 from nanograd.study.live.colours import colour_classes, coloured
 from nanograd.study.live.export import live_graph
-from nanograd.study.map import drawing, table_of_ops
+from nanograd.study.map import drawing
 from nanograd.study.markup import inline
 from nanograd.study.reasons import about, families
 from nanograd.study.study_data import StudyData, study_op
+from nanograd.study.table_of_ops import table_of_ops
 from nanograd.study.worked_example import run_example
 
 LIVE = f"{__package__}.live"
@@ -37,7 +39,7 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
     study = study_op(name, shape, seed)
     live, parts = live_graph(study.worked, study.mistakes), page_sections(study)
     contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
-    links = _crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
+    links = crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
 <p class="crumbs">{links}</p>
@@ -47,7 +49,8 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
 <div class="page">
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
-{to_html(parts)}
+{to_html(parts, folded=SELDOM | SIMPLE if is_simple(name) else SELDOM)}
+{following(name) if linked else ""}
 </main>
 </div>
 <script type="application/json" id="program">{live.to_json()}</script>"""
@@ -57,16 +60,6 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
     return document(f"{name}: backward by hand", coloured(body, colours), style=style, script=script)
 
 
-def _crumbs(name: str) -> str:
-    """Return the links to the map and to the ops before and after this one."""
-    order = sorted(OPS)
-    index = order.index(name)
-    links = [f'<a href="map.html">Map of all {len(OPS)} ops</a>']
-    links += [f'<a href="{name}.html" rel="prev">← {name}</a>' for name in order[max(index - 1, 0) : index]]
-    links += [f'<a href="{name}.html" rel="next">{name} →</a>' for name in order[index + 1 : index + 2]]
-    return " · ".join(links)
-
-
 def page_sections(study: StudyData, *, printed: bool = False) -> list[Section]:
     """Return the sections of an op; printed, for the book: with the name of the op in every id, and without controls."""
     worked, name = study.worked, study.worked.op.name
@@ -74,7 +67,7 @@ def page_sections(study: StudyData, *, printed: bool = False) -> list[Section]:
     return [
         Section(f"{prefix}{id}", title, text)
         for id, title, text in (
-            ("forward", "Forward", sections.forward_section(study)),
+            ("forward", "Forward", sections.forward_section(study, short=is_simple(name))),
             ("derivation", "Derivation", sections.derivation_section(study, printed=printed)),
             ("example", "Worked example", sections.example_section(study, printed=printed)),
             ("jacobian", "Jacobian and shortcut", evidence.jacobian_section(worked)),
@@ -82,18 +75,27 @@ def page_sections(study: StudyData, *, printed: bool = False) -> list[Section]:
             ("mistakes", "Mistakes", evidence.mistakes_section(name, study.mistakes)),
             ("cost", "Cost, and what is saved", evidence.cost_section(worked)),
             ("code", "Code", evidence.code_section(worked)),
-            ("paper", "Paper drill", sections.worksheet_section(other, prefix, printed=printed)),
+            ("paper", "Paper drill", sections.worksheet_section(other, prefix, printed=printed) + practice(name)),
         )
     ]
 
 
-def to_html(parts: Sequence[Section], level: int = 2) -> str:
-    """Return sections as HTML."""
-    return "\n".join(
-        f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h">'
-        f'<h{level} id="{part.id}-h">{part.title}</h{level}>{part.body}</section>'
-        for part in parts
-    )
+SELDOM = {"differences", "cost", "code"}  # folded on every page: few readers need them
+SIMPLE = {"jacobian", "mistakes", "paper"}  # folded on the page of a simple op too
+
+
+def to_html(parts: Sequence[Section], level: int = 2, folded: Set[str] = frozenset()) -> str:
+    """Return sections as HTML; of those with an id in `folded` only the title is seen, until it is chosen."""
+    return "\n".join(_section(part, level, part.id in folded) for part in parts)
+
+
+def _section(part: Section, level: int, folded: bool) -> str:
+    title = f'<h{level} id="{part.id}-h">{part.title}</h{level}>'
+    head = f'aria-labelledby="{part.id}-h"'
+    if folded:  # a link to what is inside opens it
+        inside = f'<details><summary>{title}</summary><div id="{part.id}">{part.body}</div></details>'
+        return f'<section class="card folded" {head}>{inside}</section>'
+    return f'<section class="card" id="{part.id}" {head}>{title}{part.body}</section>'
 
 
 TITLE = "Every backward pass, by hand"

@@ -24,9 +24,13 @@ def notation_section(*, linked: bool = False) -> str:
     )
 
 
-def forward_section(study: StudyData) -> str:
-    """List the inputs, the result and the gradients, with shapes."""
+def forward_section(study: StudyData, *, short: bool = False) -> str:
+    """Say what the op does, and list its inputs, result and gradients with their shapes; short: only how it is called."""
     worked = study.worked
+    if short:
+        return (
+            f'<p>{inline(study.summary)}</p><p class="call">{code(study.call)}</p>{paragraphs(study.remarks.forward)}'
+        )
     body = [
         [
             code(name),
@@ -96,7 +100,7 @@ def _before(study: StudyData) -> str:
 
 
 def _code_box(label: str, source: str) -> str:
-    return f'<pre role="region" aria-label="{clean(label)}"><code>{highlight(source)}</code></pre>'
+    return f'<pre role="group" aria-label="{clean(label)}"><code>{highlight(source)}</code></pre>'
 
 
 def _line(step: Step) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from nanograd.inspect.player.html import number
 from nanograd.op import OPS
+from nanograd.study.course import STATIONS, crumbs, pages
 from nanograd.study.map import map_page
 from nanograd.study.page import book, study_page
 from nanograd.study.worked_example import run_example
@@ -136,7 +137,7 @@ def test_the_solution_can_be_shown(opened: Any) -> None:
     page = opened("softmax", java_script_enabled=False)
     solution = page.locator("#paper details .array").last
     assert not solution.is_visible()
-    page.locator("summary").click()
+    page.locator("#paper summary").click()
     assert solution.is_visible()
     assert number(run_example("softmax", (2, 4), 1).gradients[0][0, 0]) in solution.inner_text()
 
@@ -147,12 +148,61 @@ def test_boxes_of_the_map_lead_to_pages(opened: Any) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/softmax.html")
     assert page.locator("h1").inner_text() == "softmax, backward by hand"
-    page.get_by_role("link", name="Map of all 72 ops").click()
+    page.get_by_role("link", name="The course").click()
     page.wait_for_url("**/map.html")
+    page.locator("summary", has_text="concat").click()
     page.locator("table.ops a", has_text=re.compile("^concat$")).click()
     page.wait_for_url("**/concat.html")
     page.go_back()
-    assert page.locator("h1").inner_text() == "Study a backward pass by hand"
+    assert page.locator("h1").inner_text() == "Backward passes by hand: the course"
+
+
+def test_the_whole_model_is_seen_on_the_map_at_once(opened: Any) -> None:
+    page = opened("map", viewport={"width": 1280, "height": 800})
+    box = page.locator("svg.block").bounding_box()
+    assert box["y"] >= 0
+    assert box["y"] + box["height"] <= 800
+    assert (
+        page.evaluate(
+            "[...document.querySelectorAll('main *')].filter((e) => /auto|scroll|hidden/.test(getComputedStyle(e).overflow)"
+            " && (e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1) && !e.matches('.unseen, svg'))"
+            ".map((e) => e.outerHTML.slice(0, 80))"
+        )
+        == []
+    )
+    page.mouse.wheel(0, 700)
+    page.wait_for_function("scrollY > 0")
+    assert page.locator("svg.block").bounding_box()["y"] >= 0  # it stays in view
+
+
+def test_next_leads_through_all_stations(quietly: Callable[..., Any], tmp_path: Path) -> None:
+    order = pages()
+    for name in order[: len(STATIONS) + 1]:
+        (tmp_path / f"{name}.html").write_text(f"<p>{crumbs(name)}</p>", encoding="utf-8")
+    page = quietly((tmp_path / "chain_rule.html").as_uri())
+    for name in order[1 : len(STATIONS) + 1]:
+        page.locator("a[rel=next]").click()
+        page.wait_for_url(f"**/{name}.html")
+    for name in reversed(order[: len(STATIONS)]):
+        page.locator("a[rel=prev]").click()
+        page.wait_for_url(f"**/{name}.html")
+
+
+def test_pages_read_are_ticked_when_the_map_is_opened_again(opened: Any) -> None:
+    page = opened("map")
+    page.locator("[data-read=add]").check()
+    page.reload()
+    assert page.locator("[data-read]:checked").evaluate_all("(boxes) => boxes.map((box) => box.dataset.read)") == [
+        "add"
+    ]
+    assert opened("map", java_script_enabled=False).locator("[data-read]:visible").count() == 0
+
+
+def test_a_link_to_a_folded_section_shows_it(opened: Any) -> None:
+    page = opened("softmax")
+    assert not page.locator("#cost table").first.is_visible()
+    page.locator(".contents a", has_text="Cost").click()
+    assert page.locator("#cost table").first.is_visible()
 
 
 def test_links_into_a_page_and_back(opened: Any) -> None:
@@ -175,6 +225,7 @@ def test_no_page_scrolls_sideways(opened: Any, options: dict[str, Any], kind: st
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out(opened: Any, poor_contrast: Any, kind: str, scheme: str) -> None:
     page = opened(kind, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     if cells := page.locator(".worked td.computed").all():
         cells[-1].click()
         page.locator(".paper input").first.fill("99")
@@ -260,4 +311,6 @@ def test_printing_opens_the_solution(opened: Any) -> None:
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.locator("#paper details .array").last.is_visible()
+    assert page.locator("#differences .heat").first.is_visible()  # of a section that is folded on the screen
+    assert page.locator("#differences-h").is_visible()
     assert not page.locator(".contents").is_visible()

@@ -26,7 +26,7 @@ TOKENS, FEATURES = 2048, 512  # of a training step, for a sense of size
 def lesson() -> Lesson:
     """Return the page with its numbers."""
     steps = (one_number, chain, fan_out, shapes, jacobian, counted, random_dy, differences)
-    return Lesson(TITLE, AIM, [step() for step in steps], ("mul", "matmul", "softmax", "layernorm", "attention"))
+    return Lesson("chain_rule", TITLE, AIM, [step() for step in steps])
 
 
 def page(*, linked: bool = False) -> HtmlPage:

@@ -12,6 +12,7 @@ import numpy as np
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, number, resource
 from nanograd.study import page as study
+from nanograd.study.course import crumbs, following
 from nanograd.study.markup import inline, listing, location, rows
 from nanograd.study.notation import parse, to_mathml, to_text
 from nanograd.study.topics.chart import Chart, draw
@@ -109,10 +110,10 @@ class Topic:
         count = [0]
         parts = [study.Section(_id(title), title, _body(blocks, count)) for title, blocks in self.sections.items()]
         contents = "".join(f'<li><a href="#{part.id}">{clean(part.title)}</a></li>' for part in parts)
-        crumbs = self.crumbs or "One page of many: <code>python -m nanograd study</code> writes them all"
+        alone = self.crumbs or "One page of many: <code>python -m nanograd study</code> writes them all"
         body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
-<p class="crumbs">{'<a href="map.html">Map of all pages</a>' if linked else crumbs}</p>
+<p class="crumbs">{crumbs(self.name) if linked else alone}</p>
 <h1>{clean(self.title)}</h1>
 <p class="question">{inline(self.question)}</p>
 </header>
@@ -120,6 +121,7 @@ class Topic:
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
 {study.to_html(parts)}
+{following(self.name) if linked else ""}
 </main>
 </div>"""
         style = resource("nanograd.study", "study.css") + resource(__package__, "topics.css") + self.style

@@ -1,0 +1,105 @@
+"""The course: pages in the order in which a GPT computes, each to read and to practise; and the way from page to page."""
+
+from typing import NamedTuple
+
+from nanograd.inspect.player.html import clean
+from nanograd.study.derivation import derivation
+from nanograd.study.drills import DRILLS
+from nanograd.study.reasons import families
+
+
+class Station(NamedTuple):
+    """One page of the course, and the question that it answers."""
+
+    page: str
+    question: str
+
+    @property
+    def drills(self) -> list[str]:
+        """Return the names of the drills that practise it."""
+        return [name for name, drill in DRILLS.items() if drill.page == self.page]
+
+
+PARTS: dict[str, tuple[Station, ...]] = {
+    "First: gradients, products and sums": (
+        Station("chain_rule", "What is a gradient, and why is it computed from the end backwards?"),
+        Station("mul", "Who gets the gradient of a product?"),
+        Station("add", "What happens to a bias that was added to every token?"),
+        Station("sum", "If many numbers became one, how does its gradient reach them all?"),
+        Station("mean", "Why is each of n numbers worth only 1/n?"),
+        Station("matmul", "Which of the two matrices is transposed, and on which side?"),
+        Station("transpose", "What undoes a change of axes?"),
+        Station("reshape", "Why does cutting an array into heads cost nothing?"),
+    ),
+    "Token ids become vectors": (
+        Station("embedding", "What if a token occurs twice in the batch?"),
+        Station("dropout", "How does backward know which numbers were dropped?"),
+    ),
+    "Inside a block": (
+        Station("layernorm", "Why does a gradient lose its mean on its way through a norm?"),
+        Station("linear", "How does one weight learn from all tokens?"),
+        Station("softmax", "If one probability rises, what do the others do?"),
+        Station("masked_fill", "What becomes of the scores that a query may not see?"),
+        Station("attention", "How do q, k and v share the gradient, and why divide by √D?"),
+        Station("packed_attention", "How do all heads fit into one matrix?"),
+        Station("tanh", "What happens to a gradient where a function is flat?"),
+        Station("gelu_tanh", "Why not cut off below zero, as relu does?"),
+    ),
+    "The loss": (
+        Station("log_softmax", "Why is the logarithm of softmax simpler than softmax?"),
+        Station("cross_entropy", "Why is the gradient probability minus target?"),
+        Station("linear_cross_entropy", "How is a table of all logits avoided?"),
+    ),
+    "Training": (
+        Station("initialisation", "How large must the first weights be?"),
+        Station("schedule", "Why does the learning rate rise first, and then fall?"),
+        Station("clipping", "What if one batch gives a huge gradient?"),
+        Station("adamw", "How far does a parameter move, whatever the size of its gradient?"),
+    ),
+    "After GPT-2": (
+        Station("rmsnorm", "What if the mean is not subtracted?"),
+        Station("rope", "How can a rotation tell a position?"),
+        Station("swiglu", "What is a gate, and what does it pass back?"),
+    ),
+}
+STATIONS = tuple(station for stations in PARTS.values() for station in stations)
+NUMBER = {station.page: number for number, station in enumerate(STATIONS)}  # from 0
+
+
+def pages() -> list[str]:
+    """Return every page in the order of reading: the course, then the other ops by family."""
+    others = [name for names in families().values() for name in names if name not in NUMBER]
+    return [*NUMBER, *others]
+
+
+def is_simple(name: str) -> bool:
+    """Tell whether an op needs only a short page: one formula forward, one backward, and no station of the course."""
+    return len(derivation(name)) <= 2 and name not in NUMBER
+
+
+def practice(name: str) -> str:
+    """Return the commands of the drills that practise a page."""
+    drills = [
+        f"<code>python -m nanograd drill start {drill.name}</code>" for drill in DRILLS.values() if drill.page == name
+    ]
+    return f"<p>Then write it in NumPy, and have it graded: {', '.join(drills)}.</p>" if drills else ""
+
+
+def crumbs(name: str) -> str:
+    """Return the links from a page to the course and to the pages before and after it."""
+    order = pages()
+    at = order.index(name)
+    station = f"Station {NUMBER[name]} of {len(STATIONS) - 1}" if name in NUMBER else "Beside the course"
+    links = ['<a href="map.html">The course</a>', station]
+    links += [f'<a href="{page}.html" rel="prev">← {clean(page)}</a>' for page in order[max(at - 1, 0) : at]]
+    links += [f'<a href="{page}.html" rel="next">{clean(page)} →</a>' for page in order[at + 1 : at + 2]]
+    return " · ".join(links)
+
+
+def following(name: str) -> str:
+    """Return the link at the end of a page to the page after it."""
+    order = pages()
+    links = [
+        f'<a class="start" href="{page}.html">Next: {clean(page)} →</a>' for page in order[order.index(name) + 1 :][:1]
+    ]
+    return f'<p class="following">{"".join(links)}</p>'
