@@ -41,7 +41,8 @@ def test_a_page_begins_with_what_dy_is_and_with_the_chain_rule() -> None:
     page = study_page("tanh", linked=True)
     head = page.partition("<header>")[2].partition("</header>")[0]
     assert UPSTREAM in head
-    assert f'{to_mathml(parse(CHAIN_RULE))} (*) <a href="chain_rule.html">' in head
+    plain = re.compile(' class="[^"]*"')  # a page colours the symbols of its example
+    assert plain.sub("", f'{to_mathml(parse(CHAIN_RULE))} (*) <a href="chain_rule.html">') in plain.sub("", head)
     assert "chain_rule.html" not in study_page("tanh")
     text = to_text_page(study_op("tanh"))
     assert text.index("dy is ∂L/∂y") < text.index(f"The chain rule: {CHAIN_RULE}   (*)") < text.index("FORWARD")
