@@ -2,7 +2,7 @@
 
 The chapters are the Markdown files of this folder; they read well as they stand. Read the code in this order: chapter (a
 file as blocks), run (run the blocks, compare or write their output), drawing (figures), then what the chapters become:
-html, pdf, notebook. make_data wrote the texts of data/.
+html, pdf, notebook. make_data wrote the texts of data/, except fables.txt, which was written by hand.
 """
 
 from pathlib import Path
