@@ -36,6 +36,7 @@ const mark = () => {
   scrolls.forEach(([region, yes]) => (yes ? region.setAttribute("tabindex", "0") : region.removeAttribute("tabindex")));
 };
 addEventListener("resize", mark);
+addEventListener("toggle", mark, true); // what was folded has its width only now
 mark();
 
 addEventListener("beforeprint", () => all("details").forEach((each) => (each.open = true)));
