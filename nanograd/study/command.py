@@ -20,7 +20,8 @@ to gradients of arrays? Begin with chain_rule, which needs school calculus only.
     python -m nanograd study softmax --format text    prints 80 columns of text
     python -m nanograd study                          writes study/map.html and
                                                       the page of every op
-    python -m nanograd study --book                   writes book.html: all ops
+    python -m nanograd study --book                   writes book.html: all ops,
+                                                      to print on A4
 
 OP may also be a topic. After chain_rule, you change the numbers in the browser:
 
@@ -84,7 +85,7 @@ def parser() -> Parser:
     parser.option(
         "--drills", "folder of your drills: the map shows what is solved", "drills", metavar="FOLDER", kind=Path
     )
-    parser.option("--book", "all ops in one document", False)
+    parser.option("--book", "all ops in one document to print: a reference on A4", False)
     return parser
 
 
@@ -122,7 +123,7 @@ def _page(
 
         return study_page(name, (2, 4) if shape is None else shape, seed, linked=linked)
     if book:
-        from nanograd.study.page import book as whole_book
+        from nanograd.study.book import book as whole_book
 
         return whole_book()
     from nanograd.study.drills.command import read_progress

@@ -65,7 +65,6 @@ def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
     """Write a lesson as HTML; linked: it stands beside the map and the pages of all ops."""
     parts = lesson.sections
     contents = "".join(f'<li><a href="#{part.id}">{n}. {clean(part.title)}</a></li>' for n, part in enumerate(parts, 1))
-    cards = "".join(_html_section(n, part) for n, part in enumerate(parts, 1))
     body = f"""<a class="skip" href="#main">Skip the contents</a>
 <header>
 {f'<p class="crumbs">{crumbs(lesson.name)}</p>' if linked else ""}
@@ -75,15 +74,20 @@ def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
 <div class="page">
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
-{cards}
+{cards(lesson)}
 {following(lesson.name) if linked else ""}
 </main>
 </div>"""
     return document(lesson.title, body, style=resource(__package__, "study.css"))
 
 
-def _html_section(n: int, part: Section) -> str:
-    title = f'<h2 id="{part.id}-h">{n}. {clean(part.title)}</h2>'
+def cards(lesson: Lesson, level: int = 2) -> str:
+    """Return the sections as HTML, with headings of this level."""
+    return "".join(_card(n, part, level) for n, part in enumerate(lesson.sections, 1))
+
+
+def _card(n: int, part: Section, level: int) -> str:
+    title = f'<h{level} id="{part.id}-h">{n}. {clean(part.title)}</h{level}>'
     body = "".join(map(_html_block, part.blocks))
     return f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h">{title}{body}</section>'
 

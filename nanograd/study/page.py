@@ -1,4 +1,4 @@
-"""The page of an op, one file without network; and the book, every op one after the other in one document."""
+"""The page of an op, one file without network."""
 
 from collections.abc import Sequence, Set
 from typing import NamedTuple
@@ -9,11 +9,7 @@ from nanograd.study import evidence, sections
 from nanograd.study.course import crumbs, following, is_simple, practice
 from nanograd.study.live.colours import colour_classes, coloured
 from nanograd.study.live.export import live_graph
-from nanograd.study.map import drawing
-from nanograd.study.markup import inline
-from nanograd.study.reasons import about, families
 from nanograd.study.study_data import StudyData, study_op
-from nanograd.study.table_of_ops import table_of_ops
 from nanograd.study.worked_example import run_example
 
 LIVE = f"{__package__}.live"
@@ -60,23 +56,20 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
     return document(f"{name}: backward by hand", coloured(body, colours), style=style, script=script)
 
 
-def page_sections(study: StudyData, *, printed: bool = False) -> list[Section]:
-    """Return the sections of an op; printed, for the book: with the name of the op in every id, and without controls."""
+def page_sections(study: StudyData) -> list[Section]:
+    """Return the sections of the page of an op."""
     worked, name = study.worked, study.worked.op.name
-    other, prefix = run_example(name, study.shape, study.seed + 1), f"{name}-" if printed else ""
+    other = run_example(name, study.shape, study.seed + 1)
     return [
-        Section(f"{prefix}{id}", title, text)
-        for id, title, text in (
-            ("forward", "Forward", sections.forward_section(study, short=is_simple(name))),
-            ("derivation", "Derivation", sections.derivation_section(study, printed=printed)),
-            ("example", "Worked example", sections.example_section(study, printed=printed)),
-            ("jacobian", "Jacobian and shortcut", evidence.jacobian_section(worked)),
-            ("differences", "Finite differences", evidence.differences_section(worked)),
-            ("mistakes", "Mistakes", evidence.mistakes_section(name, study.mistakes)),
-            ("cost", "Cost, and what is saved", evidence.cost_section(worked)),
-            ("code", "Code", evidence.code_section(worked)),
-            ("paper", "Paper drill", sections.worksheet_section(other, prefix, printed=printed) + practice(name)),
-        )
+        Section("forward", "Forward", sections.forward_section(study, short=is_simple(name))),
+        Section("derivation", "Derivation", sections.derivation_section(study)),
+        Section("example", "Worked example", sections.example_section(study)),
+        Section("jacobian", "Jacobian and shortcut", evidence.jacobian_section(worked)),
+        Section("differences", "Finite differences", evidence.differences_section(worked)),
+        Section("mistakes", "Mistakes", evidence.mistakes_section(name, study.mistakes)),
+        Section("cost", "Cost, and what is saved", evidence.cost_section(worked)),
+        Section("code", "Code", evidence.code_section(worked)),
+        Section("paper", "Paper drill", sections.worksheet_section(other) + practice(name)),
     ]
 
 
@@ -84,56 +77,15 @@ SELDOM = {"differences", "cost", "code"}  # folded on every page: few readers ne
 SIMPLE = {"jacobian", "mistakes", "paper"}  # folded on the page of a simple op too
 
 
-def to_html(parts: Sequence[Section], level: int = 2, folded: Set[str] = frozenset()) -> str:
+def to_html(parts: Sequence[Section], folded: Set[str] = frozenset()) -> str:
     """Return sections as HTML; of those with an id in `folded` only the title is seen, until it is chosen."""
-    return "\n".join(_section(part, level, part.id in folded) for part in parts)
+    return "\n".join(_section(part, part.id in folded) for part in parts)
 
 
-def _section(part: Section, level: int, folded: bool) -> str:
-    title = f'<h{level} id="{part.id}-h">{part.title}</h{level}>'
+def _section(part: Section, folded: bool) -> str:
+    title = f'<h2 id="{part.id}-h">{part.title}</h2>'
     head = f'aria-labelledby="{part.id}-h"'
     if folded:  # a link to what is inside opens it
         inside = f'<details><summary>{title}</summary><div id="{part.id}">{part.body}</div></details>'
         return f'<section class="card folded" {head}>{inside}</section>'
     return f'<section class="card" id="{part.id}" {head}>{title}{part.body}</section>'
-
-
-TITLE = "Every backward pass, by hand"
-
-
-def book(names: list[str] | None = None, seed: int = 0) -> HtmlPage:
-    """Return one printable document: contents, the block of a GPT, and a chapter for each op, or for each of `names`."""
-    chosen = {family: [name for name in ops if names is None or name in names] for family, ops in families().items()}
-    order = [name for ops in chosen.values() for name in ops]
-    contents = "".join(
-        f'<h3 class="family">{inline(about(family))}</h3><ul class="toc">{"".join(map(_entry, ops))}</ul>'
-        for family, ops in chosen.items()
-        if ops
-    )
-
-    def link(name: str) -> str:
-        return f"#{name}" if name in order else "#contents"
-
-    chapters = "\n".join(_chapter(name, seed) for name in order)
-    body = f"""<header>
-<h1>{TITLE}</h1>
-<p>{len(order)} of {len(OPS)} ops. Every numbered line was evaluated and compared with a reference.</p>
-{sections.notation_section()}
-</header>
-<main>
-<section class="card" id="contents" aria-labelledby="contents-h"><h2 id="contents-h">Contents</h2>{contents}</section>
-<section class="card chapter" aria-labelledby="map-h"><h2 id="map-h">A GPT, and all ops</h2>
-{drawing(link)}{table_of_ops(link)}</section>
-{chapters}
-</main>"""
-    return document(TITLE, body, style=resource(__package__, "study.css"))
-
-
-def _entry(name: str) -> str:
-    return f'<li><a href="#{name}"><code>{name}</code></a></li>'
-
-
-def _chapter(name: str, seed: int) -> str:
-    parts = to_html(page_sections(study_op(name, None, seed), printed=True), level=3)
-    title = f'<h2 id="{name}-h"><code>{name}</code></h2>'
-    return f'<article class="chapter" id="{name}" aria-labelledby="{name}-h">{title}{parts}</article>'

@@ -61,18 +61,19 @@ def _this_call(worked: WorkedExample) -> str:
 def derivation_section(study: StudyData, *, printed: bool = False) -> str:
     """Return the numbered lines: in symbols, in NumPy, the reason, and how each compares with its reference.
 
-    printed: without the helpers, the numbers as code, and the whole program.
+    printed: without what the book says once, and without the whole program.
     """
     html = [] if printed else [_before(study)]
-    if any("unbroadcast(" in step.check.code for step in study.steps):
+    if not printed and any("unbroadcast(" in step.check.code for step in study.steps):
         html.append(
             "<p><i>U</i> sums a gradient over the axes along which broadcasting stretched its operand: the code calls it "
             "<code>unbroadcast</code>.</p>"
         )
+    level = "h4" if printed else "h3"
     for backward, title in ((False, "Forward"), (True, "Backward")):
         lines = [step for step in study.steps if step.line.backward == backward]
         if lines:
-            html.append(f'<h3>{title}</h3><ol class="lines">{"".join(map(_line, lines))}</ol>')
+            html.append(f'<{level}>{title}</{level}><ol class="lines">{"".join(map(_line, lines))}</ol>')
     if study.closing:
         html.append('<p class="why">And in the shapes of the op:</p>')
         html.append(_code_box("The shapes of the op in NumPy", "\n".join(study.closing)))
@@ -110,10 +111,9 @@ def _line(step: Step) -> str:
     box = _code_box(f"Line {line.number} in NumPy", "\n".join(statement.text for statement in step.statements))
     check = f'<p class="check"><span aria-hidden="true">{sign}</span> {inline(step.verdict)}</p>'
     return (
-        f'<li value="{line.number}">{lead}<div class="math">'
+        f'<li value="{line.number}">{lead}<div class="in-symbols"><div class="math">'
         f'<span class="nth">({line.number})</span>{to_mathml(line.whole)}</div>'
-        f'<p class="why">{inline(step.check.why)}</p>'
-        f"{box}{check}</li>"
+        f'<p class="why">{inline(step.check.why)}</p></div><div class="in-numpy">{box}{check}</div></li>'
     )
 
 
@@ -158,11 +158,8 @@ def _short(value: object) -> str:
 CLOSE = 0.01  # the tolerance for an answer, relative to the largest entry
 
 
-def worksheet_section(worked: WorkedExample, prefix: str, *, printed: bool = False) -> str:
-    """Return the inputs, a table of empty cells, and the solution; printed, without the controls that need a script.
-
-    prefix: makes the ids of this worksheet unique in a book.
-    """
+def worksheet_section(worked: WorkedExample) -> str:
+    """Return the inputs, a table of empty cells to type answers into, and the solution."""
     i = worked.differentiated[0]
     name, gradient = f"d{worked.names[i]}", worked.gradients[i]
     largest = float(np.abs(gradient).max(initial=0)) or 1.0
@@ -177,18 +174,14 @@ def worksheet_section(worked: WorkedExample, prefix: str, *, printed: bool = Fal
         label = clean(f"{name}{index(gradient.shape, flat)}")
         return f'<input aria-label="{label}" autocomplete="off" size="7" data-answer="{cells[flat]:.6g}"><span></span>'
 
-    if printed:
-        empty = table(name, gradient, cell=lambda flat: "")
-        answer = f"<h4>Solution</h4>{solution}"
-    else:
-        empty = table(name, gradient, cell=field) + (
-            '<p class="grade" hidden><button type="button" data-grade>Check</button> '
-            f'<span role="status" aria-live="polite" id="{clean(prefix)}-grade"></span></p>'
-        )
-        answer = f"<details><summary>Show the solution</summary>{solution}</details>"
+    empty = table(name, gradient, cell=field) + (
+        '<p class="grade" hidden><button type="button" data-grade>Check</button> '
+        '<span role="status" aria-live="polite"></span></p>'
+    )
+    answer = f"<details><summary>Show the solution</summary>{solution}</details>"
     return (
-        f"<p>Other numbers, the same op. Work out {code(name)} with a pencil, from {code('dy')} back through all lines"
-        f"{'' if printed else '; type each entry, two digits are enough'}.</p>{options_text}"
+        f"<p>Other numbers, the same op. Work out {code(name)} with a pencil, from {code('dy')} back through all lines; "
+        f"type each entry, two digits are enough.</p>{options_text}"
         f'<div class="flow">{arrays}{table("dy", worked.dy)}</div>'
         f'<div class="paper" data-tolerance="{CLOSE * largest:.6g}">{empty}</div>{answer}'
     )

@@ -10,9 +10,10 @@ import pytest
 
 from nanograd.inspect.player.html import number
 from nanograd.op import OPS
+from nanograd.study.book import book
 from nanograd.study.course import STATIONS, crumbs, pages
 from nanograd.study.map import map_page
-from nanograd.study.page import book, study_page
+from nanograd.study.page import study_page
 from nanograd.study.worked_example import run_example
 
 pytestmark = pytest.mark.browser
@@ -301,9 +302,7 @@ def test_on_paper_all_is_dark_on_light(opened: Any, poor_contrast: Any) -> None:
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 34, 48)"
     assert poor_contrast(page) == []
-    assert page.locator("h4", has_text="Solution").first.is_visible()
     assert page.locator("#softmax").evaluate("(e) => getComputedStyle(e).breakBefore") == "page"
-    assert len(page.pdf(format="A4")) > 50_000
 
 
 def test_printing_opens_the_solution(opened: Any) -> None:

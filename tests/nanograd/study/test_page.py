@@ -13,7 +13,7 @@ import pytest
 
 from nanograd.inspect.player.html import number
 from nanograd.op import OPS
-from nanograd.study.page import book, study_page
+from nanograd.study.page import study_page
 from nanograd.study.study_data import study_op
 from nanograd.study.worked_example import run_example
 
@@ -80,14 +80,3 @@ def test_the_same_to_the_byte_in_another_process() -> None:
         for seed in ("1", "2")
     ]
     assert outputs == [study_page("div").encode()] * 2
-
-
-def test_a_book_is_one_document(whole_page: Callable[[str], Any]) -> None:
-    text = book(["mul", "softmax"])
-    read = whole_page(text)
-    ids = [a["id"] for _, a in read.tags if "id" in a]
-    assert ids.index("mul") < ids.index("softmax")
-    assert {"softmax-derivation", "mul-paper", "contents"} <= set(ids)
-    assert not [tag for tag, _ in read.tags if tag in ("script", "button", "input", "details")]
-    assert "<script" not in text
-    assert book(["mul", "softmax"]) == text
