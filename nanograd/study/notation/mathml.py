@@ -15,7 +15,7 @@ TIMES = '<mo lspace="0" rspace=".17em">&#x2062;</mo>'  # an invisible “times�
 OF = "<mo>&#x2061;</mo>"  # an invisible “of”, between a function and its argument
 BREAKABLE = {"=", "≠", "≤", "≥", "<", ">", "+", "-"}  # a line may begin with one of them
 TALL = ("<mfrac", "<munder", "<msqrt")  # what has more than one line
-LONG = 36  # letters that fit on a line of 320 px
+LONG = 26  # letters that fit on a line of 320 px, with what is before and after them
 GAP = '<mspace width=".3em"></mspace>'
 
 
@@ -41,6 +41,10 @@ def _chunks(formula: t.Formula, first: str = "", last: str = "") -> list[str]:
         case t.Words(text) | t.Code(text):
             words = f"<code>{escape(text)}</code>" if isinstance(formula, t.Code) else escape(text)
             return [*_math(first), f' <span class="prose">{words}{"," if last else ""}</span> ']
+        case t.Quotient(top, bottom) if _is_long(top):
+            return _chunks(top, first, f"<mo>/</mo>{_row(bottom, True)}{last}")
+        case t.Big(sign, below, above, t.Fence("group", t.Infix() as inside)) if _is_long(formula):
+            return _chunks(inside, f"{first}{_big(sign, below, above)}<mo>(</mo>", f"<mo>)</mo>{last}")
         case t.Product((*factors, t.Fence("group", t.Infix() as inside)), False) if _is_long(formula):
             before = "".join(element for factor in factors for element in [*_elements(factor, False), TIMES])
             return _chunks(inside, f"{first}{before}<mo>(</mo>", f"<mo>)</mo>{last}")
@@ -48,9 +52,8 @@ def _chunks(formula: t.Formula, first: str = "", last: str = "") -> list[str]:
 
 
 def _is_long(formula: t.Formula) -> bool:
-    """Tell whether a formula needs more than one line where the page is narrow, and can be drawn without tall fences."""
-    elements = _row(formula, False)
-    return len(re.sub("<[^>]*>|&[^;]*;", "", elements)) > LONG and not any(tag in elements for tag in TALL)
+    """Tell whether a formula needs more than one line where the page is narrow."""
+    return len(re.sub("<[^>]*>|&[^;]*;", "", _row(formula, False))) > LONG
 
 
 def _flat(formulas: Sequence[t.Formula], first: Sequence[str], last: Sequence[str]) -> list[str]:
