@@ -26,10 +26,11 @@ def data(name: str) -> Path:
     return path
 
 
-def story_model(folder: str = "story_model") -> "GPT":
+def story_model(folder: str = "story_model", *, seed: int = 1, **block: str | float) -> "GPT":
     """Return the model that chapter 9 trains on the stories: from `folder` if it is there, else it is trained into it.
 
-    The training takes 10 to 20 seconds on two cores: 137 thousand parameters, 300 steps of 16 windows of 64 tokens.
+    The training takes 10 to 20 seconds on two cores: 137 thousand parameters, 300 steps of 16 windows of 64 tokens. block
+    are options of ModelConfig, for another block than GPT-2's.
     """
     from gpt.api import load, train
 
@@ -38,5 +39,12 @@ def story_model(folder: str = "story_model") -> "GPT":
     return train(
         data("stories.txt"), out=folder, quiet=True, tokenizer="bpe", vocab_size=512, d_model=64, n_layers=2, n_heads=4,
         context_length=64, dropout=0.0, batch_size=16, max_steps=300, lr=4e-3, min_lr=4e-4, warmup_steps=30,
-        weight_decay=0.1, grad_clip=1.0, eval_every=100, shards=2, seed=1,
+        weight_decay=0.1, grad_clip=1.0, eval_every=100, shards=2, seed=seed,
+        **block,
     )  # fmt: skip
+
+
+def story_llama(folder: str = "story_llama", *, seed: int = 1) -> "GPT":
+    """Return the same with Llama's block: RMSNorm, RoPE, SwiGLU, two key-value heads; about as many parameters."""
+    block: dict[str, str | float] = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False}
+    return story_model(folder, seed=seed, n_kv_heads=2, d_ff=208, **block)
