@@ -31,7 +31,7 @@ class Evidence:
 
 def diagnose(e: Evidence) -> str:
     """Return the first reason that fits, from the most specific on, or none; and a table of the worst entries."""
-    for rule in (_shape, _not_finite, _zeros, _factor, _transposed, _some_entries, _uniform, _constant_along):
+    for rule in (_shape, _not_finite, _zeros, _factor, _transposed, _residual, _some_entries, _uniform, _constant_along):
         if reason := rule(e):
             break
     else:
@@ -148,6 +148,18 @@ def _transposed(e: Evidence) -> str | None:
     for order in itertools.permutations(range(e.analytic.ndim)):
         if order != tuple(range(e.analytic.ndim)) and _near(e.analytic.transpose(order), e):
             return f"equal after a transpose to axes {order}"
+    return None
+
+
+def _residual(e: Evidence) -> str | None:
+    """Recognise a gradient that is off by dy itself: y = x + f(x) without the path around f, or with it twice."""
+    if e.analytic_jacobian is None or e.x.shape != e.y_shape or e.x.size < 2:
+        return None
+    identity = np.eye(e.x.size)
+    if (np.abs(e.numeric_jacobian - e.analytic_jacobian - identity) <= 10 * e.bound).all():
+        return "dy itself is missing: in y = x + f(x) the residual path adds dy to what comes back through f"
+    if (np.abs(e.analytic_jacobian - e.numeric_jacobian - identity) <= 10 * e.bound).all():
+        return "dy itself is too much: a residual path was counted twice, or the forward has none"
     return None
 
 

@@ -54,6 +54,20 @@ REASONS = [
     ),
     ("softly", lambda x: ng.ops.softmax.pair.forward(x), lambda dy, s: (np.zeros_like(dy),), (X,), "zero everywhere"),
     (
+        "skips",
+        lambda x: (x + np.tanh(x), np.tanh(x)),
+        lambda dy, t: (dy * (1 - t * t),),
+        (X,),
+        r"dy itself is missing: in y = x \+ f\(x\) the residual path",
+    ),
+    (
+        "skips_twice",
+        lambda x: (x + np.tanh(x), np.tanh(x)),
+        lambda dy, t: (2 * dy + dy * (1 - t * t),),
+        (X,),
+        "dy itself is too much: a residual path was counted twice",
+    ),
+    (
         "softer",
         lambda x: ng.ops.softmax.pair.forward(x),
         lambda dy, s: (s[0] * (dy - dy.mean(axis=-1, keepdims=True)),),
