@@ -31,7 +31,8 @@ class Evidence:
 
 def diagnose(e: Evidence) -> str:
     """Return the first reason that fits, from the most specific on, or none; and a table of the worst entries."""
-    for rule in (_shape, _not_finite, _zeros, _factor, _transposed, _residual, _some_entries, _uniform, _constant_along):
+    rules = (_shape, _not_finite, _zeros, _factor, _transposed, _residual, _some_entries, _uniform, _constant_along)
+    for rule in rules:
         if reason := rule(e):
             break
     else:
