@@ -151,9 +151,10 @@ class MLP(Module):
 class Block(Module):
     """Self-attention, then an MLP; each is pre-normalised and added to the residual stream.
 
-    Normalising the input of each half (pre-norm, as GPT-2) leaves the residual stream free of any op, so gradients reach
-    the first block unchanged (Xiong et al. 2020, arXiv:2002.04745). The blocks of GPT-2 and Llama differ in their parts,
-    which the config names: norm, position, mlp, n_kv_heads, bias. `forward` is the same.
+    Normalising the input of each half (pre-norm, as GPT-2) leaves only additions in the residual stream. So the gradient of
+    the last block's output is, unchanged, one summand of the gradient of the first block's input; the halves add the
+    others (Xiong et al. 2020, arXiv:2002.04745). The blocks of GPT-2 and Llama differ in their parts, which the config
+    names: norm, position, mlp, n_kv_heads, bias. `forward` is the same.
     """
 
     def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None) -> None:

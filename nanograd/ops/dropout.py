@@ -51,7 +51,7 @@ def dropout_forward(x: np.ndarray, *, p: float, seed: int) -> tuple[np.ndarray, 
 def dropout_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1), where z is a constant: dropped entries do not affect the loss.
     dx = dy z                                              (2)
-    Check: dx is zero exactly where y was dropped.
+    Check: dx is zero wherever an entry was dropped, and dy / (1 - p) elsewhere.
     """
     z = saved
     return (dy * z,)  # (2)

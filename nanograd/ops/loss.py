@@ -73,7 +73,7 @@ def cross_entropy_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, Fal
     ∂l/∂z_k = p_k (1 + 2 λ s) - q_k                        (5)
     Each target has a weight w: by (3) 1/N, and 0 if it is ignored:
     dz_k = dy w (p_k (1 + 2 λ s) - q_k)                    (6)
-    Check: for λ = 0 each row of dz sums to zero; for ε = 0 only the target's entry has the opposite sign.
+    Check: for λ = 0 each row of dz sums to zero; if also ε = 0, only the target's entry has the sign of -dy.
     """
     if not needs[0]:
         return None, None

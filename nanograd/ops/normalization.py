@@ -39,13 +39,14 @@ def rmsnorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) ->
     From (3), summing over all tokens, which share weight:
     dn = dy weight                                         (4)
     dweight = Σ_tokens dy n                                (5)
-    Raising one x_i of a token's C features changes its scale:
-    ∂r/∂x_i = -r² n_i / C, by (1)                          (6)
+    Raising one x_i of a token's C features changes its mean square by 2 x_i / C, and r is the power -½ of that, plus eps:
+    ∂r/∂x_i = -½ r³ 2 x_i / C = -r² n_i / C                (6)
     so, by (2), its normalised features change by
     ∂n_j/∂x_i = r (1[i = j] - n_j n_i / C)                 (7)
     By the chain rule (*), multiply (7) by dn_j and sum over j:
     dx = r (dn - n ⟨dn n⟩)                                 (8)
-    Layernorm has one more term, -⟨dn⟩, from the mean that it subtracts.
+    This is r times dn without its part along n, as n has the squared length C (but for eps): scaling x changes nothing, so
+    dx has no part along n. Layernorm has one more term, -⟨dn⟩, from the mean that it subtracts.
     Check: with eps = 0, Σ x dx = 0, since scaling x changes nothing.
     """
     n, r, weight = saved
@@ -127,47 +128,57 @@ def layernorm_forward(
     """Normalise over the last axis (Ba, Kiros and Hinton 2016, arXiv:1607.06450, eq. 4).
 
     x (…, C), weight and bias (C,) or None. With ⟨·⟩ the mean over the C features of one token:
-    r = 1 / √(⟨(x - ⟨x⟩)²⟩ + eps)                          (1)
-    n = (x - ⟨x⟩) r                                        (2)
-    y = n weight + bias                                    (3)
+    v = ⟨(x - ⟨x⟩)²⟩                                       (1)
+    r = 1 / √(v + eps)                                     (2)
+    n = (x - ⟨x⟩) r                                        (3)
+    y = n weight + bias                                    (4)
     """
     check_features("layernorm", x, weight=weight, bias=bias)
     n = x - x.mean(axis=-1, keepdims=True)
     n -= n.mean(axis=-1, keepdims=True)  # the rounding error of a mean that is large compared with the spread
-    r = 1 / np.sqrt((n * n).mean(axis=-1, keepdims=True) + eps)  # (1)
-    n *= r  # (2)
+    v = (n * n).mean(axis=-1, keepdims=True)  # (1)
+    r = 1 / np.sqrt(v + eps)  # (2)
+    n *= r  # (3)
     y = n if weight is None else n * weight
-    y = y if bias is None else y + bias  # (3)
+    y = y if bias is None else y + bias  # (4)
     return y, (n if needs[0] or needs[1] else None, r, weight)
 
 
 def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True)) -> Gradients:
-    """Pull dy back through (3), (2) and (1).
-    From (3), summing over all tokens, which share weight and bias:
-    dn = dy weight                                         (4)
-    dweight = Σ_tokens dy n                                (5)
-    dbias = Σ_tokens dy                                    (6)
-    Raising one x_i of a token's C features changes that token's mean and scale:
-    ∂⟨x⟩/∂x_i = 1/C                                        (7)
-    ∂r/∂x_i = -r² n_i / C, by (1)                          (8)
-    so, by (2), its normalised features change by
-    ∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C)           (9)
-    By the chain rule (*), multiply (9) by dn_j and sum over j:
-    dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩)                          (10)
+    """Pull dy back through (4), (3), (2) and (1).
+    From (4), summing over all tokens, which share weight and bias:
+    dn = dy weight                                         (5)
+    dweight = Σ_tokens dy n                                (6)
+    dbias = Σ_tokens dy                                    (7)
+    Raising one x_i of a token's C features changes that token's mean, variance and scale. The mean:
+    ∂⟨x⟩/∂x_i = 1/C                                        (8)
+    The variance (1) contains x_i in two ways: in the square of its own deviation, and in the mean ⟨x⟩ of every square. The
+    second adds -2/C Σ_j (x_j - ⟨x⟩) ∂⟨x⟩/∂x_i. It vanishes, because the deviations from a mean sum to zero:
+    Σ_j (x_j - ⟨x⟩) = 0                                    (9)
+    so only the first is left:
+    ∂v/∂x_i = 2 (x_i - ⟨x⟩) / C                            (10)
+    ∂r/∂x_i = -½ r³ ∂v/∂x_i = -r² n_i / C                  (11)
+    By (3) and the product rule, the token's normalised features change by
+    ∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C)           (12)
+    By the chain rule (*), multiply (12) by dn_j and sum over j:
+    dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩)                          (13)
+    This is r times dn without two of its parts: ⟨dn⟩ in every feature is its part along the vector of ones, and n ⟨dn n⟩
+    its part along n, whose squared length is C (but for eps). Moving x along the first shifts all features, and along n
+    scales their deviations: neither changes y, so dx has no part in these two directions.
     Check: dx sums to zero over a token's features, since shifting x changes nothing.
     """
     n, r, weight = saved
     dx = dweight = dbias = None
     if needs[0]:
-        dn = dy if weight is None else dy * weight  # (4)
+        dn = dy if weight is None else dy * weight  # (5)
         dx = dn - dn.mean(axis=-1, keepdims=True)
         dx -= n * (dn * n).mean(axis=-1, keepdims=True)
-        dx *= r  # (10)
+        dx *= r  # (13)
     tokens = range(dy.ndim - 1)
     if needs[1]:
-        dweight = sum_over(dy * n, tokens)  # (5)
+        dweight = sum_over(dy * n, tokens)  # (6)
     if needs[2]:
-        dbias = sum_over(dy, tokens)  # (6)
+        dbias = sum_over(dy, tokens)  # (7)
     return dx, dweight, dbias
 
 
@@ -197,14 +208,14 @@ def layernorm_forward_fast(
         np.subtract(flat[rows], (flat[rows] @ ones / C)[:, None], out=n_block)
         n_block -= n_block.mean(axis=1, keepdims=True)  # exactly 0 if all features are equal
         np.multiply(n_block, n_block, out=y_block)
-        r[rows, 0] = 1 / np.sqrt(y_block @ ones / C + eps)  # (1)
-        n_block *= r[rows]  # (2)
+        r[rows, 0] = 1 / np.sqrt(y_block @ ones / C + eps)  # (2)
+        n_block *= r[rows]  # (3)
         if weight is not None:
             np.multiply(n_block, weight, out=y_block)
         else:
             y_block[...] = n_block
         if bias is not None:
-            y_block += bias  # (3)
+            y_block += bias  # (4)
     return y.reshape(x.shape), (n, r, weight, block)
 
 
@@ -223,16 +234,16 @@ def layernorm_backward_fast(dy: np.ndarray, saved: Any, needs: Needs = (True, Tr
         tokens = np.ones(len(dy_block), n.dtype)
         product = dy_block * n_block
         if dweight is not None:
-            dweight += tokens @ product  # (5)
+            dweight += tokens @ product  # (6)
         if dbias is not None:
-            dbias += tokens @ dy_block  # (6)
+            dbias += tokens @ dy_block  # (7)
         if dx is not None:
             mean_product = product @ (features if weight is None else weight) / C  # ⟨dn n⟩
-            dn = dy_block if weight is None else dy_block * weight  # (4)
+            dn = dy_block if weight is None else dy_block * weight  # (5)
             np.subtract(dn, (dn @ features / C)[:, None], out=dx[rows])
             np.multiply(n_block, mean_product[:, None], out=product)
             dx[rows] -= product
-            dx[rows] *= r[rows]  # (10)
+            dx[rows] *= r[rows]  # (13)
     return (
         None if dx is None else dx.reshape(dy.shape),
         None if dweight is None else dweight.astype(n.dtype),

@@ -28,7 +28,10 @@ def rope_forward(
     Llama in Hugging Face's files, or with interleaved (x_{2i}, x_{2i+1}), the paper's. With θ = position · base^(-2i/D):
     y_a = a cos θ - b sin θ                                (1)
     y_b = a sin θ + b cos θ                                (2)
-    The dot product of two rotated vectors depends only on the difference of their positions.
+    Write R_t for this rotation at position t; it is orthogonal, so its transpose is its inverse, the rotation by -θ. Two
+    rotations one after the other add their angles, so R_sᵀ R_t = R_{t-s}. Hence the score of a query x_s and a key x_t
+    depends on the difference of their positions only:
+    (R_s x_s) · (R_t x_t) = x_s · (R_{t-s} x_t)            (3)
 
     With `rotated`, only the first `rotated` heads of x (…, H, T, D) are rotated: queries and keys, but not values. In the
     other heads θ is 0. y has the memory layout of x, so a view of (…, T, H, D) stays one.
@@ -47,13 +50,13 @@ def rope_forward(
 def rope_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
     """Pull dy back through (1) and (2).
     Add the effect of a, and of b, on both outputs:
-    dx_a = dy_a cos θ + dy_b sin θ                         (3)
-    dx_b = -dy_a sin θ + dy_b cos θ                        (4)
+    dx_a = dy_a cos θ + dy_b sin θ                         (4)
+    dx_b = -dy_a sin θ + dy_b cos θ                        (5)
     which is the rotation by -θ: the inverse of a rotation is its transpose.
     Check: dx has the norm of dy.
     """
     cos, sin, interleaved, rotated = saved
-    return (_rotate(dy, cos, -sin, interleaved, rotated),)  # (3), (4)
+    return (_rotate(dy, cos, -sin, interleaved, rotated),)  # (4), (5)
 
 
 rope = Op(rope_forward, rope_backward, promotes_to_float=True)

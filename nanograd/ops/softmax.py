@@ -37,18 +37,23 @@ def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int 
 
 def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (1).
-    Raising x_i raises y_i and lowers every other y_j through the shared sum:
-    ∂y_j/∂x_i = y_j (1[i = j] - y_i)                       (2)
-    By the chain rule (*), multiply (2) by the upstream dy_j and sum over j:
-    dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (3)
+    Raising x_i raises y_i, and lowers every other y_j through the sum S = Σ_k exp(x_k). The quotient rule, where exp(x_j)
+    has the derivative exp(x_j) 1[i = j] and S has exp(x_i), gives
+    ∂y_j/∂x_i = (exp(x_j) 1[i = j] S - exp(x_j) exp(x_i)) / S²   (2)
+    In terms of y, with 1[…] for 1 where the condition holds and else 0, the two cases are:
+    ∂y_j/∂x_i = y_i (1 - y_i) 1[i = j] - y_j y_i 1[i ≠ j]   (3)
+    Both at once:
+    ∂y_j/∂x_i = y_j (1[i = j] - y_i)                       (4)
+    By the chain rule (*), multiply (4) by the upstream dy_j and sum over j:
+    dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (5)
     Where y is 0, so is dx: masked scores need no special case.
     Check: dx sums to zero along `axis`, since shifting x changes nothing.
     """
     if not needs[0]:
         return None, None
     y, axis = saved
-    row = sum_over(dy * y, axis, keepdims=True)  # the sum in (3), one number per row
-    return y * (dy - row), None  # (3)
+    row = sum_over(dy * y, axis, keepdims=True)  # the sum in (5), one number per row
+    return y * (dy - row), None  # (5)
 
 
 softmax = Op(softmax_forward, softmax_backward, nondifferentiable=("mask",), promotes_to_float=True)

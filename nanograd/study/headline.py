@@ -24,13 +24,14 @@ def headline(name: str) -> Formula | None:
     >>> to_text(headline("var"))
     'y = Σ (x - ⟨x⟩)² / (n - ddof)'
     """
-    lines = [line for line in derivation(name) if not line.backward]
+    lines = [line.whole for line in derivation(name) if not line.backward]
+    results = [line for line in lines if _defined(line) in ("y", "loss")]
+    if len(results) > 1:
+        return t.List(tuple(results), (",  ",) * (len(results) - 1))
     if not lines:
         return None
-    *before, last = (line.whole for line in lines)
-    parts = [line for line in before if _base(line) == _base(last)]
-    if parts:
-        return t.List((*parts, last), (",  ",) * len(parts))
+    last = results[0] if results else lines[-1]
+    before = lines[: lines.index(last)]
     values: dict[Formula, Formula] = {}
     formula: Formula = last
     words: Formula | None = None
@@ -50,8 +51,8 @@ def headline(name: str) -> Formula | None:
     return t.List((shown, words), (",  ",)) if words is not None else shown
 
 
-def _base(line: Formula) -> str:
-    """Return the name that a line defines a part of: y for y_a; for a line that defines all of y, all of its text."""
+def _defined(line: Formula) -> str:
+    """Return the name that a line defines, or defines a part of: y for y_a."""
     first = line.items[0] if isinstance(line, t.List) else line
     target = first.operands[0] if isinstance(first, t.Infix) else first
     return to_text(target.base if isinstance(target, t.Sub) else target)

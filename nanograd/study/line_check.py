@@ -77,6 +77,7 @@ def check_line(evaluator: Evaluator, number: int, text: str = "") -> Checked | N
     except NoGradient:
         return None
     local = codes[0].startswith("derivative")  # 1/b is the derivative of a/b wherever b was broadcast to
+    values = [np.zeros_like(value) if code == "0" else other for code, other in zip(codes, values, strict=True)]
     errors = [difference(value, other, broadcast=local) for other in values]
     measured = any(parse_code(code)[1] & set(MEASURES) for code in (*codes, line.code))
     tolerance = MEASURED if measured else EXACT

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nanograd.study.notation import tree as t
-from nanograd.study.notation.names import children, name_of, subtrees
+from nanograd.study.notation.names import children, is_derivative, name_of, subtrees
 from nanograd.study.notation.plain import to_text
 
 FUNCTIONS = {name: f"np.{name}" for name in ("exp", "sin", "cos", "tanh", "sinh", "cosh", "sign")} | {"ln": "np.log"}
@@ -143,6 +143,8 @@ class _Writer:
                 return self.condition(condition)
             case t.Product(factors):
                 return self.product(factors)
+            case t.Quotient() if is_derivative(node):  # of a line before
+                return self.array(node), ATOM
             case t.Quotient(top, bottom):
                 return f"{self.code(top, PRODUCT)} / {self.code(bottom, SIGN)}", PRODUCT
             case t.Infix():

@@ -39,6 +39,13 @@ REASONS: dict[str, Reasons] = {
             also=("np.imag((a + 1j * b) * np.exp(1j * θ))",),
         ),
         Reason(
+            "R_s moves to the other side of a dot product as its transpose, and R_sᵀ R_t rotates by the difference of the "
+            "two angles.",
+            reference="np.real(np.einsum('...si,...ti,...sti->...st', a - 1j * b, a + 1j * b, np.exp(1j * φ)))",
+            code="y @ y.mT",
+            name="scores",
+        ),
+        Reason(
             "a enters y_a with coefficient cos θ and y_b with coefficient sin θ; multiply each by its dy and add.",
             reference="gradient('x')[..., first]",
             also=("backward('x')[..., first]",),
@@ -53,6 +60,7 @@ REASONS: dict[str, Reasons] = {
             "positions": "np.arange(x.shape[-2]) if positions is None else positions",
             "rotates": "1 if rotated is None else (np.arange(x.shape[-3]) < rotated)[:, None, None]",
             "θ": "rotates * np.asarray(positions)[..., None] * base ** (-2 * np.arange(D // 2) / D)",
+            "φ": "θ[..., None, :, :] - θ[..., :, None, :]",  # of tokens s and t: the angle from s to t
             "first": "slice(0, None, 2) if interleaved else slice(D // 2)",
             "second": "slice(1, None, 2) if interleaved else slice(D // 2, None)",
             "a": "x[..., first]",

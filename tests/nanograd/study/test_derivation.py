@@ -11,14 +11,13 @@ from nanograd.study.notation import to_text
 
 
 def test_softmax() -> None:
-    one, two, three = derivation("softmax")
+    one, two, three, four, five = derivation("softmax")
     assert one[:3] == (1, "y_j = exp(x_j) / Σ_k exp(x_k)", "")
     assert (one.tail, one.backward) == (", over the scores that count", False)
-    assert (two.number, two.text, two.backward, two.tail) == (2, "∂y_j/∂x_i = y_j (1[i = j] - y_i)", True, "")
-    assert two.lead == (
-        "Pull dy back through (1). Raising x_i raises y_i and lowers every other y_j through the shared sum:"
-    )
-    assert three.lead == "By the chain rule (*), multiply (2) by the upstream dy_j and sum over j:"
+    assert (four.number, four.text, four.backward, four.tail) == (4, "∂y_j/∂x_i = y_j (1[i = j] - y_i)", True, "")
+    assert two.lead.startswith("Pull dy back through (1). Raising x_i raises y_i, and lowers every other y_j through")
+    assert (three.lead[:19], four.lead) == ("In terms of y, with", "Both at once:")
+    assert five.lead == "By the chain rule (*), multiply (4) by the upstream dy_j and sum over j:"
     assert summary("softmax").startswith("Turn scores into probabilities; mask is boolean")
     assert remarks("softmax").forward.startswith("A score that does not count gets 0")
     assert remarks("softmax").backward == "Where y is 0, so is dx: masked scores need no special case."
@@ -38,7 +37,7 @@ def test_leads_keep_their_paragraphs() -> None:
 @pytest.mark.parametrize(
     ("name", "number", "text", "tail"),
     [
-        ("layernorm", 8, "∂r/∂x_i = -r² n_i / C", ", by (1)"),
+        ("layernorm", 11, "∂r/∂x_i = -½ r³ ∂v/∂x_i = -r² n_i / C", ""),
         ("pow", 2, "∂y/∂a = b a^(b-1)", ", and 0 where b = 0"),
         ("pow", 3, "∂y/∂b = y ln a", ", for a > 0"),
         ("pad", 1, "y = x inside, value on the border", ""),

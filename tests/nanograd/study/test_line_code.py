@@ -26,6 +26,7 @@ IN_WORDS = {  # people read these lines: if one changes, its code must be read b
     ("packed_attention", 4): "dqkv = dq | dk | dv",
     ("pad", 1): "y = x inside, value on the border",
     ("pad", 2): "dx = dy inside",
+    ("rope", 3): "(R_s x_s) · (R_t x_t) = x_s · (R_{t-s} x_t)",
     ("transpose", 1): "axis i of y = axis axes[i] of x",
     ("transpose", 2): "axis axes[i] of dx = axis i of dy",
 }
@@ -34,10 +35,8 @@ TAILS = {
     ("astype", 2): ", rounded to the dtype of x",
     ("attention", 1): ", and -∞ where a query may not look",
     ("attention", 2): ", and 0 in rows that see nothing",
-    ("layernorm", 8): ", by (1)",
     ("pow", 2): ", and 0 where b = 0",
     ("pow", 3): ", for a > 0",
-    ("rmsnorm", 6): ", by (1)",
     ("scatter", 1): ", and x elsewhere",
     ("scatter", 2): ", and 0 where x was overwritten",
     ("scatter", 3): ", and 0 where a later value took the place",
@@ -74,10 +73,10 @@ def test_a_line_in_words_has_no_code(name: str, number: int) -> None:
         ("clip", 2, "dx = dy * ((low <= x) & (x <= high))"),
         ("where", 2, "da = unbroadcast(np.where(condition, dy, 0), a.shape)"),
         ("sum", 1, "y = x.sum(axis=axis, keepdims=True)"),
-        ("softmax", 3, "dx = y * (dy - (dy * y).sum(axis=axis, keepdims=True))"),
+        ("softmax", 5, "dx = y * (dy - (dy * y).sum(axis=axis, keepdims=True))"),
         (
             "layernorm",
-            9,
+            12,
             "dn_dx = r[..., None] * (np.eye(n.shape[-1]) - 1 / C - n[..., :, None] * n[..., None, :] / C)",
         ),
         ("linear", 1, "y = x @ weight.mT + bias"),
@@ -149,5 +148,5 @@ def test_the_sign_of_elementwise_products_is_refused_elsewhere(line: str, matric
 def test_all_sides_of_a_line_have_code() -> None:
     line = op_code("linear").lines[2]
     assert (line.code, line.also) == ("dy @ weight", ("np.einsum('...to,...oi->...ti', dy, weight)",))
-    line = op_code("softmax").lines[2]
+    line = op_code("softmax").lines[4]
     assert line.reference == "jacobian('y', 'x', axis)"
