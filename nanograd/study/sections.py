@@ -9,6 +9,7 @@ from nanograd.study.live.export import drawn_masks
 from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
 from nanograd.study.notation import parse, printed_name, to_mathml
 from nanograd.study.program import given_code, helpers_code, script
+from nanograd.study.sources import sources
 from nanograd.study.study_data import Step, StudyData
 from nanograd.study.worked_example import WorkedExample
 
@@ -80,6 +81,7 @@ def derivation_section(study: StudyData, *, printed: bool = False) -> str:
     html.append(paragraphs(study.remarks.backward))
     if study.check:
         html.append(f'<p class="mind">{inline(study.check)}</p>')
+    html.append(f"<p>Source: {inline('; '.join(sources(study.worked.op.name)))}.</p>")
     if not printed:
         program = _code_box("The whole program", script(study.worked))
         html.append(

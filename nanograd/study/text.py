@@ -10,6 +10,7 @@ from nanograd.op import OPS
 from nanograd.study.derivation import CHAIN_RULE, UPSTREAM, summary
 from nanograd.study.headline import headline
 from nanograd.study.notation import printed_name, to_text
+from nanograd.study.sources import sources
 from nanograd.study.study_data import Step, StudyData
 
 WIDTH = 80
@@ -27,6 +28,7 @@ def to_text_page(study: StudyData) -> str:
         *_side(study, backward=False),
         "BACKWARD",
         *_side(study, backward=True),
+        fill(f"Source: {'; '.join(sources(study.worked.op.name))}.", "  "),
         "WORKED EXAMPLE",
         *_example(study),
         "COST",

@@ -31,7 +31,7 @@ def test_text_holds_the_derivation_its_checks_and_its_numbers(capsys: pytest.Cap
     code, out, err = study(capsys, "softmax", "--format", "text")
     assert (code, err) == (0, "")
     for expected in (
-        "\n  (3)   dx_i = y_i (dy_i - Σ_j dy_j y_j)\n",
+        "\n  (5)   dx_i = y_i (dy_i - Σ_j dy_j y_j)\n",
         "✓ equals the result of the op, to ",
         "✓ equals finite differences of (1), to ",
         "  Check: dx sums to zero along `axis`, since shifting x changes nothing.",
