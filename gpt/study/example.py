@@ -88,8 +88,8 @@ def attention_maps(qkv: np.ndarray, dy: np.ndarray, options: dict[str, Any]) -> 
     q, k, v = split_heads(qkv, n_heads, n_kv_heads)
     _, (_, _, _, p, *_) = attention_forward(q, k, v, causal=options["causal"])  # (2)
     v = share_heads(v, n_heads // n_kv_heads)
-    dp = split_heads(dy, n_heads)[0] @ np.swapaxes(v, -1, -2)  # (5)
-    ds = p * (dp - (p * dp).sum(axis=-1, keepdims=True))  # (6)
+    dp = split_heads(dy, n_heads)[0] @ np.swapaxes(v, -1, -2)  # (6)
+    ds = p * (dp - (p * dp).sum(axis=-1, keepdims=True))  # (7)
     return {"P": p[0], "dP": dp[0], "dS": ds[0]}
 
 

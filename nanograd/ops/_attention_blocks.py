@@ -115,8 +115,8 @@ def attend_backward(
 ) -> None:  # fmt: skip
     """Write the gradients into dq, dk and dv, which have the shapes of q, k and v.
 
-    The numbers are those of attention_backward: (4), (5), (7) and (8) block by block, and (6) with the row sums of dy ⊙ y,
-    which are those of P ⊙ dP and need no whole row of P.
+    The numbers are those of attention_backward: (5), (6), (8) and (9) block by block, and (7) with its sum by (10), which
+    needs no whole row of P.
     """
     T, N = q.shape[2], k.shape[2]
     triangle = causal_triangle(T, q.dtype, options)
@@ -124,7 +124,7 @@ def attend_backward(
     for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, ks, vt = q[heads] * options.scale, k[heads].copy(), np.swapaxes(v[heads].copy(), 2, 3)
         dys = dy[heads].copy()
-        row = (dys * y[heads]).sum(axis=-1, keepdims=True)  # Σ_keys P ⊙ dP, since y = (P ⊙ z) v and dP = (dy vᵀ) ⊙ z
+        row = (dys * y[heads]).sum(axis=-1, keepdims=True)  # (10)
         dys *= 1 / (1 - options.dropout)
         dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
@@ -137,12 +137,12 @@ def attend_backward(
             ds = dys[:, :, i:j] @ vt[..., :keys]
             z = None if keep is None else keep[:, :, i:j, :keys]
             if z is not None:
-                ds *= z  # (5)
-            add_block(dvs, np.swapaxes(p if z is None else p * z, 2, 3) @ dys[:, :, i:j], n_seen)  # (4)
+                ds *= z  # (6)
+            add_block(dvs, np.swapaxes(p if z is None else p * z, 2, 3) @ dys[:, :, i:j], n_seen)  # (5)
             ds -= row[:, :, i:j]
-            ds *= p  # (6)
-            add_block(dks, np.swapaxes(ds, 2, 3) @ qs[:, :, i:j], n_seen)  # (8)
+            ds *= p  # (7)
+            add_block(dks, np.swapaxes(ds, 2, 3) @ qs[:, :, i:j], n_seen)  # (9)
             np.matmul(ds, ks[:, :, :keys], out=dqs[:, :, i:j])
             n_seen = keys
-        np.multiply(dqs, options.scale, out=dq[heads])  # (7)
+        np.multiply(dqs, options.scale, out=dq[heads])  # (8)
         dk[heads], dv[heads] = dks, dvs

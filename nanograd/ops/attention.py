@@ -81,9 +81,15 @@ def attention_forward(
     q may have more heads than k and v: q (…, H, T, D) and k (…, K, N, D) share each key head among H/K neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
-    S = scale q kᵀ, and -∞ where a query may not look       (1)
+    With M (…, T, S), which is 0 where a query may look at a key, and -∞ elsewhere:
+    S = scale q kᵀ + M                                      (1)
     P = softmax(S), and 0 in rows that see nothing          (2)
     y = (P ⊙ z) v,  z = 1 without dropout                   (3)
+    Why scale is 1/√D: assume that the entries of a query and a key are independent, with mean 0 and variance 1. Then each
+    product q_i k_i has mean 0 and variance 1 · 1, and the variances of independent terms add:
+    Var(Σ_i q_i k_i) = Σ_i Var(q_i) Var(k_i) = D            (4)
+    Without scale, scores would spread by √D, and softmax would put nearly all weight on one key, where its derivative is
+    nearly 0. With scale their variance is scale² D = 1, for every D.
 
     Raises ValueError where shapes disagree, TypeError for a mask that is not boolean.
     """
@@ -106,30 +112,35 @@ def attention_forward(
 
 def attention_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, True, False)) -> Gradients:
     """Pull dy back through (3), (2) and (1).
-    (3) is a matrix product:
-    dv = (P ⊙ z)ᵀ dy                                       (4)
-    dP = (dy vᵀ) ⊙ z                                       (5)
-    (2) is softmax over each row; P is 0 where a query may not look, and so is dS:
-    dS = P ⊙ (dP - Σ_keys P ⊙ dP)                          (6)
-    (1) is a matrix product again:
-    dq = scale dS k                                        (7)
-    dk = scale dSᵀ q                                       (8)
+    (3) is a matrix product of P ⊙ z and v, and `matmul` has the gradients of both factors:
+    dv = (P ⊙ z)ᵀ dy                                       (5)
+    dP = (dy vᵀ) ⊙ z                                       (6)
+    (2) is `softmax` over each row; P is 0 where a query may not look, and so is dS:
+    dS = P ⊙ (dP - Σ_keys P ⊙ dP)                          (7)
+    (1) is a product of matrices again, as in `matmul`, and M is constant:
+    dq = scale dS k                                        (8)
+    dk = scale dSᵀ q                                       (9)
     A key or value head that a group of query heads shares gets the sum over the group.
+
+    The sum in (7) can be had without P. For query t it is, by (6), Σ_s P_ts z_ts Σ_e dy_te v_se. Exchange the two sums: the
+    sum of P_ts z_ts v_se over the keys s is y_te by (3). So
+    Σ_keys P ⊙ dP = Σ_features dy ⊙ y                      (10)
+    The fast pair uses it: it computes P in blocks, and never has a whole row (Dao et al. 2022, arXiv:2205.14135).
     Check: each row of dS sums to zero, since shifting all scores of a query changes nothing.
     """
     q, k, v, p, z, scale, group = saved
     dq = dk = dv = None
     if needs[2]:
-        dv = add_heads(np.swapaxes(p if z is None else p * z, -1, -2) @ dy, group)  # (4)
+        dv = add_heads(np.swapaxes(p if z is None else p * z, -1, -2) @ dy, group)  # (5)
     if needs[0] or needs[1]:
         ds = dy @ np.swapaxes(v, -1, -2)
         if z is not None:
-            ds *= z  # (5)
-        ds -= (ds * p).sum(axis=-1, keepdims=True)
-        ds *= p  # (6)
+            ds *= z  # (6)
+        ds -= (ds * p).sum(axis=-1, keepdims=True)  # the left side of (10)
+        ds *= p  # (7)
         ds *= scale
-        dq = ds @ k if needs[0] else None  # (7)
-        dk = add_heads(np.swapaxes(ds, -1, -2) @ q, group) if needs[1] else None  # (8)
+        dq = ds @ k if needs[0] else None  # (8)
+        dk = add_heads(np.swapaxes(ds, -1, -2) @ q, group) if needs[1] else None  # (9)
     return dq, dk, dv, None
 
 

@@ -16,7 +16,8 @@ def einsum_forward(*xs: np.ndarray, spec: str) -> tuple[np.ndarray, Any]:
 
     spec is like "bik,bkj->bij" or "...ik,kj->...ij": each letter names an axis, `...` stands for the leading ones, and
     axes of size 1 broadcast. A letter twice in one operand (a diagonal) raises NotImplementedError.
-    y_out = Σ_{letters not in out} x1_… x2_… ⋯            (1)
+    With each operand x_k taken at the values of its own letters:
+    y_out = Σ_{letters not in out} Π_k x_k                 (1)
     """
     inputs, output = _parse(spec, xs)
     return np.einsum(f"{','.join(inputs)}->{output}", *xs, optimize=len(xs) > 2), (xs, inputs, output)

@@ -74,7 +74,8 @@ def packed_attention_forward(
 
 def packed_attention_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (2) and (1), which only rearrange numbers.
-    dq, dk, dv = what attention pulls back from its heads in dy   (3)
+    Each head's dy lies in the columns of its y; `attention` derives its backward:
+    dq, dk, dv = attention_backward(dy) of each head       (3)
     dqkv = dq | dk | dv                                    (4)
     Check: with one token P = 1, so that dv = dy, and dq = dk = 0.
     """

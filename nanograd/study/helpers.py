@@ -131,6 +131,15 @@ def sum_heads(a: np.ndarray, group: int) -> np.ndarray:
     return a.reshape(*a.shape[:-3], a.shape[-3] // group, group, *a.shape[-2:]).sum(axis=-3)
 
 
+def score_variance(D: int) -> float:
+    """Return the variance of q · k over all vectors q and k of D entries ±1, which have mean 0 and variance 1."""
+    chances = np.ones(1)  # of the sums -n, -n + 2, …, n of n products ±1
+    for _ in range(D):
+        chances = np.convolve(chances, [0.5, 0.5])
+    sums = np.arange(-D, D + 1, 2)
+    return float(np.sum(chances * sums**2) - np.sum(chances * sums) ** 2)
+
+
 def side_by_side(y: np.ndarray) -> np.ndarray:
     """Place heads (…, H, T, D) side by side: (…, T, H D)."""
     y = np.swapaxes(y, -3, -2)
@@ -208,7 +217,8 @@ def einsum_gradient(spec: str, k: int, dy: np.ndarray, xs: tuple[np.ndarray, ...
 
 _FUNCTIONS = (
     unbroadcast, restore_axes, count, softmax, erf, integral, to_rows, from_rows, place, put_along_axis, sum_by_index,
-    sum_where, last_writes, join_pairs, keep_mask, repeat_heads, sum_heads, side_by_side, attention_weights, attention,
+    sum_where, last_writes, join_pairs, keep_mask, repeat_heads, sum_heads, score_variance, side_by_side, attention_weights,
+    attention,
     attention_gradients, negative_log_likelihood, name_axes, einsum_gradient,
 )  # fmt: skip
 HELPERS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}

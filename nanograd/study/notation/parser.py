@@ -19,15 +19,15 @@ PHRASES = (
     "a later value took the place", "along", "and", "axis", "by", "copies of", "elsewhere", "else", "followed by", "for",
     "if", "in rows that see nothing", "inside", "letters not in", "of each head", "of the mean that", "of the sum that",
     "of", "on the border", "over", "over the scores that count", "rounded to", "rounded to the dtype of", "side by side",
-    "was overwritten", "went into", "what attention pulls back from its heads in", "where", "where a later value took the "
+    "was overwritten", "went into", "where", "where a later value took the "
     "place", "where a query may not look", "without dropout",
 )  # fmt: skip
 FUNCTIONS = {
     "exp", "ln", "sin", "cos", "tanh", "sinh", "cosh", "erf", "min", "max", "sign", "U", "softmax", "cross_entropy",
-    "attention",
+    "attention", "attention_backward", "Var",
 }  # fmt: skip
 NAMES = {"loss", "out"} | {name for op in OPS.values() for name in inspect.signature(op.pair.forward).parameters}
-WORDS_BELOW = {"keys", "tokens", "out"}  # as a subscript one word, not several letters
+WORDS_BELOW = {"features", "keys", "tokens", "out"}  # as a subscript one word, not several letters
 
 LETTERS = "A-Za-zΑ-Ωα-ω"
 PHRASE = re.compile(f"(?:{'|'.join(sorted(PHRASES, key=len, reverse=True))})(?![\\w(\\[-])")
@@ -204,7 +204,7 @@ class _Reader:
             self.expect(" ")
             body = self.elementwise()
             return t.Big(sign, below, above, _with_differential(body) if sign == "∫" else body)
-        if symbol := self.take("[∞…⋯]"):
+        if symbol := self.take("[∞…]"):
             return t.Symbol(symbol)
         if self.take("d⟨"):
             raise ValueError(

@@ -27,7 +27,7 @@ class Number(Leaf):
 
 
 class Symbol(Leaf):
-    """One of ∞ … ⋯."""
+    """One of ∞ …."""
 
 
 class Words(Leaf):

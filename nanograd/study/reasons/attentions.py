@@ -74,10 +74,8 @@ REASONS: dict[str, Reasons] = {
     ),
     "attention": Reasons(
         Reason(
-            "The score of a key is its inner product with the query; scale keeps its standard deviation near "
-            "1 for every D.",
+            "The score of a key is its inner product with the query; a key that may not be looked at gets the score -∞.",
             reference="np.where(visible, scale * np.einsum('...td,...sd->...ts', q, k), -np.inf)",
-            words="np.where(visible, {}, -np.inf)",
         ),
         Reason(
             "The weights of the visible keys sum to one for each query; exp(-∞) is 0.",
@@ -85,18 +83,31 @@ REASONS: dict[str, Reasons] = {
         ),
         "Each query gets the weighted sum of the values.",
         Reason(
+            "The variance of a product of independent numbers with mean 0 is the product of their variances, here 1; "
+            "the sum has D terms. The code goes through all vectors of entries ±1, which have mean 0 and variance 1.",
+            reference="D",
+            code="score_variance(D)",
+            name="variance",
+        ),
+        Reason(
             "(3) is a matrix product, linear in v: value s enters the output of every query t with coefficient P_ts z_ts.",
             words="sum_heads({}, group)",
         ),
         "In (3) P_ts has the coefficient z_ts v_s, so its gradient is the inner product of dy_t and v_s, times z_ts.",
-        "The backward of softmax for each row, as softmax_backward derives it.",
+        "Line (5) of softmax, for each row.",
         "In (1) query t has the coefficient scale k_s in its score with key s; multiply by dS and sum over the keys.",
         Reason(
             "In (1) key s has the coefficient scale q_t in its score with query t; multiply by dS and sum "
             "over all queries that share it.",
             words="sum_heads({}, group)",
         ),
+        Reason(
+            "The sums over keys and features are exchanged; the inner one is then the output (3).",
+            reference="np.einsum('...te,...te->...t', dy, y)[..., None]",
+            name="row_sums",
+        ),
         definitions={
+            "D": "q.shape[-1]",
             "scale": "1 / np.sqrt(q.shape[-1]) if scale is None else scale",
             # query heads that share a key head
             "group": "q.shape[-3] // k.shape[-3] if q.ndim > 2 and k.shape[-3] else 1",
@@ -105,8 +116,10 @@ REASONS: dict[str, Reasons] = {
             "t": "np.arange(q.shape[-2])[:, None]",
             "s": "np.arange(k.shape[-2])",
             "visible": "((s <= t) | np.logical_not(causal)) & (True if mask is None else mask)",
+            "M": "np.where(visible, 0, -np.inf)",
             "z": "keep_mask(P.shape, dropout, seed) if dropout else np.ones(P.shape)",
             "keys": "-1",
+            "features": "-1",
         },
         matrices=True,
         example=_attention,
@@ -128,7 +141,7 @@ REASONS: dict[str, Reasons] = {
             name="y",
         ),
         Reason(
-            "Each head's y fills its own columns, so its dy is found there; the rest is attention_backward.",
+            "Each head's y fills its own columns, so its dy is found there; the gradients are (5) to (9) of attention.",
             reference="(by('q'), by('k'), by('v'))",
             code="attention_gradients(heads(dy), q, k, v, mask, causal, scale, dropout, seed)",
             name="dq, dk, dv",

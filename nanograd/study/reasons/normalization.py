@@ -14,9 +14,14 @@ REASONS: dict[str, Reasons] = {
     ),
     "softmax": Reasons(
         "exp makes every score positive, and dividing by the sum of the row makes the row sum to one.",
-        "The numerator exp(x_j) depends only on x_j, the denominator S on every x_i; the terms with a score that does not "
-        "count are 0.",
-        "For i = j (2) is exp(x_i)/S - (exp(x_i)/S)²; for i ≠ j only its second term is left.",
+        Reason(
+            "The numerator exp(x_j) depends only on x_j, the denominator S on every x_i; the terms with a score that does "
+            "not count are 0.",
+            name="quotient_rule",
+        ),
+        Reason(
+            "For i = j (2) is exp(x_i)/S - (exp(x_i)/S)²; for i ≠ j only its second term is left.", name="two_cases"
+        ),
         "1[i = j] is 1 if i = j, which gives the first case of (3), and else 0, which gives the second.",
         "The sum over j of y_j dy_j 1[i = j] is y_i dy_i; in the rest y_i comes out of the sum.",
         definitions={

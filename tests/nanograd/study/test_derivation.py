@@ -30,8 +30,8 @@ def test_leads_keep_their_paragraphs() -> None:
     assert lead.endswith("section 5).\n\nPer target t, with z its logits and q_k = (1 - ε) 1[k = t] + ε/V:")
     lines = derivation("attention")
     assert "\n" not in lines[0].lead.replace("\n\n", "")
-    assert lines[3].lead == "Pull dy back through (3), (2) and (1). (3) is a matrix product:"
-    assert lines[4].lead == ""
+    assert lines[4].lead.startswith("Pull dy back through (3), (2) and (1). (3) is a matrix product of P ⊙ z and v")
+    assert lines[5].lead == ""
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from nanograd.study.notation.code import subtrees
 from nanograd.study.worked_example import example
 
 HEADLINES = {
-    "attention": "y = softmax(scale q kᵀ) v,  without dropout",
+    "attention": "y = softmax(scale q kᵀ + M) v,  without dropout",
     "cross_entropy": "loss = Σ (ln Σ_k exp(z_k) - Σ_k q_k z_k + λ (ln Σ_k exp(z_k))²) / N",
     "dpo": "loss = Σ ((1 - ε) ln(1 + exp(-m)) + ε ln(1 + exp(m))) / n",  # with m, which is long, put in: 160 characters
     "gelu": "y = ½ x (1 + erf(x/√2))",
@@ -48,9 +48,7 @@ def right(name: str, formula: Formula) -> bool:
     lines = derivation(name)
     last = max(line.number for line in lines if not line.backward)
     printed = tuple((line.number, formula if line.number == last else line.formula) for line in lines)
-    arrays, options = example(name)
-    options.pop("causal", None)  # a headline is without a mask
-    checked = check_line(random_dy(name, arrays, options, code=op_code.__wrapped__(name, printed)), last)
+    checked = check_line(random_dy(name, *example(name), code=op_code.__wrapped__(name, printed)), last)
     return checked is not None and checked.ok
 
 

@@ -18,11 +18,12 @@ IN_WORDS = {  # people read these lines: if one changes, its code must be read b
     ("broadcast_to", 1): "y = copies of x",
     ("concat", 1): "y = x_1 followed by x_2 …",
     ("concat", 2): "dx_1 followed by dx_2 … = dy",
-    ("einsum", 1): "y_out = Σ_{letters not in out} x1_… x2_… ⋯",
+    ("attention", 4): "Var(Σ_i q_i k_i) = Σ_i Var(q_i) Var(k_i) = D",
+    ("einsum", 1): "y_out = Σ_{letters not in out} Π_k x_k",
     ("einsum", 2): "dx_k = Σ_{letters not in x_k} dy_out Π_{l≠k} x_l",
     ("packed_attention", 1): "q | k | v = qkv",
     ("packed_attention", 2): "y = attention(q, k, v) of each head, side by side",
-    ("packed_attention", 3): "dq, dk, dv = what attention pulls back from its heads in dy",
+    ("packed_attention", 3): "dq, dk, dv = attention_backward(dy) of each head",
     ("packed_attention", 4): "dqkv = dq | dk | dv",
     ("pad", 1): "y = x inside, value on the border",
     ("pad", 2): "dx = dy inside",
@@ -33,7 +34,6 @@ IN_WORDS = {  # people read these lines: if one changes, its code must be read b
 TAILS = {
     ("astype", 1): ", rounded to dtype",
     ("astype", 2): ", rounded to the dtype of x",
-    ("attention", 1): ", and -∞ where a query may not look",
     ("attention", 2): ", and 0 in rows that see nothing",
     ("pow", 2): ", and 0 where b = 0",
     ("pow", 3): ", for a > 0",
@@ -81,7 +81,7 @@ def test_a_line_in_words_has_no_code(name: str, number: int) -> None:
         ),
         ("linear", 1, "y = x @ weight.mT + bias"),
         ("attention", 3, "y = (P * z) @ v"),
-        ("attention", 5, "dP = (dy @ v.mT) * z"),
+        ("attention", 6, "dP = (dy @ v.mT) * z"),
         ("tril", 1, "y = x * (np.arange(x.shape[-1]) <= np.arange(x.shape[-2])[:, None] + k)"),
         ("embedding", 2, "dweight = sum_where(ids == v, dy)"),
         ("stack", 2, "dxs = tuple(dy[k] for k in range(len(xs)))"),
@@ -96,19 +96,18 @@ WITH_MATRICES = sorted(name for name in OPS if REASONS[name].matrices)
 
 
 def test_pages_that_multiply_matrices_are_known() -> None:
-    """The code of einsum is not generated: its operands have letters of their own."""
+    """The code of einsum, whose operands have letters of their own, and of rope's dot products is not generated."""
     lines = {name: [code for line in op_code(name).lines.values() for code in (line.code, *line.also)] for name in OPS}
     products = {name for name, codes in lines.items() if any("@" in code or "np.einsum(" in code for code in codes)}
-    assert products == {*WITH_MATRICES, "einsum"}
+    assert products == {*WITH_MATRICES, "einsum", "rope"}
 
 
 @pytest.mark.parametrize("name", WITH_MATRICES)
 def test_beside_matrix_products_each_elementwise_product_of_arrays_is_printed_so(name: str) -> None:
     evaluator = random_dy(name, *example(name))
     for number, line in op_code(name).lines.items():
-        products = [
-            n for n in ast.walk(ast.parse(line.code)) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mult)
-        ]
+        sides = [n for code in (line.code, *line.also) for n in ast.walk(ast.parse(code))]
+        products = [n for n in sides if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mult)]
         arrays = [n for n in products if all(np.size(evaluator.compute(ast.unparse(m))) > 1 for m in (n.left, n.right))]
         assert len(arrays) == LINES[name, number].text.count("⊙"), line.code
 
