@@ -166,7 +166,7 @@ def silu_forward(x: np.ndarray) -> tuple[np.ndarray, Any]:
 
 
 def silu_backward(dy: np.ndarray, saved: Any) -> tuple[np.ndarray]:
-    """Pull dy back through (2), a product.
+    """Pull dy back through (2), a product; `sigmoid` derives the derivative of σ:
     ∂σ/∂x = σ (1 - σ)                                      (3)
     ∂y/∂x = σ + x σ (1 - σ)                                (4)
     dx = dy σ (1 + x (1 - σ))                              (5)
@@ -197,7 +197,7 @@ def swiglu_forward(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, Any]:
 
 def swiglu_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) -> Gradients:
     """Pull dy back through (2), a product of silu(a) = a σ and b.
-    The derivative of silu(a) is that of silu_backward:
+    `silu` derives the derivative of silu(a):
     da = dy b σ (1 + a (1 - σ))                            (3)
     db = dy a σ                                            (4)
     Check: a closed gate, a → -∞, passes neither b nor a gradient.

@@ -81,7 +81,7 @@ def attention_forward(
     q may have more heads than k and v: q (…, H, T, D) and k (…, K, N, D) share each key head among H/K neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
-    With M (…, T, S), which is 0 where a query may look at a key, and -∞ elsewhere:
+    With M (…, T, N), which is 0 where a query may look at a key, and -∞ elsewhere:
     S = scale q kᵀ + M                                      (1)
     P = softmax(S), and 0 in rows that see nothing          (2)
     y = (P ⊙ z) v,  z = 1 without dropout                   (3)

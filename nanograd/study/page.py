@@ -1,5 +1,6 @@
 """The page of an op, one file without network."""
 
+import re
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
     """
     study = study_op(name, shape, seed)
     live, parts = live_graph(study.worked, study.mistakes), page_sections(study)
+    if linked:
+        parts = [part._replace(body=link_ops(part.body, name)) if part.id == "derivation" else part for part in parts]
     contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
     links = crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
     body = f"""<a class="skip" href="#main">Skip the contents</a>
@@ -54,6 +57,16 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
     colours = colour_classes(live.shown)
     script = "\n".join(resource(*file) for file in SCRIPTS)
     return document(f"{name}: backward by hand", coloured(body, colours), style=style, script=script)
+
+
+def link_ops(html: str, own: str) -> str:
+    """Make a link of the name of every other op that prose has as code."""
+
+    def link(match: re.Match[str]) -> str:
+        name = match[1]
+        return f'<a href="{name}.html">{match[0]}</a>' if name in OPS and name != own else match[0]
+
+    return re.sub(r"<code>(\w+)</code>", link, html)
 
 
 def page_sections(study: StudyData) -> list[Section]:

@@ -9,6 +9,7 @@ from nanograd.study.live.export import drawn_masks
 from nanograd.study.markup import code, highlight, index, inline, paragraphs, rows, table
 from nanograd.study.notation import parse, printed_name, to_mathml
 from nanograd.study.program import given_code, helpers_code, script
+from nanograd.study.projection import projection
 from nanograd.study.sources import sources
 from nanograd.study.study_data import Step, StudyData
 from nanograd.study.worked_example import WorkedExample
@@ -79,6 +80,7 @@ def derivation_section(study: StudyData, *, printed: bool = False) -> str:
         html.append('<p class="why">And in the shapes of the op:</p>')
         html.append(_code_box("The shapes of the op in NumPy", "\n".join(study.closing)))
     html.append(paragraphs(study.remarks.backward))
+    html.append(projection(study))
     if study.check:
         html.append(f'<p class="mind">{inline(study.check)}</p>')
     html.append(f"<p>Source: {inline('; '.join(sources(study.worked.op.name)))}.</p>")

@@ -94,7 +94,7 @@ REASONS: dict[str, Reasons] = {
             words="sum_heads({}, group)",
         ),
         "In (3) P_ts has the coefficient z_ts v_s, so its gradient is the inner product of dy_t and v_s, times z_ts.",
-        "Line (5) of softmax, for each row.",
+        "Line (5) of `softmax`, for each row.",
         "In (1) query t has the coefficient scale k_s in its score with key s; multiply by dS and sum over the keys.",
         Reason(
             "In (1) key s has the coefficient scale q_t in its score with query t; multiply by dS and sum "
@@ -141,7 +141,7 @@ REASONS: dict[str, Reasons] = {
             name="y",
         ),
         Reason(
-            "Each head's y fills its own columns, so its dy is found there; the gradients are (5) to (9) of attention.",
+            "Each head's y fills its own columns, so its dy is found there; the gradients are (5) to (9) of `attention`.",
             reference="(by('q'), by('k'), by('v'))",
             code="attention_gradients(heads(dy), q, k, v, mask, causal, scale, dropout, seed)",
             name="dq, dk, dv",

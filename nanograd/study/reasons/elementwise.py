@@ -148,7 +148,7 @@ REASONS: dict[str, Reasons] = {
         ),
         "gelu, with tanh u in place of erf(x/√2).",
         "The derivative of x is 1 and that of x³ is 3 x².",
-        "The derivative of tanh in terms of its value, as tanh_backward derives it.",
+        "The derivative of tanh in terms of its value, as `tanh` derives it.",
         "The product rule on (2): the derivative of ½ x times 1 + t, plus ½ x times that of t, which by the "
         "chain rule is (4) times (3).",
         "Multiply (5) by dy.",
@@ -162,7 +162,7 @@ REASONS: dict[str, Reasons] = {
     "silu": Reasons(
         Reason("The sigmoid, a gate between 0 and 1.", reference="0.5 * (1 + np.tanh(x / 2))"),
         "x multiplied by its own gate.",
-        "The derivative of the sigmoid in terms of its value, as sigmoid_backward derives it.",
+        "The derivative of the sigmoid in terms of its value, as `sigmoid` derives it.",
         "The product rule on (2): x has the derivative 1, and σ has the derivative (3).",
         "Multiply (4) by dy, and factor out σ.",
     ),

@@ -95,9 +95,9 @@ REASONS: dict[str, Reasons] = {
             reference="np.einsum('...c,vc->...v', x, weight)",
         ),
         "The loss depends on x and weight only through the scores.",
-        "As cross_entropy_backward derives it, without smoothing and z-loss: the probabilities minus the targets.",
-        "As linear_backward derives it: a feature enters every score of its token with coefficient weight.",
-        "As linear_backward derives it: a weight enters one score of every token with coefficient x; sum over the tokens.",
+        "As `cross_entropy` derives it, without smoothing and z-loss: the probabilities minus the targets.",
+        "As `linear` derives it: a feature enters every score of its token with coefficient weight.",
+        "As `linear` derives it: a weight enters one score of every token with coefficient x; sum over the tokens.",
         definitions={
             "x": "np.atleast_2d(x)",
             "targets": "np.atleast_1d(targets)",

@@ -13,7 +13,7 @@ import pytest
 
 from nanograd.inspect.player.html import number
 from nanograd.op import OPS
-from nanograd.study.page import study_page
+from nanograd.study.page import link_ops, study_page
 from nanograd.study.study_data import study_op
 from nanograd.study.worked_example import run_example
 
@@ -80,3 +80,13 @@ def test_the_same_to_the_byte_in_another_process() -> None:
         for seed in ("1", "2")
     ]
     assert outputs == [study_page("div").encode()] * 2
+
+
+def test_a_derivation_links_the_ops_that_it_rests_on() -> None:
+    linked, alone = study_page("attention", linked=True), study_page("attention")
+    for name in ("matmul", "softmax"):
+        assert f'<a href="{name}.html"><code>{name}</code></a>' in linked
+    assert ".html" not in alone
+    assert link_ops("<code>exp</code> <code>sum</code> <code>x</code>", "exp") == (
+        '<code>exp</code> <a href="sum.html"><code>sum</code></a> <code>x</code>'
+    )

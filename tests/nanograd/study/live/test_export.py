@@ -13,7 +13,7 @@ from nanograd.study.worked_example import run_example
 def test_the_graph_of_softmax() -> None:
     study = study_op("softmax", (2, 4))
     graph = live_graph(study.worked, study.mistakes)
-    assert list(graph.shown) == ["x", "dy", "y", "∂y/∂x", "dx"]
+    assert list(graph.shown) == ["x", "dy", "y", "quotient_rule", "two_cases", "∂y/∂x", "dx"]
     assert graph.gradients == {"x": graph.shown["dx"]}
     assert None not in graph.mistakes
     assert len(graph.to_json()) < 3000
