@@ -165,7 +165,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | No
 def attention_gradients(
     dy: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None, dropout: float, seed: Any
 ) -> tuple[Any, Any, Any]:
-    """Return dq, dk and dv of attention, lines (4) to (8) of its page."""
+    """Return dq, dk and dv of attention, lines (5) to (9) of its page."""
     group = q.shape[-3] // k.shape[-3]
     shared_k, shared_v = repeat_heads(k, group), repeat_heads(v, group)
     P, scale = attention_weights(q, shared_k, mask, causal, scale)
