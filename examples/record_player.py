@@ -1,7 +1,10 @@
 """Record the player of the tiny model as an animated PNG, examples/img/player.png: forward, backward, and one number.
 
-pip install playwright pillow     and a Chromium that Playwright finds, or its path as the first argument
-python examples/record_player.py
+    pip install playwright pillow
+    python examples/record_player.py
+    python examples/record_player.py --chromium /usr/bin/chromium
+
+It takes about half a minute.
 """
 
 import io
@@ -9,16 +12,21 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt.study.example import example_page
 from gpt.study.tiny import EXAMPLE, tiny_model
+from nanograd.runtime.arguments import Parser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 OUT = Path(__file__).parent / "img" / "player.png"
-SIZE = {"width": 1100, "height": 660}
+WIDTH, HEIGHT = 1100, 660
 COLOURS = 160  # of the palette that all frames share
 
 
-def record(page) -> list[tuple[bytes, int]]:
+def record(page: "Page") -> list[tuple[bytes, int]]:
     """Return the frames, each a PNG and how long it is shown, in ms."""
     frames = []
 
@@ -44,6 +52,9 @@ def record(page) -> list[tuple[bytes, int]]:
 
 
 def main() -> int:
+    parser = Parser(description=__doc__)
+    parser.option("--chromium", "the browser (default: that on the PATH)", shutil.which("chromium"), metavar="FILE")
+    args = parser.parse()
     try:
         from PIL import Image
         from playwright.sync_api import sync_playwright
@@ -55,16 +66,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "tiny.html"
         example_page(model, model.tokenizer, model.tokenizer.encode(EXAMPLE), [], unfused=True).save(path)
-        chromium = sys.argv[1] if len(sys.argv) > 1 else shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport=SIZE, reduced_motion="reduce")
+        browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")
         page.goto(path.as_uri())
         frames = record(page)
         browser.close()
     images = [Image.open(io.BytesIO(png)).convert("RGB") for png, _ in frames]
-    sheet = Image.new("RGB", (SIZE["width"], SIZE["height"] * len(images)))
+    sheet = Image.new("RGB", (WIDTH, HEIGHT * len(images)))
     for i, image in enumerate(images):
-        sheet.paste(image, (0, i * SIZE["height"]))
+        sheet.paste(image, (0, i * HEIGHT))
     palette = sheet.quantize(COLOURS, dither=Image.Dither.NONE)  # one for all, so that frames do not flicker
     first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     durations = [ms for _, ms in frames]

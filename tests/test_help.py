@@ -63,8 +63,10 @@ def catch(words: str) -> Command:
         except Caught as caught:
             frames = list(frames_of(caught.__traceback__))
             after_dispatch = max(i for i, (_, name) in enumerate(frames) if name == "dispatch")
-            module, name = next(f for f in frames[after_dispatch + 1 :] if f[1] != "run_command")
-            return Command(caught.parser, module, name)
+            calls = [frame for frame in frames[after_dispatch + 1 :] if frame[1] != "run_command"]
+            if hasattr(sys.modules[calls[0][0]], "TOPICS"):  # its main only chooses the function
+                del calls[0]
+            return Command(caught.parser, *calls[0])
     raise AssertionError(f"{words} parsed nothing")
 
 
@@ -77,8 +79,13 @@ def frames_of(traceback: TracebackType | None) -> Iterator[tuple[str, str]]:
 
 
 def actions_of(command: str) -> list[str]:
-    """Return the actions of a command of gpt, such as prepare and info of data; none if it has none."""
+    """Return the actions of a command of gpt, such as prepare and info of data; none if it has none.
+
+    `study` has topics, and is a command without them too.
+    """
     module = importlib.import_module(f"gpt.commands.{gpt.__main__.MODULES.get(command, command)}")
+    if hasattr(module, "TOPICS"):
+        return ["", *module.TOPICS]
     if not hasattr(module, "dispatch"):
         return []
     with mock.patch.object(module, "dispatch", return_value=0) as dispatch:
@@ -526,16 +533,19 @@ def flags_of_messages(tree: ast.AST) -> Iterator[str]:
         return
     if isinstance(tree, ast.Expr) and isinstance(tree.value, ast.Constant):  # a docstring
         return
-    text = ""
-    if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
-        text = tree.value
-    elif isinstance(tree, ast.JoinedStr):
-        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in tree.values)
+    text = text_of(tree)
     if len(text.split()) > 2 and not OTHER_COMMANDS.search(text):
         yield from FLAG.findall(text)
     if not isinstance(tree, ast.JoinedStr):
         for child in ast.iter_child_nodes(tree):
             yield from flags_of_messages(child)
+
+
+def text_of(tree: ast.AST) -> str:
+    """Return a text, or an f-string with {} for its values; nothing for other code."""
+    if isinstance(tree, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in tree.values)
+    return tree.value if isinstance(tree, ast.Constant) and isinstance(tree.value, str) else ""
 
 
 def hints(words: str) -> dict[str, str]:
@@ -558,6 +568,15 @@ def test_a_flag_that_an_error_names_is_one_of_the_command(words: str) -> None:
     assert {flag: where for flag, where in unknown.items() if (words, flag) not in NEVER} == {}
 
 
+def texts_of(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts of a function, an f-string whole and with … for its values: its `<` tells that it is HTML."""
+    if text := text_of(tree):
+        yield text.replace("{}", "…")
+    for child in ast.iter_child_nodes(tree):
+        if not (isinstance(tree, ast.JoinedStr) and isinstance(child, ast.Constant)):
+            yield from texts_of(child)
+
+
 PYTHON = re.compile(r"\b\w+=[({'\"]|\b\w+=None\b|\b\w+\.\w+\(")
 NOT_IN_A_COMMAND = {
     "gpt.api.save_model",  # gpt.train saves nothing so
@@ -577,9 +596,8 @@ def test_an_error_of_a_command_quotes_no_python() -> None:
         ".".join(key)
         for key in functions
         if isinstance(modules()[key[0]].defined[key[1]], ast.FunctionDef)
-        for node in ast.walk(modules()[key[0]].defined[key[1]])
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value.split()) > 2
-        if PYTHON.search(node.value) and not re.search(r"python -[cm]|[<\n]", node.value)
+        for text in texts_of(modules()[key[0]].defined[key[1]])
+        if len(text.split()) > 2 and PYTHON.search(text) and not re.search(r"python -[cm]|[<\n]", text)
     }
     assert found <= NOT_IN_A_COMMAND
     assert PYTHON.search("replace it with text.encode('utf-8')")

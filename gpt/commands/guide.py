@@ -14,7 +14,7 @@ DESCRIPTION = """Read the guide "Build a Large Language Model from Scratch", or 
     python -m gpt guide 5                   prints chapter 5
     python -m gpt guide --out guide.html    one file; needs the extra [guide]
     python -m gpt guide --pdf guide.pdf     through Chromium, Chrome or Edge
-    python -m gpt guide --check             runs all code and compares every number
+    python -m gpt guide --check             runs all code, compares all output
 """
 
 

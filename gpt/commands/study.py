@@ -24,7 +24,7 @@ op, and the attention of every head with its gradients. Dropout is off. The page
 
 In place of RUN a topic may stand, with a page whose numbers you change in the browser:
 
-    python -m gpt study merges      byte-pair merges one by one; --text "low lower"
+    python -m gpt study merges      byte-pair merges of a text, one by one
     python -m gpt study sampling    temperature, top-k, top-p and min-p
     python -m gpt study cache       the key-value cache
 """
@@ -34,9 +34,8 @@ STUDY_PAGES = "study"  # the folder in which `python -m nanograd study` writes
 
 
 def main(arguments: Sequence[str]) -> int:
-    topics = {"merges": study_merges, "sampling": study_sampling, "cache": study_cache}
-    if arguments and arguments[0] in topics:
-        return topics[arguments[0]](arguments[1:])
+    if arguments and arguments[0] in TOPICS:
+        return TOPICS[arguments[0]](arguments[1:])
     return study_example(arguments)
 
 
@@ -92,7 +91,7 @@ def study_merges(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt study merges", description=description)
     parser.add_argument("run", nargs="?", metavar="RUN", type=run_path, help="apply the merges of a run's tokenizer")
     add_base(parser)
-    parser.option("--text", f"the text (default {merges.TEXT!r})", merges.TEXT)
+    parser.option("--text", "the text", merges.TEXT)
     parser.option("--merges", "number of merges to show", 20, least=1)
     parser.option("--tokenizer", "apply the merges of a tokenizer's file", metavar="FILE")
     add_output(parser, "merges.html")
@@ -174,3 +173,6 @@ def deliver(topic: Topic, format: str, out: str) -> int:
     print(f"{out}: {len(page.encode()) / 1e3:.0f} kB")
     print(f"open {Path(out).resolve().as_uri()}")
     return 0
+
+
+TOPICS = {"merges": study_merges, "sampling": study_sampling, "cache": study_cache}

@@ -6,7 +6,7 @@ html, pdf, notebook. make_data wrote the texts of data/, except fables.txt, whic
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpt.model import GPT
@@ -26,7 +26,7 @@ def data(name: str) -> Path:
     return path
 
 
-def story_model(folder: str = "story_model", *, seed: int = 1, **block: str | float) -> "GPT":
+def story_model(folder: str = "story_model", *, seed: int = 1, **block: Any) -> "GPT":
     """Return the model that chapter 9 trains on the stories: from `folder` if it is there, else it is trained into it.
 
     The training takes 10 to 20 seconds on two cores: 137 thousand parameters, 300 steps of 16 windows of 64 tokens. block
@@ -46,5 +46,5 @@ def story_model(folder: str = "story_model", *, seed: int = 1, **block: str | fl
 
 def story_llama(folder: str = "story_llama", *, seed: int = 1) -> "GPT":
     """Return the same with Llama's block: RMSNorm, RoPE, SwiGLU, two key-value heads; about as many parameters."""
-    block: dict[str, str | float] = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False}
-    return story_model(folder, seed=seed, n_kv_heads=2, d_ff=208, **block)
+    block = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False, "n_kv_heads": 2, "d_ff": 208}
+    return story_model(folder, seed=seed, **block)

@@ -150,8 +150,8 @@ def _fence(self: Any, tokens: Sequence[Any], i: int, options: Any, environment: 
     content = colour(token.content, language) if language in ("python", "sh") else clean_lines(token.content)
     kind = "output" if kind == "varies" else kind or "other"
     kind += " short" if token.content.count("\n") <= SHORT else ""
-    region = f'tabindex="0" role="region" aria-label="{"output" if kind.startswith("output") else "code"}"'
-    return f'{head}<pre class="{kind}" {region}><code>{content}</code></pre>\n'
+    label = "output" if kind.startswith("output") else "code"
+    return f'{head}<pre class="{kind}" tabindex="0" role="region" aria-label="{label}"><code>{content}</code></pre>\n'
 
 
 def clean_lines(text: str) -> str:

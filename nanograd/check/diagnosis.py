@@ -69,9 +69,9 @@ def _shape(e: Evidence) -> str | None:
     if broadcasts_to(shape, a.shape):
         added = range(a.ndim - len(shape))
         stretched = [i for i, n in enumerate(shape, start=len(added)) if n == 1 and a.shape[i] != 1]
-        axes = ", ".join(map(str, [*added, *stretched]))
+        summed = ", ".join(map(str, [*added, *stretched]))
         also = "" if _near(unbroadcast(a, shape), e) else "; and the values are wrong too"
-        return f"{message}: missing un-broadcast, the sum along axis {axes}{also}"
+        return f"{message}: missing un-broadcast, the sum along axis {summed}{also}"
     for order in itertools.permutations(range(a.ndim)):
         if _near(a.transpose(order), e):
             return f"{message}: right after a transpose to axes {order}"
@@ -79,8 +79,8 @@ def _shape(e: Evidence) -> str | None:
         return f"{message}: right after a reshape"
     for axes in itertools.chain(*(itertools.combinations(range(len(shape)), n) for n in range(1, len(shape) + 1))):
         for keepdims in (False, True):
-            added = e.numeric.sum(axis=axes, keepdims=keepdims)
-            if added.shape == a.shape and (np.abs(a - added) <= 10 * e.bound).all():
+            right = e.numeric.sum(axis=axes, keepdims=keepdims)
+            if right.shape == a.shape and (np.abs(a - right) <= 10 * e.bound).all():
                 return f"{message}: the right one, summed over axis {', '.join(map(str, axes))}"
     return message
 

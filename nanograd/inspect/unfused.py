@@ -18,6 +18,7 @@ import numpy as np
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.op import context
+from nanograd.ops.attention import attention_options
 from nanograd.ops.packed_attention import check_packed
 
 
@@ -26,19 +27,20 @@ def attention(
     seed: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Compose `attention`: q (…, T, D), k (…, S, D) and v (…, S, E) → (…, T, E); masks and heads as the op has them."""
+    options = attention_options(q, causal, scale, dropout, seed)
     if q.ndim > 2 and q.shape[-3] != k.shape[-3]:  # each key and value head is shared by a group of query heads
         heads = np.repeat(np.arange(k.shape[-3]), q.shape[-3] // k.shape[-3])
         k, v = (ops.getitem(a, index=(..., heads, slice(None), slice(None))) for a in (k, v))
     scores = ops.matmul(q, ops.transpose(k, axes=swapped(k.ndim, -2, -1)))  # (…, T, S)
-    scores = ops.mul(scores, 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale)
-    hidden = ~np.tri(*scores.shape[-2:], dtype=bool) if causal else np.zeros(scores.shape[-2:], bool)
+    scores = ops.mul(scores, options.scale)
+    hidden = ~np.tri(*scores.shape[-2:], dtype=np.bool_) if causal else np.zeros(scores.shape[-2:], bool)
     if mask is not None:
         hidden = hidden | ~np.asarray(mask)
     if causal or mask is not None:
         scores = ops.masked_fill(scores, hidden, value=-math.inf)
     p = ops.softmax(scores)
     if dropout:
-        p = ops.dropout(p, p=dropout, seed=seed)
+        p = ops.dropout(p, p=dropout, seed=options.seed)
     return ops.matmul(p, v)
 
 
@@ -49,14 +51,16 @@ def packed_attention(
     n_kv = check_packed(qkv, n_heads, n_kv_heads)
     size = qkv.shape[-1] // (n_heads + 2 * n_kv)  # D
     ends = n_heads * size, (n_heads + n_kv) * size
-    parts = [ops.getitem(qkv, index=(..., piece)) for piece in (slice(ends[0]), slice(*ends), slice(ends[1], None))]
+    parts = (slice(ends[0]), slice(*ends), slice(ends[1], None))
+    q, k, v = (ops.getitem(qkv, index=(..., part)) for part in parts)
     axes = swapped(qkv.ndim + 1, -3, -2)
     if n_heads == 1:
         if mask is not None and mask.ndim > 2:
             mask = mask[..., 0, :, :]  # its axis of heads
-        return attention(*parts, mask, **options)
-    heads = [ops.reshape(a, shape=(*a.shape[:-1], a.shape[-1] // size, size)) for a in parts]  # (…, T, H, D)
-    y = attention(*(ops.transpose(a, axes=axes) for a in heads), mask, **options)  # (…, H, T, D)
+        return attention(q, k, v, mask, **options)
+    heads = [ops.reshape(a, shape=(*a.shape[:-1], a.shape[-1] // size, size)) for a in (q, k, v)]  # (…, T, H, D)
+    q, k, v = (ops.transpose(a, axes=axes) for a in heads)
+    y = attention(q, k, v, mask, **options)  # (…, H, T, D)
     return ops.reshape(ops.transpose(y, axes=axes), shape=(*qkv.shape[:-1], n_heads * size))
 
 

@@ -85,7 +85,8 @@ def _named(drill: Drill, worked: WorkedExample) -> list[Mistake]:
     for mutant in drill.mutants:
         backward = plant(drill, mutant)
         caught, change = f"drill, {grade(drill, backward).failed}", (mutant.old, mutant.new)
-        both, planted = here.both(backward) if here else (None, None), (drill.forward, backward)
+        both = here.both(backward) if here else (None, None)
+        planted: tuple[Callable[..., Any], Callable[..., Any]] | None = (drill.forward, backward)
         if here is None or (both[1] is not None and both[1].error <= RIGHT):
             both, planted = own.both(backward), None
         listed.append(Mistake(mutant.name, mutant.wrong, change, drill.arrays, *both, caught, planted, options))

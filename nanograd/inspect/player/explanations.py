@@ -51,19 +51,22 @@ def explanations(playback: Playback) -> tuple[str, list[Node]]:
     for target, key in playback.keys.items():
         if key not in explained:
             continue
-        y = target.record.y if isinstance(target, Node) else leaf_value(playback, target)
+        if isinstance(target, Node):
+            y, forward = target.record.y, playback.forward_step[target]
+        else:
+            y, forward = leaf_value(playback, target), None
         dy = gradient(playback, target)
-        steps = [playback.forward_step.get(target), playback.finished(target)]
+        steps = [forward, playback.finished(target)]
         named = {"name": playback.name(target), "op": isinstance(target, Node), "shape": y.shape, "steps": steps}
         targets[key] = {**named, "y": _numbers(y), "dy": _numbers(dy)}
     text = json.dumps({"targets": targets, "ops": ops}, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c"), left_out
 
 
-def local_derivatives(node: Node) -> list[list[float]]:
+def local_derivatives(node: Node) -> list[list[float | str]]:
     """Return ∂y_j/∂x_i of every input of an op, as j, i, ∂y_j/∂x_i, j, i, … without zeros."""
     y: Summary = node.record.y
-    local: list[list[float]] = [[] for _ in node.needs]
+    local: list[list[float | str]] = [[] for _ in node.needs]
     dtype = node.record.dtype
     with context(observers=()):
         for j in range(math.prod(y.shape)):

@@ -107,7 +107,8 @@ def _mistake(graph: Graph, known: dict[str, Traced], mistake: Mistake) -> dict[s
         except NotLive:
             plain = [None if a is None else a.value for a in arrays]
             saved = _recognised(op.run_forward(op.pair, plain, needs, options)[1], known)
-        got = op.run_backward(op.pair.backward, copy.copy(known["dy"]), saved, needs)
+        dy: Any = copy.copy(known["dy"])  # it stands for an array, by NumPy's own protocols
+        got = op.run_backward(op.pair.backward, dy, saved, needs)
     except (NotLive, TypeError, ValueError, IndexError, AttributeError):
         return None
     gradients = zip(mistake.names, got, needs, strict=False)

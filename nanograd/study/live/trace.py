@@ -23,8 +23,6 @@ class NotLive(Exception):
 class Traced(NDArrayOperatorsMixin):
     """An array whose computation is recorded: a node of the graph, and its present value."""
 
-    __hash__ = None
-
     def __init__(self, graph: Graph, node: int, value: Any) -> None:
         self.graph, self.node, self.value = graph, node, np.asarray(value)
 
@@ -132,16 +130,16 @@ class Traced(NDArrayOperatorsMixin):
         return fold(self.graph, "any", self, axis, keepdims)
 
     def reshape(self, *shape: Any) -> "Traced":
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return moved(self.graph, np.reshape, (self, shape[0] if len(shape) == 1 else shape), {})
 
     def ravel(self, order: str = "C") -> "Traced":
-        return np.ravel(self)
+        return moved(self.graph, np.ravel, (self,), {})
 
     def transpose(self, *axes: Any) -> "Traced":
-        return np.transpose(self, axes or None)
+        return moved(self.graph, np.transpose, (self, axes or None), {})
 
     def swapaxes(self, a: int, b: int) -> "Traced":
-        return np.swapaxes(self, a, b)
+        return moved(self.graph, np.swapaxes, (self, a, b), {})
 
     def astype(self, dtype: Any, copy: bool = True) -> "Traced":
         if np.dtype(dtype) not in (np.dtype(np.float64), self.dtype) and self.dtype.kind == "f":
@@ -214,7 +212,7 @@ def matmul(graph: Graph, a: Any, b: Any) -> Traced:
     return Traced(graph, y.reshape(value.shape).node, value)
 
 
-def einsum(graph: Graph, spec: str, *xs: Any, **_: Any) -> Traced:
+def einsum(graph: Graph, spec: str, *xs: Any, **options: Any) -> Traced:
     """Record an einsum that names every axis or writes `...`: each operand gets an axis for every letter."""
     xs = tuple(lift(graph, x) for x in xs)
     left, _, output = spec.partition("->")
@@ -278,9 +276,9 @@ def pad(graph: Graph, x: Traced, width: Any, mode: str = "constant", *, constant
 
 def cumsum(graph: Graph, a: Traced, axis: int) -> Traced:
     """Record running sums."""
-    rows = np.moveaxis(a, axis, -1)
+    rows = moved(graph, np.moveaxis, (a, axis, -1), {})
     sums = np.where(np.tri(a.shape[axis], dtype=bool), rows[..., None, :], 0).sum(axis=-1)
-    return np.moveaxis(sums, -1, axis)
+    return moved(graph, np.moveaxis, (sums, -1, axis), {})
 
 
 def _filled(number: float) -> Callable[..., Traced]:
@@ -301,8 +299,8 @@ HANDLERS: dict[Any, Callable[..., Any]] = {
     np.take_along_axis: take_along_axis,
     np.pad: pad,
     np.cumsum: cumsum,
-    np.tril: lambda graph, a, k=0: np.where(np.tri(*a.shape[-2:], k, dtype=bool), a, 0),
-    np.triu: lambda graph, a, k=0: np.where(np.tri(*a.shape[-2:], k - 1, dtype=bool), 0, a),
+    np.tril: lambda graph, a, k=0: np.where(np.tri(a.shape[-2], a.shape[-1], k, dtype=bool), a, 0),
+    np.triu: lambda graph, a, k=0: np.where(np.tri(a.shape[-2], a.shape[-1], k - 1, dtype=bool), 0, a),
     np.isneginf: lambda graph, a: a == -np.inf,
     np.zeros_like: _filled(0),
     np.empty_like: _filled(0),

@@ -66,6 +66,7 @@ class _Writer:
     def _free_letters(self) -> str:
         """Return the letters of the left-hand side, which every side has."""
         letters = ""
+        sides: tuple[t.Formula, ...]
         match self.target:
             case t.Quotient(t.Partial(y), t.Partial(x)):
                 sides = (y, x)
