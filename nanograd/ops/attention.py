@@ -81,8 +81,8 @@ def attention_forward(
     q may have more heads than k and v: q (…, H, T, D) and k (…, K, N, D) share each key head among H/K neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
-    With M (…, T, N), which is 0 where a query may look at a key, and -∞ elsewhere:
-    S = scale q kᵀ + M                                      (1)
+    With M (…, T, N), which is -∞ where a query may not look at a key:
+    S = scale q kᵀ + M,  M = 0 elsewhere                    (1)
     P = softmax(S), and 0 in rows that see nothing          (2)
     y = (P ⊙ z) v,  z = 1 without dropout                   (3)
     Why scale is 1/√D: assume that the entries of a query and a key are independent, with mean 0 and variance 1. Then each

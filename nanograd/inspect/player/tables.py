@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nanograd.inspect.player.html import TINTS, clean, number, row
 from nanograd.inspect.trace import COLUMNS, ROWS, Summary
 
-CELLS = 5_000  # of all arrays of a page, up to which small arrays are shown whole: about 0.25 MB
+CELLS = 4_000  # of all arrays of a page, up to which small arrays are shown whole: about 0.2 MB
 
 
 def table(name: str, a: Summary, *, id: str = "", whole: bool = True) -> str:

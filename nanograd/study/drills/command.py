@@ -23,7 +23,7 @@ DESCRIPTION = """Write a backward yourself; the grader says what is wrong with i
 already, and you find its wrong line.
 
     list           the drills, and which of them you have solved
-    start NAME     create drills/NAME.py: question, forward, an empty backward (or a wrong one)
+    start NAME     create drills/NAME.py, with the question and the forward
     check NAME     grade it, up to the first mistake
     watch NAME     check it whenever it is saved, until Ctrl-C
     hint NAME      a question, then hints, each stronger than the one before

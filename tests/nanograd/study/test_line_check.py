@@ -257,6 +257,7 @@ def with_formula(name: str, number: int, formula: Formula) -> OpCode | None:
 
 
 SAME = {  # side remarks about a letter, which are no equations between numbers
+    ("attention", 1): ["S = scale q kᵀ + M,  M = 1.0 elsewhere"],
     ("attention", 3): ["y = (P ⊙ z) v,  z = 2.0 without dropout"],
     ("layernorm", 9): ["Σ_j (x_j - x) = 0"],  # without an index x is the same array, and x - x is 0
     ("repeat", 1): ["y[r i + k] = x[i],  k > r = repeats"],
