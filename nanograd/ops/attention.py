@@ -85,11 +85,11 @@ def attention_forward(
     S = scale q kᵀ + M,  M = 0 elsewhere                    (1)
     P = softmax(S), and 0 in rows that see nothing          (2)
     y = (P ⊙ z) v,  z = 1 without dropout                   (3)
-    Why scale is 1/√D: assume that the entries of a query and a key are independent, with mean 0 and variance 1. Then each
-    product q_i k_i has mean 0 and variance 1 · 1, and the variances of independent terms add:
+    Why scale is 1/√D: without it, scores would spread by √D, as (4) shows, and softmax would put nearly all weight on one
+    key, where its derivative is nearly 0. With it their variance is scale² D = 1, for every D. Assume that the entries of a
+    query and a key are independent, with mean 0 and variance 1. Then each product q_i k_i has mean 0 and variance 1 · 1,
+    and the variances of independent terms add:
     Var(Σ_i q_i k_i) = Σ_i Var(q_i) Var(k_i) = D            (4)
-    Without scale, scores would spread by √D, and softmax would put nearly all weight on one key, where its derivative is
-    nearly 0. With scale their variance is scale² D = 1, for every D.
 
     Raises ValueError where shapes disagree, TypeError for a mask that is not boolean.
     """
@@ -120,7 +120,8 @@ def attention_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, T
     (1) is a product of matrices again, as in `matmul`, and M is constant:
     dq = scale dS k                                        (8)
     dk = scale dSᵀ q                                       (9)
-    A key or value head that a group of query heads shares gets the sum over the group.
+    A key or value head that a group of query heads shares gets the sum over the group. If q, k and v are three slices of
+    one product x w_qkv, then dq, dk and dv are the same slices of its gradient, and `matmul` gets dx and dw_qkv from it.
 
     The sum in (7) can be had without P. For query t it is, by (6), Σ_s P_ts z_ts Σ_e dy_te v_se. Exchange the two sums: the
     sum of P_ts z_ts v_se over the keys s is y_te by (3). So

@@ -45,8 +45,8 @@ def rmsnorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True)) ->
     ∂n_j/∂x_i = r (1[i = j] - n_j n_i / C)                 (7)
     By the chain rule (*), multiply (7) by dn_j and sum over j:
     dx = r (dn - n ⟨dn n⟩)                                 (8)
-    This is r times dn without its part along n, as n has the squared length C (but for eps): scaling x changes nothing, so
-    dx has no part along n. Layernorm has one more term, -⟨dn⟩, from the mean that it subtracts.
+    Line (8) is r times dn without its part along n, as n has the squared length C (but for eps): scaling x changes nothing,
+    so dx has no part along n. Layernorm has one more term, -⟨dn⟩, from the mean that it subtracts.
     Check: with eps = 0, Σ x dx = 0, since scaling x changes nothing.
     """
     n, r, weight = saved
@@ -162,9 +162,9 @@ def layernorm_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, True, T
     ∂n_j/∂x_i = r (1[i = j] - 1/C - n_j n_i / C)           (12)
     By the chain rule (*), multiply (12) by dn_j and sum over j:
     dx = r (dn - ⟨dn⟩ - n ⟨dn n⟩)                          (13)
-    This is r times dn without two of its parts: ⟨dn⟩ in every feature is its part along the vector of ones, and n ⟨dn n⟩
-    its part along n, whose squared length is C (but for eps). Moving x along the first shifts all features, and along n
-    scales their deviations: neither changes y, so dx has no part in these two directions.
+    Line (13) is r times dn without two of its parts: ⟨dn⟩ in every feature is its part along the vector of ones, and
+    n ⟨dn n⟩ its part along n, whose squared length is C (but for eps). Moving x along the first shifts all features, and
+    along n scales their deviations: neither changes y, so dx has no part in these two directions.
     Check: dx sums to zero over a token's features, since shifting x changes nothing.
     """
     n, r, weight = saved

@@ -37,17 +37,17 @@ def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int 
 
 def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (1).
-    Raising x_i raises y_i, and lowers every other y_j through the sum S = Σ_k exp(x_k). The quotient rule, where exp(x_j)
-    has the derivative exp(x_j) 1[i = j] and S has exp(x_i), gives
+    Raising x_i raises y_i, and lowers every other y_j through the sum S = Σ_k exp(x_k). By x_i, S has the derivative
+    exp(x_i), and exp(x_j) has the same if i = j and else 0. The quotient rule gives
     ∂y_j/∂x_i = (exp(x_j) 1[i = j] S - exp(x_j) exp(x_i)) / S²   (2)
-    In terms of y, with 1[…] for 1 where the condition holds and else 0, the two cases are:
+    In terms of y, the two cases are:
     ∂y_j/∂x_i = y_i (1 - y_i) 1[i = j] - y_j y_i 1[i ≠ j]   (3)
     Both at once:
     ∂y_j/∂x_i = y_j (1[i = j] - y_i)                       (4)
     By the chain rule (*), multiply (4) by the upstream dy_j and sum over j:
     dx_i = y_i (dy_i - Σ_j dy_j y_j)                       (5)
     Where y is 0, so is dx: masked scores need no special case.
-    Check: dx sums to zero along `axis`, since shifting x changes nothing.
+    Check: dx sums to zero along `axis`: a number added to all scores of a row cancels in (1), and changes no y.
     """
     if not needs[0]:
         return None, None

@@ -11,7 +11,8 @@ from nanograd.study.notation import Formula, parse, to_text
 from nanograd.study.notation import tree as t
 
 UPSTREAM = (
-    "L is the loss, one number. dy is ∂L/∂y: it has the shape of y and says how much L changes with each entry of y."
+    "L is the loss, one number. dy is ∂L/∂y, the upstream gradient: it has the shape of y and says how much L changes "
+    "with each entry of y."
 )
 CHAIN_RULE = "dx_i = Σ_j dy_j ∂y_j/∂x_i"  # which the docstrings quote as (*)
 INDICATOR = re.compile(r"1\[(.*?)\]")

@@ -94,7 +94,7 @@ def mistakes_section(name: str, mistakes: list[Mistake]) -> str:
     head = ["mistake", "what is wrong", "the code, right → wrong", "error, dy = 1", "error, random dy", "caught by"]
     own = ""
     if name in DRILLS:
-        own = f" They are the drill's; try your own: {code(f'python -m nanograd drill start {name}')}."
+        own = f" The drill catches them; try your own: {code(f'python -m nanograd drill start {name}')}."
     return (
         "<p>Wrong backwards of this op, planted and run when this page was made. An error is the largest difference from "
         f"finite differences, relative to the largest derivative or to 1; up to {RIGHT:g} counts as none.{own}</p>"

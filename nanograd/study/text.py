@@ -1,5 +1,6 @@
 """A study as plain text of 80 columns, as a terminal shows it at the far end of any connection."""
 
+import math
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -115,10 +116,11 @@ def _mistakes(study: StudyData) -> Iterator[str]:
         lines.append(fill(f"{before} → {after}", "    ", "      "))
         if mistake.uniform and mistake.random:
             blind = "; a test with y.sum() passes" if mistake.hides else ""
-            errors = (
-                f"error {mistake.random.error:.1e} with a random dy, {mistake.uniform.error:.1e} with dy = 1{blind}"
+            random, uniform = (
+                "wrong shape, or not finite," if math.isinf(compared.error) else f"error {compared.error:.1e}"
+                for compared in (mistake.random, mistake.uniform)
             )
-            lines.append(fill(errors, "    ", "      "))
+            lines.append(fill(f"{random} with a random dy, {uniform} with dy = 1{blind}", "    ", "      "))
         lines.append(fill(f"caught by {mistake.caught}", "    ", "      "))
         yield "\n".join(lines)
 

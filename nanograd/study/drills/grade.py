@@ -93,7 +93,7 @@ def _stages(drill: Drill, notes: list[str]) -> Iterator[tuple[str, Callable[[Dri
     yield "shape and dtype", _check_form
     memory = contract.nothing_is_written_into, contract.gradients_share_no_memory
     yield "mutation", partial(_check_rules, rules=memory)
-    yield "random cotangents", partial(_check_values, cases=drill.cases, cotangents=COTANGENTS)
+    yield "random dy", partial(_check_values, cases=drill.cases, cotangents=COTANGENTS)
     yield "odd shapes", partial(_check_values, cases=drill.odd_shapes)
     if drill.repeated_ids:
         yield "repeated ids", partial(_check_values, cases=drill.repeated_ids)

@@ -139,7 +139,7 @@ def topic() -> Topic:
                 ),
                 Chart(
                     "correction",
-                    "Length of a step, in units of η, where every gradient is the same",
+                    "Length of a step where every gradient is the same",
                     "step",
                     "η",
                     {"without correction": uncorrected, "corrected": (uncorrected[0], [1.0] * len(TIMES))},

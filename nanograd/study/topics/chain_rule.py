@@ -189,9 +189,10 @@ def jacobian() -> Section:
             "An x_i may be used in several y_j, and contributions add. So the chain rule multiplies column i by dy, "
             "and adds. It is the one rule behind every backward pass, and all pages quote it:",
             Equation("dx_i = Σ_j dy_j ∂y_j/∂x_i", "(*)"),
-            f"For the middle entry: dx_1 = {number(DY[0])} · {number(jacobian[0, 1])} + ({number(DY[1])}) · "
-            f"{number(jacobian[1, 1])} = {number(first + second)}. For all entries at once it is a product of a matrix "
-            "and a vector, dx = Jᵀ dy; ᵀ swaps rows and columns.",
+            f"Entries are counted from 0, as in NumPy. For the middle one, dx_1 = {number(DY[0])} · "
+            f"{number(jacobian[0, 1])} + ({number(DY[1])}) · {number(jacobian[1, 1])} = {number(first + second)}. For all "
+            "entries at once it is a product of a matrix and a vector, dx = Jᵀ dy; ᵀ swaps rows and columns. In arrays of "
+            "more axes, i and j in (*) run over all entries; other pages may call rows and columns i and j.",
             {
                 "dx = Jᵀ dy": jacobian.T @ DY,
                 "dx, measured": finite_differences(lambda: DY @ products(moving), moving := x.copy()).round(9),
@@ -224,9 +225,11 @@ def counted() -> Section:
                 "Jᵀ dy, with J built": np.diag(2 * square).T @ dy,
                 "2 x dy, without": 2 * square * dy,
             },
+            "A GPT computes on arrays with a row for each token, a piece of the text, and a column for each feature; "
+            "the features of a token are the numbers that stand for it.",
             Rows("Numbers in the Jacobian", ["operation", "x", "y", "entries of J", "not 0", "J in float32"], body),
             "So the pages derive ∂y_j/∂x_i on paper, put it into (*), and carry out the sum over j on paper too. What "
-            "is left is a formula for Jᵀ dy that costs about as much as the forward pass.",
+            "is left is a formula for Jᵀ dy that costs about as much as the forward pass, the computation of y from x.",
             "The order matters as well. L is one number, so from the loss backwards every step is a matrix times a "
             f"vector: three dense Jacobians of {n} × {n} take {3 * n * n:,} multiplications. From x forwards the first "
             f"two products are matrix times matrix: {2 * n**3 + n * n:,}.",
@@ -368,7 +371,7 @@ def _fork(a: float, b: float, da: float, db: float, by_a: float, by_b: float) ->
     arrows = ((128, 80, 180, 48), (128, 110, 180, 142), (298, 48, 350, 80), (298, 142, 350, 110))
     lines = "".join(f'<path class="line" d="M{x} {y}L{u} {v}"/>' for x, y, u, v in arrows)
     words = "".join(
-        f'<text class="small" x="{x}" y="{y}" text-anchor="middle">{text}</text>'
+        f'<text x="{x}" y="{y}" text-anchor="middle">{text}</text>'
         for x, y, text in ((128, 48, f"+ {number(by_a)}"), (128, 154, f"+ {number(by_b)}"))
     )
     drawn = "".join(
@@ -378,6 +381,6 @@ def _fork(a: float, b: float, da: float, db: float, by_a: float, by_b: float) ->
         for x, y, _, value, gradient in boxes
     )
     return (
-        '<svg class="block" viewBox="0 0 480 190" role="img" aria-label="x goes into a and b, both go into L; the two '
+        '<svg class="block" viewBox="8 2 464 186" role="img" aria-label="x goes into a and b, both go into L; the two '
         f'contributions to dx are in the table beside">{lines}{words}{drawn}</svg>'
     )

@@ -139,9 +139,9 @@ def topic() -> Topic:
         {
             "Formula": [
                 Prose(
-                    "A layer y = x Wᵀ has n inputs; the entries of W are drawn from N(0, σ²), independently of each "
-                    "other and of x. s_l is the root mean square of the activations after l layers, s_0 that of the "
-                    "input."
+                    "A layer y = x Wᵀ has n inputs; the entries of W are drawn from N(0, σ²), the normal distribution "
+                    "with mean 0 and variance σ², independently of each other and of x. s_l is the root mean square of "
+                    "the activations after l layers, s_0 that of the input."
                 ),
                 Formulas(
                     (

@@ -16,7 +16,7 @@ def test_softmax() -> None:
     assert (one.tail, one.backward) == (", over the scores that count", False)
     assert (four.number, four.text, four.backward, four.tail) == (4, "∂y_j/∂x_i = y_j (1[i = j] - y_i)", True, "")
     assert two.lead.startswith("Pull dy back through (1). Raising x_i raises y_i, and lowers every other y_j through")
-    assert (three.lead[:19], four.lead) == ("In terms of y, with", "Both at once:")
+    assert (three.lead, four.lead) == ("In terms of y, the two cases are:", "Both at once:")
     assert five.lead == "By the chain rule (*), multiply (4) by the upstream dy_j and sum over j:"
     assert summary("softmax").startswith("Turn scores into probabilities; mask is boolean")
     assert remarks("softmax").forward.startswith("A score that does not count gets 0")

@@ -73,12 +73,7 @@ ANSWERS = [
     ("3", "'row = ('", "the correction", "SyntaxError: "),
     ("3", "'row = dy.sum(axis=-1, keepdims=True)'", "the correction", "this is line 3 as it stands"),
     ("3", "'row = dyy'", "the correction", "with it, the stage “shape and dtype” fails: NameError: name 'dyy' is not"),
-    (
-        "3",
-        "'row = (dy * y).mean(axis=-1, keepdims=True)'",
-        "the correction",
-        "with it, the stage “random cotangents” fails",
-    ),
+    ("3", "'row = (dy * y).mean(axis=-1, keepdims=True)'", "the correction", "with it, the stage “random dy” fails"),
     ("3", "'  row = np.einsum(\"...j,...j\", dy, y)[..., None]  # any right line'", "", ""),
 ]
 

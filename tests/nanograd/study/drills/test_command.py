@@ -43,7 +43,7 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     path = solve("tanh", "    return (dy * (1 - y),)\n")
     assert drill("check tanh") == 1
     output = capsys.readouterr().out
-    assert "tanh: not yet.\n  ✓ shape and dtype\n  ✓ mutation\n  ✗ random cotangents\n    dx, with x (2, 3): " in output
+    assert "tanh: not yet.\n  ✓ shape and dtype\n  ✓ mutation\n  ✗ random dy\n    dx, with x (2, 3): " in output
     assert "This is the mistake “not squared”: the derivative is 1 - y², not 1 - y." in output
     path.write_text(path.read_text(encoding="utf-8").replace("(1 - y)", "(1 - y * y)"), encoding="utf-8")
     assert drill("check tanh") == 0

@@ -18,7 +18,7 @@ from nanograd.study.drills.drill import Drill
 from nanograd.study.drills.grade import grade
 from nanograd.study.drills.naming import Named
 
-STAGES = ["shape and dtype", "mutation", "random cotangents", "odd shapes"]
+STAGES = ["shape and dtype", "mutation", "random dy", "odd shapes"]
 
 
 def add(dy: np.ndarray, saved: Any) -> tuple[np.ndarray, ...]:
