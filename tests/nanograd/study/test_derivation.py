@@ -21,7 +21,10 @@ def test_softmax() -> None:
     assert summary("softmax").startswith("Turn scores into probabilities; mask is boolean")
     assert remarks("softmax").forward.startswith("A score that does not count gets 0")
     assert remarks("softmax").backward == "Where y is 0, so is dx: masked scores need no special case."
-    assert check_sentence("softmax") == "Check: dx sums to zero along `axis`, since shifting x changes nothing."
+    assert (
+        check_sentence("softmax")
+        == "Check: dx sums to zero along `axis`: a number added to all scores of a row cancels in (1), and changes no y."
+    )
 
 
 def test_leads_keep_their_paragraphs() -> None:
