@@ -116,11 +116,12 @@ def _mistakes(study: StudyData) -> Iterator[str]:
         lines.append(fill(f"{before} → {after}", "    ", "      "))
         if mistake.uniform and mistake.random:
             blind = "; a test with y.sum() passes" if mistake.hides else ""
-            random, uniform = (
-                "wrong shape, or not finite," if math.isinf(compared.error) else f"error {compared.error:.1e}"
-                for compared in (mistake.random, mistake.uniform)
+            errors = (
+                f"error {mistake.random.error:.1e} with a random dy, {mistake.uniform.error:.1e} with dy = 1{blind}"
+                if math.isfinite(mistake.random.error)
+                else "wrong shape, or not finite"
             )
-            lines.append(fill(f"{random} with a random dy, {uniform} with dy = 1{blind}", "    ", "      "))
+            lines.append(fill(errors, "    ", "      "))
         lines.append(fill(f"caught by {mistake.caught}", "    ", "      "))
         yield "\n".join(lines)
 
