@@ -158,7 +158,7 @@ def unexplained_numbers(chapter: Chapter) -> list[tuple[int, str]]:
     for block in prose:
         before, further, _ = block.text.partition("## To read further")
         plain = INLINE.sub("", before)
-        for skipped in (r"\$\$.*?\$\$", r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<!--.*?-->", r"[Cc]hapters? \d+|^#.*"):
+        for skipped in (r"\$\$.*?\$\$", r"`[^`]*`|\$[^$]*\$|(\[\d+)?\]\([^)]*\)|<!--.*?-->", r"[Cc]hapters? \d+|^#.*"):
             flags = re.MULTILINE if "#" in skipped else re.DOTALL
             plain = re.sub(skipped, lambda m: "\n" * m.group().count("\n"), plain, flags=flags)
         for i, line in enumerate(plain.splitlines()):

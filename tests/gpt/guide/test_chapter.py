@@ -96,7 +96,7 @@ def test_chapters_are_chosen_by_number_or_name() -> None:
 
 
 def test_a_number_in_prose_comes_from_somewhere(tmp_path: Path) -> None:
-    text = TEXT.replace("12 of them", "in chapter 12, of 1917, `14` of $15$") + "It is 0.25.\n"
+    text = TEXT.replace("12 of them", "in chapter 12, of 1917, `14` of $15$, [16](16_x.md)") + "It is 0.25.\n"
     assert unexplained_numbers(chapter_of(tmp_path, text)) == [(text.count("\n"), "0.25")]
     assert unexplained_numbers(chapter_of(tmp_path, TEXT)) == [(3, "12")]
 
