@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from gpt.guide import FOLDER
 from gpt.guide.chapter import INLINE, Block, Chapter, chapters, read_chapter, unexplained_numbers
+from nanograd.runtime import blas
 
 FACTOR = 5.0  # by which a number after ≈ may differ: another machine, or a busy one
 NUMBER = r"[−-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?"
@@ -80,8 +81,9 @@ def run_chapter(path: Path, folder: Path) -> Result:
     checked = 0
     try:
         namespace: dict[str, Any] = {"__name__": "__main__"}
-        for block in chapter.blocks:
-            checked += _check_block(block, namespace, path, faults)
+        with blas.one_thread():  # the same sums on any number of cores; and small products are faster so
+            for block in chapter.blocks:
+                checked += _check_block(block, namespace, path, faults)
     except Exception:
         faults.append(traceback.format_exc(limit=-4).rstrip())
     finally:

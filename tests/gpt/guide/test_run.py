@@ -6,6 +6,7 @@ import pytest
 
 from gpt.guide import data, run
 from gpt.guide.run import compare, run_chapter, source_of
+from nanograd.runtime import blas
 
 TEXT = """# 5 A title
 
@@ -112,6 +113,16 @@ def test_commands_run_as_in_a_shell(path: Path) -> None:
 )
 def test_numbers_of_the_machine_may_differ(expected: str, printed: str, same: bool) -> None:
     assert (compare(expected, printed) == []) == same
+
+
+@pytest.mark.skipif(not blas.can_set_threads(), reason="this BLAS has no setting for its threads")
+def test_a_chapter_runs_on_one_thread_and_the_number_is_restored(path: Path) -> None:
+    before = blas.threads()
+    path.write_text(
+        "# 5 A\n\n```python\nfrom nanograd.runtime import blas\n\nprint(blas.threads())\n```\n", encoding="utf-8"
+    )
+    assert "```text\n1\n```" in run_chapter(path, path.parent / "work").markdown
+    assert blas.threads() == before
 
 
 def test_the_source_of_a_name() -> None:
