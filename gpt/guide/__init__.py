@@ -36,15 +36,29 @@ def story_model(folder: str = "story_model", *, seed: int = 1, **block: Any) -> 
 
     if Path(folder).is_dir():
         return load(folder)
+    shape = {
+        "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 256, "dropout": 0.0, "bias": True, "norm": "layernorm",
+        "norm_eps": 1e-5, "position": "learned", "mlp": "plain", "activation": "gelu_tanh", "tie_embeddings": True,
+    }  # fmt: skip
     return train(
-        data("stories.txt"), out=folder, quiet=True, tokenizer="bpe", vocab_size=512, d_model=64, n_layers=2, n_heads=4,
-        context_length=64, dropout=0.0, batch_size=16, max_steps=300, lr=4e-3, min_lr=4e-4, warmup_steps=30,
-        weight_decay=0.1, grad_clip=1.0, eval_every=100, shards=2, seed=seed,
-        **block,
+        data("stories.txt"), out=folder, quiet=True, seed=seed, val_fraction=0.1,
+        tokenizer="bpe", vocab_size=512, context_length=64, **{**shape, **block},
+        batch_size=16, grad_accum_steps=1, shards=2, sampling="random", stride=1,
+        max_steps=300, warmup_steps=30, lr=4e-3, min_lr=4e-4,
+        beta1=0.9, beta2=0.99, weight_decay=0.1, grad_clip=1.0,
+        eval_every=100, eval_batches=20, save_every=100,
     )  # fmt: skip
 
 
 def story_llama(folder: str = "story_llama", *, seed: int = 1) -> "GPT":
     """Return the same with Llama's block: RMSNorm, RoPE, SwiGLU, two key-value heads; about as many parameters."""
-    block = {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "bias": False, "n_kv_heads": 2, "d_ff": 208}
+    block = {
+        "norm": "rmsnorm",
+        "position": "rope",
+        "mlp": "gated",
+        "activation": "silu",
+        "bias": False,
+        "n_kv_heads": 2,
+        "d_ff": 208,
+    }
     return story_model(folder, seed=seed, **block)

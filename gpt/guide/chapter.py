@@ -58,7 +58,8 @@ class Block:
         if self.kind == "hidden":
             return f"{HIDDEN}{self.text}-->\n"
         info = f" {self.kind}={self.name}" if self.name else ""
-        output = f"\n```text{' varies' if self.varies else ''}\n{self.output}```\n" if self.output else ""
+        fence = "```text varies" if self.varies else "```text"
+        output = f"\n{fence}\n{self.output}```\n" if self.output or self.varies else ""
         return f"```{self.language}{info}\n{self.text}```\n{output}"
 
 

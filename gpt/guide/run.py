@@ -117,7 +117,7 @@ def _check_block(block: Block, namespace: dict[str, Any], path: Path, faults: li
     printed = execute(block, namespace, path)
     if block.kind == "hidden":
         return 0
-    differences = [] if block.varies and printed.strip() else compare(block.output, printed)
+    differences = [] if block.varies and printed.strip() and block.output else compare(block.output, printed)
     if differences:
         faults += [f"line {(block.output_line or block.line) + line}: {fault}" for line, fault in differences]
         block.output = printed
