@@ -34,14 +34,14 @@ def log_p(model: GPT, text: str) -> np.ndarray:
 
 def kept(model: GPT, words: list[str], stories: list[str]) -> float:
     """Return the share of stories that are more probable than with another of the words in the last place."""
-    passed = []
+    passed: list[bool] = []
     for story in stories:
         found = list(re.finditer(rf"\b({'|'.join(words)})\b", story))
         if len(found) > 1 and found[-1][1] == found[0][1] and len(passed) < PAIRS:
             last = found[-1]
             other = words[(words.index(last[1]) + 3) % len(words)]
             wrong = story[: last.start()] + other + story[last.end() :]
-            passed.append(log_p(model, story).sum() > log_p(model, wrong).sum())
+            passed.append(bool(log_p(model, story).sum() > log_p(model, wrong).sum()))
     return float(np.mean(passed))
 
 

@@ -36,7 +36,7 @@ def story_model(folder: str = "story_model", *, seed: int = 1, **block: Any) -> 
 
     if Path(folder).is_dir():
         return load(folder)
-    shape = {
+    shape: dict[str, Any] = {
         "d_model": 64, "n_layers": 2, "n_heads": 4, "d_ff": 256, "dropout": 0.0, "bias": True, "norm": "layernorm",
         "norm_eps": 1e-5, "position": "learned", "mlp": "plain", "activation": "gelu_tanh", "tie_embeddings": True,
     }  # fmt: skip
@@ -53,12 +53,7 @@ def story_model(folder: str = "story_model", *, seed: int = 1, **block: Any) -> 
 def story_llama(folder: str = "story_llama", *, seed: int = 1) -> "GPT":
     """Return the same with Llama's block: RMSNorm, RoPE, SwiGLU, two key-value heads; about as many parameters."""
     block = {
-        "norm": "rmsnorm",
-        "position": "rope",
-        "mlp": "gated",
-        "activation": "silu",
-        "bias": False,
-        "n_kv_heads": 2,
+        "norm": "rmsnorm", "position": "rope", "mlp": "gated", "activation": "silu", "bias": False, "n_kv_heads": 2,
         "d_ff": 208,
-    }
+    }  # fmt: skip
     return story_model(folder, seed=seed, **block)
