@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from gpt.guide import FOLDER
 from gpt.guide.chapter import Block, Chapter
+from gpt.guide.reference import TITLE as TITLE_OF_OPS
+from gpt.guide.reference import reference, reference_ids
 from nanograd.inspect.player.html import HtmlPage, clean, document
 
 TITLE = "Build a Large Language Model from Scratch"
@@ -32,9 +34,9 @@ class Guide(NamedTuple):
     terms: dict[str, list[str]]
 
 
-def build(chapters: Sequence[Chapter], appendix: str = "") -> HtmlPage:
+def build(chapters: Sequence[Chapter]) -> HtmlPage:
     """Return the guide as one file without network. Raises ValueError where an extra package is missing."""
-    return page(convert(chapters, appendix))
+    return page(convert(chapters))
 
 
 def page(guide: Guide, numbers: Mapping[str, int] | None = None) -> HtmlPage:
@@ -57,15 +59,24 @@ def page(guide: Guide, numbers: Mapping[str, int] | None = None) -> HtmlPage:
     return document(TITLE, body, style=resources.files("gpt.guide").joinpath("guide.css").read_text("utf-8") + heads)
 
 
-def convert(chapters: Sequence[Chapter], appendix: str = "") -> Guide:
-    """Turn the chapters into HTML; `appendix` is HTML that comes after them."""
+def convert(chapters: Sequence[Chapter]) -> Guide:
+    """Turn the chapters into HTML. If the glossary is among them, the reference of ops follows, and the index names ops."""
     headings: list[Heading] = []
     articles = [
         f'<article class="chapter c{_key(chapter)}" id="{chapter.name}">{_article(chapter, headings)}</article>'
         for chapter in chapters
     ]
-    body = "\n".join([*articles, appendix])
-    return Guide(body, headings, _terms(chapters, body))
+    whole = any(chapter.name.endswith("glossary") for chapter in chapters)
+    if whole:
+        headings.append(Heading(1, "reference-h", TITLE_OF_OPS, "ref"))
+        title = f'<h2 id="reference-h">{TITLE_OF_OPS}</h2>'
+        articles.append(f'<article class="chapter cref" id="reference">{title}{reference()}</article>')
+    body = "\n".join(articles)
+    terms = _terms(chapters, body)
+    if whole:
+        for name, id in reference_ids().items():
+            terms[name] = [*terms.get(name, []), id][-OCCURRENCES:]
+    return Guide(body, headings, dict(sorted(terms.items(), key=lambda item: item[0].lower())))
 
 
 def _key(chapter: Chapter) -> str:
@@ -220,15 +231,20 @@ def _terms(chapters: Sequence[Chapter], body: str) -> dict[str, list[str]]:
     for term in terms:
         word = re.compile(rf"\b{re.escape(term.split(' (')[0])}s?\b", re.IGNORECASE)
         found[term] = [id for id, text in sections if word.search(text)][:OCCURRENCES]
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    return found
 
 
 def _index(guide: Guide, numbers: Mapping[str, int] | None) -> Iterator[str]:
     names = {heading.id: heading for heading in guide.headings}
     for term, ids in guide.terms.items():
-        shown = [str(numbers.get(id, "?") if numbers else int(names[id].chapter)) for id in ids]
+        shown = [str(numbers.get(id, "?")) if numbers else _place(names.get(id)) for id in ids]
         links = ", ".join(f'<a href="#{id}">{at}</a>' for id, at in zip(ids, shown, strict=True))
         yield f"<li><span>{clean(term)}</span> {links}</li>"
+
+
+def _place(heading: Heading | None) -> str:
+    """Return where a section is, in words for the index: its chapter, or the reference."""
+    return str(int(heading.chapter)) if heading and heading.chapter.isdecimal() else "reference"
 
 
 def _css(words: str) -> str:

@@ -63,6 +63,12 @@ PARTS: dict[str, tuple[Station, ...]] = {
     ),
 }
 STATIONS = tuple(station for stations in PARTS.values() for station in stations)
+CHAPTERS = {  # of the guide, in which the ops of a part stand
+    "First: gradients, products and sums": 1, "Token ids become vectors": 4, "Inside a block": 5, "The loss": 7,
+    "Training": 8, "After GPT-2": 14,
+}  # fmt: skip
+ELSEWHERE = {"layernorm": 6, "linear": 6, "tanh": 6, "gelu_tanh": 6}
+REFERENCE = 7  # the chapter of all other ops: the whole backward pass
 NUMBER = {station.page: number for number, station in enumerate(STATIONS)}  # from 0
 
 
@@ -70,6 +76,12 @@ def pages() -> list[str]:
     """Return every page in the order of reading: the course, then the other ops by family."""
     others = [name for names in families().values() for name in names if name not in NUMBER]
     return [*NUMBER, *others]
+
+
+def chapter_of(page: str) -> int:
+    """Return the chapter of the guide that a page belongs to."""
+    parts = (part for part, stations in PARTS.items() if any(station.page == page for station in stations))
+    return ELSEWHERE.get(page) or CHAPTERS.get(next(parts, ""), REFERENCE)
 
 
 def is_simple(name: str) -> bool:
@@ -96,10 +108,11 @@ def crumbs(name: str) -> str:
     return " · ".join(links)
 
 
-def following(name: str) -> str:
-    """Return the link at the end of a page to the page after it."""
+def following(name: str, *, linked: bool = True) -> str:
+    """Return the end of a page: its chapter of the guide and, if it is linked, the link to the page after it."""
+    chapter = chapter_of(name)
+    note = f'<p class="note">In the guide: chapter {chapter}, <code>python -m gpt guide {chapter}</code></p>'
     order = pages()
-    links = [
-        f'<a class="start" href="{page}.html">Next: {clean(page)} →</a>' for page in order[order.index(name) + 1 :][:1]
-    ]
-    return f'<p class="following">{"".join(links)}</p>'
+    after = order[order.index(name) + 1 :][:1] if linked else []
+    links = [f'<a class="start" href="{page}.html">Next: {clean(page)} →</a>' for page in after]
+    return f'{note}<p class="following">{"".join(links)}</p>'

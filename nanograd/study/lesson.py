@@ -75,7 +75,7 @@ def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
 {cards(lesson)}
-{following(lesson.name) if linked else ""}
+{following(lesson.name, linked=linked)}
 </main>
 </div>"""
     return document(lesson.title, body, style=resource(__package__, "study.css"))

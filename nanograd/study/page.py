@@ -49,7 +49,7 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
 {to_html(parts, folded=SELDOM | SIMPLE if is_simple(name) else SELDOM)}
-{following(name) if linked else ""}
+{following(name, linked=linked)}
 </main>
 </div>
 <script type="application/json" id="program">{live.to_json()}</script>"""

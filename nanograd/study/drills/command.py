@@ -13,6 +13,7 @@ from pathlib import Path
 from nanograd.runtime.arguments import Parser, nearest, reader
 from nanograd.runtime.files import write_text
 from nanograd.runtime.typed_json import read_json
+from nanograd.study.course import chapter_of
 from nanograd.study.drills import EXERCISES, TOPICS
 from nanograd.study.drills.bugs import Bug, bug_file, bug_solution
 from nanograd.study.drills.check_file import LIMIT, check
@@ -119,7 +120,7 @@ def check_once(drill: Exercise, args: argparse.Namespace) -> int:
     write_progress(args.folder, records)
     print(report(drill, verdict))
     if drill.page:
-        print(f"  read: python -m nanograd study {drill.page}")
+        print(f"  read: python -m nanograd study {drill.page}; python -m gpt guide {chapter_of(drill.page)}")
     if verdict.ok:
         solved = sum(records[name].solved for name in EXERCISES if name in records)
         following = next_drill(records, [*EXERCISES].index(drill.name))

@@ -121,7 +121,7 @@ class Topic:
 <nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
 <main id="main" tabindex="-1">
 {study.to_html(parts)}
-{following(self.name) if linked else ""}
+{following(self.name, linked=linked)}
 </main>
 </div>"""
         style = resource("nanograd.study", "study.css") + resource(__package__, "topics.css") + self.style

@@ -103,3 +103,30 @@ def test_a_number_in_prose_comes_from_somewhere(tmp_path: Path) -> None:
 
 def test_what_is_read_further_may_have_numbers(tmp_path: Path) -> None:
     assert unexplained_numbers(chapter_of(tmp_path, "# A\n\n## To read further\n\n- Volume 27.\n")) == []
+
+
+def test_every_study_page_names_a_chapter_that_names_it_or_is_the_reference() -> None:
+    from nanograd.study.course import NUMBER, chapter_of, following
+
+    texts = {int(chapter.name[:2]): chapter.markdown() for chapter in chapters()}
+    for page in NUMBER:
+        number = chapter_of(page)
+        assert f"python -m gpt guide {number}<" in following(page, linked=False)
+        assert number in texts, page
+
+
+def test_every_page_and_drill_that_a_chapter_names_exists() -> None:
+    import re
+
+    from nanograd.op import OPS
+    from nanograd.study.drills import EXERCISES
+    from nanograd.study.topics import TOPICS
+
+    for chapter in chapters():
+        text = chapter.markdown()
+        for name in re.findall(r"nanograd study ([a-z_]\w*)", text):
+            assert name in (*OPS, *TOPICS), (chapter.name, name)
+        for name in re.findall(r"gpt study ([a-z_]\w*)", text):
+            assert name in ("tiny", "merges", "sampling", "cache", "runs"), (chapter.name, name)
+        for name in re.findall(r"drill (?:start|check) ([a-z_][\w-]*)", text):
+            assert name in EXERCISES, (chapter.name, name)
