@@ -37,7 +37,7 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tanh.py is created. Write tanh_backward in it" in capsys.readouterr().out
     assert drill("check tanh") == 1
     assert re.search(
-        r"✗ shape and dtype\n    line \d+: the backward is not written yet\n  read: python -m nanograd study tanh$",
+        r"✗ shape and dtype\n    line \d+: the backward is not written yet\n  read: python -m nanograd study tanh; python -m gpt guide 6$",
         capsys.readouterr().out.strip(),
     )
     path = solve("tanh", "    return (dy * (1 - y),)\n")
@@ -49,7 +49,7 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert drill("check tanh") == 0
     output = capsys.readouterr().out
     assert output.startswith("tanh: right.\n  ✓ shape and dtype")
-    assert "\n  read: python -m nanograd study tanh\n" in output
+    assert "\n  read: python -m nanograd study tanh; python -m gpt guide 6\n" in output
     assert f"1 of {len(EXERCISES)} solved; next: python -m nanograd drill start gelu_tanh" in output
     assert drill("list") == 0
     output = capsys.readouterr().out
