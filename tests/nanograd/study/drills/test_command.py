@@ -37,7 +37,8 @@ def test_from_start_to_solved(capsys: pytest.CaptureFixture[str]) -> None:
     assert "tanh.py is created. Write tanh_backward in it" in capsys.readouterr().out
     assert drill("check tanh") == 1
     assert re.search(
-        r"✗ shape and dtype\n    line \d+: the backward is not written yet\n  read: python -m nanograd study tanh; python -m gpt guide 6$",
+        r"✗ shape and dtype\n    line \d+: the backward is not written yet\n"
+        r"  read: python -m nanograd study tanh; python -m gpt guide 6$",
         capsys.readouterr().out.strip(),
     )
     path = solve("tanh", "    return (dy * (1 - y),)\n")
