@@ -1,17 +1,12 @@
 """Running chapters: one wrong number, one changed line of source or one changed figure is found, and --update mends it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from gpt.guide import data, run
-from gpt.guide.chapter import chapters
-from gpt.guide.run import compare, run_chapter, scripts, source_of
+from gpt.guide.run import compare, run_chapter, source_of
 from nanograd.runtime import blas
-
-ROOT = Path(__file__).parents[3]
 
 TEXT = """# 5 A title
 
@@ -149,13 +144,3 @@ def test_the_data_of_the_chapters_is_what_its_program_writes(tmp_path: Path, mon
 def test_data_that_does_not_exist_is_named() -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no data story; there are fables\.txt, .*stories\.txt"):
         data("story")
-
-
-@pytest.mark.slow
-def test_what_a_script_printed_is_what_the_chapters_quote() -> None:
-    quoted = [(chapter.name, block) for chapter in chapters() for block in scripts(chapter)]
-    assert quoted
-    for name, block in quoted:
-        words = block.name.replace("+", " ").split()
-        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert compare(block.text, done.stdout) == [], name
