@@ -13,9 +13,17 @@ import pytest
 
 from nanograd.op import OPS
 from nanograd.study.command import TOPICS
+from nanograd.study.course import NUMBER
 from nanograd.study.worked_example import WorkedExample, run_on
 
 VOID = {"meta", "br", "input"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes `op_name` for every op; those beside the course are slow."""
+    if "op_name" in metafunc.fixturenames:
+        names = [pytest.param(name, marks=() if name in NUMBER else pytest.mark.slow) for name in sorted(OPS)]
+        metafunc.parametrize("op_name", names)
 
 
 class Page(HTMLParser):

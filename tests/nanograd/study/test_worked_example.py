@@ -22,17 +22,16 @@ def refused(name: str, shape: tuple[int, ...]) -> str | None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("name", sorted(OPS))
-def test_an_op_takes_its_example_or_the_shape_is_refused(name: str, shape: tuple[int, ...]) -> None:
-    if message := refused(name, shape):
+def test_an_op_takes_its_example_or_the_shape_is_refused(op_name: str, shape: tuple[int, ...]) -> None:
+    if message := refused(op_name, shape):
         assert shape not in ((2, 4), (3, 6))
-        assert re.fullmatch(rf"example: {name} needs .*, got shape {re.escape(str(shape))}", message)
+        assert re.fullmatch(rf"example: {op_name} needs .*, got shape {re.escape(str(shape))}", message)
         return
-    arrays, options = example(name, shape)
-    worked = run_on(name, arrays, options)
+    arrays, options = example(op_name, shape)
+    worked = run_on(op_name, arrays, options)
     assert worked.y.size
     assert np.isfinite(worked.y).all()
-    assert arrays[0].shape == (shape if name != "squeeze" or 1 in shape else (1, *shape))
+    assert arrays[0].shape == (shape if op_name != "squeeze" or 1 in shape else (1, *shape))
     target = worked.target()
     for i in worked.differentiated:
         numeric = finite_differences(lambda: np.vdot(worked.dy, target.value(target.inputs)), target.inputs[i])
