@@ -137,6 +137,7 @@ FIELDS = {
     "info": (),
     "plot": (),
     "study": (),
+    "guide": (),
     "doctor": (),
 }
 
