@@ -1,4 +1,4 @@
-"""Train the guide's story model five times as long, also with twice the context; compare losses, and facts that it keeps.
+"""Train the guide's story model five times as long, also with twice the context; compare losses and facts it keeps.
 
     python examples/story_longer.py
 
@@ -16,6 +16,7 @@ import gpt
 from gpt import guide
 from gpt.generation.score import token_log_probabilities
 from gpt.model import GPT
+from nanograd.runtime.arguments import Parser
 
 RUNS = ((300, 64), (1500, 64), (1500, 128))  # steps and context
 TOKENS = 1024  # in a batch
@@ -46,6 +47,7 @@ def kept(model: GPT, words: list[str], stories: list[str]) -> float:
 
 
 def main() -> None:
+    Parser(description=__doc__).parse()  # --help
     text = guide.data("stories.txt").read_text(encoding="utf-8")
     held_out = text[int(0.9 * len(text)) :]
     stories = text.strip().split("\n\n")[810:]
