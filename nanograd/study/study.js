@@ -1,4 +1,4 @@
-// Beside the numbers: the paper drill is graded, and what scrolls is a stop of the Tab key.
+// The paper drill, and the stops of the Tab key.
 const read = (text) => {
   const plain = text.trim().replace("−", "-").replace(",", ".");
   return plain === "" ? null : Number(plain);
@@ -30,7 +30,7 @@ all(".paper").forEach((paper) => {
     if (event.key === "Enter" && event.target.tagName === "INPUT") grade(paper);
   });
 });
-// What scrolls is a stop of the Tab key, so that the arrow keys reach its end; what does not scroll is none.
+// What scrolls is a stop of the Tab key, for the arrow keys; nothing else is.
 const mark = () => {
   const scrolls = all("[role=region]").map((region) => [region, region.scrollWidth > region.clientWidth]);
   scrolls.forEach(([region, yes]) => (yes ? region.setAttribute("tabindex", "0") : region.removeAttribute("tabindex")));

@@ -135,9 +135,9 @@ def test_jacobian_and_finite_differences_follow(opened: Any, name: str) -> None:
         })"""
     )
     assert all(error <= MEASURED * size for error, size in errors)
-    assert float(page.locator("[data-error]").inner_text()) <= 1e-12
-    cells = page.locator("[data-live=jacobian] [data-of=product] tbody td").all_inner_texts()
-    assert cells == page.locator("[data-live=jacobian] [data-of=gradient] tbody td").all_inner_texts()
+    assert float(page.locator("[data-error]").text_content()) <= 1e-12
+    cells = page.locator("[data-live=jacobian] [data-of=product] tbody td").all_text_contents()
+    assert cells == page.locator("[data-live=jacobian] [data-of=gradient] tbody td").all_text_contents()
 
 
 @pytest.mark.parametrize(
