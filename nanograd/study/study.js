@@ -1,4 +1,4 @@
-// The paper drill, and the stops of the Tab key.
+// The paper drill; stops of the Tab key.
 const read = (text) => {
   const plain = text.trim().replace("−", "-").replace(",", ".");
   return plain === "" ? null : Number(plain);
@@ -30,7 +30,7 @@ all(".paper").forEach((paper) => {
     if (event.key === "Enter" && event.target.tagName === "INPUT") grade(paper);
   });
 });
-// What scrolls is a stop of the Tab key, for the arrow keys; nothing else is.
+// What scrolls is a stop of the Tab key; nothing else is.
 const mark = () => {
   const scrolls = all("[role=region]").map((region) => [region, region.scrollWidth > region.clientWidth]);
   scrolls.forEach(([region, yes]) => (yes ? region.setAttribute("tabindex", "0") : region.removeAttribute("tabindex")));
