@@ -9,8 +9,8 @@ import numpy as np
 
 from nanograd.check.target import as_op
 from nanograd.study.live.graph import Encoded, Graph, encode
+from nanograd.study.live.recorded import NotLive, Recorded, as_recorded
 from nanograd.study.live.recorder import Recorder
-from nanograd.study.live.trace import NotLive, Traced, lift
 from nanograd.study.mistakes import Mistake
 from nanograd.study.notation import printed_name
 from nanograd.study.worked_example import WorkedExample
@@ -43,23 +43,23 @@ def live_graph(worked: WorkedExample, mistakes: Sequence[Mistake] = ()) -> LiveG
     """Record the lines of an op at its worked example, and its mistakes."""
     graph, name = Graph(), worked.op.name
     plain = {key: a for key, a in (*zip(worked.names, worked.arrays, strict=True), ("dy", worked.dy)) if a is not None}
-    inputs = {key: Traced(graph, graph.add("in", list(a.shape), key), a) for key, a in plain.items()}
+    inputs = {key: Recorded(graph, graph.add("in", list(a.shape), key), a) for key, a in plain.items()}
     recorder = Recorder(graph, name, [inputs.get(key) for key in worked.names], worked.options, worked.dy)
     recorder.raw["dy"] = inputs["dy"]
     masks = {}
     for key, mask in drawn_masks(worked).items():
-        masks[key] = recorder.values[key] = Traced(graph, graph.add("in", list(mask.shape), key), mask)
-    shown = {**inputs, **masks, **{key: lift(graph, value) for key, value in _lines(recorder)}}
+        masks[key] = recorder.values[key] = Recorded(graph, graph.add("in", list(mask.shape), key), mask)
+    shown = {**inputs, **masks, **{key: as_recorded(graph, value) for key, value in _lines(recorder)}}
     result = "y" if "y" in (*recorder.lines, *recorder.definitions) else "loss"
-    y = lift(graph, recorder.native(result, recorder[result]))
+    y = as_recorded(graph, recorder.native(result, recorder[result]))
     needed = [i for i, need in enumerate(worked.needs) if need]
-    gradients = {worked.names[i]: lift(graph, _gradient(recorder, worked.names[i], i)) for i in needed}
-    computed = {key: a for key, a in recorder.values.items() if isinstance(a, Traced)}
+    gradients = {worked.names[i]: as_recorded(graph, _gradient(recorder, worked.names[i], i)) for i in needed}
+    computed = {key: a for key, a in recorder.values.items() if isinstance(a, Recorded)}
     wrong = [_mistake(graph, computed | shown | {result: y}, mistake) for mistake in mistakes]
     outputs = [*shown.values(), y, *gradients.values(), *(a for each in wrong if each for a in each.values())]
     nodes, new = graph.pruned([a.node for a in outputs])
 
-    def numbers(of: dict[str, Traced]) -> dict[str, int]:
+    def numbers(of: dict[str, Recorded]) -> dict[str, int]:
         return {key: new[a.node] for key, a in of.items()}
 
     editable = {key: _input(worked, key, a.value) for key, a in (inputs | masks).items()}
@@ -93,8 +93,8 @@ def _gradient(recorder: Recorder, name: str, i: int) -> Any:
     return recorder.native(f"d{name}", recorder[f"d{name}"])
 
 
-def _mistake(graph: Graph, known: dict[str, Traced], mistake: Mistake) -> dict[str, Traced] | None:
-    """Record a wrong backward; None if its code cannot be run on traced arrays, or was run on other inputs."""
+def _mistake(graph: Graph, known: dict[str, Recorded], mistake: Mistake) -> dict[str, Recorded] | None:
+    """Record a wrong backward; None if its code cannot be run on recorded arrays, or was run on other inputs."""
     if mistake.pair is None:
         return None
     arrays = [copy.copy(known.get(name)) for name in mistake.names]
@@ -112,10 +112,10 @@ def _mistake(graph: Graph, known: dict[str, Traced], mistake: Mistake) -> dict[s
     except (NotLive, TypeError, ValueError, IndexError, AttributeError):
         return None
     gradients = zip(mistake.names, got, needs, strict=False)
-    return {name: lift(graph, a) for name, a, need in gradients if need and a is not None}
+    return {name: as_recorded(graph, a) for name, a, need in gradients if need and a is not None}
 
 
-def _recognised(saved: Any, known: dict[str, Traced]) -> Any:
+def _recognised(saved: Any, known: dict[str, Recorded]) -> Any:
     """Return what a forward saved, with the nodes that have its values; constants stay as they are."""
     if isinstance(saved, tuple):
         return tuple(_recognised(part, known) for part in saved)

@@ -20,7 +20,7 @@ class NotLive(Exception):
     """The code does what a page cannot do again: it looks at a number to decide how to go on, or uses another function."""
 
 
-class Traced(NDArrayOperatorsMixin):
+class Recorded(NDArrayOperatorsMixin):
     """An array whose computation is recorded: a node of the graph, and its present value."""
 
     def __init__(self, graph: Graph, node: int, value: Any) -> None:
@@ -46,7 +46,7 @@ class Traced(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.value)
 
-    def __iter__(self) -> Iterator["Traced"]:
+    def __iter__(self) -> Iterator["Recorded"]:
         return (self[i] for i in range(len(self)))
 
     # NumPy's protocols
@@ -66,36 +66,36 @@ class Traced(NDArrayOperatorsMixin):
             top = np.maximum(*inputs)
             result = top + np.log(np.exp(inputs[0] - top) + np.exp(inputs[1] - top))
         elif ufunc.__name__ in OPERATIONS:
-            result = each(self.graph, ufunc.__name__, ufunc, *inputs)
+            result = elementwise(self.graph, ufunc.__name__, ufunc, *inputs)
         else:
             raise NotLive(f"np.{ufunc.__name__}")
         if out is not None:  # x += y
-            if not isinstance(out[0], Traced) or out[0].shape != result.shape:
+            if not isinstance(out[0], Recorded) or out[0].shape != result.shape:
                 raise NotLive("plain numbers are overwritten")
             out[0].node, out[0].value = result.node, result.value
             return out[0]
         return result
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        if function in MOVING and not (function is np.take_along_axis and isinstance(args[1], Traced)):
-            return moved(self.graph, function, args, options)
+        if function in MOVING and not (function is np.take_along_axis and isinstance(args[1], Recorded)):
+            return rearranged(self.graph, function, args, options)
         handler = HANDLERS.get(function)
         if handler is None:
             raise NotLive(f"np.{function.__name__}")
         return handler(self.graph, *args, **options)
 
-    def __getitem__(self, key: Any) -> "Traced":
-        if isinstance(key, Traced) and key.dtype.kind in "iu":  # rows that a number chooses
+    def __getitem__(self, key: Any) -> "Recorded":
+        if isinstance(key, Recorded) and key.dtype.kind in "iu":  # rows that a number chooses
             rest = np.arange(self.size // len(self)).reshape(self.shape[1:])
             at = (key % len(self)).reshape(*key.shape, *(1,) * rest.ndim) * rest.size + rest
-            return Traced(self.graph, self.graph.add("at", self.node, at.node), self.value[key.value])
+            return Recorded(self.graph, self.graph.add("at", self.node, at.node), self.value[key.value])
         parts = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(part, Traced) for part in parts):
+        if any(isinstance(part, Recorded) for part in parts):
             raise NotLive("an index that is computed")
-        return moved(self.graph, lambda ids: ids[key], (self,), {})
+        return rearranged(self.graph, lambda ids: ids[key], (self,), {})
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        value = self._lift(value)
+        value = as_recorded(self.graph, value)
         value = np.broadcast_to(value, self.value[key].shape)
 
         def put(ids: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -103,118 +103,115 @@ class Traced(NDArrayOperatorsMixin):
             ids[key] = new
             return ids
 
-        result = moved(self.graph, put, (self, value), {})
+        result = rearranged(self.graph, put, (self, value), {})
         self.node, self.value = result.node, result.value
-
-    def _lift(self, value: Any) -> "Traced":
-        return lift(self.graph, value)
 
     # Methods of arrays
 
-    def sum(self, axis: Any = None, keepdims: bool = False, **_: Any) -> "Traced":
-        return fold(self.graph, "sum", self, axis, keepdims)
+    def sum(self, axis: Any = None, keepdims: bool = False, **_: Any) -> "Recorded":
+        return reduced(self.graph, "sum", self, axis, keepdims)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> "Traced":
-        return fold(self.graph, "mean", self, axis, keepdims)
+    def mean(self, axis: Any = None, keepdims: bool = False) -> "Recorded":
+        return reduced(self.graph, "mean", self, axis, keepdims)
 
-    def max(self, axis: Any = None, keepdims: bool = False, initial: Any = None) -> "Traced":
-        return fold(self.graph, "max", self, axis, keepdims)
+    def max(self, axis: Any = None, keepdims: bool = False, initial: Any = None) -> "Recorded":
+        return reduced(self.graph, "max", self, axis, keepdims)
 
-    def min(self, axis: Any = None, keepdims: bool = False, initial: Any = None) -> "Traced":
-        return fold(self.graph, "min", self, axis, keepdims)
+    def min(self, axis: Any = None, keepdims: bool = False, initial: Any = None) -> "Recorded":
+        return reduced(self.graph, "min", self, axis, keepdims)
 
-    def prod(self, axis: Any = None, keepdims: bool = False) -> "Traced":
-        return fold(self.graph, "prod", self, axis, keepdims)
+    def prod(self, axis: Any = None, keepdims: bool = False) -> "Recorded":
+        return reduced(self.graph, "prod", self, axis, keepdims)
 
-    def any(self, axis: Any = None, keepdims: bool = False) -> "Traced":
-        return fold(self.graph, "any", self, axis, keepdims)
+    def any(self, axis: Any = None, keepdims: bool = False) -> "Recorded":
+        return reduced(self.graph, "any", self, axis, keepdims)
 
-    def reshape(self, *shape: Any) -> "Traced":
-        return moved(self.graph, np.reshape, (self, shape[0] if len(shape) == 1 else shape), {})
+    def reshape(self, *shape: Any) -> "Recorded":
+        return rearranged(self.graph, np.reshape, (self, shape[0] if len(shape) == 1 else shape), {})
 
-    def ravel(self, order: str = "C") -> "Traced":
-        return moved(self.graph, np.ravel, (self,), {})
+    def ravel(self, order: str = "C") -> "Recorded":
+        return rearranged(self.graph, np.ravel, (self,), {})
 
-    def transpose(self, *axes: Any) -> "Traced":
-        return moved(self.graph, np.transpose, (self, axes or None), {})
+    def transpose(self, *axes: Any) -> "Recorded":
+        return rearranged(self.graph, np.transpose, (self, axes or None), {})
 
-    def swapaxes(self, a: int, b: int) -> "Traced":
-        return moved(self.graph, np.swapaxes, (self, a, b), {})
+    def swapaxes(self, a: int, b: int) -> "Recorded":
+        return rearranged(self.graph, np.swapaxes, (self, a, b), {})
 
-    def astype(self, dtype: Any, copy: bool = True) -> "Traced":
+    def astype(self, dtype: Any, copy: bool = True) -> "Recorded":
         if np.dtype(dtype) not in (np.dtype(np.float64), self.dtype) and self.dtype.kind == "f":
             raise NotLive(f"numbers of type {dtype}")
-        return Traced(self.graph, self.node, self.value.astype(dtype))
+        return Recorded(self.graph, self.node, self.value.astype(dtype))
 
-    def copy(self) -> "Traced":
-        return Traced(self.graph, self.node, self.value.copy())
+    def copy(self) -> "Recorded":
+        return Recorded(self.graph, self.node, self.value.copy())
 
 
-def lift(graph: Graph, value: Any) -> Traced:
-    """Return a value as a traced array: a constant, unless it is one already."""
-    if isinstance(value, Traced):
+def as_recorded(graph: Graph, value: Any) -> Recorded:
+    """Return a value as a recorded array: a constant, unless it is one already."""
+    if isinstance(value, Recorded):
         return value
     value = np.asarray(value)
     if value.dtype.kind not in "fiub":
         raise NotLive(f"values of type {value.dtype}")
-    return Traced(graph, graph.constant(value), value)
+    return Recorded(graph, graph.constant(value), value)
 
 
-def each(graph: Graph, name: str, function: Callable[..., Any], *inputs: Any) -> Traced:
+def elementwise(graph: Graph, name: str, function: Callable[..., Any], *inputs: Any) -> Recorded:
     """Record an elementwise operation, whose operands are broadcast."""
-    operands = [lift(graph, a) for a in inputs]
+    operands = [as_recorded(graph, a) for a in inputs]
     with np.errstate(all="ignore"):
-        value = function(*(a.value if isinstance(a, Traced) else a for a in inputs))
-    return Traced(graph, graph.add(OPERATIONS[name], *(a.node for a in operands)), value)
+        value = function(*(a.value if isinstance(a, Recorded) else a for a in inputs))
+    return Recorded(graph, graph.add(OPERATIONS[name], *(a.node for a in operands)), value)
 
 
-def fold(graph: Graph, kind: str, a: Any, axis: Any = None, keepdims: bool = False) -> Traced:
+def reduced(graph: Graph, kind: str, a: Any, axis: Any = None, keepdims: bool = False) -> Recorded:
     """Record a sum, mean, product, max, min or `any` over axes."""
-    a = lift(graph, a)
+    a = as_recorded(graph, a)
     axes = range(a.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     with np.errstate(all="ignore"):
         value = getattr(np, kind)(a.value, axis=None if axis is None else tuple(axes), keepdims=keepdims)
     axes = sorted(i % a.ndim for i in axes)
-    return Traced(graph, graph.add("fold", kind, a.node, axes, int(keepdims)), value)
+    return Recorded(graph, graph.add("fold", kind, a.node, axes, int(keepdims)), value)
 
 
-def moved(graph: Graph, function: Callable[..., Any], args: Any, options: Any) -> Any:
+def rearranged(graph: Graph, function: Callable[..., Any], args: Any, options: Any) -> Any:
     """Record a function that only moves entries: run on the entries' flat indices, it tells where each came from."""
-    sources: list[Traced] = []
+    sources: list[Recorded] = []
 
     def indices(a: Any) -> Any:
-        if isinstance(a, Traced):
+        if isinstance(a, Recorded):
             start = sum(s.size for s in sources)
             sources.append(a)
             return np.arange(start, start + a.size).reshape(a.shape)
-        if isinstance(a, (list, tuple)) and any(isinstance(part, Traced) for part in a):
-            return type(a)(indices(lift(graph, part)) for part in a)
+        if isinstance(a, (list, tuple)) and any(isinstance(part, Recorded) for part in a):
+            return type(a)(indices(as_recorded(graph, part)) for part in a)
         return a
 
     found = function(*map(indices, args), **{key: indices(a) for key, a in options.items()})
     values = np.concatenate([s.value.ravel() for s in sources])
 
-    def picked(at: np.ndarray) -> Traced:
+    def picked(at: np.ndarray) -> Recorded:
         at = np.asarray(at, int)
-        return Traced(graph, graph.pick([(s.node, s.size) for s in sources], at), values[at])
+        return Recorded(graph, graph.pick([(s.node, s.size) for s in sources], at), values[at])
 
     return type(found)(map(picked, found)) if isinstance(found, (list, tuple)) else picked(found)
 
 
-def matmul(graph: Graph, a: Any, b: Any) -> Traced:
+def matmul(graph: Graph, a: Any, b: Any) -> Recorded:
     """Record a matrix product, as products and their sum."""
-    a, b = lift(graph, a), lift(graph, b)
+    a, b = as_recorded(graph, a), as_recorded(graph, b)
     with np.errstate(all="ignore"):
         value = a.value @ b.value  # raises where the shapes do not match
     rows = a[None, :] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
     y = (rows[..., :, :, None] * columns[..., None, :, :]).sum(axis=-2)
-    return Traced(graph, y.reshape(value.shape).node, value)
+    return Recorded(graph, y.reshape(value.shape).node, value)
 
 
-def einsum(graph: Graph, spec: str, *xs: Any, **options: Any) -> Traced:
+def einsum(graph: Graph, spec: str, *xs: Any, **options: Any) -> Recorded:
     """Record an einsum that names every axis or writes `...`: each operand gets an axis for every letter."""
-    xs = tuple(lift(graph, x) for x in xs)
+    xs = tuple(as_recorded(graph, x) for x in xs)
     left, _, output = spec.partition("->")
     words = left.split(",")
     extra = [x.ndim - len(word.replace("...", "")) for word, x in zip(words, xs, strict=True)]
@@ -225,64 +222,64 @@ def einsum(graph: Graph, spec: str, *xs: Any, **options: Any) -> Traced:
     product: Any = 1
     for word, x in zip(words, xs, strict=True):
         own = [letter for letter in letters if letter in word]
-        view = moved(graph, lambda ids, word=word, own=own: np.einsum(f"{word}->{''.join(own)}", ids), (x,), {})
+        view = rearranged(graph, lambda ids, word=word, own=own: np.einsum(f"{word}->{''.join(own)}", ids), (x,), {})
         view = view.reshape([dict(zip(own, view.shape, strict=True)).get(letter, 1) for letter in letters])
         product = view if isinstance(product, int) else product * view
     return product.sum(axis=tuple(range(len(output), len(letters))))
 
 
-def where(graph: Graph, condition: Any, a: Any, b: Any) -> Traced:
+def where(graph: Graph, condition: Any, a: Any, b: Any) -> Recorded:
     """Record a choice."""
-    operands = [lift(graph, v) for v in (condition, a, b)]
+    operands = [as_recorded(graph, v) for v in (condition, a, b)]
     value = np.where(*(v.value for v in operands))
-    return Traced(graph, graph.add("where", *(v.node for v in operands)), value)
+    return Recorded(graph, graph.add("where", *(v.node for v in operands)), value)
 
 
-def along(graph: Graph, a: Any, indices: Any, axis: int) -> Traced:
+def along(graph: Graph, a: Any, indices: Any, axis: int) -> Recorded:
     """Return the flat indices of the entries that take_along_axis takes."""
     shape = np.shape(a)
     axis %= len(shape)
     ids = np.arange(np.prod(shape, dtype=int)).reshape(shape)
     first = np.broadcast_to(np.take(ids, [0], axis), [*shape[:axis], indices.shape[axis], *shape[axis + 1 :]])
     base = first[tuple(slice(n) for n in indices.shape)]
-    return lift(graph, indices) % shape[axis] * int(np.prod(shape[axis + 1 :], dtype=int)) + base
+    return as_recorded(graph, indices) % shape[axis] * int(np.prod(shape[axis + 1 :], dtype=int)) + base
 
 
-def take_along_axis(graph: Graph, a: Any, indices: Any, axis: int) -> Traced:
+def take_along_axis(graph: Graph, a: Any, indices: Any, axis: int) -> Recorded:
     """Record entries that computed indices choose."""
-    a, at = lift(graph, a), along(graph, a, indices, axis)
-    return Traced(graph, graph.add("at", a.node, at.node), a.value.ravel()[at.value])
+    a, at = as_recorded(graph, a), along(graph, a, indices, axis)
+    return Recorded(graph, graph.add("at", a.node, at.node), a.value.ravel()[at.value])
 
 
-def put_along(graph: Graph, x: Any, indices: Any, values: Any, axis: int) -> Traced:
+def put_along(graph: Graph, x: Any, indices: Any, values: Any, axis: int) -> Recorded:
     """Record a copy of x with values put in at computed indices; of two values for one entry the last stays."""
-    x, at = lift(graph, x), along(graph, x, indices, axis)
-    values = np.broadcast_to(lift(graph, values), at.shape)
+    x, at = as_recorded(graph, x), along(graph, x, indices, axis)
+    values = np.broadcast_to(as_recorded(graph, values), at.shape)
     value = np.array(x.value, np.float64)
     for i, v in zip(at.value.ravel(), values.value.ravel(), strict=True):
         value.flat[i] = v
-    return Traced(graph, graph.add("put", x.node, at.node, values.node), value)
+    return Recorded(graph, graph.add("put", x.node, at.node, values.node), value)
 
 
-def pad(graph: Graph, x: Traced, width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Traced:
+def pad(graph: Graph, x: Recorded, width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Recorded:
     """Record a frame of one number."""
-    edge = lift(graph, np.float64(constant_values))
+    edge = as_recorded(graph, np.float64(constant_values))
 
     def padded(ids: np.ndarray, one: np.ndarray) -> np.ndarray:
         return np.pad(ids, width, constant_values=int(one))
 
-    return moved(graph, padded, (x, edge), {})
+    return rearranged(graph, padded, (x, edge), {})
 
 
-def cumsum(graph: Graph, a: Traced, axis: int) -> Traced:
+def cumsum(graph: Graph, a: Recorded, axis: int) -> Recorded:
     """Record running sums."""
-    rows = moved(graph, np.moveaxis, (a, axis, -1), {})
+    rows = rearranged(graph, np.moveaxis, (a, axis, -1), {})
     sums = np.where(np.tri(a.shape[axis], dtype=bool), rows[..., None, :], 0).sum(axis=-1)
-    return moved(graph, np.moveaxis, (sums, -1, axis), {})
+    return rearranged(graph, np.moveaxis, (sums, -1, axis), {})
 
 
-def _filled(number: float) -> Callable[..., Traced]:
-    return lambda graph, a, dtype=None: lift(graph, np.full(np.shape(a), number, dtype or a.dtype))
+def _filled(number: float) -> Callable[..., Recorded]:
+    return lambda graph, a, dtype=None: as_recorded(graph, np.full(np.shape(a), number, dtype or a.dtype))
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -305,5 +302,5 @@ HANDLERS: dict[Any, Callable[..., Any]] = {
     np.zeros_like: _filled(0),
     np.empty_like: _filled(0),
     np.ones_like: _filled(1),
-    np.full_like: lambda graph, a, value, dtype=None: np.broadcast_to(lift(graph, value) * 1.0, a.shape),
+    np.full_like: lambda graph, a, value, dtype=None: np.broadcast_to(as_recorded(graph, value) * 1.0, a.shape),
 }
