@@ -228,4 +228,5 @@ def topic(model: GPT | None = None, ids: np.ndarray | None = None) -> Topic:
         resource("gpt.study", "cache.js"),
         resource("gpt.study", "cache.css"),
         "One of the pages of <code>python -m gpt study</code>",
+        chapter=10,
     )

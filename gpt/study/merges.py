@@ -201,6 +201,7 @@ def topic(text: str = TEXT, n_merges: int = 20, tokenizer: BPETokenizer | None =
         resource("gpt.study", "merges.js"),
         resource("gpt.study", "merges.css"),
         "One of the pages of <code>python -m gpt study</code>",
+        chapter=3,
     )
 
 

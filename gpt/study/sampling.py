@@ -228,4 +228,5 @@ def topic(candidates: Candidates | None = None) -> Topic:
         resource("gpt.study", "sampling.js"),
         resource("gpt.study", "sampling.css"),
         "One of the pages of <code>python -m gpt study</code>",
+        chapter=10,
     )

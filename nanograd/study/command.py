@@ -133,8 +133,8 @@ def _page(
 
 
 def _topic(name: str) -> Any:
-    """Return the module of a topic, which is imported only now."""
-    return importlib.import_module(f"nanograd.study.topics.{name}")
+    """Return a topic, whose module is imported only now."""
+    return importlib.import_module(f"nanograd.study.topics.{name}").topic()
 
 
 def deliver(text: str, out: str) -> None:

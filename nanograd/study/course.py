@@ -9,9 +9,10 @@ from nanograd.study.reasons import families
 
 
 class Station(NamedTuple):
-    """One page of the course, and the question that it answers."""
+    """One page of the course, its chapter of the guide, and the question that it answers."""
 
     page: str
+    chapter: int
     question: str
 
     @property
@@ -22,53 +23,48 @@ class Station(NamedTuple):
 
 PARTS: dict[str, tuple[Station, ...]] = {
     "First: gradients, products and sums": (
-        Station("chain_rule", "What is a gradient, and why is it computed from the end backwards?"),
-        Station("mul", "Who gets the gradient of a product?"),
-        Station("add", "What happens to a bias that was added to every token?"),
-        Station("sum", "If many numbers became one, how does its gradient reach them all?"),
-        Station("mean", "Why is each of n numbers worth only 1/n?"),
-        Station("matmul", "Which of the two matrices is transposed, and on which side?"),
-        Station("transpose", "What undoes a change of axes?"),
-        Station("reshape", "Why does cutting an array into heads cost nothing?"),
+        Station("chain_rule", 1, "What is a gradient, and why is it computed from the end backwards?"),
+        Station("mul", 1, "Who gets the gradient of a product?"),
+        Station("add", 1, "What happens to a bias that was added to every token?"),
+        Station("sum", 1, "If many numbers became one, how does its gradient reach them all?"),
+        Station("mean", 1, "Why is each of n numbers worth only 1/n?"),
+        Station("matmul", 1, "Which of the two matrices is transposed, and on which side?"),
+        Station("transpose", 1, "What undoes a change of axes?"),
+        Station("reshape", 1, "Why does cutting an array into heads cost nothing?"),
     ),
     "Token ids become vectors": (
-        Station("embedding", "What if a token occurs twice in the batch?"),
-        Station("dropout", "How does backward know which numbers were dropped?"),
+        Station("embedding", 4, "What if a token occurs twice in the batch?"),
+        Station("dropout", 4, "How does backward know which numbers were dropped?"),
     ),
     "Inside a block": (
-        Station("layernorm", "Why does a gradient lose its mean on its way through a norm?"),
-        Station("linear", "How does one weight learn from all tokens?"),
-        Station("softmax", "If one probability rises, what do the others do?"),
-        Station("masked_fill", "What becomes of the scores that a query may not see?"),
-        Station("attention", "How do q, k and v share the gradient, and why divide by √D?"),
-        Station("packed_attention", "How do all heads fit into one matrix?"),
-        Station("tanh", "What happens to a gradient where a function is flat?"),
-        Station("gelu_tanh", "Why not cut off below zero, as relu does?"),
+        Station("layernorm", 6, "Why does a gradient lose its mean on its way through a norm?"),
+        Station("linear", 6, "How does one weight learn from all tokens?"),
+        Station("softmax", 5, "If one probability rises, what do the others do?"),
+        Station("masked_fill", 5, "What becomes of the scores that a query may not see?"),
+        Station("attention", 5, "How do q, k and v share the gradient, and why divide by √D?"),
+        Station("packed_attention", 5, "How do all heads fit into one matrix?"),
+        Station("tanh", 6, "What happens to a gradient where a function is flat?"),
+        Station("gelu_tanh", 6, "Why not cut off below zero, as relu does?"),
     ),
     "The loss": (
-        Station("log_softmax", "Why is the logarithm of softmax simpler than softmax?"),
-        Station("cross_entropy", "Why is the gradient probability minus target?"),
-        Station("linear_cross_entropy", "How is a table of all logits avoided?"),
+        Station("log_softmax", 7, "Why is the logarithm of softmax simpler than softmax?"),
+        Station("cross_entropy", 7, "Why is the gradient probability minus target?"),
+        Station("linear_cross_entropy", 7, "How is a table of all logits avoided?"),
     ),
     "Training": (
-        Station("initialisation", "How large must the first weights be?"),
-        Station("schedule", "Why does the learning rate rise first, and then fall?"),
-        Station("clipping", "What if one batch gives a huge gradient?"),
-        Station("adamw", "How far does a parameter move, whatever the size of its gradient?"),
+        Station("initialisation", 8, "How large must the first weights be?"),
+        Station("schedule", 8, "Why does the learning rate rise first, and then fall?"),
+        Station("clipping", 8, "What if one batch gives a huge gradient?"),
+        Station("adamw", 8, "How far does a parameter move, whatever the size of its gradient?"),
     ),
     "After GPT-2": (
-        Station("rmsnorm", "What if the mean is not subtracted?"),
-        Station("rope", "How can a rotation tell a position?"),
-        Station("swiglu", "What is a gate, and what does it pass back?"),
+        Station("rmsnorm", 14, "What if the mean is not subtracted?"),
+        Station("rope", 14, "How can a rotation tell a position?"),
+        Station("swiglu", 14, "What is a gate, and what does it pass back?"),
     ),
 }
 STATIONS = tuple(station for stations in PARTS.values() for station in stations)
-CHAPTERS = {  # of the guide, in which the ops of a part stand
-    "First: gradients, products and sums": 1, "Token ids become vectors": 4, "Inside a block": 5, "The loss": 7,
-    "Training": 8, "After GPT-2": 14,
-}  # fmt: skip
-ELSEWHERE = {"layernorm": 6, "linear": 6, "tanh": 6, "gelu_tanh": 6}
-REFERENCE = 7  # the chapter of all other ops: the whole backward pass
+CHAPTER = 7  # of all other ops: the whole backward pass
 NUMBER = {station.page: number for number, station in enumerate(STATIONS)}  # from 0
 
 
@@ -80,8 +76,7 @@ def pages() -> list[str]:
 
 def chapter_of(page: str) -> int:
     """Return the chapter of the guide that a page belongs to."""
-    parts = (part for part, stations in PARTS.items() if any(station.page == page for station in stations))
-    return ELSEWHERE.get(page) or CHAPTERS.get(next(parts, ""), REFERENCE)
+    return STATIONS[NUMBER[page]].chapter if page in NUMBER else CHAPTER
 
 
 def is_simple(name: str) -> bool:
@@ -108,9 +103,12 @@ def crumbs(name: str) -> str:
     return " · ".join(links)
 
 
-def following(name: str, *, linked: bool = True) -> str:
-    """Return the end of a page: its chapter of the guide and, if it is linked, the link to the page after it."""
-    chapter = chapter_of(name)
+def following(name: str, *, linked: bool = True, chapter: int | None = None) -> str:
+    """Return the end of a page: its chapter of the guide and, if it is linked, the link to the page after it.
+
+    chapter: of a page that has no place in the course.
+    """
+    chapter = chapter or chapter_of(name)
     note = f'<p class="note">In the guide: chapter {chapter}, <code>python -m gpt guide {chapter}</code></p>'
     order = pages()
     after = order[order.index(name) + 1 :][:1] if linked else []

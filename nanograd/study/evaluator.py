@@ -111,7 +111,9 @@ class Evaluator:
         """
         compiled, names = parse_code(code)
         own = {n for n in names if n in self.raw and inside and self.order.get(n, -1) >= self.order[inside]}
-        known = {n: self.raw[n] if n in own else self[n] for n in sorted(names) if n not in vars(builtins) or n in self.raw}
+        known = {
+            n: self.raw[n] if n in own else self[n] for n in sorted(names) if n not in vars(builtins) or n in self.raw
+        }
         return eval(compiled, known)
 
     def native(self, name: str, value: Any) -> Any:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, resource
-from nanograd.study.course import crumbs, following
+from nanograd.study import frame
+from nanograd.study.frame import framed
 from nanograd.study.markup import inline, rows, table
 from nanograd.study.notation import parse, to_mathml, to_text
 from nanograd.study.text import WIDTH, fill, show
@@ -60,36 +61,25 @@ class Lesson(NamedTuple):
     aim: str
     sections: Sequence[Section]
 
+    def page(self, *, linked: bool = False) -> HtmlPage:
+        """Return the page as HTML; linked: it stands beside the map and the pages of all ops."""
+        lead = f"<p>{inline(self.aim)}</p>"
+        body = framed(self.name, clean(self.title), lead, self.cards(), linked=linked)
+        return document(self.title, body, style=resource(__package__, "study.css"))
 
-def to_page(lesson: Lesson, *, linked: bool = False) -> HtmlPage:
-    """Write a lesson as HTML; linked: it stands beside the map and the pages of all ops."""
-    parts = lesson.sections
-    contents = "".join(f'<li><a href="#{part.id}">{n}. {clean(part.title)}</a></li>' for n, part in enumerate(parts, 1))
-    body = f"""<a class="skip" href="#main">Skip the contents</a>
-<header>
-{f'<p class="crumbs">{crumbs(lesson.name)}</p>' if linked else ""}
-<h1>{clean(lesson.title)}</h1>
-<p>{inline(lesson.aim)}</p>
-</header>
-<div class="page">
-<nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
-<main id="main" tabindex="-1">
-{cards(lesson)}
-{following(lesson.name, linked=linked)}
-</main>
-</div>"""
-    return document(lesson.title, body, style=resource(__package__, "study.css"))
+    def cards(self) -> list[frame.Section]:
+        """Return the sections as HTML."""
+        return [
+            frame.Section(part.id, f"{n}. {clean(part.title)}", "".join(map(_html_block, part.blocks)))
+            for n, part in enumerate(self.sections, 1)
+        ]
 
-
-def cards(lesson: Lesson, level: int = 2) -> str:
-    """Return the sections as HTML, with headings of this level."""
-    return "".join(_card(n, part, level) for n, part in enumerate(lesson.sections, 1))
-
-
-def _card(n: int, part: Section, level: int) -> str:
-    title = f'<h{level} id="{part.id}-h">{n}. {clean(part.title)}</h{level}>'
-    body = "".join(map(_html_block, part.blocks))
-    return f'<section class="card" id="{part.id}" aria-labelledby="{part.id}-h">{title}{body}</section>'
+    def text(self) -> str:
+        """Return the page as text of 80 columns, without its pictures."""
+        parts = [self.title.upper(), fill(_unbroken(self.aim))]
+        for n, part in enumerate(self.sections, 1):
+            parts += [fill(f"{n}. {part.title}"), *filter(None, map(_text_block, part.blocks))]
+        return "\n\n".join(parts) + "\n"
 
 
 def _html_block(block: Block) -> str:
@@ -106,14 +96,6 @@ def _html_block(block: Block) -> str:
         case Beside(picture, body):
             return f'<div class="beside">{picture.svg}<div>{_html_block(body)}</div></div>'
     return f'<div class="flow">{"".join(table(name, a) for name, a in block.items())}</div>'
-
-
-def to_plain(lesson: Lesson) -> str:
-    """Write a lesson as text of 80 columns, without its pictures."""
-    parts = [lesson.title.upper(), fill(_unbroken(lesson.aim))]
-    for n, part in enumerate(lesson.sections, 1):
-        parts += [fill(f"{n}. {part.title}"), *filter(None, map(_text_block, part.blocks))]
-    return "\n\n".join(parts) + "\n"
 
 
 def _unbroken(text: str) -> str:

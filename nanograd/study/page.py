@@ -1,28 +1,22 @@
 """The page of an op, one file without network."""
 
 import re
-from collections.abc import Sequence, Set
-from typing import NamedTuple
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, resource
 from nanograd.op import OPS
 from nanograd.study import evidence, sections
-from nanograd.study.course import crumbs, following, is_simple, practice
+from nanograd.study.course import is_simple, practice
+from nanograd.study.frame import Section, framed
 from nanograd.study.live.colours import colour_classes, coloured
 from nanograd.study.live.export import live_graph
 from nanograd.study.study_data import StudyData, study_op
 from nanograd.study.worked_example import run_example
 
 LIVE = f"{__package__}.live"
-SCRIPTS = [(LIVE, f"{name}.js") for name in ("evaluator", "explain", "page", "select")] + [(__package__, "study.js")]
-
-
-class Section(NamedTuple):
-    """One section of a page."""
-
-    id: str
-    title: str
-    body: str
+SCRIPTS = [
+    (__package__, "shared.js"), *((LIVE, f"{name}.js") for name in ("evaluator", "explain", "page", "select")),
+    (__package__, "study.js"),
+]  # fmt: skip
 
 
 def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0, *, linked: bool = False) -> HtmlPage:
@@ -37,21 +31,10 @@ def study_page(name: str, shape: tuple[int, ...] | None = (2, 4), seed: int = 0,
     live, parts = live_graph(study.worked, study.mistakes), page_sections(study)
     if linked:
         parts = [part._replace(body=link_ops(part.body, name)) if part.id == "derivation" else part for part in parts]
-    contents = "".join(f'<li><a href="#{part.id}">{part.title}</a></li>' for part in parts)
-    links = crumbs(name) if linked else f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
-    body = f"""<a class="skip" href="#main">Skip the contents</a>
-<header>
-<p class="crumbs">{links}</p>
-<h1><code>{clean(name)}</code>, backward by hand</h1>
-{sections.notation_section(linked=linked)}
-</header>
-<div class="page">
-<nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
-<main id="main" tabindex="-1">
-{to_html(parts, folded=SELDOM | SIMPLE if is_simple(name) else SELDOM)}
-{following(name, linked=linked)}
-</main>
-</div>
+    alone = f"One of {len(OPS)} ops: <code>python -m nanograd study</code> writes them all"
+    folded = SELDOM | SIMPLE if is_simple(name) else SELDOM
+    heading, lead = f"<code>{clean(name)}</code>, backward by hand", sections.notation_section(linked=linked)
+    body = f"""{framed(name, heading, lead, parts, linked=linked, alone=alone, folded=folded)}
 <script type="application/json" id="program">{live.to_json()}</script>"""
     style = resource(__package__, "study.css")
     colours = colour_classes(live.shown)
@@ -88,17 +71,3 @@ def page_sections(study: StudyData) -> list[Section]:
 
 SELDOM = {"differences", "cost", "code"}  # folded on every page: few readers need them
 SIMPLE = {"jacobian", "mistakes", "paper"}  # folded on the page of a simple op too
-
-
-def to_html(parts: Sequence[Section], folded: Set[str] = frozenset()) -> str:
-    """Return sections as HTML; of those with an id in `folded` only the title is seen, until it is chosen."""
-    return "\n".join(_section(part, part.id in folded) for part in parts)
-
-
-def _section(part: Section, folded: bool) -> str:
-    title = f'<h2 id="{part.id}-h">{part.title}</h2>'
-    head = f'aria-labelledby="{part.id}-h"'
-    if folded:  # a link to what is inside opens it
-        inside = f'<details><summary>{title}</summary><div id="{part.id}">{part.body}</div></details>'
-        return f'<section class="card folded" {head}>{inside}</section>'
-    return f'<section class="card" id="{part.id}" {head}>{title}{part.body}</section>'

@@ -1,4 +1,4 @@
-// The paper drill; stops of the Tab key.
+// The paper drill.
 const read = (text) => {
   const plain = text.trim().replace("−", "-").replace(",", ".");
   return plain === "" ? null : Number(plain);
@@ -30,13 +30,5 @@ all(".paper").forEach((paper) => {
     if (event.key === "Enter" && event.target.tagName === "INPUT") grade(paper);
   });
 });
-// What scrolls is a stop of the Tab key; nothing else is.
-const mark = () => {
-  const scrolls = all("[role=region]").map((region) => [region, region.scrollWidth > region.clientWidth]);
-  scrolls.forEach(([region, yes]) => (yes ? region.setAttribute("tabindex", "0") : region.removeAttribute("tabindex")));
-};
-addEventListener("resize", mark);
-addEventListener("toggle", mark, true); // what was folded has its width only now
-mark();
 
 addEventListener("beforeprint", () => all("details").forEach((each) => (each.open = true)));

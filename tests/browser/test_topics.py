@@ -35,7 +35,7 @@ ENTER = """(values) => {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("topics")
     for name in LIVE[:4]:
-        importlib.import_module(f"nanograd.study.topics.{name}").page(linked=True).save(home / f"{name}.html")
+        importlib.import_module(f"nanograd.study.topics.{name}").topic().page(linked=True).save(home / f"{name}.html")
     for name, topic in (("sampling", sampling.topic()), ("cache", cache.topic()), ("merges", merges.topic())):
         topic.page().save(home / f"{name}.html")
     return home

@@ -4,10 +4,10 @@ from importlib import import_module
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, resource
 from nanograd.op import OPS
-from nanograd.study import lesson
 from nanograd.study.book.chapters import Place, chapter
 from nanograd.study.course import NUMBER
 from nanograd.study.course import PARTS as COURSE
+from nanograd.study.frame import to_html
 from nanograd.study.helpers import HELPERS, helper_source
 from nanograd.study.map import drawing
 from nanograd.study.markup import code, highlight, inline
@@ -54,7 +54,7 @@ def book(names: list[str] | None = None, seed: int = 0) -> HtmlPage:
     front = [
         _section("contents", "Contents", _contents(parts, numbers)),
         _section("notation", "Notation", _notation()),
-        _section("page-0", chain_rule.TITLE, lesson.cards(chain_rule.lesson(), level=3)),
+        _section("page-0", chain_rule.TITLE, to_html(chain_rule.topic().cards(), level=3)),
     ]
     middle = [_section(PARTS[part], part, text) for part, text in chapters.items() if text]
     back = [

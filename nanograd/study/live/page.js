@@ -1,24 +1,10 @@
 // The page's numbers, which follow every edit.
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const program = JSON.parse(document.getElementById("program").textContent);
 const graph = compile(program.nodes, program.inputs);
 const original = Object.fromEntries(Object.entries(program.inputs).map(([name, { data }]) => [name, data.map(Number)]));
 let given = structuredClone(original);
 let values = graph.run(given);
 
-// Numbers as Python writes them: f"{v:.4g}", where a tie goes to the even digit
-
-const scientific = (v, n) => { // n digits, and the power of ten
-  const [mantissa, power] = v.toExponential(n - 1).split("e");
-  const tie = /^50*$/.test(v.toExponential(40).split("e")[0].split(".")[1].slice(n - 1)) && mantissa.at(-1) % 2;
-  return [(tie ? Number(mantissa) - Math.sign(v) * 10 ** (1 - n) : Number(mantissa)).toFixed(n - 1), Number(power)];
-};
-const exponential = ([mantissa, power]) => `${mantissa}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
-const general = (v, n = 4) => {
-  if (!Number.isFinite(v)) return String(v).toLowerCase().replace("infinity", "inf");
-  const [mantissa, power] = scientific(v, n);
-  return power < -4 || power >= n ? exponential([Number(mantissa), power]) : String(Number(`${mantissa}e${power}`));
-};
 const offBy = (v) => { // as markup.error: two digits, and powers of ten where it is small
   if (!Number.isFinite(v)) return "not finite";
   return v === 0 || v >= 1e-3 ? general(v, 2) : exponential(scientific(v, 2));

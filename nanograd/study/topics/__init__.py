@@ -1,4 +1,4 @@
-"""Pages about what is not an op. Each module has page(linked=…) and text().
+"""Pages about what is not an op. Each module has topic(), which has page(linked=…) and text().
 
 chain_rule.py      page 0: derivatives, the chain rule, arrays
 parts.py           what a page is made of, as HTML and as text     chart.py      curves that the script can redraw

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from nanograd.inspect.player.html import HtmlPage, resource
+from nanograd.inspect.player.html import resource
 from nanograd.optim import AdamW
 from nanograd.study.topics.chart import Chart
 from nanograd.study.topics.parts import Code, Control, Controls, Formulas, Grid, Prose, Sources, Table, Topic
@@ -184,13 +184,3 @@ def topic() -> Topic:
         },
         resource(__package__, "adamw.js"),
     )
-
-
-def page(*, linked: bool = False) -> HtmlPage:
-    """Return the page as HTML."""
-    return topic().page(linked=linked)
-
-
-def text() -> str:
-    """Return the page as text."""
-    return topic().text()

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from nanograd.check.numeric import finite_differences
-from nanograd.inspect.player.html import HtmlPage, number
+from nanograd.inspect.player.html import number
 from nanograd.study import step_size_plot
-from nanograd.study.lesson import Beside, Equation, Lesson, Picture, Rows, Section, to_page, to_plain
+from nanograd.study.lesson import Beside, Equation, Lesson, Picture, Rows, Section
 from nanograd.study.markup import error
 from nanograd.study.step_size_plot import POWERS, Step
 
@@ -23,20 +23,10 @@ X = 1.5  # where the derivatives of one number are taken
 TOKENS, FEATURES = 2048, 512  # of a training step, for a sense of size
 
 
-def lesson() -> Lesson:
+def topic() -> Lesson:
     """Return the page with its numbers."""
     steps = (one_number, chain, fan_out, shapes, jacobian, counted, random_dy, differences)
     return Lesson("chain_rule", TITLE, AIM, [step() for step in steps])
-
-
-def page(*, linked: bool = False) -> HtmlPage:
-    """Return page 0; linked: it stands beside the map and the pages of all ops."""
-    return to_page(lesson(), linked=linked)
-
-
-def text() -> str:
-    """Return page 0 as text of 80 columns."""
-    return to_plain(lesson())
 
 
 def one_number() -> Section:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 import nanograd._tensor as ng
-from nanograd.inspect.player.html import HtmlPage, resource
+from nanograd.inspect.player.html import resource
 from nanograd.optim import SGD, clip_grad_norm
 from nanograd.study.topics.chart import Chart
 from nanograd.study.topics.parts import Code, Control, Controls, Formulas, Grid, Prose, Sources, Table, Topic
@@ -144,13 +144,3 @@ def topic() -> Topic:
         },
         resource(__package__, "clipping.js"),
     )
-
-
-def page(*, linked: bool = False) -> HtmlPage:
-    """Return the page as HTML."""
-    return topic().page(linked=linked)
-
-
-def text() -> str:
-    """Return the page as text."""
-    return topic().text()

@@ -7,7 +7,7 @@ import numpy as np
 
 import nanograd._tensor as ng
 from nanograd import ops
-from nanograd.inspect.player.html import HtmlPage, resource
+from nanograd.inspect.player.html import resource
 from nanograd.nn import Linear, _normal
 from nanograd.optim import SGD
 from nanograd.runtime.blas import one_thread
@@ -250,13 +250,3 @@ def topic() -> Topic:
         },
         resource(__package__, "initialisation.js"),
     )
-
-
-def page(*, linked: bool = False) -> HtmlPage:
-    """Return the page as HTML."""
-    return topic().page(linked=linked)
-
-
-def text() -> str:
-    """Return the page as text."""
-    return topic().text()

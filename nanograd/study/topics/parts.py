@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, number, resource
-from nanograd.study import page as study
-from nanograd.study.course import crumbs, following
+from nanograd.study.frame import Section, framed
 from nanograd.study.markup import inline, listing, location, rows
 from nanograd.study.notation import parse, to_mathml, to_text
 from nanograd.study.topics.chart import Chart, draw
@@ -104,28 +103,18 @@ class Topic:
     script: str
     style: str = ""
     crumbs: str = ""
+    chapter: int | None = None  # of the guide, for a page that has no place in the course
 
     def page(self, *, linked: bool = False) -> HtmlPage:
         """Return the page, one file without network; the same topic gives the same bytes."""
         count = [0]
-        parts = [study.Section(_id(title), title, _body(blocks, count)) for title, blocks in self.sections.items()]
-        contents = "".join(f'<li><a href="#{part.id}">{clean(part.title)}</a></li>' for part in parts)
+        parts = [Section(_id(title), clean(title), _body(blocks, count)) for title, blocks in self.sections.items()]
         alone = self.crumbs or "One page of many: <code>python -m nanograd study</code> writes them all"
-        body = f"""<a class="skip" href="#main">Skip the contents</a>
-<header>
-<p class="crumbs">{crumbs(self.name) if linked else alone}</p>
-<h1>{clean(self.title)}</h1>
-<p class="question">{inline(self.question)}</p>
-</header>
-<div class="page">
-<nav class="contents" aria-label="Contents"><ol>{contents}</ol></nav>
-<main id="main" tabindex="-1">
-{study.to_html(parts)}
-{following(self.name, linked=linked)}
-</main>
-</div>"""
+        lead = f'<p class="question">{inline(self.question)}</p>'
+        body = framed(self.name, clean(self.title), lead, parts, linked=linked, alone=alone, chapter=self.chapter)
         style = resource("nanograd.study", "study.css") + resource(__package__, "topics.css") + self.style
-        script = f'"use strict";\n{resource(__package__, "topics.js")}\n{self.script}'
+        shared = resource("nanograd.study", "shared.js"), resource(__package__, "topics.js")
+        script = "\n".join(['"use strict";', *shared, self.script])
         return document(self.title, body, style=style, script=script)
 
     def text(self) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 import nanograd._tensor as ng
 from nanograd import ops
-from nanograd.inspect.player.html import HtmlPage, resource
+from nanograd.inspect.player.html import resource
 from nanograd.optim import AdamW, warmup_cosine
 from nanograd.runtime.blas import one_thread
 from nanograd.study.topics.chart import Chart
@@ -164,13 +164,3 @@ def topic() -> Topic:
         },
         resource(__package__, "schedule.js"),
     )
-
-
-def page(*, linked: bool = False) -> HtmlPage:
-    """Return the page as HTML."""
-    return topic().page(linked=linked)
-
-
-def text() -> str:
-    """Return the page as text."""
-    return topic().text()

@@ -1,16 +1,6 @@
 // What the pages of topics share. A page's own script calls live(compute): compute takes the numbers that the reader
 // has entered, by name, and returns those to show, by name. Everything it shows was in the page before, from Python.
-const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-
-// A number with four digits, as Python's format(value, ".4g") writes it.
-const show = (value) => {
-  if (typeof value === "string") return value;
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
-  if (value === 0) return "0";
-  const [digits, power] = value.toExponential(3).split("e").map(Number);
-  if (power >= -4 && power < 4) return String(Number(value.toPrecision(4)));
-  return `${digits}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
-};
+const show = (value) => (typeof value === "string" ? value : general(value));
 
 // The numbers entered: a control by its name, the cells of a table as a list of rows. Null if one is not allowed.
 const read = () => {
@@ -120,12 +110,3 @@ const live = (compute) => {
   all(".live").forEach((part) => (part.hidden = false));
   update();
 };
-
-// What scrolls is a stop of the Tab key, so that the arrow keys reach its end; what does not scroll is none.
-const mark = () => {
-  const regions = all("[role=region]");
-  const scrolls = regions.map((region) => region.scrollWidth > region.clientWidth);
-  regions.forEach((region, i) => (scrolls[i] ? region.setAttribute("tabindex", "0") : region.removeAttribute("tabindex")));
-};
-addEventListener("resize", mark);
-addEventListener("DOMContentLoaded", mark);

@@ -106,6 +106,7 @@ def test_what_is_read_further_may_have_numbers(tmp_path: Path) -> None:
 
 
 def test_every_study_page_names_a_chapter_that_names_it_or_is_the_reference() -> None:
+    from gpt.study import cache, merges, sampling
     from nanograd.study.course import NUMBER, chapter_of, following
 
     texts = {int(chapter.name[:2]): chapter.markdown() for chapter in chapters()}
@@ -113,6 +114,10 @@ def test_every_study_page_names_a_chapter_that_names_it_or_is_the_reference() ->
         number = chapter_of(page)
         assert f"python -m gpt guide {number}<" in following(page, linked=False)
         assert number in texts, page
+    for topic in (merges.topic(merges.TEXT, 2, None), sampling.topic(), cache.topic()):
+        assert topic.chapter
+        assert f"gpt study {topic.name}" in texts[topic.chapter]
+        assert f"python -m gpt guide {topic.chapter}<" in topic.page()
 
 
 def test_every_page_and_drill_that_a_chapter_names_exists() -> None:

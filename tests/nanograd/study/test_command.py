@@ -149,7 +149,7 @@ def test_a_topic_is_a_page_too(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert study(capsys, "chain_rule")[0] == 0
     assert "From one number to arrays" in (here / "chain_rule.html").read_text(encoding="utf-8")
     code, out, _ = study(capsys, "chain_rule", "--format", "text")
-    assert (code, out) == (0, chain_rule.text())
+    assert (code, out) == (0, chain_rule.topic().text())
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,10 +52,10 @@ def test_a_wrong_derivative_would_show(wrong: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_numbers_are_computed_when_the_page_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = chain_rule.text()
+    before = chain_rule.topic().text()
     monkeypatch.setattr(chain_rule, "X", 0.7)
     monkeypatch.setattr(chain_rule, "EXAMPLE", np.array([1.0, 3.0, -2.0]))
-    after = chain_rule.text()
+    after = chain_rule.topic().text()
     assert number(math.cos(1.5**2) * 3) in before
     assert number(math.cos(0.7**2) * 1.4) in after
     digits = r"-?\d+\.\d{3,}"
@@ -82,13 +82,13 @@ def test_the_jacobian_is_counted() -> None:
 
 
 def test_the_page(whole_page: Callable[[str], Any], text_of: Callable[[str], str]) -> None:
-    alone, linked = chain_rule.page(), chain_rule.page(linked=True)
+    alone, linked = chain_rule.topic().page(), chain_rule.topic().page(linked=True)
     assert ".html" not in alone
     read = whole_page(linked)
     assert len(linked.encode()) < 100_000
     assert "script" not in {tag for tag, _ in read.tags}
-    assert linked == chain_rule.page(linked=True)
-    for section in chain_rule.lesson().sections:
+    assert linked == chain_rule.topic().page(linked=True)
+    for section in chain_rule.topic().sections:
         assert section.title.endswith("?")
         assert section.title in html.unescape(text_of(linked))
         for line in rows_of(section).values():
@@ -96,6 +96,6 @@ def test_the_page(whole_page: Callable[[str], Any], text_of: Callable[[str], str
 
 
 def test_the_text_has_80_columns() -> None:
-    text = chain_rule.text()
+    text = chain_rule.topic().text()
     assert max(map(len, text.splitlines())) <= 80
     assert "dx_i = Σ_j dy_j ∂y_j/∂x_i   (*)" in text
