@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gpt.commands.arguments import Parser
 from gpt.guide.chapter import chapters
+from gpt.runs.estimate import plural
 from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Read the guide "Build a Large Language Model from Scratch", or write it as HTML, PDF or notebooks.
@@ -36,16 +37,16 @@ def main(arguments: Sequence[str]) -> int:
         guide = convert(chosen)
         if args.out:
             write_text(args.out, page(guide))
-            print(f"written: {args.out}, {len(chosen)} chapters")
+            print(f"written: {args.out}, {plural(len(chosen), 'chapter')}")
         if args.pdf:
             from gpt.guide.pdf import write_pdf
 
-            print(f"written: {args.pdf}, {write_pdf(guide, Path(args.pdf))} pages")
+            print(f"written: {args.pdf}, {plural(write_pdf(guide, Path(args.pdf)), 'page')}")
     if args.notebook:
         from gpt.guide.notebook import write_notebooks
 
         paths = write_notebooks(chosen, Path(args.notebook))
-        print(f"written: {len(paths)} notebooks in {args.notebook}")
+        print(f"written: {plural(len(paths), 'notebook')} in {args.notebook}")
     if not (args.out or args.pdf or args.notebook):
         if args.chapters:
             print("\n".join(chapter.markdown() for chapter in chosen), end="")
@@ -61,7 +62,7 @@ def check(paths: list[Path], update: bool) -> int:
     from gpt.guide.run import Result, run_chapters
 
     def report(result: Result) -> None:
-        state = f"{len(result.faults)} faults" if result.faults else "right"
+        state = plural(len(result.faults), "fault") if result.faults else "right"
         print(f"{result.name:<34} {result.checked:>4} compared  {result.seconds:6.1f} s  {state}", flush=True)
         for fault in result.faults:
             print(f"    {fault}", file=sys.stdout if update else sys.stderr)

@@ -13,7 +13,7 @@ text { font: 13px system-ui, sans-serif; fill: #222; }
 .small { font-size: 11px; } .strong { font-weight: 600; } .code { font-family: ui-monospace, monospace; }
 .axis, .arrow { stroke: #666; fill: none; } .head { fill: #666; stroke: none; } .grid { stroke: #ddd; fill: none; }
 .box { fill: #f4f1ea; stroke: #888; } .box.soft { fill: none; stroke-dasharray: 4 3; }
-.c0 { stroke: #2f6db3; fill: #2f6db3; } .c1 { stroke: #c4541c; fill: #c4541c; } .c2 { stroke: #2e7d4f; fill: #2e7d4f; }
+.c0 { stroke: #2f6db3; fill: #2f6db3; } .c1 { stroke: #b04814; fill: #b04814; } .c2 { stroke: #2e7d4f; fill: #2e7d4f; }
 .c3 { stroke: #8a4fa3; fill: #8a4fa3; } .c4 { stroke: #8a6d00; fill: #8a6d00; } .c5 { stroke: #555; fill: #555; }
 .curve { fill: none; stroke-width: 2; } .label { stroke: none; } .dash { stroke-dasharray: 6 4; }
 .warm { fill: #d1603d; } .cold { fill: #3d78d1; }

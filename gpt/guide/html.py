@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Any, NamedTuple
 
 from gpt.guide import FOLDER
 from gpt.guide.chapter import Block, Chapter
+from gpt.guide.drawing import STYLE as FIGURE_STYLE
 from gpt.guide.reference import TITLE as TITLE_OF_OPS
 from gpt.guide.reference import reference, reference_ids
-from nanograd.inspect.player.html import HtmlPage, clean, document
+from nanograd.inspect.player.html import HtmlPage, clean, document, resource
 
 TITLE = "Build a Large Language Model from Scratch"
 EXTRA = "needs {name}; install it with: pip install 'nanograd-gpt[guide]'"
@@ -43,6 +43,7 @@ def page(guide: Guide, numbers: Mapping[str, int] | None = None) -> HtmlPage:
     """Return the document; `numbers` gives the pages of ids, for the contents and the index of a printed guide."""
     contents = "".join(_contents(guide.headings, numbers))
     listed = "".join(_index(guide, numbers))
+    index = f'<article class="chapter cindex" id="index"><h2>Index</h2><ul class="index">{listed}</ul></article>'
     heads = "".join(
         f'@page c{h.chapter} {{ @top-right {{ content: "{_css(h.text)}" }} }}\n.c{h.chapter} {{ page: c{h.chapter} }}\n'
         for h in guide.headings
@@ -54,9 +55,10 @@ def page(guide: Guide, numbers: Mapping[str, int] | None = None) -> HtmlPage:
 <nav class="contents card" id="contents" aria-label="Contents"><h2>Contents</h2><ol class="toc">{contents}</ol></nav>
 <main id="main" tabindex="-1">
 {guide.body}
-<article class="chapter cindex" id="index"><h2>Index</h2><ul class="index">{listed}</ul></article>
+{index if listed else ""}
 </main>"""
-    return document(TITLE, body, style=resources.files("gpt.guide").joinpath("guide.css").read_text("utf-8") + heads)
+    style = resource(__package__, "guide.css") + f".figure {{{FIGURE_STYLE}}}\n" + heads
+    return document(TITLE, body, style=style)
 
 
 def convert(chapters: Sequence[Chapter]) -> Guide:

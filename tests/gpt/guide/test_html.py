@@ -11,7 +11,7 @@ import pytest
 from gpt.__main__ import main
 from gpt.guide import html
 from gpt.guide.chapter import chapters, read_chapter
-from gpt.guide.html import build, convert, mathematics, page
+from gpt.guide.html import Guide, build, convert, mathematics, page
 from gpt.guide.notebook import write_notebooks
 from gpt.guide.run import compare
 
@@ -57,9 +57,15 @@ def test_a_chapter_as_html(tmp_path: Path) -> None:
     assert "<table>" in body
 
 
+@pytest.fixture(scope="module")
+def whole() -> Guide:
+    """Return the whole guide, which takes seconds."""
+    return convert(chapters())
+
+
 @pytest.mark.peers
-def test_the_whole_guide_is_one_well_formed_page_whose_links_lead_somewhere() -> None:
-    text = build(chapters())
+def test_the_whole_guide_is_one_well_formed_page_whose_links_lead_somewhere(whole: Guide) -> None:
+    text = page(whole)
     assert text == build(chapters())
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -72,18 +78,17 @@ def test_the_whole_guide_is_one_well_formed_page_whose_links_lead_somewhere() ->
 
 
 @pytest.mark.peers
-def test_no_formula_is_left_as_text() -> None:
+def test_no_formula_is_left_as_text(whole: Guide) -> None:
     """A command that the library does not know comes out as its own name."""
-    for found in re.findall(r"<math.*?</math>", build(chapters()), re.DOTALL):
+    for found in re.findall(r"<math.*?</math>", whole.body, re.DOTALL):
         words = re.sub(r"<mtext>.*?</mtext>|<[^>]+>", " ", found)
         assert "\\" not in words, found
 
 
 @pytest.mark.peers
-def test_the_numbers_of_pages_stand_in_contents_and_index() -> None:
-    guide = convert(chapters())
-    heading = guide.headings[0]
-    text = page(guide, {h.id: 77 for h in guide.headings})
+def test_the_numbers_of_pages_stand_in_contents_and_index(whole: Guide) -> None:
+    heading = whole.headings[0]
+    text = page(whole, {h.id: 77 for h in whole.headings})
     assert f'<a href="#{heading.id}">{heading.text}</a><span class="at">77</span>' in text
 
 
