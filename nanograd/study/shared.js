@@ -1,7 +1,7 @@
-// What the scripts of all study pages share.
+// Shared by all study pages.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-// Numbers as Python writes them: f"{v:.4g}", where a tie goes to the even digit
+// Numbers as Python's f"{v:.4g}": a tie goes to the even digit
 const scientific = (v, n) => { // n digits, and the power of ten
   const [mantissa, power] = v.toExponential(n - 1).split("e");
   const tie = /^50*$/.test(v.toExponential(40).split("e")[0].split(".")[1].slice(n - 1)) && mantissa.at(-1) % 2;
@@ -20,5 +20,5 @@ const mark = () => {
   scrolls.forEach(([region, yes]) => (yes ? region.setAttribute("tabindex", "0") : region.removeAttribute("tabindex")));
 };
 addEventListener("resize", mark);
-addEventListener("toggle", mark, true); // what was folded has its width only now
+addEventListener("toggle", mark, true); // folds have no width before
 addEventListener("DOMContentLoaded", mark);
