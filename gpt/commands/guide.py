@@ -63,7 +63,9 @@ def check(paths: list[Path], update: bool) -> int:
 
     def report(result: Result) -> None:
         state = plural(len(result.faults), "fault") if result.faults else "right"
-        print(f"{result.name:<34} {result.checked:>4} compared  {result.seconds:6.1f} s  {state}", flush=True)
+        skipped = f", {plural(result.skipped, 'output')} of scripts or that vary not compared" if result.skipped else ""
+        line = f"{result.name:<34} {result.checked:>4} compared  {result.seconds:6.1f} s  {state}{skipped}"
+        print(line, flush=True)
         for fault in result.faults:
             print(f"    {fault}", file=sys.stdout if update else sys.stderr)
 

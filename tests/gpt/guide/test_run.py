@@ -90,6 +90,13 @@ def test_an_output_that_is_not_shown_is_a_fault_and_an_update_shows_it(path: Pat
     assert result.markdown == right
 
 
+def test_what_is_not_compared_is_counted(path: Path) -> None:
+    varying = "# 5\n\n```python\nprint(1)\n```\n\n```text varies\n2\n```\n\n```text script=examples/x.py\n3\n```\n"
+    path.write_text(varying, encoding="utf-8")
+    result = run_chapter(path, path.parent / "work")
+    assert (result.checked, result.skipped) == (0, 2)
+
+
 def test_commands_run_as_in_a_shell(path: Path) -> None:
     path.write_text("# 5\n\n```sh\nnanograd --version\n```\n", encoding="utf-8")
     assert "```text\nnanograd " in run_chapter(path, path.parent / "work").markdown
