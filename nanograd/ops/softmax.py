@@ -38,8 +38,8 @@ def softmax_forward(x: np.ndarray, mask: np.ndarray | None = None, *, axis: int 
 def softmax_backward(dy: np.ndarray, saved: Any, needs: Needs = (True, False)) -> Gradients:
     """Pull dy back through (1).
     Raising x_i raises y_i, and lowers every other y_j through the sum S = Σ_k exp(x_k). By x_i, S has the derivative
-    exp(x_i), and exp(x_j) has the same if i = j and else 0. The quotient rule gives
-    ∂y_j/∂x_i = (exp(x_j) 1[i = j] S - exp(x_j) exp(x_i)) / S²   (2)
+    exp(x_i), and exp(x_j) has the same if i = j and else 0. The quotient rule, (u/v)' = u'/v - u v'/v², gives
+    ∂y_j/∂x_i = exp(x_j) 1[i = j] / S - exp(x_j) exp(x_i) / S²   (2)
     In terms of y, the two cases are:
     ∂y_j/∂x_i = y_i (1 - y_i) 1[i = j] - y_j y_i 1[i ≠ j]   (3)
     Both at once:

@@ -48,6 +48,21 @@ def quietly(chromium: Any) -> Iterator[Callable[..., Any]]:
     assert {url.partition("#")[0] for url in requests} == {url.partition("#")[0] for url in visits}
 
 
+@pytest.fixture
+def until() -> Callable[[Any, str], None]:
+    """Return a function that waits until an expression holds in a page. Playwright's own wait_for_function calls eval,
+    which the Content-Security-Policy of the pages forbids."""
+
+    def wait(page: Any, expression: str) -> None:
+        for _ in range(300):
+            if page.evaluate(expression):
+                return
+            page.wait_for_timeout(100)
+        raise AssertionError(f"after 30 s this does not hold: {expression}")
+
+    return wait
+
+
 CONTRAST = """() => {
   const rgb = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
   const over = (a, b) => [0, 1, 2].map((i) => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);

@@ -43,10 +43,10 @@ def test_a_graph_is_stepped_in_its_frame(framed: Any) -> None:
     outer.close()
 
 
-def test_the_contents_of_a_study_page_lead_down_its_frame(framed: Any) -> None:
+def test_the_contents_of_a_study_page_lead_down_its_frame(framed: Any, until: Any) -> None:
     outer, frame = framed(ng.study_page("softmax"))
     frame.locator(".contents a", has_text="Mistakes").click()
-    frame.wait_for_function("document.getElementById('mistakes').getBoundingClientRect().top < 100")
+    until(frame, "document.getElementById('mistakes').getBoundingClientRect().top < 100")
     assert outer.evaluate("scrollY") == 0
     assert len(outer.frames) == 2
     outer.close()

@@ -247,19 +247,19 @@ def test_a_new_dy_is_the_same_on_every_visit(opened: Any) -> None:
     assert len(set(drawn[0])) > 4
 
 
-def test_mistakes_follow(opened: Any, poor_contrast: Any) -> None:
+def test_mistakes_follow(opened: Any, poor_contrast: Any, until: Any) -> None:
     page = opened("softmax")
     errors = page.locator(".mistakes tbody tr td:nth-child(5)")
     before = errors.all_inner_texts()
     page.get_by_role("button", name="New dy").click()
-    page.wait_for_function("due === 0")
+    until(page, "due === 0")
     after = errors.all_inner_texts()
     assert sum(a != b for a, b in zip(before, after, strict=True)) > len(before) / 2  # two digits may be the same
     assert all(text.endswith(" seen") for text in after)
     assert page.locator(".stale").count() == 0
     clip = opened("clip")
     clip.get_by_role("button", name="New dy").click()
-    clip.wait_for_function("due === 0")
+    until(clip, "due === 0")
     assert poor_contrast(clip) == []
     assert clip.locator(".mistakes .stale").count() == clip.locator(".mistakes tbody tr").count()
 

@@ -141,10 +141,7 @@ def to_html(block: Block, count: list[int]) -> str:
     """Return a block as HTML; `count` holds the number of the last formula."""
     match block:
         case Prose(text, values):
-            html = inline(text)
-            for name, value in values.items():
-                html = html.replace(f"{{{name}}}", f'<b data-out="{name}">{_show(value)}</b>')
-            return f"<p>{html}</p>"
+            return f"<p>{_filled(text, values)}</p>"
         case Formulas(lines):
             return f'<ol class="lines">{"".join(_formula(text, why, count) for text, why in lines)}</ol>'
         case Grid():
@@ -165,6 +162,17 @@ def to_html(block: Block, count: list[int]) -> str:
             return f'<ul class="sources">{"".join(f"<li>{inline(item)}</li>" for item in items)}</ul>'
         case Html(html, _):
             return html
+
+
+def _filled(text: str, values: Mapping[str, float | str]) -> str:
+    """Return prose as HTML, with its values in place of their names in braces."""
+    marks = {name: chr(0xE000 + i) for i, name in enumerate(values)}  # no name: `inline` would set a_b as code
+    for name, mark in marks.items():
+        text = text.replace(f"{{{name}}}", mark)
+    html = inline(text)
+    for name, mark in marks.items():
+        html = html.replace(mark, f'<b data-out="{name}">{_show(values[name])}</b>')
+    return html
 
 
 def _formula(text: str, why: str, count: list[int]) -> str:

@@ -13,7 +13,7 @@ from nanograd.inspect.player.html import number
 from nanograd.optim import AdamW, clip_grad_norm
 from nanograd.study.topics import adamw, clipping, initialisation, schedule
 from nanograd.study.topics.chart import Chart, draw, round_up
-from nanograd.study.topics.parts import Code, Grid
+from nanograd.study.topics.parts import Code, Grid, Prose, to_html
 
 
 def module(name: str) -> Any:
@@ -137,3 +137,8 @@ def test_the_measurements_say_what_the_page_says() -> None:
     lengths = [float(length) for _, length in schedule.noise_steps((1, 10))]
     assert lengths[0] == pytest.approx(1)
     assert lengths[1] < 0.3
+
+
+def test_a_value_of_a_sentence_stands_under_its_name() -> None:
+    shown = to_html(Prose("With n_heads, the cosine is {cosine_cut} now.", {"cosine_cut": 0.5}), [0])
+    assert shown == '<p>With <code>n_heads</code>, the cosine is <b data-out="cosine_cut">0.5</b> now.</p>'
