@@ -6,7 +6,8 @@
     ```text varies                      the same, of a text that another machine may write in another way
     ```python source=gpt.model.Block    the product's own code, by name; not run, compared with the source
     ```text script=examples/x.py        what a longer script printed; a slow test runs it
-    <!-- python … -->                   runs and is not shown: it draws the figures of the chapter
+    <!-- python … -->                   runs and is not shown: it draws the figures of the chapter; what it defines is
+                                        unknown to the blocks that are shown, so a reader can type these alone
     2.08<!--= loss:.2f -->              a number in prose: the expression gives it
 
 A number after ≈ depends on the machine, such as a time, and may differ by a factor; a number before ± may differ by what

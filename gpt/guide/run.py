@@ -81,10 +81,12 @@ def run_chapter(path: Path, folder: Path) -> Result:
     faults: list[str] = []
     checked = 0
     try:
-        namespace: dict[str, Any] = {"__name__": "__main__"}
+        shown: dict[str, Any] = {"__name__": "__main__"}
+        hidden: dict[str, Any] = {}  # hidden blocks see the names of the shown ones, and not the other way round
         with blas.one_thread():  # the same sums on any number of cores; and small products are faster so
             for block in chapter.blocks:
-                checked += _check_block(block, namespace, path, faults)
+                hidden.update(shown)
+                checked += _check_block(block, hidden if block.kind == "hidden" else shown, path, faults)
     except Exception:
         faults.append(traceback.format_exc(limit=-4).rstrip())
     finally:

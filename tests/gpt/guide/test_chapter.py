@@ -1,5 +1,6 @@
 """Chapters: a file is read as blocks and written back to the letter; numbers in prose come from somewhere."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,13 @@ def test_every_page_and_drill_that_a_chapter_names_exists() -> None:
             assert name in ("tiny", "merges", "sampling", "cache", "runs"), (chapter.name, name)
         for name in re.findall(r"drill (?:start|check) ([a-z_][\w-]*)", text):
             assert name in EXERCISES, (chapter.name, name)
+
+
+def test_only_the_packages_own_code_has_annotated_parameters() -> None:
+    """Chapter 0 says so, that a reader may know which blocks are to be typed."""
+    for chapter in chapters():
+        for block in chapter.blocks:
+            if block.kind in ("python", "source"):
+                functions = [node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.FunctionDef)]
+                annotated = any(argument.annotation for f in functions for argument in f.args.args)
+                assert annotated == (block.kind == "source"), f"{chapter.name}, line {block.line}"

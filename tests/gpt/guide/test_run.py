@@ -75,6 +75,12 @@ def test_one_change_is_found(path: Path, right: str, wrong: str, fault: str) -> 
     assert any(fault in found for found in faults(path)), faults(path)
 
 
+def test_shown_code_that_needs_a_hidden_name_is_found(path: Path) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n```python\nbars\n```\n")
+    assert any("name 'bars' is not defined" in found for found in faults(path)), faults(path)
+
+
 def test_an_update_makes_a_chapter_true(path: Path) -> None:
     right = path.read_text(encoding="utf-8")
     wrong = right.replace("square 4", "square 5").replace("1.00<", "7.00<").replace("FOLDER / ", "FOLDER // ")
