@@ -8,7 +8,6 @@ more probable than with another word in the last place; chance is 0.5. It takes 
 """
 
 import re
-import time
 
 import numpy as np
 
@@ -52,17 +51,14 @@ def main() -> None:
     held_out = text[int(0.9 * len(text)) :]
     stories = text.strip().split("\n\n")[810:]
     for steps, context in RUNS:
-        began = time.perf_counter()
         model = gpt.train(
             guide.data("stories.txt"), quiet=True, tokenizer="bpe", vocab_size=512, d_model=64, n_layers=2, n_heads=4,
             context_length=context, dropout=0.0, batch_size=TOKENS // context, max_steps=steps, lr=4e-3, min_lr=4e-4,
             warmup_steps=30, beta1=0.9, beta2=0.99, weight_decay=0.1, grad_clip=1.0, eval_every=300, shards=2, seed=1,
         )  # fmt: skip
-        seconds = time.perf_counter() - began
         shares = ", ".join(f"{fact} kept {kept(model, words, stories):.2f} ± 0.2" for fact, words in FACTS.items())
         loss = -log_p(model, held_out).mean()
-        print(f"{steps:>4} steps of ≈ {1000 * seconds / steps:.0f} ms, context {context:>3}:", end=" ")
-        print(f"loss {loss:.2f} ± 0.03, {shares}", flush=True)
+        print(f"{steps:>4} steps, context {context:>3}: loss {loss:.2f} ± 0.03, {shares}", flush=True)
 
 
 if __name__ == "__main__":
