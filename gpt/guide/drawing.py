@@ -182,7 +182,7 @@ def diagram(
             '<path class="head" d="M0 0L8 4L0 8Z"/></marker></defs>']  # fmt: skip
     for arrow in arrows:
         (ax, ay, aw), (bx, by, bw) = frame[arrow[0]], frame[arrow[1]]
-        if abs(ay - by) < tall / 2:  # side by side
+        if abs(ay - by) < tall:  # side by side
             x1, x2 = (ax + aw, bx) if ax < bx else (ax, bx + bw)
             y1, y2 = ay + tall / 2, by + tall / 2
         else:
