@@ -87,7 +87,7 @@ def curves(
         at = place(tick, 10**bottom if log else bottom)[0]
         body.append(f'<path class="axis" d="M{at:.1f} {height - below}v4"/>')
         body.append(text(at, height - below + 18, f"{tick:g}", "small"))
-    body.append(f'<path class="axis" d="M{left} {top}V{height - below}H{width - right}"/>')
+    body.append(f'<path class="axis" d="M{left} {top + 8}V{height - below}H{width - right}"/>')
     body += [text((left + width - right) / 2, height - 8, x, "small"), text(left - 44, top + 2, y, "small", "start")]
     ends: list[tuple[float, int, str]] = []
     for i, (name, (a, b)) in enumerate(lines.items()):

@@ -234,13 +234,20 @@ def source_of(name: str) -> str:
 
 
 def bibliography() -> str:
-    """Return the text of the bibliography: what the chapters name "To read further", by author."""
-    entries: dict[str, list[str]] = {}
+    """Return the text of the bibliography: what the chapters name "To read further", each source once, by author.
+
+    What a chapter says of a source, after its year or arXiv number, stands with the number of the chapter.
+    """
+    sources: dict[str, list[str]] = {}
     for chapter in chapters():
         _, _, further = chapter.markdown().partition("## To read further")
         for entry in re.findall(r"^- (.*?)(?=^- |\Z)", further, re.MULTILINE | re.DOTALL):
-            entries.setdefault(" ".join(entry.split()), []).append(str(int(chapter.name[:2])))
-    lines = [f"- {entry} (chapter {', '.join(named)})" for entry, named in entries.items()]
+            entry = " ".join(entry.split()).rstrip(".")
+            found = re.match(r".*?(?:arXiv:[\d.]+\d|\(\d{4}\)(?!,? arXiv))", entry)
+            source = found[0] if found else entry
+            said = entry[len(source) :].strip(",:; ")
+            sources.setdefault(source, []).append(f"chapter {int(chapter.name[:2])}" + (f": {said}" if said else ""))
+    lines = [f"- {source} ({'; '.join(named)})" for source, named in sources.items()]
     lines.sort(key=lambda line: (re.sub(r"^- (?:\w\. ?|\w\.-)*", "", line).casefold(), line))
     return "\n".join(["# Bibliography", "", *lines, ""])
 
