@@ -1,7 +1,7 @@
 """SGD, AdamW, gradient clipping and the schedule of the learning rate."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,7 @@ class AdamW:
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        flat: Sequence[np.ndarray] | None = None,
     ) -> None:
         check_options("AdamW", lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
         named = name_parameters(parameters)
@@ -123,25 +124,58 @@ class AdamW:
         ends = list(accumulate(p.size for _, p in order))
         self.slices = {name: slice(end - p.size, end) for (name, p), end in zip(order, ends, strict=True)}
         dtype = dtypes.pop()
-        self.flat = [np.zeros(ends[-1], dtype) for _ in range(4)]  # p, g, m, v
-        p, g, m, v = (
-            {name: flat[span].reshape(named[name].shape) for name, span in self.slices.items()} for flat in self.flat
-        )
-        self.arrays, self.gradients, self.m, self.v = p, g, m, v
-        for name, parameter in self.parameters.items():
-            parameter.bind_buffer(self, p[name], g[name])
+        self.span = slice(0, ends[-1])  # the part of the flat arrays that `step` updates
+        self.gather: Callable[[], Sequence[np.ndarray]] | None = None  # returns all of m and v, where this has a part
+        self.use_arrays([np.zeros(ends[-1], dtype) for _ in range(4)] if flat is None else flat)
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def use_arrays(self, flat: Sequence[np.ndarray]) -> None:
+        """Keep parameters, gradients, m and v in these four flat arrays from now on; the parameters are copied there."""
+        self.flat = list(flat)
+        self.arrays, self.gradients = (self._by_name(a) for a in flat[:2])
+        for name, parameter in self.parameters.items():
+            parameter.bind_buffer(self, self.arrays[name], self.gradients[name])
+
+    def _by_name(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: flat[span].reshape(self.parameters[name].shape) for name, span in self.slices.items()}
+
+    @property
+    def m(self) -> dict[str, np.ndarray]:
+        """The mean of past gradients, by parameter."""
+        return self._by_name(self._all_averages()[0])
+
+    @property
+    def v(self) -> dict[str, np.ndarray]:
+        """The mean of their squares, by parameter."""
+        return self._by_name(self._all_averages()[1])
+
+    def _all_averages(self) -> Sequence[np.ndarray]:
+        return self.flat[2:] if self.gather is None else self.gather()
+
+    def keep_part(self, span: slice, gather: Callable[[], Sequence[np.ndarray]]) -> None:
+        """Update only this part of the flat arrays, and keep m and v of it alone; `gather` returns all of m and v."""
+        self.span, self.gather = span, gather
+        self.flat[2:] = [a[span].copy() for a in self.flat[2:]]
+
+    def keep_all(self) -> None:
+        """Update and keep everything again."""
+        self.flat[2:] = self._all_averages()
+        self.span, self.gather = slice(0, self.flat[0].size), None
+
+    def step(self, scale: float = 1.0) -> None:
+        """Update every parameter that has a gradient, after multiplying the gradients by `scale`, as clipping does."""
         chunks = list(self._chunks())
         self.t += 1
         decay = 1 - self.lr * self.weight_decay
+        first = 0 if self.gather is None else self.span.start  # where m and v begin
 
         def update(chunk: tuple[int, int, bool, int]) -> None:
             start, end, decays, t = chunk
             step_size = self.lr / (1 - self.beta1**t)
             v_scale = 1 / math.sqrt(1 - self.beta2**t)
-            p, g, m, v = (flat[start:end] for flat in self.flat)
+            p, g = (flat[start:end] for flat in self.flat[:2])
+            m, v = (flat[start - first : end - first] for flat in self.flat[2:])
+            if scale != 1:
+                g *= scale
             buffer = (1 - self.beta1) * g
             m *= self.beta1
             m += buffer
@@ -177,6 +211,7 @@ class AdamW:
                 start = spans.pop()[0]
             spans.append((start, end, decays, t))
         for start, end, decays, t in spans:
+            start, end = max(start, self.span.start), min(end, self.span.stop)
             for i in range(start, end, CHUNK):
                 yield i, min(i + CHUNK, end), decays, t
 
@@ -185,10 +220,13 @@ class AdamW:
         for p in self.parameters.values():
             p.grad = None
 
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `__init__` that are numbers."""
+        return {name: getattr(self, name) for name in ("lr", "beta1", "beta2", "eps", "weight_decay")}
+
     def __getstate__(self) -> dict[str, Any]:
         """Return what deepcopy and pickle keep: the arguments of `__init__`, both averages and the number of steps."""
-        options = {name: getattr(self, name) for name in ("lr", "beta1", "beta2", "eps", "weight_decay")}
-        return {"parameters": self.parameters, "options": options, "averages": self.state_dict(), "t": self.t}
+        return {"parameters": self.parameters, "options": self.options(), "averages": self.state_dict(), "t": self.t}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Bind the copied parameters: `deepcopy((model, optimizer))` gives a pair that trains on by itself."""
@@ -204,7 +242,8 @@ class AdamW:
         return self._averages() | counts
 
     def _averages(self) -> dict[str, np.ndarray]:
-        return {f"{kind}.{name}": a for kind, arrays in (("m", self.m), ("v", self.v)) for name, a in arrays.items()}
+        kinds = zip(("m", "v"), self._all_averages(), strict=True)
+        return {f"{kind}.{name}": a for kind, flat in kinds for name, a in self._by_name(flat).items()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray], t: int) -> None:
         """Copy both averages and the number of steps. A ValueError for a wrong name or shape changes nothing."""
@@ -228,19 +267,61 @@ def clip_grad_norm(parameters: Parameters, max_norm: float | None) -> float:
     finite, nothing is scaled. Raises ValueError unless max_norm is above 0.
     (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, algorithm 1.)
     """
+    check_max_norm(max_norm)
+    gradients = [p.grad for p in name_parameters(parameters).values() if p.grad is not None]
+    norm = norm_of(gradients)
+    if (factor := clip_factor(norm, max_norm)) != 1:
+        parallel_map(lambda g: np.multiply(g, factor, out=g), gradients, [g.size for g in gradients])
+    return norm
+
+
+def check_max_norm(max_norm: float | None) -> None:
+    """Raise ValueError unless max_norm is above 0, or None for no clipping."""
     if max_norm is not None and not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be above 0, or None for no clipping, got {max_norm}")
-    gradients = [p.grad for p in name_parameters(parameters).values() if p.grad is not None]
-    sizes = [g.size for g in gradients]
-    norm = math.sqrt(sum(parallel_map(lambda g: float(np.vdot(g, g)), gradients, sizes)))
-    if norm == 0 or math.isinf(norm):  # squares beyond the range of the dtype: scale by the largest entry
+
+
+def clip_factor(norm: float, max_norm: float | None) -> float:
+    """Return the factor that `clip_grad_norm` multiplies gradients of this norm by; 1 if they are not clipped."""
+    if max_norm is None or not max_norm < norm < math.inf:
+        return 1.0
+    return max_norm / (norm + 1e-6)
+
+
+def norm_of(gradients: Sequence[np.ndarray]) -> float:
+    """Return the square root of the sum of all squares, in float64."""
+    pieces = [piece for g in gradients for piece in pieces_of(g)]
+    norm = root_of_sum(sums_of_squares(pieces))
+    if norm == 0 or math.isinf(norm):  # squares beyond the range of float64: scale by the largest entry
         top = max((float(np.abs(g).max(initial=0)) for g in gradients), default=0.0)
         if 0 < top < math.inf:
-            norm = top * math.sqrt(sum(float(np.vdot(g / top, g / top)) for g in gradients))
-    if max_norm is not None and math.isfinite(norm) and norm > max_norm:
-        factor = max_norm / (norm + 1e-6)
-        parallel_map(lambda g: np.multiply(g, factor, out=g), gradients, sizes)
+            norm = top * root_of_sum(sums_of_squares([piece / top for piece in pieces]))
     return norm
+
+
+def root_of_sum(squares: Sequence[float]) -> float:
+    """Return the square root of their sum, which is rounded once: it does not depend on their order."""
+    try:
+        return math.sqrt(math.fsum(squares))
+    except OverflowError:
+        return math.inf
+
+
+def pieces_of(array: np.ndarray) -> list[np.ndarray]:
+    """Cut an array into flat pieces of at most CHUNK entries."""
+    flat = array.reshape(-1)
+    return [flat[i : i + CHUNK] for i in range(0, flat.size, CHUNK)]
+
+
+def sums_of_squares(pieces: Sequence[np.ndarray]) -> list[float]:
+    """Return the sum of squares of each piece, in float64."""
+
+    def sum_of_squares(piece: np.ndarray) -> float:
+        piece = piece.astype(np.float64)
+        with np.errstate(over="ignore"):
+            return float(np.dot(piece, piece))
+
+    return parallel_map(sum_of_squares, pieces, [piece.size for piece in pieces])
 
 
 def warmup_cosine(step: int, *, lr: float, min_lr: float, warmup_steps: int, max_steps: int) -> float:

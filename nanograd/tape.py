@@ -204,15 +204,6 @@ def accumulate_grad(leaf: Leaf, dx: np.ndarray, owned: bool) -> None:
         leaf.grad = dx if owned and dx.dtype == leaf.dtype else dx.astype(leaf.dtype, order="C")
 
 
-def accumulate_grads(leaf: Leaf, dxs: list[np.ndarray]) -> None:
-    """Add several gradients, which nobody else holds, to `leaf.grad`, in their order."""
-    if leaf.grad is None and leaf.grad_buffer is not None and len(dxs) > 1:
-        leaf.grad = np.add(dxs[0], dxs[1], out=leaf.grad_buffer)  # saves a copy of the first
-        dxs = dxs[2:]
-    for dx in dxs:
-        accumulate_grad(leaf, dx, True)
-
-
 def arrays_in(saved: Any) -> list[np.ndarray]:
     """Return the arrays in the nested tuples, lists and dicts that a forward saved."""
     if isinstance(saved, np.ndarray):

@@ -42,7 +42,9 @@ def can_set_threads() -> bool:
     return _library() is not None
 
 
-SUMS = 2  # counts the changes of how gradients are added up: 2 since blocks of rows are added in float64
+# Counts the changes of how gradients are added up: 2 since blocks of rows are added in float64, 3 since shards are added as
+# a tree and norms in float64
+SUMS = 3
 
 
 @contextlib.contextmanager

@@ -5,9 +5,10 @@ Results never depend on the number of threads, nor on which of them finishes fir
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import TypeVar
 
@@ -19,13 +20,30 @@ Result = TypeVar("Result")
 # Entries below which handing work to another thread costs more than it saves
 PARALLEL_THRESHOLD = 2**18
 
+_LIMIT: ContextVar[int | None] = ContextVar("nanograd.threads", default=None)
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _lock = threading.Lock()
 
 
 def available_threads() -> int:
-    """Return the number of threads that may run: NANOGRAD_THREADS, or else the number of cores."""
+    """Return the number of threads that may run: NANOGRAD_THREADS, or else the number of cores; at most `at_most`."""
+    n = _threads_of_machine()
+    limit = _LIMIT.get()
+    return n if limit is None else min(n, limit)
+
+
+@contextmanager
+def at_most(n: int | None) -> Iterator[None]:
+    """Let at most n threads run in the block, as where several processes share the cores."""
+    token = _LIMIT.set(n)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
+def _threads_of_machine() -> int:
     if setting := os.environ.get("NANOGRAD_THREADS"):
         if not setting.isdigit() or int(setting) < 1:
             raise ValueError(f"NANOGRAD_THREADS must be a whole number from 1, got {setting!r}")
