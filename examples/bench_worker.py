@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -76,9 +75,8 @@ def cores() -> int:
 def make_ours(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]:
     """Create our model, and save its weights for the other side."""
     from gpt.model import GPT
-    from gpt.training import make_optimizer
-    from nanograd import parallel
-    from nanograd.optim import clip_grad_norm
+    from gpt.training import make_optimizer, next_token_loss
+    from nanograd.parallel import DataParallel, choose_shards
     from nanograd.runtime import blas
     from nanograd.runtime.threads import available_threads
 
@@ -86,15 +84,13 @@ def make_ours(shape: Shape, weights: Path | None) -> tuple[Step, dict[str, Any]]
     if weights is not None:
         save_file(model.state_dict(), weights)
     optimizer = make_optimizer(model, TRAIN)
-    n = parallel.choose_shards(shape.batch, shape.context)
+    n = choose_shards(shape.batch, shape.context)
+    parallel = DataParallel(model, optimizer, next_token_loss, shards=n)
 
     def step(ids: np.ndarray, targets: np.ndarray) -> float:
-        rows = zip(np.array_split(ids, n), np.array_split(targets, n), strict=True)
-        shards = [partial(model.loss, *row, reduction="sum") for row in rows]
-        loss = sum(parallel.backward(shards, 1 / targets.size)) / targets.size
-        clip_grad_norm(model.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+        loss = parallel.gradients(0, [(ids, targets)], targets.size)
+        parallel.clip(CLIP)
+        parallel.update(optimizer.lr)
         return loss
 
     about = {"numpy": np.__version__, "kernel": blas.kernel(), "threads": available_threads(), "shards": n}

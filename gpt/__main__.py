@@ -95,9 +95,18 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """Import a command, and run it."""
     import numpy as np
 
+    from gpt.runs.team import world
+
+    if (team := world()) is not None and team.rank:
+        team.follow()
+        return 0
     module = importlib.import_module(f"gpt.commands.{MODULES.get(name, name)}")
-    with np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
-        return int(module.main(arguments))
+    try:
+        with np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
+            return int(module.main(arguments))
+    finally:
+        if team is not None:
+            team.close()
 
 
 def describe(error: BaseException) -> str:

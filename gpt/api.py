@@ -23,6 +23,7 @@ from gpt.metrics import History
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS
+from gpt.runs import team
 from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
 from gpt.runs.presets import with_presets
 from gpt.runs.pretrain import begin_pretraining, resume_pretraining
@@ -33,7 +34,7 @@ from gpt.tokenizer.base import check_text
 from nanograd.runtime.files import StrPath
 
 FIELDS = tuple(field.name for config in (TrainConfig, ModelConfig) for field in fields(config))
-OPTIONS = (*FIELDS, "base", "new_tokenizer", "config", "size")
+OPTIONS = (*FIELDS, "base", "new_tokenizer", "config", "size", *team.OPTIONS)
 LONGEST_NAME = 255  # characters of a file's name
 FLAG = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
 
@@ -117,7 +118,8 @@ def train(
     resume   go on with the run in this folder, to the same result
     quiet    print nothing: sys.stdout is redirected during the training, in all threads
     options  fields of TrainConfig and ModelConfig by name, such as max_steps=1000, d_model=256, tokenizer="char"; size,
-             "small", "medium" or "gpt2", and config, the config.json of another run, set several: other options win
+             "small", "medium" or "gpt2", and config, the config.json of another run, set several: other options win;
+             workers=2, workers_as="processes" say who computes a step, which does not change the result
 
     The model has the weights of the step with the lowest validation loss so far, which is the run's best checkpoint. If
     nothing was evaluated, as with val_fraction=0, it has the last weights. Ctrl-C, or interrupting the kernel in Jupyter,
@@ -132,12 +134,15 @@ def train(
     flags = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
     output = contextlib.redirect_stdout(io.StringIO()) if quiet else contextlib.nullcontext()
     with output, python_names(), np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
+        if (world := team.world()) is not None and world.rank:
+            world.follow()
+            raise SystemExit(0)  # what comes after the training is for rank 0
         flags = with_presets(flags)
         if resume is None:
-            run, objective = begin_pretraining(flags, in_memory=out is None)
+            run, objective = begin_pretraining(team.with_shards(flags), in_memory=out is None)
         else:
             run, objective = resume_pretraining(os.fspath(resume), flags)
-        finished = run_training(run, objective)
+        finished = run_training(run, objective, workers=team.Workers.of(flags))
         if not isinstance(run, MemoryRun):
             way_on = "" if finished else f"; go on with: gpt.train(resume={str(run.folder)!r})"
             print(f"\nsaved in {run.folder}{way_on}", flush=True)

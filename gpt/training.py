@@ -16,12 +16,12 @@ from gpt.config import LoopConfig, TrainConfig
 from gpt.data.batches import IGNORE, Tokens, consecutive_batches, draw_batch
 from gpt.metrics import Record
 from gpt.model import GPT
-from nanograd import parallel
 from nanograd._tensor import Tensor
-from nanograd.nn import Module, evaluating
-from nanograd.op import no_grad, region
-from nanograd.optim import SGD, AdamW, clip_grad_norm, warmup_cosine
-from nanograd.seeds import DROPOUT, seeds
+from nanograd.nn import Module
+from nanograd.op import region
+from nanograd.optim import SGD, AdamW, warmup_cosine
+from nanograd.parallel.ranks import Team
+from nanograd.parallel.replica import DataParallel, Rows, loss_sum
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Batch:
     mean over: tokens of a text, tokens of a response, or labels.
     """
 
-    rows: tuple[np.ndarray, ...]
+    rows: Rows
     n_targets: int
 
 
@@ -40,14 +40,15 @@ class Batch:
 class Objective:
     """What the loop minimises, and on which batches.
 
-    batch_of  returns a micro-batch. It depends on (step, micro) alone, so that a resumed run sees the same batches
-    loss_of   returns the loss of (model, *rows), summed over the targets: sums over shards can be added, means cannot
-    evaluate  returns the validation loss, a mean over targets; None without validation data
+    batch_of     returns a micro-batch. It depends on (step, micro) alone, so that a resumed run sees the same batches
+    loss_of      returns the loss of (model, *rows), summed over the targets: sums over shards can be added, means cannot.
+                 Other processes import it: it is a function of a module, or a `partial` of one
+    val_batches  returns the batches of the validation data; None without validation data
     """
 
     batch_of: Callable[[int, int], Batch]
     loss_of: Callable[..., Tensor]
-    evaluate: Callable[[], float] | None = None
+    val_batches: Callable[[], Iterable[Batch]] | None = None
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
@@ -64,49 +65,41 @@ def make_optimizer(model: Module, config: LoopConfig) -> AdamW:
     )
 
 
-def accumulate_gradients(model: Module, objective: Objective, config: LoopConfig, step: int) -> tuple[float, int]:
-    """Add the gradient of one step's loss to `.grad`; return the mean loss per target and the number of targets.
+def in_shards(model: Module, objective: Objective, config: LoopConfig) -> DataParallel:
+    """Return a model whose gradient is computed in shards on the threads here, and which is not trained."""
+    sgd = SGD(model.named_parameters())
+    return DataParallel(model, sgd, objective.loss_of, shards=config.shards or 1, seed=config.seed)
+
+
+def accumulate_gradients(
+    parallel: DataParallel, objective: Objective, config: LoopConfig, step: int
+) -> tuple[float, int]:
+    """Compute the gradient of one step's loss; return the mean loss per target and the number of targets.
 
     Each micro-batch's summed loss is divided by the number of targets in the whole step, so gradients add up to those
     of one large batch, also if the micro-batches have different numbers of targets.
     """
-    n, total = config.grad_accum_steps, 0.0
-    with region("batch"):  # with several, each is drawn twice, to count its targets first: memory holds one of them
-        batch = objective.batch_of(step, 0)
-        n_targets = batch.n_targets + sum(objective.batch_of(step, micro).n_targets for micro in range(1, n))
+    with region("batch"):
+        batches = [objective.batch_of(step, micro) for micro in range(config.grad_accum_steps)]
+    n_targets = sum(batch.n_targets for batch in batches)
     if n_targets < 1:
-        raise ValueError(f"step {step + 1}: its {n} batches have no target; leave such examples out")
-    for micro in range(n):
-        if micro:
-            with region("batch"):
-                batch = objective.batch_of(step, micro)
-
-        def loss_of(shard: int, *rows: np.ndarray, micro: int = micro) -> Tensor:
-            with seeds(config.seed, DROPOUT, step, micro, shard):
-                return objective.loss_of(model, *rows)
-
-        shards = [partial(loss_of, k, *rows) for k, rows in enumerate(_split(batch.rows, config.shards))]
-        total += sum(parallel.backward(shards, 1 / n_targets)) / n_targets
-    return total, n_targets
+        raise ValueError(f"step {step + 1}: its {len(batches)} batches have no target; leave such examples out")
+    return parallel.gradients(step, [batch.rows for batch in batches], n_targets), n_targets
 
 
-def _split(rows: tuple[np.ndarray, ...], shards: int | None) -> Iterator[tuple[np.ndarray, ...]]:
-    """Cut a batch into shards of about equally many rows."""
-    n = min(shards or 1, len(rows[0]))
-    return zip(*(np.array_split(array, n) for array in rows), strict=True)
-
-
-@no_grad()
 def mean_loss(
     model: Module, batches: Iterable[Batch], loss_of: Callable[..., Tensor], *, shards: int | None = None
 ) -> float:
     """Return the mean loss per target over all batches, without dropout."""
+    return mean_over_targets(partial(loss_sum, model, loss_of, shards=shards or 1), batches)
+
+
+def mean_over_targets(loss_sum: Callable[[Rows], float], batches: Iterable[Batch]) -> float:
+    """Return the mean loss per target over all batches; loss_sum returns that of a batch, summed over its targets."""
     total, count = 0.0, 0
-    with evaluating(model):
-        for batch in batches:
-            losses = parallel.run([partial(loss_of, model, *rows) for rows in _split(batch.rows, shards)])
-            total += sum(float(loss.item()) for loss in losses)
-            count += batch.n_targets
+    for batch in batches:
+        total += loss_sum(batch.rows)
+        count += batch.n_targets
     return total / count
 
 
@@ -119,24 +112,28 @@ def evaluate(
     model: GPT, tokens: Tokens, batch_size: int, limit: int | None = None, *, shards: int | None = None
 ) -> float:
     """Return the loss in nats per token, without dropout: over all tokens but the first, or over `limit` batches."""
-    batches = (
-        Batch((ids, targets), int((targets != IGNORE).sum()))
-        for ids, targets in consecutive_batches(tokens, batch_size, model.config.context_length, limit)
-    )
+    batches = token_batches(tokens, batch_size, model.config.context_length, limit)
     return mean_loss(model, batches, next_token_loss, shards=shards)
+
+
+def token_batches(tokens: Tokens, batch_size: int, context_length: int, limit: int | None) -> Iterator[Batch]:
+    """Yield batches in which every token but the first is a target once; or `limit` of them."""
+    for ids, targets in consecutive_batches(tokens, batch_size, context_length, limit):
+        yield Batch((ids, targets), int((targets != IGNORE).sum()))
 
 
 def next_token_objective(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig) -> Objective:
     """Return the objective of a language model: predict every next token in windows of a text."""
+    length = model.config.context_length
 
     def batch_of(step: int, micro: int) -> Batch:
-        ids, targets = draw_batch(train_tokens, model.config.context_length, config, step, micro)
+        ids, targets = draw_batch(train_tokens, length, config, step, micro)
         return Batch((ids, targets), targets.size)
 
     if val_tokens is None:
         return Objective(batch_of, next_token_loss)
-    val_loss = partial(evaluate, model, val_tokens, config.batch_size, config.eval_batches, shards=config.shards)
-    return Objective(batch_of, next_token_loss, val_loss)
+    val_batches = partial(token_batches, val_tokens, config.batch_size, length, config.eval_batches)
+    return Objective(batch_of, next_token_loss, val_batches)
 
 
 class NotFiniteError(ArithmeticError):
@@ -168,32 +165,42 @@ def fit(
     after_step: Callable[[Record], bool | None],
     start: int = 0,
     elapsed: float = 0.0,
+    team: Team | None = None,
 ) -> None:
     """Train from step `start` to max_steps; stop when `after_step`, which gets the Record of every step, returns True.
+
+    With a team, its ranks share every step, and end with this function.
 
     Raises NotFiniteError, before the parameters are changed, if the loss or the norm of the gradient is not finite.
     """
     model.train()
     began = time.perf_counter() - elapsed
-    for step in range(start, config.max_steps):
-        step_began = time.perf_counter()
-        lr = learning_rate(step, config)
-        loss, n_targets = accumulate_gradients(model, objective, config, step)
-        with region("clip"):
-            grad_norm = clip_grad_norm(optimizer.parameters.items(), config.grad_clip)
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise NotFiniteError(
-                f"step {step + 1}: the loss is {loss:g} and the gradient norm {grad_norm:g} at learning rate {lr:g}; "
-                "the update was not made. Try a lower --lr, a longer --warmup-steps or a smaller --grad-clip"
-            )
-        optimizer.lr = lr
-        with region("optimizer"):
-            optimizer.step()
-            optimizer.zero_grad()
-        speed = n_targets / (time.perf_counter() - step_began)
-        done = step + 1
-        val_loss = None
-        if objective.evaluate is not None and (done % config.eval_every == 0 or done == config.max_steps):
-            val_loss = objective.evaluate()
-        if after_step(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began)):
-            break
+    parallel = DataParallel(model, optimizer, objective.loss_of, shards=config.shards or 1, seed=config.seed, team=team)
+    try:
+        for step in range(start, config.max_steps):
+            step_began = time.perf_counter()
+            lr = learning_rate(step, config)
+            loss, n_targets = accumulate_gradients(parallel, objective, config, step)
+            grad_norm = parallel.clip(config.grad_clip)
+            check_finite(step, loss, grad_norm, lr)
+            with region("optimizer"):
+                parallel.update(lr)
+            speed = n_targets / (time.perf_counter() - step_began)
+            done = step + 1
+            val_loss = None
+            if objective.val_batches is not None and (done % config.eval_every == 0 or done == config.max_steps):
+                val_loss = mean_over_targets(parallel.loss_sum, objective.val_batches())
+                parallel.check_copies()
+            if after_step(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began)):
+                break
+    finally:
+        parallel.close()
+
+
+def check_finite(step: int, loss: float, grad_norm: float, lr: float) -> None:
+    """Raise NotFiniteError unless the loss and the norm of the gradient are finite."""
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        raise NotFiniteError(
+            f"step {step + 1}: the loss is {loss:g} and the gradient norm {grad_norm:g} at learning rate {lr:g}; "
+            "the update was not made. Try a lower --lr, a longer --warmup-steps or a smaller --grad-clip"
+        )

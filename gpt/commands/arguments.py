@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpt.config import RENAMED, Config, field_types, known_fields
+from gpt.runs.team import KINDS
 from nanograd.runtime import arguments
 from nanograd.runtime.arguments import UNITS, braces, format_value, reader, wrap
 
@@ -82,6 +83,14 @@ def add_run_folder(parser: Parser) -> None:
     parser.option("-o --out", "folder of the run (default: runs/<date and time>)", metavar="RUN")
     resume = "go on with a run that was stopped, to the same result; last: the newest in runs/"
     parser.option("--resume", resume, metavar="RUN", type=run_path)
+
+
+def add_workers(parser: Parser) -> None:
+    """Add the flags that say who computes the shards of a batch."""
+    count = "threads or processes that share every step (default: as many as there are cores)"
+    parser.option("--workers", count, kind=int, least=1)
+    parser.option("--workers-as", "what they are; the result is the same (default: what is faster)", choices=KINDS)
+    parser.option("--mixed-machines", "under mpiexec: allow machines whose results differ in the last bits", False)
 
 
 def run_path(text: str) -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from gpt.commands.arguments import Parser, add_base, add_flags, add_run_folder, take
+from gpt.commands.arguments import Parser, add_base, add_flags, add_run_folder, add_workers, take
 from gpt.config import ModelConfig
 from gpt.finetune.classifier import LONGEST_CONTEXT, VOCABULARY, ClassifyTask
 from gpt.finetune.dpo import PreferTask
@@ -13,6 +13,7 @@ from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
 from gpt.finetune.task import begin, resume
 from gpt.finetune.templates import supports_colour
 from gpt.runs.supervise import run_training
+from gpt.runs.team import Workers, with_shards
 from nanograd.runtime.arguments import dispatch
 
 SUMMARIES = {
@@ -89,14 +90,15 @@ def finetune(name: str, arguments: Sequence[str]) -> int:
         show_masks(take(InstructConfig, args), args.show_mask, colour=supports_colour(sys.stdout))
         return 0
     flags = vars(args)
-    run, data = begin(task, flags) if args.resume is None else resume(task, args.resume, flags)
+    run, data = begin(task, with_shards(flags)) if args.resume is None else resume(task, args.resume, flags)
 
     def finish() -> None:
         print(f"\nsaved in {run.folder}\n")
         task.evaluate(run, data, flags)
         print(f"\n{NEXT_STEPS[name].format(run=run.folder)}")
 
-    return 0 if run_training(run, task.objective(run, data), f"finetune {name}", finish) else run.exit_code()
+    finished = run_training(run, task.objective(run, data), f"finetune {name}", finish, Workers.of(flags))
+    return 0 if finished else run.exit_code()
 
 
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
@@ -104,6 +106,7 @@ def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog=f"python -m gpt finetune {name}", usage="%(prog)s [FLAG …]", description=DESCRIPTIONS[name])
     add_run_folder(parser)
     add_base(parser)
+    add_workers(parser)
     if name == "classify":
         parser.option("--plot", "draw the confusion matrix as a picture; needs matplotlib", metavar="FILE")
     if name == "instruct":

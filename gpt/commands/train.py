@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpt.commands.arguments import Parser, add_base, add_flags, add_run_folder, run_path
+from gpt.commands.arguments import Parser, add_base, add_flags, add_run_folder, add_workers, run_path
 from gpt.commands.profile import STEPS, profile_training
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.generation.generate import generate_text, start_ids
@@ -12,6 +12,7 @@ from gpt.runs.presets import SIZES, with_presets
 from gpt.runs.pretrain import begin_pretraining, estimate_time, prepare, resume_pretraining
 from gpt.runs.run import SAMPLE, Run
 from gpt.runs.supervise import run_training
+from gpt.runs.team import Workers, with_shards
 from gpt.training import make_optimizer
 from nanograd.runtime.files import write_text
 
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--config", "take the options from the config.json of a run; flags change them", metavar="FILE")
     sizes = "; ".join(f"{name}: " + ", ".join(f"{k} {v:g}" for k, v in size.items()) for name, size in SIZES.items())
     parser.option("--size", f"{sizes}; flags change them (default: small)", choices=tuple(SIZES))
+    add_workers(parser)
     parser.option("--estimate", "print the data, the model, its memory and the time, and stop there", False)
     profile = f"time N steps (default {STEPS}), and stop there"
     parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
             profile_training(model, make_optimizer(model, data.config), data.train, data.config, options.profile)
         return 0
     if options.resume is None:
-        run, objective = begin_pretraining(flags)
+        run, objective = begin_pretraining(with_shards(flags))
     else:
         run, objective = resume_pretraining(options.resume, flags, results=(SAMPLE,))
 
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
         write_sample(run)
         print(f'\nMore of it: python -m gpt sample {run.folder} --prompt "…"')
 
-    return 0 if run_training(run, objective, "train", finish) else run.exit_code()
+    return 0 if run_training(run, objective, "train", finish, Workers.of(flags)) else run.exit_code()
 
 
 def write_sample(run: Run[GPT, TrainConfig]) -> None:

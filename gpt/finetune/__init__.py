@@ -9,7 +9,7 @@ instruct                conversations.py → templates.py (tokens and loss mask)
 prefer                  dpo.py (pairs of answers, loss, reference and task), on the files of instruct
 
 A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. It names its
-objective with `make_objective(model, train, val, collate, loss_of, config)`:
+objective with `make_objective(train, val, collate, loss_of, config)`:
 
     len(example) -> int                               its tokens, by which batches are sorted
     collate(examples) -> Batch(rows, n_targets)       rows share their first axis, along which shards are cut

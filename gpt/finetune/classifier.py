@@ -188,7 +188,7 @@ class ClassifyTask(FinetuneTask):
         return encode_rows(splits, paths, run.tokenizer, run.task.labels, run.model.gpt)
 
     def objective(self, run: Classifying, data: Splits[EncodedText]) -> Objective:
-        return make_objective(run.model, data.train, data.val, collate_texts, text_loss, run.config)
+        return make_objective(data.train, data.val, collate_texts, text_loss, run.config)
 
     def evaluate(self, run: Classifying, data: Splits[EncodedText], flags: Mapping[str, Any]) -> None:
         """Print and write the scores of the best checkpoint on the test texts; draw the confusion matrix for --plot."""

@@ -195,7 +195,7 @@ class PreferTask(FinetuneTask):
     def objective(self, run: Preferring, data: Splits[PairExample]) -> Objective:
         """Return the DPO loss of batches of pairs, which are not sorted by length."""
         loss_of = partial(dpo_loss, beta=run.config.beta, label_smoothing=run.config.label_smoothing)
-        return make_objective(run.model, data.train, data.val, collate_pairs, loss_of, run.config, shuffled_batches)
+        return make_objective(data.train, data.val, collate_pairs, loss_of, run.config, shuffled_batches)
 
     def evaluate(self, run: Preferring, data: Splits[PairExample], flags: Mapping[str, Any]) -> None:
         """Print and write the metrics of each split, before training and with the best checkpoint."""

@@ -75,7 +75,7 @@ class InstructTask(FinetuneTask):
         return read_splits(path, run.config, stored_template(run), run.tokenizer, run.model.config.context_length)
 
     def objective(self, run: Instructing, data: Splits[Example]) -> Objective:
-        return make_objective(run.model, data.train, data.val, pad_examples, next_token_loss, run.config)
+        return make_objective(data.train, data.val, pad_examples, next_token_loss, run.config)
 
     def evaluate(self, run: Instructing, data: Splits[Example], flags: Mapping[str, Any]) -> None:
         """Print how the best checkpoint answers the test questions, and write its answers for another judge."""

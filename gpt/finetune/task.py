@@ -13,7 +13,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -27,7 +26,7 @@ from gpt.runs.checkpoint import Checkpoint, Task, TrainingState, find_checkpoint
 from gpt.runs.run import Run
 from gpt.runs.start import new_folder, open_base, resume_run, storable_options, unstarted_options
 from gpt.tokenizer import Tokenizer
-from gpt.training import Batch, Objective, make_optimizer, mean_loss
+from gpt.training import Batch, Objective, make_optimizer
 from nanograd._tensor import Tensor
 from nanograd.nn import Module, Parameter, count_parameters
 from nanograd.parallel.shards import choose_shards
@@ -243,7 +242,6 @@ def load_best(run: Run[Any, Any]) -> Checkpoint:
 
 
 def make_objective(
-    model: Module,
     train: Sequence[E],
     val: Sequence[E],
     collate: Callable[[Sequence[E]], Batch],
@@ -258,8 +256,7 @@ def make_objective(
         return collate([train[i] for i in indices(step * config.grad_accum_steps + micro)])
 
     batches = evaluation_batches(val, collate, config.batch_size)
-    evaluate = partial(mean_loss, model, batches, loss_of, shards=config.shards) if batches else None
-    return Objective(batch_of, loss_of, evaluate)
+    return Objective(batch_of, loss_of, (lambda: batches) if batches else None)
 
 
 def evaluation_batches(examples: Sequence[E], collate: Callable[[Sequence[E]], Batch], batch_size: int) -> list[Batch]:

@@ -24,7 +24,7 @@ from nanograd.ops.activation import CUBIC, SCALE
 from nanograd.ops.packed_attention import split_heads
 from nanograd.ops.rope import rope_tables
 from nanograd.runtime.blas import one_thread
-from nanograd.runtime.threads import PARALLEL_THRESHOLD
+from nanograd.runtime.threads import PARALLEL_THRESHOLD, available_threads
 
 GELU_BLOCK = 2**16  # features at a time: 256 kB, and as much for a temporary array, stay in the CPU's cache
 
@@ -108,7 +108,8 @@ class Decoder:
         starts = n - np.minimum(lengths, n)
         is_padding = np.arange(n) < starts[:, None]  # (B, n)
         ids = np.where(is_padding, 0, ids[:, T - n :])
-        logits = self._prefill(ids, starts, ~is_padding[:, None, None] if is_padding.any() else None)
+        with self._threads():
+            logits = self._prefill(ids, starts, ~is_padding[:, None, None] if is_padding.any() else None)
         cache.token_ids[:, :n] = ids
         cache.starts, cache.length = starts, n
         return logits
@@ -124,11 +125,15 @@ class Decoder:
             return self._refill(ids)
         if not all(0 <= id < self.model.config.vocab_size for id in ids.tolist()):
             raise ValueError(f"step: ids must lie in [0, {self.model.config.vocab_size}), got {ids.tolist()}")
-        with one_thread() if self.is_small else contextlib.nullcontext():
+        with self._threads():
             logits = self._decode_step(ids)
         cache.token_ids[:, cache.next_slot] = ids
         cache.length += 1
         return logits
+
+    def _threads(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context with one thread where more would only wait for each other, and lose time on a busy machine."""
+        return one_thread() if self.is_small or available_threads() == 1 else contextlib.nullcontext()
 
     def reorder(self, rows: np.ndarray) -> None:
         """Let row i continue the text of row rows[i], as a beam search does."""

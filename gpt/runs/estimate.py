@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import Tokens
 from gpt.model import GPT
-from gpt.training import accumulate_gradients, next_token_objective
+from gpt.training import accumulate_gradients, in_shards, next_token_objective
 from nanograd.ops.linear_cross_entropy import LOGITS
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")  # begins the name of a parameter in a block
@@ -215,9 +215,10 @@ def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
     """
     n, config = config.grad_accum_steps, dataclasses.replace(config, grad_accum_steps=1)
     objective, times = next_token_objective(model, tokens, None, config), []
+    parallel = in_shards(model, objective, config)
     for _ in range(2):  # the first one also allocates memory
         began = time.perf_counter()
-        accumulate_gradients(model, objective, config, step=0)
+        accumulate_gradients(parallel, objective, config, step=0)
         times.append(time.perf_counter() - began)
         model.zero_grad()
         if times[0] > 2:

@@ -11,6 +11,7 @@ from gpt.config import LoopConfig, ModelConfig, known_fields
 from gpt.runs.checkpoint import BEST, LAST, Checkpoint, Task, find_checkpoint, load_checkpoint
 from gpt.runs.lock import FolderLock, check_unlocked
 from gpt.runs.run import CONFIG, METRICS, Run, check_data_files, remove_unfinished, truncate_metrics
+from gpt.runs.team import OPTIONS
 from gpt.training import learning_rate, make_optimizer
 from nanograd.nn import Module
 from nanograd.runtime import blas
@@ -76,7 +77,7 @@ def storable_options(flags: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the options of a new run that `unstarted_options` needs; None if they do not suffice to begin it again."""
     if flags.get("text") is not None:  # a text in Python, and no file
         return None
-    options = {name: value for name, value in flags.items() if name not in ("out", "resume", "text")}
+    options = {name: value for name, value in flags.items() if name not in ("out", "resume", "text", *OPTIONS)}
     return {name: value.item() if hasattr(value, "item") else value for name, value in options.items()}  # NumPy's
 
 

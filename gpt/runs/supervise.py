@@ -10,13 +10,19 @@ from typing import Any
 
 from gpt.runs.checkpoint import TrainingState
 from gpt.runs.run import MemoryRun, Run
+from gpt.runs.team import Workers
 from gpt.training import NotFiniteError, Objective, fit, learning_rate
 
+CHOSEN = Workers()  # by rule
 RISEN = 1.02  # a validation loss this many times the best has risen; less may be chance
 
 
 def run_training(
-    run: Run[Any, Any], objective: Objective, command: str = "", finish: Callable[[], None] | None = None
+    run: Run[Any, Any],
+    objective: Objective,
+    command: str = "",
+    finish: Callable[[], None] | None = None,
+    workers: Workers = CHOSEN,
 ) -> bool:
     """Train a run from its current step to its end, then call `finish`, and release the lock of its folder.
 
@@ -30,10 +36,11 @@ def run_training(
     try:
         if not was_finished:
             note_warmup(run)
+            team = workers.team(run.config.shards or 1)
             with stop_between_steps(run):
                 fit(
                     run.model, run.optimizer, objective, run.config,
-                    after_step=run.after_step, start=state.step, elapsed=state.elapsed_s,
+                    after_step=run.after_step, start=state.step, elapsed=state.elapsed_s, team=team,
                 )  # fmt: skip
         report_end(run, f"; go on with: {resume}" if command else "")
         if run.stop_signal not in (None, signal.SIGINT) or not run.is_finished():

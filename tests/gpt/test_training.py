@@ -3,22 +3,20 @@
 import dataclasses
 import gc
 import math
-import weakref
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-import gpt.training
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import IGNORE, random_batch
 from gpt.model import GPT
 from gpt.training import (
-    Batch,
     NotFiniteError,
     Record,
     accumulate_gradients,
     evaluate,
+    in_shards,
     learning_rate,
     make_optimizer,
     next_token_objective,
@@ -26,6 +24,7 @@ from gpt.training import (
 )
 from nanograd._tensor import Tensor
 from nanograd.optim import AdamW, clip_grad_norm
+from nanograd.parallel import DataParallel
 from nanograd.seeds import DATA, generator
 
 MODEL = ModelConfig(vocab_size=20, context_length=8, d_model=16, n_layers=2, n_heads=2)
@@ -47,7 +46,8 @@ def gradients(model: GPT) -> dict[str, np.ndarray]:
 
 def step_loss(model: GPT, config: TrainConfig, step: int) -> float:
     """Leave the gradient of a step in the model, and return its loss."""
-    loss, n_targets = accumulate_gradients(model, next_token_objective(model, TOKENS, None, config), config, step)
+    objective = next_token_objective(model, TOKENS, None, config)
+    loss, n_targets = accumulate_gradients(in_shards(model, objective, config), objective, config, step)
     assert n_targets == config.grad_accum_steps * config.batch_size * model.config.context_length
     return loss
 
@@ -107,20 +107,6 @@ def test_micro_batches_add_up_to_one_large_batch() -> None:
     assert loss == pytest.approx(whole.item(), rel=1e-12)
     for name, gradient in gradients(model).items():
         assert np.abs(added[name] - gradient).max() <= 1e-12 * np.abs(gradient).max(), name
-
-
-def test_micro_batches_are_held_one_at_a_time() -> None:
-    model, held = fresh(), list[weakref.ref[np.ndarray]]()
-    objective = next_token_objective(model, TOKENS, None, dataclasses.replace(TRAIN, grad_accum_steps=9))
-
-    def batch_of(step: int, micro: int) -> Batch:
-        batch = objective.batch_of(step, micro)
-        assert sum(array() is not None for array in held) <= 1
-        held.append(weakref.ref(batch.rows[0]))
-        return batch
-
-    config = dataclasses.replace(TRAIN, grad_accum_steps=9)
-    assert accumulate_gradients(model, dataclasses.replace(objective, batch_of=batch_of), config, 2)[1] == 9 * 2 * 8
 
 
 def test_micro_batches_add_up_also_where_different_numbers_of_targets_count() -> None:
@@ -245,10 +231,10 @@ def test_a_step_clips_before_it_updates_and_forgets_its_gradient_after(monkeypat
     optimizer = AdamW(model.named_parameters(), 123.0)
     update, norms, rates = optimizer.step, [], []
 
-    def step() -> None:
-        norms.append(clip_grad_norm(model.parameters(), None))
+    def step(scale: float) -> None:
+        norms.append(scale * clip_grad_norm(model.parameters(), None))
         rates.append(optimizer.lr)
-        update()
+        update(scale)
 
     monkeypatch.setattr(optimizer, "step", step)
     records = run(model, config, optimizer)
@@ -303,7 +289,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update() -> None:
 
 
 def test_a_gradient_that_is_no_number_stops_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpt.training, "clip_grad_norm", lambda parameters, max_norm: math.inf)
+    monkeypatch.setattr(DataParallel, "clip", lambda self, max_norm: math.inf)
     with pytest.raises(NotFiniteError, match=r"the gradient norm inf at learning rate .* lower --lr"):
         run(fresh(), TRAIN)
 

@@ -12,7 +12,6 @@ from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Parameter
 from nanograd.optim import SGD, AdamW, clip_grad_norm, name_parameters
 from nanograd.runtime import threads
-from nanograd.tape import accumulate_grad, accumulate_grads
 
 
 def parameter(value: object, gradient: object = None, dtype: str = "float64") -> Parameter:
@@ -357,23 +356,6 @@ def test_chunks_and_threads_change_no_bit(chunk: int, n_threads: str, monkeypatc
     monkeypatch.setenv("NANOGRAD_THREADS", n_threads)
     for a, b in zip(trained(), expected, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_sums_of_shards_are_added_in_order() -> None:
-    dxs = [
-        np.array([1e8, 1.0, 2.0], np.float32),
-        np.array([1.0, 1.0, 2.0], np.float32),
-        np.array([-1e8, 1, 2], np.float32),
-    ]
-    bound, free = Parameter(np.zeros(3, np.float32)), Tensor(np.zeros(3, np.float32), requires_grad=True)
-    optimizer = AdamW([bound], 0.1)
-    for leaf in (bound, free):
-        accumulate_grads(leaf, [dx.copy() for dx in dxs])
-        expected = (dxs[0] + dxs[1]) + dxs[2]
-        np.testing.assert_array_equal(leaf.grad, expected)
-        accumulate_grad(leaf, np.ones(3, np.float32), False)
-        np.testing.assert_array_equal(leaf.grad, expected + 1)
-    assert bound.grad is optimizer.gradients["0"]
 
 
 # Arguments

@@ -77,7 +77,7 @@ def test_micro_batches_are_those_of_the_flags(text: str, capsys: Output) -> None
     words = [*TINY.split(), "--profile", "1", "--grad-accum-steps", "3", "--shards", "1", "--dropout", "0.1"]
     assert main(["train", "--data", text, *words]) == 0
     table = rows(capsys.readouterr().out)
-    assert [table[name][0] for name in ("batch", "clip", "layernorm")] == ["3", "1", "21"]
+    assert [table[name][0] for name in ("batch", "clip", "layernorm")] == ["1", "1", "21"]
     assert "dropout" in table
 
 

@@ -22,7 +22,7 @@ from gpt.finetune.classifier import (
 from gpt.finetune.task import make_objective, set_trainable
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from gpt.training import Record, accumulate_gradients, fit, make_optimizer
+from gpt.training import Record, accumulate_gradients, fit, in_shards, make_optimizer, mean_loss
 
 SHAPE = ModelConfig(vocab_size=11, context_length=12, d_model=16, n_layers=2, n_heads=2)
 LLAMA = dataclasses.replace(SHAPE, norm="rmsnorm", position="rope", mlp="gated", bias=False, n_kv_heads=1)
@@ -118,9 +118,8 @@ def test_the_composition_of_batches_changes_neither_loss_nor_gradient() -> None:
 def test_micro_batches_of_different_sizes_give_the_mean_over_the_texts_of_a_step() -> None:
     config = ClassifyConfig(batch_size=2, grad_accum_steps=3, shards=2)  # 2, 2 and 1 texts: a whole epoch
     model = classifier()
-    loss, n = accumulate_gradients(
-        model, make_objective(model, TEXTS, TEXTS, collate_texts, text_loss, config), config, 0
-    )
+    objective = make_objective(TEXTS, TEXTS, collate_texts, text_loss, config)
+    loss, n = accumulate_gradients(in_shards(model, objective, config), objective, config, 0)
     assert n == len(TEXTS)
     by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, CLASSES]).mean()
     assert loss == pytest.approx(by_hand, rel=1e-5)
@@ -128,12 +127,13 @@ def test_micro_batches_of_different_sizes_give_the_mean_over_the_texts_of_a_step
 
 def test_the_validation_loss_is_a_mean_over_texts() -> None:
     model = classifier()
-    evaluate = make_objective(
-        model, TEXTS, TEXTS, collate_texts, text_loss, ClassifyConfig(batch_size=2, shards=1)
-    ).evaluate
-    assert evaluate is not None
+    config = ClassifyConfig(batch_size=2, shards=1)
+    batches = make_objective(TEXTS, TEXTS, collate_texts, text_loss, config).val_batches
+    assert batches is not None
     by_hand = -np.log(probabilities(model, TEXTS).astype(np.float64)[ALL, CLASSES]).mean()
-    assert evaluate() == pytest.approx(by_hand, rel=1e-5)  # a mean of means of batches of 2, 2 and 1 would not be it
+    assert mean_loss(model, batches(), text_loss) == pytest.approx(
+        by_hand, rel=1e-5
+    )  # a mean of means of batches of 2, 2 and 1 would not be it
 
 
 def test_probabilities_are_in_the_order_of_the_texts() -> None:
@@ -213,7 +213,7 @@ def test_it_learns_and_frozen_parameters_stay(settings: dict[str, Any]) -> None:
     fit(
         model,
         make_optimizer(model, config),
-        make_objective(model, texts, texts, collate_texts, text_loss, config),
+        make_objective(texts, texts, collate_texts, text_loss, config),
         config,
         after_step=records.append,
     )
@@ -241,7 +241,7 @@ def test_a_real_collection_in_seconds(data_dir: Path) -> None:
     shape = dataclasses.replace(SHAPE, vocab_size=tokenizer.vocab_size, context_length=64, d_model=32)
     model = GPTClassifier(GPT(shape, np.random.default_rng(1)), 2, np.random.default_rng(2))
     config = ClassifyConfig(max_steps=60, batch_size=16, lr=3e-3, warmup_steps=5, shards=2)
-    objective = dataclasses.replace(make_objective(model, train, test, collate_texts, text_loss, config), evaluate=None)
+    objective = dataclasses.replace(make_objective(train, test, collate_texts, text_loss, config), val_batches=None)
     fit(model, make_optimizer(model, config), objective, config, after_step=lambda record: None)
     right = (probabilities(model.eval(), test).argmax(axis=1) == [text.label for text in test]).mean()
     assert right >= 0.85

@@ -40,7 +40,7 @@ from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, load_checkpoint
 from gpt.runs.run import Progress, read_metrics
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import BPETokenizer
-from gpt.training import Record, accumulate_gradients
+from gpt.training import Record, accumulate_gradients, in_shards, mean_loss
 from nanograd import ops
 from nanograd.op import Observer, observe
 from nanograd.seeds import seeds
@@ -223,12 +223,13 @@ def test_before_the_first_step_the_loss_is_ln_2_and_a_step_is_the_same_in_shards
         config = PreferConfig(batch_size=size, grad_accum_steps=micro, shards=shards)
         run: Any = SimpleNamespace(model=model, config=config)
         objective = PreferTask().objective(run, Splits(pairs, pairs, []))
-        loss, n = accumulate_gradients(model, objective, config, 0)
+        loss, n = accumulate_gradients(in_shards(model, objective, config), objective, config, 0)
         assert (loss, n) == (pytest.approx(math.log(2), rel=1e-9), 6)
         norms.append(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None))
         model.zero_grad()
-        assert objective.evaluate is not None
-        assert objective.evaluate() == pytest.approx(math.log(2), rel=1e-9)
+        assert objective.val_batches is not None
+        val_loss = mean_loss(model, objective.val_batches(), objective.loss_of, shards=shards)
+        assert val_loss == pytest.approx(math.log(2), rel=1e-9)
     assert norms == [pytest.approx(norms[0], rel=1e-9)] * 3
     assert norms[0] > 1e-3
 

@@ -19,7 +19,7 @@ from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import METRICS, Progress
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
-from gpt.training import Record, accumulate_gradients, make_optimizer, mean_loss, next_token_loss
+from gpt.training import Record, accumulate_gradients, in_shards, make_optimizer, mean_loss, next_token_loss
 
 Output = pytest.CaptureFixture[str]
 VOCAB = 13
@@ -335,8 +335,8 @@ def gradients(data: list[Example], batch_size: int, micro: int, shards: int) -> 
     """Return the loss and gradients of one step over all examples."""
     model = small_gpt()
     config = InstructConfig(batch_size=batch_size, grad_accum_steps=micro, shards=shards)
-    objective = make_objective(model, data, [], pad_examples, next_token_loss, config)
-    loss, _ = accumulate_gradients(model, objective, config, step=0)
+    objective = make_objective(data, [], pad_examples, next_token_loss, config)
+    loss, _ = accumulate_gradients(in_shards(model, objective, config), objective, config, step=0)
     return loss, {name: p.grad.copy() for name, p in model.named_parameters() if p.grad is not None}
 
 

@@ -19,7 +19,7 @@ from gpt.runs.run import Run, read_metrics
 from gpt.runs.start import MUTABLE_ON_RESUME, open_base
 from gpt.runs.supervise import run_training
 from gpt.tokenizer import CharTokenizer
-from gpt.training import Batch, NotFiniteError, Objective, Record, accumulate_gradients, mean_loss
+from gpt.training import Batch, NotFiniteError, Objective, Record, accumulate_gradients, in_shards, mean_loss
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Module
@@ -83,7 +83,7 @@ class ToyTask(FinetuneTask):
         return None
 
     def objective(self, run: Toy, data: None) -> Objective:
-        return make_objective(run.model, ROWS, ROWS, collate, loss_of, run.config, shuffled_batches)
+        return make_objective(ROWS, ROWS, collate, loss_of, run.config, shuffled_batches)
 
     def evaluate(self, run: Toy, data: None, flags: Mapping[str, Any]) -> None:
         raise NotImplementedError
@@ -109,7 +109,7 @@ def test_shards_and_micro_batches_add_up_with_any_number_of_targets_in_each(shar
 
     task = Objective(batch_of, lambda m, *rows: m.loss(*rows, reduction="sum"))
     config = dataclasses.replace(CONFIG, shards=shards, grad_accum_steps=micros)
-    loss, n_targets = accumulate_gradients(model, task, config, 0)
+    loss, n_targets = accumulate_gradients(in_shards(model, task, config), task, config, 0)
     assert n_targets == 9
     assert loss == pytest.approx(whole.item(), rel=1e-12)
     for name, p in model.named_parameters():
@@ -120,7 +120,7 @@ def test_shards_and_micro_batches_add_up_with_any_number_of_targets_in_each(shar
 def test_a_step_without_targets_is_an_error() -> None:
     task = Objective(lambda step, micro: Batch((IDS[:2], LABELS[:2]), 0), loss_of)
     with pytest.raises(ValueError, match="step 4: its 1 batches have no target"):
-        accumulate_gradients(Classifier(), task, CONFIG, 3)
+        accumulate_gradients(in_shards(Classifier(), task, CONFIG), task, CONFIG, 3)
 
 
 def test_mean_loss_is_a_mean_over_targets_not_batches() -> None:
@@ -137,11 +137,11 @@ def test_mean_loss_is_a_mean_over_targets_not_batches() -> None:
 
 def test_micro_batches_are_numbered_through_the_steps() -> None:
     config = dataclasses.replace(CONFIG, grad_accum_steps=3, batch_size=1)
-    objective = make_objective(Classifier(), ROWS, [], collate, loss_of, config, shuffled_batches)
+    objective = make_objective(ROWS, [], collate, loss_of, config, shuffled_batches)
     batches = [objective.batch_of(step, micro).rows[0] for step in range(2) for micro in range(3)]
     indices = shuffled_batches(ROWS, 1, config.seed)
     np.testing.assert_array_equal(np.concatenate(batches), IDS[[int(indices(number)[0]) for number in range(6)]])
-    assert objective.evaluate is None
+    assert objective.val_batches is None
 
 
 def test_epochs_become_steps_and_shards_are_chosen_once() -> None:
@@ -236,11 +236,12 @@ def test_a_run_stores_its_task_and_its_data(base: Path, tmp_path: Path, capsys: 
 
 
 def test_patience_ends_a_run_and_keeps_the_best_checkpoint(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start(base, tmp_path / "run", dataclasses.replace(CONFIG, max_steps=40, patience=2))
     losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])  # at steps 2, 4, 6, 8: equal is not better
-    task = dataclasses.replace(ToyTask().objective(run, None), evaluate=lambda: next(losses))
+    monkeypatch.setattr("gpt.training.mean_over_targets", lambda loss_sum, batches: next(losses))
+    task = ToyTask().objective(run, None)
     assert run_training(run, task, "finetune classify")
     assert "early stop after step 8: nothing was better than step 4" in capsys.readouterr().out
     assert load_checkpoint(tmp_path / "run" / BEST).state.step == 4

@@ -28,7 +28,7 @@ from gpt.runs.checkpoint import (
 )
 from gpt.runs.safetensors import load_file, save_file
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from gpt.training import accumulate_gradients, make_optimizer, next_token_objective
+from gpt.training import accumulate_gradients, in_shards, make_optimizer, next_token_objective
 from nanograd.optim import AdamW
 from nanograd.runtime.files import file_sha256
 
@@ -44,7 +44,7 @@ def trained() -> tuple[GPT, AdamW]:
     optimizer = make_optimizer(model, TRAIN)
     objective = next_token_objective(model, np.array([0, 1, 2, 1, 0, 2, 2, 1]), None, TRAIN)
     for step in range(2):
-        accumulate_gradients(model, objective, TRAIN, step)
+        accumulate_gradients(in_shards(model, objective, TRAIN), objective, TRAIN, step)
         optimizer.step()
         optimizer.zero_grad()
     return model, optimizer

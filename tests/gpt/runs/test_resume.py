@@ -176,11 +176,11 @@ def kill_before_rename(old, new):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(old, new)
 
-def endless_step(model, objective, config, step):
+def endless_step(parallel, objective, config, step):
     if step == 3:
         (run.Path(arguments[-1]) / "in step 3").touch()
         time.sleep(60)
-    return gradients(model, objective, config, step)
+    return gradients(parallel, objective, config, step)
 
 if how == "slow":
     run.Run.after_step = slow_step

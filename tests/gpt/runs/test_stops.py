@@ -161,14 +161,14 @@ def test_a_signal_in_the_last_step_leaves_the_rest_to_a_resumption(
     folder: Path, trainings: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    evaluate = gpt.training.evaluate
+    evaluate = gpt.training.mean_over_targets
 
     def ask(*arguments: object, **options: object) -> float:
         os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(*arguments, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpt.training.evaluate", ask)
+        patch.setattr("gpt.training.mean_over_targets", ask)
         assert main([*trainings["train"].split(), "--eval-every", "99", "--out", "run"]) == 143
     assert check_saved(folder / "run") == 6
     assert "stopped after step 6; go on with: python -m gpt train --resume run" in capsys.readouterr().out

@@ -14,10 +14,11 @@ import pytest
 import nanograd as ng
 from gpt.config import ModelConfig
 from gpt.model import GPT
-from nanograd import Op, Tensor, parallel
+from nanograd import Op, Tensor, nn, parallel
 from nanograd.inspect import profiler
 from nanograd.inspect.profiler import MemoryReport, Row, table
 from nanograd.op import CONTEXT, region
+from nanograd.optim import SGD
 
 
 class Clock:
@@ -158,16 +159,17 @@ def test_no_count_is_lost_between_shards(clock: Clock, monkeypatch: pytest.Monke
     slow = slow_op(clock, 3, 5)
     w = leaf(1, 1)
 
-    def shard() -> Tensor:
+    def loss_of(model: Any, rows: np.ndarray) -> Tensor:
         y = w * 1.0
         for _ in range(50):
             y = slow(y)
         return y.sum()
 
+    model = parallel.DataParallel(nn.Module(), SGD([w]), loss_of, shards=3)
     try:
         with ng.profile() as p:
             for _ in range(4):
-                parallel.backward([shard] * 3)
+                model.gradients(0, [(np.zeros(3),)], 1)
     finally:
         sys.setswitchinterval(before)
     calls = 4 * 3 * 50
