@@ -127,8 +127,10 @@ class LostRankError(ChildProcessError):
 
 def named(error: Exception, rank: int) -> Exception:
     """Return the error of a rank with the rank in its message; rank 0 is the run itself, and is not named."""
-    if rank:
-        error.args = (f"rank {rank}: {error or type(error).__name__}",)
+    if rank and isinstance(error, OSError) and error.strerror:
+        error.strerror = f"rank {rank}: {error.strerror}"
+    elif rank:
+        error.args = (f"rank {rank}: {str(error) or type(error).__name__}",)
     return error
 
 

@@ -233,6 +233,9 @@ class DataParallel:
     ) -> None:
         self.team = Solo() if team is None else team
         self.shards = shards
+        if self.team.size > 1 and not isinstance(optimizer, AdamW):
+            name = type(optimizer).__name__
+            raise TypeError(f"a team of {self.team.size} ranks needs AdamW, whose arrays it shares; got {name}")
         self.team.begin(Replica, model, optimizer, loss_of, shards, seed)
         self.optimizer = optimizer
         self.squares: list[float] = []
@@ -288,8 +291,8 @@ class DataParallel:
                 raise ArithmeticError(f"rank {rank} has drifted: its parameters are not those of rank 0")
 
     def close(self) -> None:
-        """End the team; the optimizer has all of its state again."""
-        if isinstance(self.optimizer, AdamW) and self.team.copies:
+        """End the team. The optimizer has all of its state again, unless a call was interrupted: then ranks may be gone."""
+        if isinstance(self.optimizer, AdamW) and not self.team.busy:
             self.optimizer.keep_all()
         self.team.close()
 

@@ -13,6 +13,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,11 @@ class SharedBlock:
             self.handle = create_file(self.size) if handle is None else handle
             self.memory = mmap.mmap(int(self.handle), self.size)
         self.address = np.frombuffer(self.memory, np.uint8).ctypes.data
+
+    def close_handle(self) -> None:
+        """Close the file, once every process has mapped it: the memory lives as long as an array in it."""
+        if sys.platform != "win32":
+            os.close(int(self.handle))
 
     def array(self, place: Place) -> np.ndarray:
         """Return the array at a place."""
@@ -89,6 +95,15 @@ class _Pickler(pickle.Pickler):
 
     def persistent_id(self, item: Any) -> Place | None:
         return self.block.place_of(item) if type(item) is np.ndarray else None
+
+    def reducer_override(self, item: Any) -> Any:
+        if isinstance(item, (type, FunctionType)) and (item.__module__ == "__main__" or "<" in item.__qualname__):
+            of = " of the script" if item.__module__ == "__main__" else ""
+            raise TypeError(
+                f"{item.__qualname__}{of} cannot be sent to other processes: the loss and the model must be defined in a "
+                "module that they can import"
+            )
+        return NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):
