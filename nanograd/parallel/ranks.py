@@ -8,6 +8,7 @@ Sums over ranks have one fixed order, a binary tree over the rank numbers: ((0 +
 neighbouring shards adds those in the same way, so the bits of the result are the same for every number of ranks.
 """
 
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -96,7 +97,7 @@ class Team(ABC):
             with at_most(self.threads):
                 return Outcome(getattr(self.member, call.method)(*call.arguments))
         except Exception as error:
-            return Outcome(None, error)
+            return Outcome(None, sendable(error) if self.rank else error)
 
 
 class Solo(Team):
@@ -132,6 +133,15 @@ def named(error: Exception, rank: int) -> Exception:
     elif rank:
         error.args = (f"rank {rank}: {str(error) or type(error).__name__}",)
     return error
+
+
+def sendable(error: Exception) -> Exception:
+    """Return an error that another process can receive: itself, or one with its words."""
+    try:
+        pickle.loads(pickle.dumps(error))
+        return error
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def tree(parts: Sequence[T], add: Callable[[T, T], T]) -> T:

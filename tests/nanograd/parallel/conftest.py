@@ -131,5 +131,3 @@ def team_of_threads() -> Iterator[MakeTeam]:
 
     yield make
     assert not any(thread.is_alive() for team in made for thread in team.started), "a team was not closed"
-
-

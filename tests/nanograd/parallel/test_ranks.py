@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.training import NotFiniteError
 from nanograd.nn import Module, Parameter
 from nanograd.optim import AdamW
 from nanograd.parallel import Solo, Team, ranks
@@ -152,9 +153,7 @@ def begin(team: Team) -> Team:
 
 @pytest.mark.parametrize("copies", [False, True])
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_call_reaches_every_rank_and_returns_all_results(
-    team_of_threads: MakeTeam, size: int, copies: bool
-) -> None:
+def test_a_call_reaches_every_rank_and_returns_all_results(team_of_threads: MakeTeam, size: int, copies: bool) -> None:
     team = begin(team_of_threads(size, copies=copies))
     assert team.call("say") == [(rank, "yes") for rank in range(size)]
     assert team.call("say", 1, each=[10 * rank for rank in range(size)]) == [
@@ -164,9 +163,7 @@ def test_a_call_reaches_every_rank_and_returns_all_results(
     team.close()
 
 
-def test_a_rank_uses_no_more_threads_than_its_share(
-    team_of_threads: MakeTeam, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rank_uses_no_more_threads_than_its_share(team_of_threads: MakeTeam, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", "4")
     team = begin(team_of_threads(2, threads=2))
     assert team.call("threads") == [2, 2]
@@ -176,22 +173,23 @@ def test_a_rank_uses_no_more_threads_than_its_share(
 
 
 class OwnError(ArithmeticError):
-    """An error with an argument of its own."""
+    """An error that pickle cannot make again."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
         (ValueError("wrong"), "rank 2: wrong"),
-        (OwnError("wrong"), "rank 2: wrong"),
+        (NotFiniteError("wrong"), "rank 2: wrong"),
         (MemoryError(), "rank 2: MemoryError"),
         (OSError(28, "No space left on device"), "rank 2: No space left on device"),
         (FileNotFoundError(2, "No such file", "a.txt"), "rank 2: No such file: 'a.txt'"),
     ],
 )
-def test_an_error_keeps_its_type_and_names_its_rank(
-    team_of_threads: MakeTeam, error: Exception, message: str
-) -> None:
+def test_an_error_keeps_its_type_and_names_its_rank(team_of_threads: MakeTeam, error: Exception, message: str) -> None:
     team = begin(team_of_threads(3))
     with pytest.raises(type(error)) as raised:
         team.call("fail", each=[None, None, error])
@@ -200,10 +198,19 @@ def test_an_error_keeps_its_type_and_names_its_rank(
     team.close()
 
 
+def test_an_error_that_cannot_be_sent_is_replaced_by_its_words(team_of_threads: MakeTeam) -> None:
+    team = begin(team_of_threads(2))
+    with pytest.raises(RuntimeError, match=r"^rank 1: OwnError: wrong$"):
+        team.call("fail", each=[None, OwnError("wrong", 3)])
+    with pytest.raises(OwnError, match=r"^wrong$"):
+        team.call("fail", each=[OwnError("wrong", 3), None])
+    team.close()
+
+
 def test_the_first_rank_with_an_error_is_named(team_of_threads: MakeTeam) -> None:
     team = begin(team_of_threads(3))
     with pytest.raises(KeyError, match="rank 1: 'a'"):
         team.call("fail", each=[None, KeyError("a"), ValueError("b")])
-    with pytest.raises(ValueError, match="^b$"):  # rank 0 is the run itself
+    with pytest.raises(ValueError, match=r"^b$"):  # rank 0 is the run itself
         team.call("fail", each=[ValueError("b"), KeyError("a"), None])
     team.close()

@@ -143,9 +143,7 @@ def test_shards_are_added_as_a_tree_each_after_its_micro_batches(team_of_threads
     expected = (a + b) + (c + d)
     assert expected not in (((a + b) + c) + d, sum((w + x) + (y + z) for w, x, y, z in table), math.fsum(table.flat))
     model = Weights([(1,)])
-    parallel = DataParallel(
-        model, AdamW(model.named_parameters()), product_loss, shards=4, team=team_of_threads(size)
-    )
+    parallel = DataParallel(model, AdamW(model.named_parameters()), product_loss, shards=4, team=team_of_threads(size))
     parallel.gradients(0, [(micro.reshape(4, 1),) for micro in table], 1)
     assert parallel.clip(None) == abs(expected)
     parallel.close()
@@ -255,9 +253,7 @@ def test_an_error_names_its_rank_and_the_team_goes_on(team_of_threads: MakeTeam,
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_the_error_of_a_shard_is_raised_and_changes_no_parameter(
-    threads: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_error_of_a_shard_is_raised_and_changes_no_parameter(threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NANOGRAD_THREADS", threads)
     model = Weights([(1,)])
     before = model.weights[0].data.copy()
@@ -311,7 +307,9 @@ def test_a_rank_with_another_kernel_is_refused_unless_it_is_allowed(
 
     begin(mixed=False)
     monkeypatch.setattr(Replica, "machine", machine)
-    with pytest.raises(ValueError, match=r"^rank 1 has kernel Haswell, and rank 0 kernel Zen: .* allow mixed machines$"):
+    with pytest.raises(
+        ValueError, match=r"^rank 1 has kernel Haswell, and rank 0 kernel Zen: .* allow mixed machines$"
+    ):
         begin(mixed=False)
     begin(mixed=True)
     begin(mixed=False, copies=False)  # processes of one machine

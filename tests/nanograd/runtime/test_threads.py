@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nanograd.runtime import blas, threads
-from nanograd.runtime.threads import parallel_map
+from nanograd.runtime.threads import at_most, available_threads, parallel_map, run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,3 +60,23 @@ def test_sums_do_not_depend_on_threads(n_threads: int) -> None:
 def test_an_exception_is_raised(n_threads: int) -> None:
     with pytest.raises(ZeroDivisionError):
         parallel_map(lambda item: 1 // item, [1, 0, 2], [5, 5, 5])
+
+
+@pytest.mark.skipif(not blas.can_set_threads(), reason="the threads of this NumPy's BLAS cannot be set")
+def test_a_limit_holds_in_its_block_in_its_threads_and_in_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NANOGRAD_THREADS", "4")
+    seen: list[int] = []
+    with at_most(3):
+        assert run([available_threads, available_threads]) == [3, 3]
+        with at_most(1):
+            assert available_threads() == 1
+            here = threading.get_ident()
+            assert run([threading.get_ident] * 3) == [here] * 3
+        other = threading.Thread(target=lambda: seen.append(available_threads()))
+        other.start()
+        other.join()
+        with at_most(9), at_most(None):
+            assert available_threads() == 4
+        assert available_threads() == 3
+    assert seen == [4]
+    assert available_threads() == 4
