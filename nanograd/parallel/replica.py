@@ -278,7 +278,7 @@ class DataParallel:
                 there, here = (", ".join(f"{name} {m[name]}" for name in different) for m in (machine, own))
                 raise ValueError(
                     f"rank {rank} has {there}, and rank 0 {here}: their results differ in the last bits; take equal "
-                    "machines, or allow mixed machines"
+                    "machines, or allow it with --mixed-machines"
                 )
 
     def check_copies(self) -> None:

@@ -149,6 +149,37 @@ def test_shards_are_added_as_a_tree_each_after_its_micro_batches(team_of_threads
     parallel.close()
 
 
+def sum_loss(model: Weights, x: np.ndarray) -> Tensor:
+    return (model.weights[0] * 0.0 + x).sum()
+
+
+def test_the_losses_of_all_shards_are_added_micro_batch_by_micro_batch(team_of_threads: MakeTeam) -> None:
+    table = np.array([[1e16, 1.0], [-1e16, 1.0]])  # (micro, shard)
+    expected = sum(table.ravel().tolist())
+    assert expected != sum(table.T.ravel().tolist())
+    for size in (1, 2):
+        model = Weights([(1,)], np.float64)
+        parallel = DataParallel(model, AdamW(model.named_parameters()), sum_loss, shards=2, team=team_of_threads(size))
+        assert parallel.gradients(0, [(micro.reshape(2, 1),) for micro in table], 1) == expected
+        parallel.close()
+
+
+def dropout_loss(model: Weights, x: np.ndarray) -> Tensor:
+    return (model.dropout(model.weights[0]) * x[0]).sum()
+
+
+def test_every_step_micro_batch_and_shard_draws_its_own_dropout() -> None:
+    model = Weights([(40,)], np.float64, p=0.5)
+    parallel = DataParallel(model, AdamW(model.named_parameters()), dropout_loss, shards=4)
+    batches = [[(np.ones((1, 1)),)] * 4] * 3
+    losses = [parallel.team.member.gradients(step, 1.0, batches)[0] for step in (0, 1)]
+    assert len(set(np.array(losses).ravel())) == 2 * 3 * 4
+    assert parallel.team.member.gradients(0, 1.0, batches)[0] == losses[0]
+    assert parallel.loss_sum((np.ones((4, 1)),)) == pytest.approx(
+        4 * model.weights[0].data.sum()
+    )  # an evaluation drops nothing
+
+
 def test_the_optimizers_gradient_is_set_and_none_where_no_rank_has_one(team_of_threads: MakeTeam) -> None:
     model = Weights([(3,), (2, 2), (4,)])
     optimizer = AdamW(model.named_parameters())
@@ -307,9 +338,7 @@ def test_a_rank_with_another_kernel_is_refused_unless_it_is_allowed(
 
     begin(mixed=False)
     monkeypatch.setattr(Replica, "machine", machine)
-    with pytest.raises(
-        ValueError, match=r"^rank 1 has kernel Haswell, and rank 0 kernel Zen: .* allow mixed machines$"
-    ):
+    with pytest.raises(ValueError, match=r"^rank 1 has kernel Haswell, and rank 0 kernel Zen: .* --mixed-machines$"):
         begin(mixed=False)
     begin(mixed=True)
     begin(mixed=False, copies=False)  # processes of one machine
