@@ -12,6 +12,7 @@ from gpt.runs.checkpoint import TrainingState
 from gpt.runs.run import MemoryRun, Run
 from gpt.runs.team import Workers
 from gpt.training import NotFiniteError, Objective, fit, learning_rate
+from nanograd.parallel.ranks import MixedMachinesError
 
 CHOSEN = Workers()  # by rule
 RISEN = 1.02  # a validation loss this many times the best has risen; less may be chance
@@ -56,6 +57,8 @@ def run_training(
         if was_finished:
             print(f"\nthe run is finished, at step {state.step}; go on with a larger --max-steps")
         return True
+    except MixedMachinesError as error:
+        raise ValueError(f"{error}, or allow it with --mixed-machines") from None
     except (NotFiniteError, OSError, MemoryError, KeyboardInterrupt) as error:
         if not isinstance(run, MemoryRun):
             name_rest(error, run, resume)

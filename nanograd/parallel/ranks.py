@@ -122,6 +122,10 @@ class Solo(Team):
         pass
 
 
+class MixedMachinesError(ValueError):
+    """The ranks would compute different bits."""
+
+
 class LostRankError(ChildProcessError):
     """A rank has ended, or does not answer."""
 

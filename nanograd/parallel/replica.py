@@ -22,7 +22,7 @@ from nanograd._tensor import Tensor
 from nanograd.nn import Module, evaluating
 from nanograd.op import no_grad, region
 from nanograd.optim import SGD, AdamW, check_max_norm, clip_factor, pieces_of, root_of_sum, sums_of_squares
-from nanograd.parallel.ranks import Solo, Team, bounds_of, shards_per_rank, tree
+from nanograd.parallel.ranks import MixedMachinesError, Solo, Team, bounds_of, shards_per_rank, tree
 from nanograd.parallel.shards import forward_backward
 from nanograd.runtime import blas
 from nanograd.runtime.threads import parallel_map, run, threads_for
@@ -269,16 +269,16 @@ class DataParallel:
         return sum(loss for losses in self.team.call("losses", each=each) for loss in losses)
 
     def check_machines(self) -> None:
-        """Raise ValueError if the results of a rank would have other bits than those of rank 0, unless that is allowed."""
+        """Raise MixedMachinesError if a rank would compute other bits than rank 0, unless that is allowed."""
         if not self.team.copies or self.team.mixed:
             return
         own, *others = self.team.call("machine")
         for rank, machine in enumerate(others, start=1):
             if different := [name for name in own if machine[name] != own[name]]:
                 there, here = (", ".join(f"{name} {m[name]}" for name in different) for m in (machine, own))
-                raise ValueError(
+                raise MixedMachinesError(
                     f"rank {rank} has {there}, and rank 0 {here}: their results differ in the last bits; take equal "
-                    "machines, or allow it with --mixed-machines"
+                    "machines"
                 )
 
     def check_copies(self) -> None:

@@ -339,7 +339,9 @@ def test_a_rank_with_another_kernel_is_refused_unless_it_is_allowed(
 
     begin(mixed=False)
     monkeypatch.setattr(Replica, "machine", machine)
-    with pytest.raises(ValueError, match=r"^rank 1 has kernel Haswell, and rank 0 kernel Zen: .* --mixed-machines$"):
+    with pytest.raises(
+        ranks.MixedMachinesError, match=r"^rank 1 has kernel Haswell, and rank 0 kernel Zen: .* take equal machines$"
+    ):
         begin(mixed=False)
     begin(mixed=True)
     begin(mixed=False, copies=False)  # processes of one machine
