@@ -81,7 +81,6 @@ class ProcessTeam(SharedTeam):
         for rank in range(1, self.size):
             self._start(rank, block)
             self._send(rank, data)
-        block.close_handle()
 
     def _start(self, rank: int, block: SharedBlock) -> None:
         """Start a process, with its end of a pipe and the block."""
@@ -176,7 +175,6 @@ def join(rank: int, size: int, threads: int, pipe: int, handle: int | str, block
     kind: Any = getattr(connection, "PipeConnection" if sys.platform == "win32" else "Connection")
     team = Process(rank, size, threads, kind(pipe))
     block = SharedBlock(block_size, handle)
-    block.close_handle()
     with suppress(EOFError, BrokenPipeError, ConnectionError), np.errstate(all="ignore"):
         make, model, options, t, counts, (p, m, v), team.gradients, arguments = loads(team.pipe.recv(), block)
         optimizer = AdamW(model.named_parameters(), flat=[p, team.gradients[rank], m, v], **options)

@@ -12,6 +12,7 @@ import pickle
 import secrets
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -39,13 +40,9 @@ class SharedBlock:
             self.memory = mmap.mmap(-1, self.size, tagname=str(self.handle))
         else:
             self.handle = create_file(self.size) if handle is None else handle
+            weakref.finalize(self, os.close, int(self.handle))  # the memory lives on with its arrays
             self.memory = mmap.mmap(int(self.handle), self.size)
         self.address = np.frombuffer(self.memory, np.uint8).ctypes.data
-
-    def close_handle(self) -> None:
-        """Close the file, once every process has mapped it: the memory lives as long as an array in it."""
-        if sys.platform != "win32":
-            os.close(int(self.handle))
 
     def array(self, place: Place) -> np.ndarray:
         """Return the array at a place."""

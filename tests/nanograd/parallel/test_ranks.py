@@ -182,18 +182,18 @@ class OwnError(ArithmeticError):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ValueError("wrong"), "rank 2: wrong"),
-        (NotFiniteError("wrong"), "rank 2: wrong"),
-        (MemoryError(), "rank 2: MemoryError"),
-        (OSError(28, "No space left on device"), "rank 2: No space left on device"),
-        (FileNotFoundError(2, "No such file", "a.txt"), "rank 2: No such file: 'a.txt'"),
+        (ValueError("wrong"), "wrong"),
+        (NotFiniteError("wrong"), "wrong"),
+        (MemoryError(), "MemoryError"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (FileNotFoundError(2, "No such file", "a.txt"), "No such file: 'a.txt'"),
     ],
 )
 def test_an_error_keeps_its_type_and_names_its_rank(team_of_threads: MakeTeam, error: Exception, message: str) -> None:
     team = begin(team_of_threads(3))
     with pytest.raises(type(error)) as raised:
         team.call("fail", each=[None, None, error])
-    assert message in str(raised.value)
+    assert re.search(rf"\brank 2: .*{message}$", str(raised.value))
     assert team.call("say") == [(rank, "yes") for rank in range(3)]  # all ranks have finished the call
     team.close()
 

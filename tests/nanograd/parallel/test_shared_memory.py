@@ -75,8 +75,6 @@ def test_another_mapping_of_the_file_has_the_same_contents_and_needs_no_file_any
     block = SharedBlock(ALIGN)
     a = block.copy_of(np.arange(4.0))
     other = SharedBlock(ALIGN, os.dup(int(block.handle)))
-    block.close_handle()
-    other.close_handle()
     b = loads(dumps(a, block), other)
     b[2] = 7
     assert a.tolist() == [0, 1, 7, 3]
@@ -98,7 +96,6 @@ def test_a_block_that_is_not_used_any_more_leaves_no_memory_and_no_file() -> Non
     block = SharedBlock(ALIGN)
     a = block.copy_of(np.arange(4.0))
     assert len(used()) > len(before)
-    block.close_handle()
     del block
     assert a.tolist() == [0, 1, 2, 3]
     del a
