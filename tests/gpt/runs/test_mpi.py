@@ -152,10 +152,16 @@ def test_a_run_is_resumed_with_another_number_of_ranks(
     assert result(folder / "again") == result(folder / "in-parts")
 
 
-def test_the_default_number_of_shards_fits_the_ranks(folder: Path, words: dict[str, list[str]]) -> None:
+def test_the_default_number_of_shards_fits_the_ranks(
+    folder: Path, words: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three ranks, whose sum is no longer the same in the reverse order."""
     arguments = " ".join(words["train"]).replace("--shards 1", "").replace("--shards 4", "").split()
-    output = trains(folder, 3, [*arguments, "--max-steps", "2", "--out", "default"])
+    output = trains(folder, 3, [*arguments, "--out", "three"])
     assert "workers   3 ranks of mpiexec, 1 shard of a batch each\n" in output
+    monkeypatch.chdir(folder)
+    assert main([*arguments, "--shards", "3", "--out", "three-alone"]) == 0
+    assert result(folder / "three") == result(folder / "three-alone")
 
 
 # Refused
