@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from gpt.model import find_gpt
 from gpt.runs.checkpoint import TrainingState
+from gpt.runs.estimate import forward_flops
 from gpt.runs.run import MemoryRun, Run
-from gpt.runs.team import Workers
+from gpt.runs.team import Work, Workers
 from gpt.training import NotFiniteError, Objective, fit, learning_rate
 from nanograd.parallel.ranks import MixedMachinesError
 
@@ -37,7 +39,7 @@ def run_training(
     try:
         if not was_finished:
             note_warmup(run)
-            team = workers.team(run.config.shards or 1)
+            team = workers.team(run.config.shards or 1, work_of(run))
             with stop_between_steps(run):
                 fit(
                     run.model, run.optimizer, objective, run.config,
@@ -67,6 +69,14 @@ def run_training(
         with suppress(OSError):
             run.progress.end_line()
         run.unlock()
+
+
+def work_of(run: Run[Any, Any]) -> Work:
+    """Return what is left to do, if every window is full."""
+    shape, config = find_gpt(run.model).config, run.config
+    tokens = config.batch_size * shape.context_length
+    steps = (config.max_steps - run.state.step) * config.grad_accum_steps
+    return Work(tokens, shape.d_model, 3 * forward_flops(shape) * tokens * steps)
 
 
 def note_warmup(run: Run[Any, Any]) -> None:

@@ -3,18 +3,43 @@
 The result is the same to the last bit; only the time differs.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from nanograd.parallel.mpi import MPITeam, launched
 from nanograd.parallel.processes import ProcessTeam
-from nanograd.parallel.ranks import Team, shards_per_rank
-from nanograd.runtime.threads import available_threads
+from nanograd.parallel.ranks import Solo, Team, shards_per_rank
+from nanograd.runtime import blas
+from nanograd.runtime.threads import available_threads, threads_for
 
+SMALL = 2**17  # entries of a shard's activation (tokens, d_model)
+LONG = 5e11  # floating-point operations of a run; about ten seconds
 THREADS, PROCESSES = KINDS = ("threads", "processes")
 OPTIONS = ("workers", "workers_as", "mixed_machines")  # no part of a run's config: they change no result
+
+
+class Work(NamedTuple):
+    """What a run has to do, as far as the choice of its workers depends on it.
+
+    tokens      of a batch, at most
+    d_model     of the model
+    operations  floating-point operations of all steps that are left, about
+    """
+
+    tokens: int
+    d_model: int
+    operations: float
+
+    def suits_processes(self, shards: int) -> bool:
+        """Whether processes are faster than threads: for small arrays, where threads wait for Python's lock, and if the run
+        is long enough to pay for their start. Measured with `examples/bench.py`: with 2^16 entries in the activation of a
+        shard (S), processes take 0.79 of the time of threads, with 2^19 (M, L) 0.98.
+        """
+        small = self.tokens * self.d_model <= SMALL * shards
+        return shards > 1 and small and self.operations > LONG and blas.can_set_threads() and sys.platform != "win32"
 
 
 @cache
@@ -43,27 +68,34 @@ class Workers:
             raise ValueError("--workers and --workers-as are for one machine; mpiexec has started the workers already")
         return workers
 
-    def ranks(self, shards: int) -> int:
+    def ranks(self, shards: int, work: Work | None = None) -> int:
         """Return the number of processes that compute this many shards, in any team."""
         if (team := world()) is not None:
             return team.size
-        if self.kind != PROCESSES:
-            return 1
-        return min(available_threads(), shards) if self.count is None else self.count
+        count = min(available_threads(), shards) if self.count is None else self.count
+        if self.kind == PROCESSES:
+            return count
+        chosen = self.kind is None and work is not None and work.suits_processes(shards) and fits(shards, count)
+        return count if chosen else 1
 
-    def team(self, shards: int) -> Team | None:
-        """Return the team that computes the shards of a run, and print what it is; None for threads of this process."""
-        ranks = self.ranks(shards)
+    def team(self, shards: int, work: Work) -> Team:
+        """Return the team that computes the shards of a run; print what it is if there is more than one worker."""
+        ranks = self.ranks(shards, work)
         n = share(shards, ranks)
         each = "1 shard of a batch each" if n == 1 else f"{n} shards of a batch each"
         if (team := world()) is not None:
             team.mixed = self.mixed_machines
             print(f"workers   {ranks} ranks of mpiexec, {each}")
             return team
-        if ranks == 1:
-            return None
-        print(f"workers   {ranks} processes, {each}")
-        return ProcessTeam(ranks)
+        if ranks > 1:
+            print(f"workers   {ranks} processes, {each}")
+            return ProcessTeam(ranks)
+        solo = Solo()
+        solo.threads = self.count
+        threads = min(threads_for(shards), self.count or shards)
+        if shards > 1:
+            print(f"workers   {threads} {'threads' if threads > 1 else 'thread'} for {shards} shards of a batch")
+        return solo
 
 
 def with_shards(flags: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +116,15 @@ def share(shards: int, ranks: int) -> int:
         return shards_per_rank(shards, ranks)
     except ValueError as error:
         raise ValueError(f"--shards {shards}: {error}") from None
+
+
+def fits(shards: int, ranks: int) -> bool:
+    """Whether the ranks can share the shards."""
+    try:
+        shards_per_rank(shards, ranks)
+    except ValueError:
+        return False
+    return True
 
 
 def power_of_two(n: int) -> int:
