@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     GPT_TRACEBACK=1 in the environment shows the traceback too.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    settle_signals()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # the caller closed it: `… >&-`, or a Windows program without a console
@@ -91,22 +93,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def settle_signals() -> None:
+    """Under mpiexec, leave the signals that end a run to rank 0, where they wait until it can end the other ranks."""
+    size, rank = (
+        int(os.environ.get(f"PMI_{name}") or os.environ.get(f"OMPI_COMM_WORLD_{name}") or 0)
+        for name in ("SIZE", "RANK")
+    )
+    numbers = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+    if size > 1 and rank:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+    elif size > 1 and hasattr(signal, "pthread_sigmask"):  # Windows lacks it, and SIGHUP
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Import a command, and run it."""
     import numpy as np
 
     from gpt.runs.team import world
 
-    if (team := world()) is not None and team.rank:
-        team.follow()
-        return 0
-    module = importlib.import_module(f"gpt.commands.{MODULES.get(name, name)}")
-    try:
-        with np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
+    with np.errstate(all="ignore"):  # our errors name the step at which a number overflowed
+        if (team := world()) is not None and team.rank:
+            team.follow()
+            return 0
+        try:
+            module = importlib.import_module(f"gpt.commands.{MODULES.get(name, name)}")
             return int(module.main(arguments))
-    finally:
-        if team is not None:
-            team.close()
+        finally:
+            if team is not None:
+                team.close()
 
 
 def describe(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from gpt.runs.estimate import forward_flops
 from gpt.runs.run import MemoryRun, Run
 from gpt.runs.team import Work, Workers
 from gpt.training import NotFiniteError, Objective, fit, learning_rate
-from nanograd.parallel.ranks import MixedMachinesError
+from nanograd.parallel.ranks import MixedMachinesError, NoTeamError, reworded
 
 CHOSEN = Workers()  # by rule
 RISEN = 1.02  # a validation loss this many times the best has risen; less may be chance
@@ -32,7 +32,7 @@ def run_training(
     A run that is finished already is only passed to `finish`, which makes what such a run lacks. Return False if a signal
     stopped the run, after printing how to resume it with `command`.
 
-    Raises NotFiniteError, OSError or MemoryError; each names the checkpoint that is left.
+    Raises ArithmeticError, OSError or MemoryError; each names the checkpoint that is left.
     """
     state, was_finished = run.state, run.is_finished()
     resume = f"python -m gpt {command} --resume {run.folder}" if command else f"gpt.train(resume={str(run.folder)!r})"
@@ -61,10 +61,10 @@ def run_training(
         return True
     except MixedMachinesError as error:
         raise ValueError(f"{error}, or allow it with --mixed-machines") from None
-    except (NotFiniteError, OSError, MemoryError, KeyboardInterrupt) as error:
-        if not isinstance(run, MemoryRun):
-            name_rest(error, run, resume)
-        raise
+    except (ArithmeticError, OSError, MemoryError, KeyboardInterrupt) as error:
+        if isinstance(error, NoTeamError):
+            error.args = (f"{error}; take --workers-as threads",)
+        raise (error if isinstance(run, MemoryRun) else name_rest(error, run, resume)) from error.__cause__
     finally:
         with suppress(OSError):
             run.progress.end_line()
@@ -111,8 +111,8 @@ def report_end(run: Run[Any, Any], way_on: str) -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def name_rest(error: BaseException, run: Run[Any, Any], resume: str) -> None:
-    """Say, in an error that ends a run or before it, which checkpoint is left and how to go on."""
+def name_rest(error: BaseException, run: Run[Any, Any], resume: str) -> BaseException:
+    """Say, in an error that ends a run or before it, which checkpoint is left and how to go on; return the error."""
     lost = run.state.step - run.saved_step
     rest = f"{run.folder} has the checkpoint of step {run.saved_step}"
     if run.is_finished() and not lost:
@@ -123,10 +123,11 @@ def name_rest(error: BaseException, run: Run[Any, Any], resume: str) -> None:
     if isinstance(error, (KeyboardInterrupt, BrokenPipeError)):  # they are reported without words
         with suppress(OSError):
             print(f"\n{rest}", file=sys.stderr)
-    elif isinstance(error, OSError):
+    elif isinstance(error, OSError) and error.strerror:
         error.add_note(rest)
-    else:
-        error.args = (f"{error or 'make the batch, the context or the model smaller'}; {rest}",)
+    elif isinstance(error, Exception):
+        return reworded(error, f"{str(error) or 'make the batch, the context or the model smaller'}; {rest}")
+    return error
 
 
 @contextmanager

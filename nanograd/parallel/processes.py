@@ -7,26 +7,46 @@ calls them over a pipe. They ignore Ctrl-C, which is for rank 0, and end with ra
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing import connection
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from nanograd.optim import CHUNK, AdamW
-from nanograd.parallel.ranks import Call, LostRankError, Outcome, Team
+from nanograd.parallel.ranks import (
+    LOOK,
+    Call,
+    LostRankError,
+    NoTeamError,
+    Outcome,
+    Patience,
+    Team,
+    sendable,
+)  # fmt: skip
 from nanograd.parallel.shared_memory import SharedBlock, bytes_for, dumps, loads
 from nanograd.runtime.threads import available_threads, parallel_map
 
-WAIT, SLOWER = 60.0, 20.0  # a rank may take WAIT seconds, and SLOWER times as long as rank 0 took
-CHILD = "import json, sys; a = json.loads(sys.argv[1]); sys.path[:] = a.pop(); from {0} import join; join(*a)"
+CHILD = """
+import json, signal, sys
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+arguments = json.loads(sys.argv[1])
+sys.path[:] = arguments.pop()
+from {0} import join
+join(*arguments)
+"""
+SMALL = 2**15  # bytes that a pipe takes even if nobody reads them
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "OMP_NUM_THREADS")
 Pipe = Any  # one end: multiprocessing's Connection, or PipeConnection on Windows
 
@@ -63,13 +83,18 @@ class ProcessTeam(SharedTeam):
         self.threads = max(1, available_threads() // size)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.pipes: list[Pipe] = []
-        self.called = time.monotonic()
+        self.errors: list[IO[bytes]] = []  # what each process writes to stderr
+        self.called = time.process_time()
 
     def begin(self, make: Callable[..., Any], model: Any, optimizer: AdamW, *arguments: Any) -> None:
         p, g, m, v = optimizer.flat
         frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
         arrays = [p, m, v, *[g] * self.size, *(parameter.data for parameter in frozen)]
-        block = SharedBlock(sum(bytes_for(a.nbytes) for a in arrays))
+        size = sum(bytes_for(a.nbytes) for a in arrays)
+        try:
+            block = SharedBlock(size)
+        except OSError as error:
+            raise NoTeamError(f"{self.size} processes cannot share {size:,} bytes: {error.strerror}") from error
         shared = [block.copy_of(a) for a in (p, m, v)]
         self.gradients = [block.empty(g.shape, g.dtype) for _ in range(self.size)]
         optimizer.use_arrays([shared[0], self.gradients[0], *shared[1:]])
@@ -78,9 +103,14 @@ class ProcessTeam(SharedTeam):
         self.member = make(self, model, optimizer, *arguments)
         state = (make, model, optimizer.options(), optimizer.t, optimizer.counts, shared, self.gradients, arguments)
         data = dumps(state, block)
-        for rank in range(1, self.size):
-            self._start(rank, block)
-            self._send(rank, data)
+        self.busy = True
+        try:
+            for rank in range(1, self.size):
+                self._start(rank, block)
+                self._send(rank, data)
+            self.results(Outcome(None))
+        except LostRankError as error:
+            raise NoTeamError(*error.args) from error
 
     def _start(self, rank: int, block: SharedBlock) -> None:
         """Start a process, with its end of a pipe and the block."""
@@ -92,62 +122,94 @@ class ProcessTeam(SharedTeam):
             startup = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
             options = {"startupinfo": startup, "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         about = json.dumps([rank, self.size, self.threads, handle, block.handle, block.size, sys.path])
-        environment = os.environ | (dict.fromkeys(ONE_THREAD, "1") if self.threads == 1 else {})
+        options["env"] = os.environ | (dict.fromkeys(ONE_THREAD, "1") if self.threads == 1 else {})
         command = [sys.executable, "-c", CHILD.format(__name__), about]
-        self.processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, **options))
-        theirs.close()
+        try:
+            errors = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
+            options |= {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": errors}
+            self.processes.append(subprocess.Popen(command, **options))
+        except OSError as error:
+            raise NoTeamError(f"rank {rank} cannot start: {error.filename or 'a process'}: {error.strerror}") from error
+        finally:
+            theirs.close()
+        self.errors.append(errors)
         self.pipes.append(ours)
 
     def _send(self, rank: int, message: Any) -> None:
-        try:
-            self.pipes[rank - 1].send(message)
-        except OSError:
-            raise self._lost(rank) from None
+        """Send a message; LostRankError if the process does not take it."""
+        data, problems = pickle.dumps(message), list[OSError]()
+
+        def send() -> None:
+            try:
+                self.pipes[rank - 1].send_bytes(data)
+            except OSError as error:
+                problems.append(error)
+
+        if len(data) < SMALL:
+            send()
+        else:  # a process that is stopped does not read
+            thread, patience = threading.Thread(target=send, daemon=True), Patience()
+            thread.start()
+            while thread.is_alive():
+                thread.join(LOOK)
+                if patience.is_over():
+                    raise self._silent(rank)
+        if problems:
+            raise self._lost(rank)
 
     def share(self, calls: Sequence[Call | None] | None = None) -> Call | None:
         assert calls is not None
         for rank in range(1, self.size):
             self._send(rank, calls[rank])
-        self.called = time.monotonic()
+        self.called = time.process_time()
         return calls[0]
 
     def collect(self, outcome: Outcome) -> list[Outcome]:
-        limit = time.monotonic() + WAIT + SLOWER * (time.monotonic() - self.called)
-        return [outcome, *(self._receive(rank, limit) for rank in range(1, self.size))]
+        outcomes, patience = {0: outcome}, Patience(time.process_time() - self.called)
+        waiting = {pipe: rank for rank, pipe in enumerate(self.pipes, start=1)}
+        while waiting:
+            pipe: Pipe
+            for pipe in connection.wait(list(waiting), LOOK):
+                rank = waiting.pop(pipe)
+                try:
+                    outcomes[rank] = Outcome(*pipe.recv())
+                except (EOFError, OSError):
+                    raise self._lost(rank) from None
+            if waiting and patience.is_over():
+                raise self._silent(min(waiting.values()))
+        return [outcomes[rank] for rank in range(self.size)]
 
-    def _receive(self, rank: int, limit: float) -> Outcome:
-        pipe = self.pipes[rank - 1]
-        if not connection.wait([pipe], max(0.0, limit - time.monotonic())):
-            raise LostRankError(f"rank {rank} (process {self.processes[rank - 1].pid}) does not answer")
-        try:
-            return Outcome(*pipe.recv())
-        except (EOFError, OSError):
-            raise self._lost(rank) from None
+    def _silent(self, rank: int) -> LostRankError:
+        return LostRankError(f"rank {rank} (process {self.processes[rank - 1].pid}) does not answer")
 
     def _lost(self, rank: int) -> LostRankError:
+        process, errors = self.processes[rank - 1], self.errors[rank - 1]
         with suppress(subprocess.TimeoutExpired):
-            self.processes[rank - 1].wait(5)
-        code = self.processes[rank - 1].poll()
+            process.wait(5)
+        code = process.poll()
         how = "is gone" if code is None else f"ended with exit code {code}"
         if code is not None and code < 0:
             how = f"was ended by {signal.Signals(-code).name}" + (", perhaps for its memory" if code == -9 else "")
-        return LostRankError(f"rank {rank} (a process of this machine) {how}")
+        errors.seek(0)
+        last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return LostRankError(f"rank {rank} (a process of this machine) {how}{f': {last}' if last else ''}")
 
     def close(self) -> None:
-        """End the other processes; those that do not answer are killed."""
-        for rank in range(1, len(self.pipes) + 1):
-            with suppress(OSError):
-                self.pipes[rank - 1].send(None)
-        for process, pipe in zip(self.processes, self.pipes, strict=True):
+        """End the other processes; those that compute for a call that was interrupted, and those that hang, are killed."""
+        if not self.busy:
+            for pipe in self.pipes:
+                with suppress(OSError):
+                    pipe.send(None)
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0 if self.busy else 2)
+            process.kill()
+            process.wait()
             assert process.stdin is not None
-            pipe.close()
-            try:
-                process.wait(2)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
             process.stdin.close()
-        self.processes, self.pipes = [], []
+        for file in (*self.pipes, *self.errors):
+            file.close()
+        self.processes, self.pipes, self.errors = [], [], []
 
 
 class Process(SharedTeam):
@@ -170,17 +232,22 @@ class Process(SharedTeam):
 
 def join(rank: int, size: int, threads: int, pipe: int, handle: int | str, block_size: int) -> None:
     """Be a rank of a team, in a process that rank 0 has started."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     kind: Any = getattr(connection, "PipeConnection" if sys.platform == "win32" else "Connection")
     team = Process(rank, size, threads, kind(pipe))
     block = SharedBlock(block_size, handle)
     with suppress(EOFError, BrokenPipeError, ConnectionError), np.errstate(all="ignore"):
-        make, model, options, t, counts, (p, m, v), team.gradients, arguments = loads(team.pipe.recv(), block)
-        optimizer = AdamW(model.named_parameters(), flat=[p, team.gradients[rank], m, v], **options)
-        optimizer.t, optimizer.counts = t, counts
-        team.begin(make, model, optimizer, *arguments)
-        team.follow()
+        data = team.pipe.recv()
+        try:
+            make, model, options, t, counts, (p, m, v), team.gradients, arguments = loads(data, block)
+            optimizer = AdamW(model.named_parameters(), flat=[p, team.gradients[rank], m, v], **options)
+            optimizer.t, optimizer.counts = t, counts
+            team.begin(make, model, optimizer, *arguments)
+        except Exception as error:
+            team.collect(Outcome(None, sendable(error)))
+        else:
+            team.collect(Outcome(None))
+            team.follow()
 
 
 def _end_with_parent() -> None:

@@ -8,9 +8,13 @@ Sums over ranks have one fixed order, a binary tree over the rank numbers: ((0 +
 neighbouring shards adds those in the same way, so the bits of the result are the same for every number of ranks.
 """
 
+import os
 import pickle
+import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +22,8 @@ import numpy as np
 from nanograd.optim import CHUNK
 from nanograd.runtime.threads import at_most
 
+WAIT, SLOWER = 60.0, 20.0  # a rank may take WAIT seconds, and SLOWER times the processor time of rank 0
+LOOK = 0.1  # seconds between two looks at what a rank does
 T = TypeVar("T")
 
 
@@ -74,8 +80,14 @@ class Team(ABC):
         """
         last = [()] * self.size if each is None else [(value,) for value in each]
         self.busy = True
-        own = self.share([Call(method, (*arguments, *value)) for value in last])
-        outcomes = self.collect(self._answer(own))
+        return self.results(self._answer(self.share([Call(method, (*arguments, *value)) for value in last])))
+
+    def results(self, own: Outcome) -> list[Any]:
+        """Return the results of a call on all ranks; raise the first error of one, after all have finished."""
+        try:
+            outcomes = self.collect(own)
+        except LostRankError as error:
+            raise own.error or error from None  # the others may wait for what rank 0 could not do
         self.busy = False
         for rank, outcome in enumerate(outcomes):
             if outcome.error is not None:
@@ -96,6 +108,8 @@ class Team(ABC):
         try:
             with at_most(self.threads):
                 return Outcome(getattr(self.member, call.method)(*call.arguments))
+        except LostRankError:
+            raise
         except Exception as error:
             return Outcome(None, sendable(error) if self.rank else error)
 
@@ -130,13 +144,64 @@ class LostRankError(ChildProcessError):
     """A rank has ended, or does not answer."""
 
 
+class NoTeamError(ChildProcessError):
+    """The processes of a team, or the memory that they share, cannot be had."""
+
+
+class Patience:
+    """How long to wait for other ranks. Between two looks at most 2 LOOK seconds count, so that the time in which a whole
+    run is stopped (Ctrl-Z, a closed laptop) does not.
+
+    work    seconds that rank 0 took for the same
+    NANOGRAD_WAIT in the environment replaces WAIT.
+    """
+
+    def __init__(self, work: float = 0.0) -> None:
+        self.left = wait_seconds() + SLOWER * work
+        self.looked = time.monotonic()
+
+    def is_over(self) -> bool:
+        """Look at the clock; return whether the time is over."""
+        now = time.monotonic()
+        self.left -= min(now - self.looked, 2 * LOOK)
+        self.looked = now
+        return self.left <= 0
+
+
+def wait_seconds() -> float:
+    """Return NANOGRAD_WAIT, or else WAIT."""
+    setting = os.environ.get("NANOGRAD_WAIT") or WAIT
+    try:
+        return float(setting)
+    except ValueError:
+        raise ValueError(f"NANOGRAD_WAIT must be a number of seconds, got {setting!r}") from None
+
+
+def leave_signals() -> None:
+    """Ignore the signals that end a run: they are for rank 0, which finishes the step and saves."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def named(error: Exception, rank: int) -> Exception:
     """Return the error of a rank with the rank in its message; rank 0 is the run itself, and is not named."""
     if rank and isinstance(error, OSError) and error.strerror:
         error.strerror = f"rank {rank}: {error.strerror}"
     elif rank:
-        error.args = (f"rank {rank}: {str(error) or type(error).__name__}",)
+        return reworded(error, f"rank {rank}: {str(error) or type(error).__name__}")
     return error
+
+
+def reworded(error: Exception, text: str) -> Exception:
+    """Return the error with another message; one of a base class if the class makes the message from something else."""
+    for kind in (type(error), *type(error).__mro__):
+        error.args = (text,)
+        if str(error) in (text, repr(text)):  # KeyError quotes its message
+            return error
+        with suppress(TypeError):
+            error = kind(text)
+    return Exception(text)
 
 
 def sendable(error: Exception) -> Exception:

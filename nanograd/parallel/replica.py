@@ -236,11 +236,15 @@ class DataParallel:
         if self.team.size > 1 and not isinstance(optimizer, AdamW):
             name = type(optimizer).__name__
             raise TypeError(f"a team of {self.team.size} ranks needs AdamW, whose arrays it shares; got {name}")
-        self.team.begin(Replica, model, optimizer, loss_of, shards, seed)
         self.optimizer = optimizer
         self.squares: list[float] = []
         self.scale = 1.0
-        self.check_machines()
+        try:
+            self.team.begin(Replica, model, optimizer, loss_of, shards, seed)
+            self.check_machines()
+        except BaseException:
+            self.team.close()
+            raise
 
     def gradients(self, step: int, batches: Sequence[Rows], n_targets: int) -> float:
         """Compute the gradient of the mean loss of a step's micro-batches, and return that loss."""
@@ -292,9 +296,11 @@ class DataParallel:
 
     def close(self) -> None:
         """End the team. The optimizer has all of its state again, unless a call was interrupted: then ranks may be gone."""
-        if isinstance(self.optimizer, AdamW) and not self.team.busy:
-            self.optimizer.keep_all()
-        self.team.close()
+        try:
+            if isinstance(self.optimizer, AdamW) and not self.team.busy:
+                self.optimizer.keep_all()
+        finally:
+            self.team.close()
 
     def _by_rank(self, batches: Batches) -> list[Batches]:
         """Return for each rank its shards of every batch."""

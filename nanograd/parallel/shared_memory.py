@@ -81,7 +81,13 @@ def create_file(size: int) -> int:
     else:
         descriptor, path = tempfile.mkstemp()
         os.unlink(path)
-    os.ftruncate(descriptor, size)
+    try:
+        os.ftruncate(descriptor, size)
+        if hasattr(os, "posix_fallocate"):  # without memory this is an error; later it would end the process (SIGBUS)
+            os.posix_fallocate(descriptor, 0, size)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
