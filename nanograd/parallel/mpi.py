@@ -21,12 +21,24 @@ from typing import Any
 import numpy as np
 
 from nanograd.optim import AdamW
-from nanograd.parallel.ranks import Call, LostRankError, Outcome, Patience, Team, bounds_of, leave_signals, named, tree
+from nanograd.parallel.ranks import (
+    SLOWER,
+    Call,
+    LostRankError,
+    Outcome,
+    Patience,
+    Team,
+    bounds_of,
+    leave_signals,
+    named,
+    tree,
+)  # fmt: skip
 from nanograd.runtime.threads import available_threads
 
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")  # set by the mpiexec of MPICH and Intel MPI, and Open MPI
 CALL, OUTCOME, PART = 1, 2, 3  # tags of messages
 BUSY = 1.0  # seconds for which a transfer is watched without a pause
+SLOW = 1e6  # bytes that the slowest network moves in a second
 
 
 def launched() -> bool:
@@ -47,7 +59,6 @@ class MPITeam(Team):
             try:
                 from mpi4py import MPI
             except ModuleNotFoundError as error:
-                self.closed = True
                 install = "python -m pip install mpi4py mpich (on Windows: mpi4py impi-rt)"
                 raise ValueError(f"under mpiexec the package mpi4py is needed: {install}") from error
             self.mpi = MPI
@@ -65,7 +76,7 @@ class MPITeam(Team):
             state = (make, model, optimizer.options(), optimizer.t, optimizer.counts, averages, arguments)
             calls.append(Call("join", state))
         self.busy = True
-        self.share(calls)
+        self._send(calls, self.size * sum(a.nbytes for a in optimizer.flat))
         self.member = make(self, model, optimizer, *arguments)
         self.results(Outcome(None))
 
@@ -88,10 +99,13 @@ class MPITeam(Team):
         if calls is None:
             call: Call | None = self._receive({0: CALL})[0]
             return call
-        requests = {rank: self.world.isend(calls[rank], rank, CALL) for rank in range(1, self.size)}
-        self._transfer(requests, Patience())
-        self.called = time.process_time()
+        self._send(calls)
         return calls[0]
+
+    def _send(self, calls: Sequence[Call | None], nbytes: int = 0) -> None:
+        requests = {rank: self.world.isend(calls[rank], rank, CALL) for rank in range(1, self.size)}
+        self._transfer(requests, patience_for(nbytes))
+        self.called = time.process_time()
 
     def collect(self, outcome: Outcome) -> list[Outcome]:
         if self.rank:
@@ -139,7 +153,7 @@ class MPITeam(Team):
         others = [rank for rank in range(self.size) if rank != self.rank]
         incoming = {rank: self.world.Irecv(receive[rank], rank, PART) for rank in others}
         outgoing = {rank: self.world.Isend(send[rank], rank, PART) for rank in others}
-        patience = None if self.rank else Patience()
+        patience = None if self.rank else patience_for(self.size * send[0].nbytes)
         self._transfer(incoming, patience)
         self._transfer(outgoing, patience)
 
@@ -171,26 +185,34 @@ class MPITeam(Team):
         self.busy, self.closed = False, True
 
     def follow(self) -> None:
-        """Answer the calls of rank 0, and leave signals to it: mpiexec passes them on to all ranks."""
+        """Answer the calls of rank 0, and leave signals to it: mpiexec passes them on to all ranks.
+
+        Then sleep until rank 0 ends too: MPI's own waiting for it would occupy a core.
+        """
         leave_signals()
         with suppress(LostRankError):
             super().follow()
             self.collect(Outcome(None))
+            self.share()
             self.closed = True
 
     def _end(self) -> None:
-        """End all ranks with this process: MPI's own end would wait for those that are still there."""
-        if self.closed:
-            return
+        """End all ranks with this process: MPI's own end would wait for those that still do something."""
         if hasattr(self, "threads") and not self.busy and not self.rank:
             with suppress(Exception):
                 self.close()
+                self.share([None] * self.size)
         if not self.closed and (mpi := sys.modules.get("mpi4py.MPI")) and mpi.Is_initialized():
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # MPI's words on it add nothing
             mpi.COMM_WORLD.Abort(self.exit_code)
+
+
+def patience_for(nbytes: int) -> Patience:
+    """Return how long to wait for so many bytes, beyond what a rank may take at any rate."""
+    return Patience(nbytes / SLOW / SLOWER)
 
 
 def parts_of(flat: np.ndarray, bounds: Sequence[int]) -> list[np.ndarray]:
