@@ -12,8 +12,9 @@ import pytest
 import gpt
 from gpt.__main__ import main
 from gpt.runs.run import read_metrics
-from gpt.runs.team import Workers, power_of_two, with_shards
+from gpt.runs.team import LONG, SMALL, Work, Workers, power_of_two, with_shards
 
+LITTLE = Work(tokens=64, d_model=16, operations=1e6)
 ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(gpt.__file__).parents[1])}
 SCRIPT = """
 import hashlib, sys
@@ -116,5 +117,28 @@ def test_processes_have_a_shard_each_unless_the_user_says_otherwise(monkeypatch:
     assert Workers(4, "processes").ranks(8) == 4
     assert Workers(None, "processes").ranks(8) == 2  # as many as there are cores
     assert Workers(None, "processes").ranks(1) == 1
-    assert Workers(1, "processes").team(4) is None
+    assert Workers(1, "processes").team(4, LITTLE).size == 1
     assert [power_of_two(n) for n in (1, 2, 3, 4, 7, 8, 9)] == [1, 2, 2, 4, 4, 8, 8]
+
+
+def test_processes_are_chosen_for_small_arrays_and_long_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NANOGRAD_THREADS", "2")
+    monkeypatch.setattr("sys.platform", "linux")
+    d_model = 128
+    work = Work(2 * SMALL // d_model, d_model, 2 * LONG)
+    assert Workers().ranks(2, work) == 2
+    assert Workers(None, "threads").ranks(2, work) == 1
+    assert Workers().ranks(1, work) == 1
+    assert Workers().ranks(3, work) == 1  # which two processes cannot share
+    assert Workers().ranks(2, work._replace(tokens=work.tokens + 1)) == 1
+    assert Workers().ranks(2, work._replace(operations=LONG)) == 1
+    assert Workers(1).team(2, LITTLE).threads == 1
+    assert Workers().team(2, LITTLE).threads is None
+    assert Workers().team(1, LITTLE).size == 1
+    assert capsys.readouterr().out == (
+        "workers   1 thread for 2 shards of a batch\nworkers   2 threads for 2 shards of a batch\n"
+    )
+    monkeypatch.setattr("sys.platform", "win32")
+    assert Workers().ranks(2, work) == 1
