@@ -40,6 +40,7 @@ MACHINES = (1, 2, 4, 8, 16)
 CALLS = 3  # of rank 0 to the others in a step, with an answer each: gradients, their sum, update
 PAYLOAD = 1448 / 1538  # of the bytes on an Ethernet, which carries 1448 of ours in a frame, after headers and a gap
 WARM_UP = 2
+LIMIT = 900.0  # seconds for a program
 
 
 class Cost(NamedTuple):
@@ -149,7 +150,7 @@ def measure_network(team: Any) -> Network:
         for _ in range(repeats):
             team.world.Barrier()
             began = time.perf_counter()
-            team.world.Sendrecv(sent, 1 - team.rank, recvbuf=received)
+            team.world.Sendrecv(sent, 1 - team.rank, recvbuf=received, source=1 - team.rank)
             times.append(time.perf_counter() - began)
         return median(times)
 
@@ -216,7 +217,10 @@ def run_two(shape: str, steps: int, *launcher: str) -> dict[str, Any]:
     command = [*(launcher or (mpiexec(), "-n", "2")), sys.executable, str(Path(__file__).resolve())]
     command += ["--shape", shape, "--steps", str(steps), "--measure"]
     environment = plain_environment() | ONE_CORE
-    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=False)
+    result = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding="utf-8", timeout=LIMIT,
+        check=False,
+    )  # fmt: skip
     if result.returncode:
         sys.exit(f"scaling: the two ranks ended with exit code {result.returncode}; see above")
     figures: dict[str, Any] = json.loads(result.stdout)
