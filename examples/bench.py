@@ -26,18 +26,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench_worker import ROOT, Shape, Worker, cores, plain_environment
+from bench_worker import ROOT, SHAPES, Shape, Worker, cores, plain_environment
 
 from nanograd.runtime.arguments import Parser
 
-SHAPES = {
-    "S": Shape(128, 4, 4, 64, 12, 65),
-    "M": Shape(384, 6, 6, 256, 8, 65),
-    "L": Shape(512, 6, 8, 256, 8, 4096),
-    "X": Shape(768, 12, 12, 64, 4, 50257),
-    "seed": Shape(512, 6, 8, 256, 32, 8192),
-    "long": Shape(512, 6, 8, 1024, 8, 8192),
-}
 STEPS = {"S": 60, "M": 10, "L": 8, "X": 6, "seed": 4, "long": 4}
 WARM_UP = 5
 PAUSE = 0.03  # seconds between turns, in which idle threads stop spinning; after 0.1 a step of S is 1.2 times slower

@@ -65,6 +65,16 @@ class Shape(NamedTuple):
         return 6 * self.tokens() * (matrices + self.n_layers * self.context * self.d_model)
 
 
+SHAPES = {
+    "S": Shape(128, 4, 4, 64, 12, 65),
+    "M": Shape(384, 6, 6, 256, 8, 65),
+    "L": Shape(512, 6, 8, 256, 8, 4096),
+    "X": Shape(768, 12, 12, 64, 4, 50257),
+    "seed": Shape(512, 6, 8, 256, 32, 8192),
+    "long": Shape(512, 6, 8, 1024, 8, 8192),
+}
+
+
 def draw(shape: Shape, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids and targets (B, T) of a step, the same for both sides."""
     windows = np.random.default_rng(step).integers(0, shape.vocab, (shape.batch, shape.context + 1))

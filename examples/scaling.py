@@ -1,14 +1,15 @@
 """Simulate the time of a training step on N machines from the parts of a step that are measured on this one.
 
     python examples/scaling.py --shape M
-    python examples/scaling.py --shape L --micro-batches 8 --gbits 1 2.5 --latency 200
+    python examples/scaling.py --shape L --micro-batches 8 --gbits 2.5 25
 
 It takes about half a minute. Every machine computes the batch of the shape in `bench.py`, so N machines take N batches a
 step; the speed-up is that of tokens per second. Then each adds up a part of all gradients, updates that part of the
 parameters, and sends it to the others:
 
     compute    forward and backward of its own micro-batches
-    exchange   (N - 1) / N of the gradient to the owners of its parts, and as much of the parameters back
+    exchange   (N - 1) / N of the gradient to the owners of its parts,
+               and as much of the parameters back
     add        its part of the N gradients
     update     clipping and AdamW of its part, 1 / N of the work
 
@@ -27,8 +28,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
-from bench import SHAPES
-from bench_worker import CLIP, ONE_CORE, TRAIN, Shape, draw, mpiexec, plain_environment
+from bench_worker import CLIP, ONE_CORE, SHAPES, TRAIN, Shape, draw, mpiexec, plain_environment
 
 from gpt.model import GPT
 from gpt.runs.team import world

@@ -25,8 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench import SHAPES
-from bench_worker import ONE_CORE, ROOT, Shape, mpiexec, plain_environment
+from bench_worker import ONE_CORE, ROOT, SHAPES, Shape, mpiexec, plain_environment
 from scaling import LIMIT, Network, compare, ethernet, run_two
 
 from gpt.runs.safetensors import load_file
