@@ -8,9 +8,9 @@
     python examples/bench.py tokenizer           tiktoken and Hugging Face
     python examples/bench.py generate            Hugging Face transformers
 
-All shapes take about a quarter of an hour on two cores, and 12 GB of memory; S takes half a minute. A full step is
-forward, backward, clip and AdamW, in float32. All sides have the same weights and batches, and take turns, one step at a
-time; their losses must agree. "One core" is the whole batch as one shard on one core, to which the speed-ups refer.
+All shapes take about twenty minutes on two cores, and 12 GB of memory, with ranks 18; S takes half a minute. A full step
+is forward, backward, clip and AdamW, in float32. All sides have the same weights and batches, and take turns, one step at
+a time; their losses must agree. "One core" is the whole batch as one shard on one core, to which the speed-ups refer.
 PyTorch: pip install 'nanograd-gpt[bench]'; --ranks: pip install 'nanograd-gpt[mpi]'
 """
 

@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -107,8 +107,8 @@ class Timed(Solo):
         return results
 
 
-def measure_cost(shape: Shape, shards: int, steps: int) -> Cost:
-    """Measure the parts of a step in this process."""
+def measure_cost(shape: Shape, shards: int, steps: int, slowest: Callable[[float], float] = float) -> Cost:
+    """Measure the parts of a step in this process. `slowest` returns the longest of what all ranks give it."""
     team = Timed()
     parallel = make(shape, shards, team)
     taken: dict[str, list[float]] = {"compute": [], "update": []}
@@ -116,8 +116,8 @@ def measure_cost(shape: Shape, shards: int, steps: int) -> Cost:
         team.seconds.clear()
         take_step(parallel, shape, n)
         seconds = team.seconds
-        taken["compute"].append(seconds["gradients"])
-        taken["update"].append(seconds["add_ranks"] + seconds["update"])
+        taken["compute"].append(slowest(seconds["gradients"]))
+        taken["update"].append(slowest(seconds["add_ranks"] + seconds["update"]))
     gradient = team.member.buffer.flat
     other = gradient.copy()
     adding = []
@@ -163,23 +163,24 @@ def measure_two(shape: Shape, steps: int) -> dict[str, Any] | None:
     """Measure, in each of two ranks, the cost of half of the shape's batch, the network, and the step of both together.
 
     Rank 0 returns the figures. The costs are measured on both at the same time, as the ranks of one machine slow each other
-    down.
+    down, and the slower one counts, as in a step of both.
     """
     team = world()
     if team is None or team.size != 2:
         sys.exit("scaling: --measure is for mpiexec -n 2")
+
+    def cost() -> Cost:
+        return measure_cost(share, 1, steps, lambda seconds: max(team.world.allgather(seconds)))
+
     share = shape._replace(batch=shape.batch // 2)
-    costs = []
-    for _ in range(2):  # before and after
-        team.world.Barrier()
-        costs.append(measure_cost(share, 1, steps))
-        if len(costs) == 2:
-            break
-        network = measure_network(team)
-        seconds = measure_step(team, shape, steps)
+    before, network, seconds, after = cost(), measure_network(team), measure_step(team, shape, steps), cost()
     if team.rank:
         return None
-    return {"cost": [median(parts) for parts in zip(*costs, strict=True)], "network": network, "seconds": seconds}
+    return {
+        "cost": [median(parts) for parts in zip(before, after, strict=True)],
+        "network": network,
+        "seconds": seconds,
+    }
 
 
 def measure_step(team: Any, shape: Shape, steps: int) -> list[float]:
