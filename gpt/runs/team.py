@@ -34,12 +34,14 @@ class Work(NamedTuple):
     operations: float
 
     def suits_processes(self, shards: int) -> bool:
-        """Whether processes are faster than threads: for small arrays, where threads wait for Python's lock, and if the run
-        is long enough to pay for their start. Measured with `examples/bench.py`: with 2^16 entries in the activation of a
-        shard (S), processes take 0.79 of the time of threads, with 2^19 (M, L) 0.98.
+        """Whether processes are faster than threads: the run is long enough to pay for their start, and arrays are small,
+        so that threads wait for Python's lock, or the BLAS cannot be limited to one thread for each shard. Measured with
+        `examples/bench.py`: with 2^16 entries in the activation of a shard (S), processes take 0.79 of the time of threads,
+        with 2^19 (M, L) 0.98. On Windows this was never measured: there processes must be asked for.
         """
         small = self.tokens * self.d_model <= SMALL * shards
-        return shards > 1 and small and self.operations > LONG and blas.can_set_threads() and sys.platform != "win32"
+        pays = small or not blas.can_set_threads()
+        return shards > 1 and pays and self.operations > LONG and sys.platform != "win32"
 
 
 @cache

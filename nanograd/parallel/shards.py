@@ -11,7 +11,6 @@ import numpy as np
 
 from nanograd._tensor import Tensor
 from nanograd.op import region
-from nanograd.runtime import blas
 from nanograd.runtime.threads import available_threads
 from nanograd.tape import Accumulate, backpropagate
 
@@ -31,6 +30,4 @@ def choose_shards(batch_size: int, context_length: int) -> int:
 
     With fewer tokens, the second set of gradients costs as much as the threads save.
     """
-    if not blas.can_set_threads():
-        return 1
     return max(1, min(available_threads(), batch_size, batch_size * context_length // 256))
