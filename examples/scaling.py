@@ -173,7 +173,8 @@ def measure_two(shape: Shape, steps: int) -> dict[str, Any] | None:
         return measure_cost(share, 1, steps, lambda seconds: max(team.world.allgather(seconds)))
 
     share = shape._replace(batch=shape.batch // 2)
-    before, network, seconds, after = cost(), measure_network(team), measure_step(team, shape, steps), cost()
+    before, network, after = cost(), measure_network(team), cost()
+    seconds = measure_step(team, shape, steps)  # the last: then the other rank waits for the end of rank 0
     if team.rank:
         return None
     return {
