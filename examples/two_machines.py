@@ -81,6 +81,9 @@ class Machines:
             shell(f"ip -n {name} address add {address}/24 dev {CABLE}")
             for device in (CABLE, "lo"):
                 shell(f"ip -n {name} link set {device} up")
+        for name in self.names:  # until then, up to a second, MPICH does not see the cable
+            up = f"until grep -q up /sys/class/net/{CABLE}/operstate; do sleep 0.1; done"
+            shell(f"ip netns exec {name} timeout 10 sh -c '{up}'")
 
     def limit(self, gbits: float) -> None:
         """Let the cable carry so many Gbit/s in each direction."""
