@@ -33,7 +33,7 @@ FINETUNE = {
 }
 PROCESSES, MPI = "--workers 2 --workers-as processes", "mpiexec -n 2"
 TEAMS = {  # what stands before and after `python -m gpt …`
-    "threads": ("", ""),
+    "threads": ("", "--workers-as threads"),
     "processes": ("", PROCESSES),
     "4 processes": ("", "--workers 4 --workers-as processes"),
     "mpi": (MPI, ""),

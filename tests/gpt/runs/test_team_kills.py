@@ -89,7 +89,7 @@ def kill_at_random(harness: Any, rng: random.Random, names: list[str], kills: in
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_killed_process_costs_the_steps_since_the_checkpoint(harness: Any, seed: int) -> None:
-    kill_at_random(harness, random.Random(seed), PROCESS_TEAMS, 4)
+    kill_at_random(harness, random.Random(seed), PROCESS_TEAMS, 3)
 
 
 @mpi
