@@ -188,9 +188,10 @@ def fit(
             speed = n_targets / (time.perf_counter() - step_began)
             done = step + 1
             val_loss = None
-            if objective.val_batches is not None and (done % config.eval_every == 0 or done == config.max_steps):
-                val_loss = mean_over_targets(parallel.loss_sum, objective.val_batches())
+            if done % config.eval_every == 0 or done == config.max_steps:
                 parallel.check_copies()
+                if objective.val_batches is not None:
+                    val_loss = mean_over_targets(parallel.loss_sum, objective.val_batches())
             if after_step(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began)):
                 break
     finally:

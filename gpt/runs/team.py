@@ -74,7 +74,7 @@ class Workers:
         """Return the number of processes that compute this many shards, in any team."""
         if (team := world()) is not None:
             return team.size
-        count = min(available_threads(), shards) if self.count is None else self.count
+        count = self.count or max(n for n in range(1, min(available_threads(), shards) + 1) if fits(shards, n))
         if self.kind == PROCESSES:
             return count
         chosen = self.kind is None and work is not None and work.suits_processes(shards) and fits(shards, count)

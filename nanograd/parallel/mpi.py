@@ -35,14 +35,13 @@ from nanograd.parallel.ranks import (
 )  # fmt: skip
 from nanograd.runtime.threads import available_threads
 
-LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")  # set by the mpiexec of MPICH and Intel MPI, and Open MPI
 CALL, OUTCOME, PART = 1, 2, 3  # tags of messages
 BUSY = 1.0  # seconds for which a transfer is watched without a pause
 SLOW = 1e6  # bytes that the slowest network moves in a second
 
 
 def launched() -> bool:
-    """Return whether an mpiexec has started this process as one of several."""
+    """Return whether an mpiexec (of MPICH or Intel MPI, or of Open MPI) has started this process as one of several."""
     return int(os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or 1) > 1
 
 
@@ -69,6 +68,8 @@ class MPITeam(Team):
             unlink_shared_memory()
 
     def begin(self, make: Callable[..., Any], model: Any, optimizer: AdamW, *arguments: Any) -> None:
+        if self.closed:
+            raise ValueError("under mpiexec a program trains once: the other ranks have ended with the first training")
         bounds = bounds_of(optimizer.slices, self.size)
         calls: list[Call | None] = [None]
         for first, end in pairwise(bounds[1:]):

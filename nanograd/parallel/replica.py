@@ -118,13 +118,9 @@ class Replica:
         firsts = range(0, n, block)
         sums = [self.buffer, *(self._take() for _ in firsts[1:])]
         work = Work(step, scale, batches, [[] for _ in range(n)])
+        parts = zip(firsts, sums, strict=True)
         with self.limited():
-            run(
-                [
-                    partial(self._add_up, work, k, min(block, n - k), total)
-                    for k, total in zip(firsts, sums, strict=True)
-                ]
-            )
+            run([partial(self._add_up, work, first, min(block, n - first), total) for first, total in parts])
         with region("gradient sums"):
             tree(sums, GradientBuffer.add_on_all_threads)
         self.spare += sums[1:]

@@ -117,6 +117,7 @@ def test_processes_have_a_shard_each_unless_the_user_says_otherwise(monkeypatch:
     assert Workers(4, "processes").ranks(8) == 4
     assert Workers(None, "processes").ranks(8) == 2  # as many as there are cores
     assert Workers(None, "processes").ranks(1) == 1
+    assert Workers(None, "processes").ranks(3) == 1  # two cannot share them
     assert Workers(1, "processes").team(4, LITTLE).size == 1
     assert [power_of_two(n) for n in (1, 2, 3, 4, 7, 8, 9)] == [1, 2, 2, 4, 4, 8, 8]
 

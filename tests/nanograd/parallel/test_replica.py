@@ -96,7 +96,7 @@ def train(case: Case, teams: list[Team]) -> dict[str, Any]:
 
 
 @given(case=cases())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_team_gives_the_bits_of_one_process(team_of_threads: MakeTeam, case: Case) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for module in (optim, ranks, processes):
