@@ -120,7 +120,9 @@ def test_the_unbroken_run_is_what_it_should_be(unbroken: tuple[str, Any]) -> Non
         assert step == 7, "the best must come before the steps at which the run is resumed"
 
 
-@pytest.mark.parametrize("step", [1, 9, 10, 17, 27, 30])  # before any save, in a step that saves, between, in the last
+@pytest.mark.parametrize(  # before any save, in a step that saves, between, in the last
+    "step", [*(pytest.param(step, marks=pytest.mark.slow) for step in (1, 10, 17, 27)), 9, 30]
+)
 def test_a_run_that_died_goes_on_to_the_same_result(
     unbroken: tuple[str, Any], data: Path, tmp_path: Path, step: int
 ) -> None:
