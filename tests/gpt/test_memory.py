@@ -35,6 +35,7 @@ def no_huge_pages() -> Iterator[None]:
     assert prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_resident_memory_is_flat_over_a_thousand_steps(no_huge_pages: None) -> None:
     rng = np.random.default_rng(0)

@@ -63,7 +63,13 @@ def gradient(leaf: Tensor) -> np.ndarray:
 # The gradient
 
 
-@EVERY_KIND
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(config, marks=() if name in ("gpt2", "all that there is") else pytest.mark.slow, id=name)
+        for name, config in KINDS.items()
+    ],
+)
 def test_every_parameter_has_the_gradient_of_the_loss(config: ModelConfig) -> None:
     n_layers = (
         1 if config.mlp == "gated" else 2

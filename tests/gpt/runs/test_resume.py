@@ -214,6 +214,7 @@ def lines(folder: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.slow
 @posix_only
 def test_interrupted_and_killed_it_ends_as_if_nothing_had_been(data: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "run"
