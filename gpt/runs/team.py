@@ -36,8 +36,8 @@ class Work(NamedTuple):
     def suits_processes(self, shards: int) -> bool:
         """Whether processes are faster than threads: the run is long enough to pay for their start, and arrays are small,
         so that threads wait for Python's lock, or the BLAS cannot be limited to one thread for each shard. Measured with
-        `examples/bench.py`: with 2^16 entries in the activation of a shard (S), processes take 0.79 of the time of threads,
-        with 2^19 (M, L) 0.98. On Windows this was never measured: there processes must be asked for.
+        `examples/bench.py`: with 2^16 entries in the activation of a shard (S), processes take 0.64 of the time of threads,
+        with 2^19 (M, L) the same. On Windows this was never measured: there processes must be asked for.
         """
         small = self.tokens * self.d_model <= SMALL * shards
         pays = small or not blas.can_set_threads()
