@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,15 +85,21 @@ exec(os.environ.get("FAULT", ""))
 """
 
 
+def load(name: str) -> Any:
+    """Return a module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class Harness:
     """A folder with the inputs of all commands, and the digests of runs that nothing disturbs."""
 
     def __init__(self, folder: Path) -> None:
-        spec = importlib.util.spec_from_file_location("inputs", Path(__file__).with_name("conftest.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        inputs = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(inputs)
+        inputs = load("conftest")
         self.folder, self.inputs, self.hooks = folder, folder / "inputs", folder / "hooks"
         for path in (self.inputs, self.hooks):
             path.mkdir()
@@ -257,3 +264,16 @@ def left_in_shared_memory(before: set[str]) -> set[str]:
         with suppress(OSError):
             new -= set(re.findall(r"/dev/shm/(\S+)$", maps.read_text(), re.MULTILINE))
     return new
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    return Harness(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture
+def attempt(harness: Harness) -> Iterator[Attempt]:
+    attempt = Attempt(harness)
+    yield attempt
+    if hasattr(attempt, "process"):
+        attempt.sweep()

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,26 +169,31 @@ def test_a_killed_command_that_is_given_again_ends_as_if_nothing_had_been(harnes
     harness.kill(name, random.Random(name), 2)
 
 
-def main(kills: int, seed: int = 0) -> int:
-    """Kill so many times, the commands in turn; return 1 if anything was lost or left over."""
-    rng, hits, lost, rounds = random.Random(seed), Counter[str](), 0, 0
-    with tempfile.TemporaryDirectory() as folder:
-        harness = Harness(Path(folder))
-        while sum(hits.values()) < kills:
-            name = NAMES[rounds % len(NAMES)]
-            rounds += 1
-            try:
-                hit = harness.kill(name, rng, rng.randint(1, AT_MOST))
-            except AssertionError as error:
-                lost += 1
-                print(f"LOST {error}", flush=True)
-            else:
-                hits += hit
-                print(f"{sum(hits.values()):>5} kills: {dict(hit)}", flush=True)
+def campaign(kill: Callable[[int], Counter[str]], kills: int) -> int:
+    """Call kill(0), kill(1), …, which count what they hit, until there are so many; return 1 if one lost anything."""
+    hits, lost, rounds = Counter[str](), 0, 0
+    while sum(hits.values()) < kills:
+        rounds += 1
+        try:
+            hit = kill(rounds - 1)
+        except AssertionError as error:
+            lost += 1
+            print(f"LOST {error}", flush=True)
+        else:
+            hits += hit
+            print(f"{sum(hits.values()):>5} kills: {dict(hit)}", flush=True)
     for what, n in sorted(hits.items()):
         print(f"{n:>5}  {what}")
     print(f"{sum(hits.values())} kills in {rounds} commands, of which {lost} lost or left something")
     return int(lost > 0)
+
+
+def main(kills: int, seed: int = 0) -> int:
+    """Kill so many times, the commands in turn; return 1 if anything was lost or left over."""
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        harness = Harness(Path(folder))
+        return campaign(lambda n: harness.kill(NAMES[n % len(NAMES)], rng, rng.randint(1, AT_MOST)), kills)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,10 @@ assert spec is not None
 assert spec.loader is not None
 teams = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(teams)
-Attempt, Harness, BOTH, LONG, TRAIN = (getattr(teams, name) for name in ("Attempt", "Harness", "BOTH", "LONG", "TRAIN"))
+Attempt, BOTH, LONG, TRAIN = (getattr(teams, name) for name in ("Attempt", "BOTH", "LONG", "TRAIN"))
+harness, attempt = teams.harness, teams.attempt  # fixtures
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
 mpi = pytest.mark.mpi
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return Harness(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def attempt(harness: Any) -> Iterator[Any]:
-    attempt = Attempt(harness)
-    yield attempt
-    if hasattr(attempt, "process"):
-        attempt.sweep()
 
 
 # Stops
@@ -49,10 +36,10 @@ def test_a_rank_that_stops_is_named_after_a_while(attempt: Any, team: str, rank_
         begin = "mpi import MPITeam as T\n T.join" if team == "mpi" else "processes import Process as T\n T.begin"
         attempt.start(team, f"if rank:\n from nanograd.parallel.{begin} = {stop}", wait=1.5)
     elif rank_stops == "in a step":
-        attempt.start(team, f"wait(0.5)\nat_step(1, 7, {stop})")
+        attempt.start(team, f"wait(2)\nat_step(1, 7, {stop})")
     else:
         more = "--batch-size 2048" if rank_stops == "with a large batch" else ""  # more than a pipe takes
-        attempt.start(team, "slow()\nwait(0.5)", more)
+        attempt.start(team, "slow()\nwait(2)", more)
         attempt.steps(6)
         attempt.kill(1, signal.SIGSTOP)
     assert attempt.end() == 1
@@ -73,7 +60,7 @@ def stop(self, *arguments):
     exchange(self, *arguments)
 MPITeam._exchange = stop
 """
-    attempt.start("mpi", f"wait(0.5)\n{fault}")
+    attempt.start("mpi", f"wait(2)\n{fault}")
     assert attempt.end() == 1
     assert attempt.line().startswith("gpt train: rank 1 does not answer; run has the checkpoint of step 3")
     attempt.check("4 processes")

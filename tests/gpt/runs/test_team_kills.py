@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +30,10 @@ spec.loader.exec_module(teams)
 Attempt, Harness, BOTH, LONG, TEAMS, TRAIN = (
     getattr(teams, name) for name in ("Attempt", "Harness", "BOTH", "LONG", "TEAMS", "TRAIN")
 )
+harness, attempt = teams.harness, teams.attempt  # fixtures
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
 mpi = pytest.mark.mpi
 PROCESS_TEAMS = ["processes", "4 processes"]
-
-
-@pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return Harness(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def attempt(harness: Any) -> Iterator[Any]:
-    attempt = Attempt(harness)
-    yield attempt
-    if hasattr(attempt, "process"):
-        attempt.sweep()
 
 
 def kill_at_random(harness: Any, rng: random.Random, names: list[str], kills: int, words: str = TRAIN) -> Counter[str]:
@@ -127,23 +114,11 @@ def test_ranks_end_with_mpiexec(attempt: Any, whom: str) -> None:
 
 def main(kills: int, seed: int = 0) -> int:
     """Kill so many ranks; return 1 if anything was lost or left over."""
-    rng, hits, lost = random.Random(seed), Counter[str](), 0
+    rng, campaign = random.Random(seed), teams.load("test_kills").campaign
     names = list(TEAMS)[1:] if shutil.which("mpiexec") else PROCESS_TEAMS
     with tempfile.TemporaryDirectory() as folder:
         harness = Harness(Path(folder))
-        while sum(hits.values()) < kills:
-            try:
-                hit = kill_at_random(harness, rng, names, rng.randint(1, 5))
-            except AssertionError as error:
-                lost += 1
-                print(f"LOST {error}", flush=True)
-            else:
-                hits += hit
-                print(f"{sum(hits.values()):>5} kills: {dict(hit)}", flush=True)
-    for what, n in sorted(hits.items()):
-        print(f"{n:>5}  {what}")
-    print(f"{sum(hits.values())} kills, {lost} runs lost or left something")
-    return int(lost > 0)
+        return int(campaign(lambda n: kill_at_random(harness, rng, names, rng.randint(1, 5)), kills))
 
 
 if __name__ == "__main__":
