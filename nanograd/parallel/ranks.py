@@ -58,19 +58,19 @@ class Team(ABC):
 
     @abstractmethod
     def share(self, calls: Sequence[Call | None] | None = None) -> Call | None:
-        """Give every rank its own of rank 0's calls, and return the own one; None ends a rank."""
+        """Scatter: give every rank its own of rank 0's calls, and return the one for this rank; None ends a rank."""
 
     @abstractmethod
     def collect(self, outcome: Outcome) -> list[Outcome]:
-        """Give rank 0 the outcomes of all ranks; it returns them in order, and the others an empty list."""
+        """Gather: give rank 0 the outcomes of all ranks. It returns them in order, and the others return an empty list."""
 
     @abstractmethod
     def sum_tree(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
-        """Add the arrays of all ranks in the order of the tree; each rank receives the part of the sum that it owns."""
+        """Reduce-scatter: add the arrays of all ranks as a tree; each rank receives the part of the sum that it owns."""
 
     @abstractmethod
     def gather(self, flat: np.ndarray, bounds: Sequence[int]) -> None:
-        """Give every rank the parts of `flat` that the others own."""
+        """All-gather: give every rank the parts of `flat` that the others own."""
 
     def call(self, method: str, *arguments: Any, each: Sequence[Any] | None = None) -> list[Any]:
         """Call a method of the member on every rank, and return the results by rank. Only rank 0 calls this.
