@@ -47,9 +47,10 @@ The data is a JSON list of such objects, or has one a line:
     {"instruction": "Add the numbers.", "input": "2 and 3", "output": "5"}
     {"messages": [{"role": "user", "content": "2 and 3?"},
                   {"role": "assistant", "content": "5"}]}
+ShareGPT's conversations and Dolly's columns are read too; --columns names others.
 
-The loss counts the responses alone. Some conversations are for the test alone: responses.jsonl has the model's answer to
-each. Then: python -m gpt chat RUN
+The loss counts the responses alone, without those of "weight": 0. Some conversations are for the test alone:
+responses.jsonl has the model's answer to each. Then: python -m gpt chat RUN
 """,
     "prefer": """Teach a model which of two answers is preferred, by DPO: without a reward model, and without sampling.
 
@@ -58,6 +59,7 @@ each. Then: python -m gpt chat RUN
 The data is a JSON list of such objects, or has one a line:
     {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "A trout."}
     {"instruction": "Add.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
+TRL's pairs of conversations are read too; --columns names other columns.
 
 The base should have learned to answer (finetune instruct). It is also the reference: its log-probabilities of all answers
 are computed once, before the first step, and stored in the run.

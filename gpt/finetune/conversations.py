@@ -3,8 +3,9 @@
     {"instruction": "Add the numbers.", "input": "2 and 3", "output": "5"}                              Alpaca (Taori 2023)
     {"messages": [{"role": "user", "content": "2 and 3?"}, {"role": "assistant", "content": "5"}]}      chat
 
-A file is one JSON list of such entries, or has one entry a line. An entry that makes no sense is an error with its
-location; an entry that training can do without is left out and counted.
+A file is one JSON list of such entries, or has one entry a line; `formats.py` rewrites the formats of other programs as
+these two. A message of the assistant with "weight": 0 is read, but not learned. An entry that makes no sense is an error
+with its location; an entry that training can do without is left out and counted.
 """
 
 import json
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gpt.config import nearest
+from gpt.finetune.formats import normalise, parse_columns
 from gpt.text.records import Record, check_text_field, read_json
 from nanograd.runtime.files import StrPath
 from nanograd.seeds import EVAL, generator
@@ -22,19 +24,23 @@ SYSTEM, USER, ASSISTANT = ROLES = ("system", "user", "assistant")
 FIELDS = ("instruction", "input", "output", "messages")
 DUPLICATE = "the same content as an earlier one: left out"
 UNANSWERED = "a last message without an answer: the message left out"
+UNWEIGHTED = "the weight 0: read, but not learned"
+UNLEARNED = "the weight 0 on every answer: left out"
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message. `input` is Alpaca's: the text that an instruction is about."""
+    """One message. `input` is Alpaca's: the text that an instruction is about. The loss counts it if it is `learned`."""
 
     role: str
     content: str
     input: str = ""
+    learned: bool = True  # of an answer
 
-    def to_dict(self) -> dict[str, str]:
-        """Return the fields as chat JSONL has them; `input` only where there is one."""
-        return {"role": self.role, "content": self.content, **({"input": self.input} if self.input else {})}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as chat JSONL has them; `input` and `weight` only where they say something."""
+        optional = {"input": self.input} if self.input else {}
+        return {"role": self.role, "content": self.content, **optional, **({} if self.learned else {"weight": 0})}
 
 
 @dataclass(frozen=True)
@@ -53,19 +59,22 @@ class Conversation:
 T = TypeVar("T", bound=Conversation)
 
 
-def read_conversations(path: StrPath) -> tuple[list[Conversation], list[str]]:
+def read_conversations(path: StrPath, columns: str | None = None) -> tuple[list[Conversation], list[str]]:
     """Read a file of conversations; return them, and notes on what was left out and how often.
 
-    Left out and counted: conversations with an empty message; duplicates; a user's last message without an answer; unused
-    fields. Raises ValueError, with the location, for anything else: invalid JSON, a missing field or one of another type,
-    an unknown role, roles out of turn, an id that two different entries share, a lone surrogate; and where nothing is left.
+    columns says which columns hold which fields, as in "instruction=question,output=answer".
+    Left out and counted: conversations with an empty message, or with nothing to learn; duplicates; a user's last message
+    without an answer; unused fields. Raises ValueError, with the location, for anything else: invalid JSON, a missing field
+    or one of another type, an unknown role, roles out of turn, an id that two different entries share, a lone surrogate;
+    and where nothing is left.
     """
     notes: list[str] = []
     counts: Counter[str] = Counter()
     seen: set[Conversation] = set()
     ids: dict[str, Conversation] = {}
-    conversations = []
+    conversations, fields = [], parse_columns(columns, FIELDS)
     for record in read_json(path, warn=notes.append):
+        record = normalise(record, fields, counts)
         conversation = _parse(record, counts)
         if "id" in record.fields:
             id = json.dumps(record.fields["id"])
@@ -89,6 +98,9 @@ def read_conversations(path: StrPath) -> tuple[list[Conversation], list[str]]:
                 counts[DUPLICATE] += 1
                 continue
             seen.add(conversation)
+        if not any(message.learned for message in conversation.messages if message.role == ASSISTANT):
+            counts[UNLEARNED] += 1
+            continue
         conversations.append(conversation)
     return with_notes(conversations, "conversation", path, notes, counts)
 
@@ -99,7 +111,7 @@ def count_notes(counts: Mapping[str, int]) -> list[str]:
     >>> count_notes({"an empty prompt: left out": 2})
     ['2 with an empty prompt: left out']
     """
-    return [f"{n:,} with {rule}" for rule, n in counts.items()]
+    return [f"{n:,} with {rule}" for rule, n in counts.items() if n]
 
 
 def with_notes(
@@ -113,11 +125,12 @@ def with_notes(
 
 
 def missing_fields(record: Record, needed: str, known: Sequence[str]) -> ValueError:
-    """Return the error of an entry without the needed fields; it suggests the nearest name."""
+    """Return the error of an entry without the needed fields; it suggests the nearest one of those that it lacks."""
     present = ", ".join(map(repr, record.fields)) or "nothing"
-    unknown = [name for name in record.fields if name not in known]
-    hint = next((hint for name in unknown if (hint := nearest(name, list(known)))), "")
-    return ValueError(f"data: {record.location}: needs {needed}, and has {present}{hint}")
+    lacking = [name for name in known if name not in record.fields]
+    hint = next((hint for name in record.fields if name not in known and (hint := nearest(name, lacking))), "")
+    way_out = f"{hint}; for other names give --columns FIELD=COLUMN"
+    return ValueError(f"data: {record.location}: needs {needed}, and has {present}{way_out if record.fields else ''}")
 
 
 def split_conversations(conversations: Sequence[T], fractions: Sequence[float], seed: int) -> list[list[T]]:
@@ -149,7 +162,7 @@ def _parse(record: Record, counts: Counter[str]) -> Conversation:
     entry, location = record.fields, record.location
     if "messages" in entry:
         used = ["id", "messages"]
-        messages = _parse_messages(entry["messages"], location)
+        messages = parse_messages(entry["messages"], location, counts)
     else:
         used = ["id", "instruction", "input", "output"]
         if not {"instruction", "output"} <= entry.keys():
@@ -161,8 +174,8 @@ def _parse(record: Record, counts: Counter[str]) -> Conversation:
     return Conversation(messages, location)
 
 
-def _parse_messages(entries: Any, location: str) -> tuple[Message, ...]:
-    """Return the messages of a chat, whose roles must alternate."""
+def parse_messages(entries: Any, location: str, counts: Counter[str]) -> tuple[Message, ...]:
+    """Return the messages of a chat, whose roles must alternate; count those that are not learned."""
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"data: {location}: 'messages' must be a list of messages, got {entries!r:.40}")
     messages: list[Message] = []
@@ -176,7 +189,7 @@ def _parse_messages(entries: Any, location: str) -> tuple[Message, ...]:
         if role not in ROLES:
             hint = nearest(str(role), list(ROLES))
             raise ValueError(f"data: {here}: the role must be system, user or assistant, got {role!r}{hint}")
-        if unused := [key for key in entry if key not in ("role", "content", "input")]:
+        if unused := [key for key in entry if key not in ("role", "content", "input", "weight")]:
             raise ValueError(f"data: {here}: has {unused[0]!r}, which cannot be learned; take it out")
         previous = messages[-1].role if messages else None
         if role == SYSTEM and previous is not None:
@@ -185,8 +198,14 @@ def _parse_messages(entries: Any, location: str) -> tuple[Message, ...]:
             raise ValueError(f"data: {here}: the assistant must not begin; put the user's question before its message")
         if role == previous:
             raise ValueError(f"data: {here}: user and assistant must take turns, got {role} twice; join the two")
+        weight = entry.get("weight", 1 if role == ASSISTANT else 0)
+        if weight not in ((0, 1) if role == ASSISTANT else (0,)) or isinstance(weight, bool):
+            rule = "0 or 1" if role == ASSISTANT else f"0 in a message of the {role}, which is never learned"
+            raise ValueError(f"data: {here}: the weight must be {rule}, got {weight!r}; take it out")
+        learned = role != ASSISTANT or bool(weight)
+        counts[UNWEIGHTED] += not learned
         content = check_text_field(entry["content"], "content", here)
-        messages.append(Message(role, content, check_text_field(entry.get("input", ""), "input", here)))
+        messages.append(Message(role, content, check_text_field(entry.get("input", ""), "input", here), learned))
     if messages[-1].role == SYSTEM:
         raise ValueError(f"data: {location}: there is only a system message; a message of the user must follow")
     return tuple(messages)

@@ -8,6 +8,9 @@ Pairs are read from a JSON list, or from JSONL:
 
     {"prompt": "Name a bird.", "chosen": "A robin.", "rejected": "A trout."}
     {"instruction": "Add the numbers.", "input": "2 and 3", "chosen": "5", "rejected": "6"}
+    {"prompt": [messages], "chosen": [message], "rejected": [message]}
+
+The prompt of the last form may have several turns; `formats.py` finds it where chosen and rejected begin with it.
 """
 
 import dataclasses
@@ -25,8 +28,18 @@ import numpy as np
 from gpt.config import option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, batches_by_length, shuffled_batches
-from gpt.finetune.conversations import ASSISTANT, DUPLICATE, USER, Conversation, Message, missing_fields, with_notes
-from gpt.finetune.task import SCORES, Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
+from gpt.finetune.conversations import (
+    ASSISTANT,
+    DUPLICATE,
+    USER,
+    Conversation,
+    Message,
+    missing_fields,
+    parse_messages,
+    with_notes,
+)
+from gpt.finetune.formats import normalise, parse_columns
+from gpt.finetune.task import COLUMNS, SCORES, Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
 from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -45,6 +58,7 @@ FIELDS = ("prompt", "instruction", "input", "chosen", "rejected")
 EQUAL = "equal chosen and rejected answers: left out"
 SWAPPED = "the same answers as an earlier one, with chosen and rejected swapped: left out"
 TOO_LONG = "more tokens than the context, in prompt and one of the answers: left out"
+SEVERAL = "chosen and rejected that differ in more than one message: left out"
 LOG_PROBS = "log_probs"
 DATA, REFERENCE = "data.json", "reference.safetensors"
 SPLITS = ("train", "val", "held-out")
@@ -60,6 +74,7 @@ class PreferConfig(FinetuneConfig):
     label_smoothing: float = option(0.0, "assumed share of pairs labelled the wrong way round", least=0, below=0.5)
     template: str | None = option(None, "alpaca, chat, or a JSON file; if none, the base's own, else alpaca")
     end: str | None = option(None, "text that ends an answer, instead of the tokenizer's end of text")
+    columns: str | None = option(None, COLUMNS.replace("output=answer", "chosen=better"))
     val_fraction: float = option(0.05, "share of the pairs for validation", least=0, below=1)
     test_fraction: float = option(0.1, "share of the pairs for the test at the end", least=0, below=1)
 
@@ -71,13 +86,18 @@ class Pair(Conversation):
     rejected: str = ""
 
     @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The messages before the answers."""
+        return self.messages[:-1]
+
+    @property
     def chosen(self) -> str:
         return self.messages[-1].content
 
     @property
     def rejected_messages(self) -> tuple[Message, ...]:
         """The messages with the rejected answer."""
-        return (*self.messages[:-1], Message(ASSISTANT, self.rejected))
+        return (*self.prompt, Message(ASSISTANT, self.rejected))
 
 
 @dataclass(frozen=True)
@@ -93,28 +113,31 @@ class PairExample:
         return max(len(self.chosen), len(self.rejected))
 
 
-def read_pairs(path: StrPath) -> tuple[list[Pair], list[str]]:
+def read_pairs(path: StrPath, columns: str | None = None) -> tuple[list[Pair], list[str]]:
     """Read a file of pairs: a JSON list, or an object a line. Return them, and notes on what was left out.
 
-    Left out and counted: pairs whose prompt or answer is empty; pairs with equal answers, ignoring white space around
-    them; duplicates, also with chosen and rejected swapped; unused fields. Raises ValueError, with the line, for anything
-    else: invalid JSON, a field missing or of another type.
+    columns says which columns hold which fields, as in "prompt=question,chosen=better".
+    Left out and counted: pairs whose prompt or answer is empty, or that differ in more than one message; pairs with equal
+    answers, ignoring white space around them; duplicates, also with chosen and rejected swapped; unused fields. Raises
+    ValueError, with the line, for anything else: invalid JSON, a field missing or of another type.
     """
     notes: list[str] = []
     counts: Counter[str] = Counter()
-    seen: set[tuple[Message, str, str]] = set()
-    pairs: list[Pair] = []
+    seen: set[tuple[tuple[Message, ...], str, str]] = set()
+    pairs, fields = list[Pair](), parse_columns(columns, FIELDS)
     for record in read_json(path, warn=notes.append):
-        pair = _parse(record, counts)
-        texts = {"prompt": pair.question.content, "chosen answer": pair.chosen, "rejected answer": pair.rejected}
-        key = (pair.question, pair.chosen, pair.rejected)
-        if empty := next((name for name, text in texts.items() if not text.strip()), ""):
+        if (pair := _parse(normalise(record, fields, counts), counts)) is None:
+            continue
+        texts = [("prompt", message.content) for message in pair.prompt]
+        texts += [("chosen answer", pair.chosen), ("rejected answer", pair.rejected)]
+        key = (pair.prompt, pair.chosen, pair.rejected)
+        if empty := next((name for name, text in texts if not text.strip()), ""):
             counts[f"an empty {empty}: left out"] += 1
         elif pair.chosen.strip() == pair.rejected.strip():
             counts[EQUAL] += 1
         elif key in seen:
             counts[DUPLICATE] += 1
-        elif (pair.question, pair.rejected, pair.chosen) in seen:
+        elif (pair.prompt, pair.rejected, pair.chosen) in seen:
             counts[SWAPPED] += 1
         else:
             seen.add(key)
@@ -122,8 +145,8 @@ def read_pairs(path: StrPath) -> tuple[list[Pair], list[str]]:
     return with_notes(pairs, "pair", path, notes, counts)
 
 
-def _parse(record: Record, counts: Counter[str]) -> Pair:
-    """Return the pair of an entry, and count its unused fields."""
+def _parse(record: Record, counts: Counter[str]) -> Pair | None:
+    """Return the pair of an entry, and count its unused fields; None, and count it, for answers of several messages."""
     entry, location = record.fields, record.location
     prompt = "prompt" if "prompt" in entry else "instruction"
     if not {prompt, "chosen", "rejected"} <= entry.keys():
@@ -131,11 +154,32 @@ def _parse(record: Record, counts: Counter[str]) -> Pair:
     if prompt == "prompt" and "instruction" in entry:
         raise ValueError(f"data: {location}: has both 'prompt' and 'instruction'; take one out")
     used = ("id", prompt, "chosen", "rejected", *(("input",) if prompt == "instruction" else ()))
+    counts.update(f"the field {name!r}: not used" for name in entry if name not in used)
+    if isinstance(entry[prompt], list):
+        return _parse_pair(entry, location, counts)
     question, chosen, rejected = (check_text_field(entry[key], key, location) for key in (prompt, "chosen", "rejected"))
     about = check_text_field(entry.get("input", ""), "input", location) if "input" in used else ""
-    counts.update(f"the field {name!r}: not used" for name in entry if name not in used)
     messages = (Message(USER, question, about if about.strip() else ""), Message(ASSISTANT, chosen))
     return Pair(messages, location, rejected)
+
+
+def _parse_pair(entry: Mapping[str, Any], location: str, counts: Counter[str]) -> Pair | None:
+    """Return the pair of a prompt and of answers that are lists of messages; an earlier answer is not learned."""
+    for name in ("chosen", "rejected"):
+        if not isinstance(entry[name], list):
+            raise ValueError(f"data: {location}: {name!r} must be a list of messages, as the prompt is")
+    chosen, rejected = (
+        parse_messages([*entry["prompt"], *entry[name]], f"{location}, {name}", Counter())
+        for name in ("chosen", "rejected")
+    )
+    for messages in (chosen, rejected):
+        if messages[-1].role != ASSISTANT:
+            raise ValueError(f"data: {location}: the last message of both answers must be the assistant's")
+    if len(entry["chosen"]) != 1 or len(entry["rejected"]) != 1:
+        counts[SEVERAL] += 1
+        return None
+    prompt = (dataclasses.replace(message, learned=message.role != ASSISTANT) for message in chosen[:-1])
+    return Pair((*prompt, Message(ASSISTANT, chosen[-1].content)), location, rejected[-1].content)
 
 
 def encode_pair(
@@ -226,7 +270,7 @@ def read_splits(
     path: StrPath, config: PreferConfig, template: Template, tokenizer: Tokenizer, context_length: int
 ) -> Splits[PairExample]:
     """Read, split and encode the pairs; print what there is, and what is left out."""
-    pairs, notes = read_pairs(path)
+    pairs, notes = read_pairs(path, config.columns)
     encode_one = partial(encode_pair, template=template, tokenizer=tokenizer, context_length=context_length)
     splits, encode_notes = encode_splits(pairs, encode_one, (config.val_fraction, config.test_fraction), config.seed)
     train, val, test = map(len, splits)

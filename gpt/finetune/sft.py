@@ -19,7 +19,15 @@ from gpt.config import SampleConfig, option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, epoch_order, padding_share
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, Conversation, Message, read_conversations
-from gpt.finetune.task import FinetuneConfig, FinetuneTask, Start, evaluation_batches, load_best, make_objective
+from gpt.finetune.task import (
+    COLUMNS,
+    FinetuneConfig,
+    FinetuneTask,
+    Start,
+    evaluation_batches,
+    load_best,
+    make_objective,
+)
 from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples, show_mask
 from gpt.generation.generate import generate_text
 from gpt.model import GPT
@@ -46,6 +54,7 @@ class InstructConfig(FinetuneConfig):
 
     template: str = option("alpaca", "alpaca, chat, or a JSON file of your own: how conversations are written")
     end: str | None = option(None, r"text that ends a response, not the tokenizer's end of text; \n is a new line")
+    columns: str | None = option(None, COLUMNS)
     val_fraction: float = option(0.05, "share of the conversations for validation", least=0, below=1)
     test_fraction: float = option(0.1, "share of the conversations for the test at the end", least=0, below=1)
 
@@ -115,7 +124,7 @@ def read_splits(
     path: StrPath, config: InstructConfig, template: Template, tokenizer: Tokenizer, context_length: int
 ) -> Splits[Example]:
     """Read, split and encode the conversations; print what there is, and what is left out."""
-    conversations, notes = read_conversations(path)
+    conversations, notes = read_conversations(path, config.columns)
     encode_one = partial(encode_conversation, template=template, tokenizer=tokenizer, context_length=context_length)
     fractions = config.val_fraction, config.test_fraction
     splits, encode_notes = encode_splits(conversations, encode_one, fractions, config.seed)

@@ -37,6 +37,7 @@ E = TypeVar("E", bound=Sized)  # an example
 Content = Path | Callable[[Path], None]  # a file to copy, or a function that writes to a path
 FREEZES = ("none", "all_but_last_block", "all_but_head")
 SCORES = "scores.json"  # in a run's folder: what `evaluate` measured
+COLUMNS = "columns of the data by field, if they have other names: instruction=question,output=answer"
 ADAPTERS = 1  # with INIT: a random base has already drawn from INIT alone
 
 

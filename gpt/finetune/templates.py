@@ -43,7 +43,7 @@ E = TypeVar("E")
 
 
 class Segment(NamedTuple):
-    """A piece of a text; the model learns to generate it if it is trainable (a response), else only reads it."""
+    """A piece of a text; the model learns to generate it if it is trainable (a response to learn), else only reads it."""
 
     text: str
     trainable: bool
@@ -105,7 +105,7 @@ class Template:
             prompt = self.system.replace(CONTENT, self.default_system)
         for message in messages:
             if message.role == ASSISTANT:
-                segments += Segment(prompt, False), Segment(message.content, True)
+                segments += Segment(prompt, False), Segment(message.content, message.learned)
                 prompt = self.between
             elif message.role == USER:
                 prompt += self.user.replace(CONTENT, message.content)
@@ -197,12 +197,13 @@ def encode(messages: Sequence[Message], template: Template, tokenizer: Tokenizer
     end = end_ids(tokenizer, template)
     tokens: list[int] = []
     loss_mask: list[bool] = []
-    for text, trainable in template.render(messages):
-        if trainable and template.end and template.end in text:
+    for number, (text, trainable) in enumerate(template.render(messages)):
+        is_response = number % 2 == 1  # also one that is not learned
+        if is_response and template.end and template.end in text:
             raise ValueError(
                 f"a response contains {template.end!r}, which is to end it; choose another --end of finetune"
             )
-        ids = tokenizer.encode_ordinary(text) + (end if trainable else [])
+        ids = tokenizer.encode_ordinary(text) + (end if is_response else [])
         tokens += ids
         loss_mask += [trainable] * len(ids)
     return Example(tuple(messages), np.array(tokens, np.int64), np.array(loss_mask, bool))
