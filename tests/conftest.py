@@ -35,15 +35,32 @@ def one_blas_thread() -> Iterator[None]:
         yield
 
 
+def folder_of(variable: str, content: str) -> Path:
+    """Return the folder that a variable of the environment names; skip where it is unset, fail where it names nothing."""
+    folder = os.environ.get(variable)
+    if folder is None:
+        pytest.skip(f"{variable} is not set: tests on {content} need it")
+    path = Path(folder)
+    assert path.is_dir(), f"{variable}={folder} is not a folder"
+    return path
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Return the folder of real texts that GPT_DATA_DIR names; skip where it is unset, fail where it names nothing."""
-    folder = os.environ.get("GPT_DATA_DIR")
-    if folder is None:
-        pytest.skip("GPT_DATA_DIR is not set: tests on real data need it")
-    path = Path(folder)
-    assert path.is_dir(), f"GPT_DATA_DIR={folder} is not a folder"
-    return path
+    """Return the folder of real texts."""
+    return folder_of("GPT_DATA_DIR", "real data")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """Return the folder of SmolLM2-135M-Instruct: config.json, model.safetensors, tokenizer.json."""
+    return folder_of("GPT_SMOLLM2_DIR", "a real chat model")
+
+
+@pytest.fixture(scope="session")
+def real_tokenizers() -> Path:
+    """Return the folder that has the tokenizer.json and tokenizer_config.json of each family in a folder of its own."""
+    return folder_of("GPT_TOKENIZERS_DIR", "real tokenizers")
 
 
 @pytest.fixture(scope="session")

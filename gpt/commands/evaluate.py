@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     checkpoint = load_checkpoint(find_checkpoint(options.run), options.base)
     tokens: Tokens
     if options.data is not None:
-        tokens = np.array(checkpoint.tokenizer.encode_data(read_text(options.data)))
+        tokenizer = checkpoint.tokenizer
+        tokens = np.array(tokenizer.prefix + tokenizer.encode_data(read_text(options.data)))
     else:
         try:
             tokens = run_tokens(checkpoint.path.parent, VAL_TOKENS, checkpoint.state)

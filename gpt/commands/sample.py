@@ -107,7 +107,7 @@ class Writer:
             beams=self.beams,
             max_new_tokens=config.max_new_tokens,
             length_penalty=self.length_penalty,
-            stop_id=self.tokenizer.eot_id,
+            end_ids=self.tokenizer.end_ids,
             complete=lambda new: any(s in decode_generated(self.tokenizer, new) for s in self.stop),
         )
         for number, beam in enumerate(beams[: self.samples], start=1):

@@ -1,6 +1,6 @@
 """Beam search: find a most probable continuation instead of drawing a random one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +26,14 @@ def beam_search(
     beams: int,
     max_new_tokens: int,
     length_penalty: float = 1.0,
-    stop_id: int | None = None,
+    end_ids: Collection[int] = (),
     complete: Callable[[list[int]], bool] | None = None,
 ) -> list[Beam]:
     """Return the best continuations of `ids` that the search found, at most `beams` of them, the best first.
 
     Every step extends each beam by every token, and continues with the `beams` most probable results. A continuation is
-    finished by stop_id (which is not among its ids), if `complete` returns True for its new ids, or after max_new_tokens.
-    Its score is
+    finished by one of end_ids (which is not among its ids), if `complete` returns True for its new ids, or after
+    max_new_tokens. Its score is
 
         score = ln p / n^length_penalty                                    (1)
 
@@ -66,10 +66,10 @@ def beam_search(
         else:
             logits = decoder.step(np.array([text[-1] for text in texts]))
         log_p_next = log_p[:, None] + log_probabilities(logits)  # (beams, V): every text with every token
-        if stop_id is not None:
-            for row in np.flatnonzero(log_p_next[:, stop_id] > -np.inf).tolist():
-                finish(texts[row], float(log_p_next[row, stop_id]), n)
-            log_p_next[:, stop_id] = -np.inf
+        for id in end_ids:
+            for row in np.flatnonzero(log_p_next[:, id] > -np.inf).tolist():
+                finish(texts[row], float(log_p_next[row, id]), n)
+            log_p_next[:, id] = -np.inf
         best = top_k_ids(log_p_next.reshape(-1), beams)[:beams]  # fewer if there are fewer texts
         rows, tokens = np.divmod(best, log_p_next.shape[1])
         log_p = np.full(beams, -np.inf)

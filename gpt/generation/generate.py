@@ -1,7 +1,7 @@
 """Autoregressive generation: several samples in lockstep, as tokens or streamed as complete UTF-8 characters."""
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from nanograd.seeds import SAMPLE, generator
 
 
 def generate(
-    model: GPT, ids: Iterable[int], config: SampleConfig, n: int = 1, *, stop_id: int | None = None
+    model: GPT, ids: Iterable[int], config: SampleConfig, n: int = 1, *, end_ids: Collection[int] = ()
 ) -> Iterator[list[int | None]]:
     """Yield one column a step: the next token of each of n samples that continue `ids`.
 
-    A sample ends where stop_id is drawn; from there on its entry is None. Generation ends with the last sample, or after
-    max_new_tokens. If the prompt is longer than the context, the model sees its end. Sample s draws its t-th token from
-    (seed, t, s), and (seed, t, 0) equals (seed, t): the same seed gives the same tokens, and more samples do not change
-    the first, up to rounding: the logits of a batch may round differently from those of one row.
+    A sample ends where one of end_ids is drawn; from there on its entry is None. Generation ends with the last sample,
+    or after max_new_tokens. If the prompt is longer than the context, the model sees its end. Sample s draws its t-th
+    token from (seed, t, s), and (seed, t, 0) equals (seed, t): the same seed gives the same tokens, and more samples do
+    not change the first, up to rounding: the logits of a batch may round differently from those of one row.
 
     Raises ValueError if `ids` is empty or a logit is not finite.
     """
@@ -42,7 +42,7 @@ def generate(
             p = next_token_probabilities(logits[s], seen=seen[s], **rules)
             tokens[s] = draw(p, generator(config.seed, SAMPLE, t, int(s)).random())
             seen[s].add(int(tokens[s]))
-            ended[s] = tokens[s] == stop_id
+            ended[s] = int(tokens[s]) in end_ids
         if ended.all():
             return
         yield [None if end else token for token, end in zip(tokens.tolist(), ended.tolist(), strict=True)]
@@ -53,11 +53,11 @@ def generate_text(
 ) -> Iterator[list[str]]:
     """Yield what each step adds to each of n texts that continue `ids`: complete characters, or "".
 
-    A text ends at the end-of-text token, and before the first of the strings in `stop`, which is cut off. An embedding
-    may have more rows than the vocabulary has tokens; such an id stands for no text and is left out.
+    A text ends at one of the tokenizer's end tokens, and before the first of the strings in `stop`, which is cut off. An
+    embedding may have more rows than the vocabulary has tokens; such an id stands for no text and is left out.
     """
     streams = [TextStream(tokenizer, stop) for _ in range(n)]
-    for column in generate(model, ids, config, n, stop_id=tokenizer.eot_id):
+    for column in generate(model, ids, config, n, end_ids=tokenizer.end_ids):
         yield [stream.add(token) for stream, token in zip(streams, column, strict=True)]
         if all(stream.ended for stream in streams):
             return
@@ -125,17 +125,21 @@ def decode_generated(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Return the ids of a prompt, or `start_ids` if it is empty. Raises ValueError if it cannot be encoded."""
     try:
-        return tokenizer.encode_data(prompt) or start_ids(tokenizer)
+        ids = tokenizer.encode_data(prompt)
     except ValueError as error:
         raise ValueError(f"prompt: {error}") from None
+    return tokenizer.prefix + ids if ids else start_ids(tokenizer)
 
 
 def start_ids(tokenizer: Tokenizer) -> list[int]:
     """Return the ids that a text without a prompt continues.
 
-    They are a new line, which precedes most beginnings in a training text. If the tokenizer has none, it is the
-    end-of-text token, which a model trained on a single text has never seen; failing both, the first token.
+    It is the token that begins every text of the model's training, if its tokenizer names one. Else it is a new line, which
+    precedes most beginnings in a training text. If the tokenizer has none, it is the end-of-text token, which a model
+    trained on a single text has never seen; failing all, the first token.
     """
+    if tokenizer.bos_id is not None:
+        return [tokenizer.bos_id]
     try:
         if ids := tokenizer.encode("\n"):
             return ids

@@ -314,7 +314,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
     for number, text in enumerate(texts):
         if number and tokenizer.eot_id is not None:
             ids.append(tokenizer.eot_id)
-        ids += tokenizer.encode_data(text)
+        ids += tokenizer.prefix + tokenizer.encode_data(text)
     return ids
 
 

@@ -127,7 +127,9 @@ def resume_run(
             task = dataclasses.replace(task, config=config.to_dict())
         complete = not any(is_outdated(folder / name, checkpoint.path) for name in results)
         if state.step > config.max_steps or (state.step == config.max_steps and complete):
-            raise ValueError(f"the run is at step {state.step} of {config.max_steps}; go on with a larger --max-steps")
+            raise ValueError(
+                f"the run is finished, at step {state.step} of {config.max_steps}; go on with a larger --max-steps"
+            )
         check_data_files(folder, state)
         print(f"resume    {checkpoint.path} at step {state.step} of {config.max_steps}")
         for change in changes(stored, config, state.step):

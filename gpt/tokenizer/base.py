@@ -13,6 +13,7 @@ from nanograd.runtime.typed_json import check_form
 Vocab = dict[int, bytes]  # from each id to its bytes
 FORMAT = "gpt-tokenizer"
 VERSION = 1
+ENDS = {"bos_id": int | None, "adds_bos": bool, "end_ids": list[int]}  # what `with_ends` takes
 
 
 class Tokenizer(ABC):
@@ -25,6 +26,10 @@ class Tokenizer(ABC):
     kind: ClassVar[str]
     vocab: Vocab
     eot_id: int | None = None  # the id of <|endoftext|>, which separates documents
+    bos_id: int | None = None  # the token that a text without a prompt begins with, if the model knows one
+    adds_bos: bool = False  # whether bos_id precedes every text, as it did when the model was trained
+    end_ids: tuple[int, ...] = ()  # the tokens at which generation ends
+    _ends: Mapping[str, Any] = {}  # what `with_ends` changed
 
     @cached_property
     def vocab_size(self) -> int:
@@ -44,21 +49,58 @@ class Tokenizer(ABC):
         return self.encode(text)
 
     def encode_data(self, text: str) -> list[int]:
-        """Return the ids of a text for training or evaluation: an <|endoftext|> written in it ends a document."""
+        """Return the ids of a text for training or evaluation: an <|endoftext|> written in it ends a document.
+
+        Where `adds_bos` is True, `prefix` must precede them.
+        """
         return self.encode(text)
+
+    @property
+    def prefix(self) -> list[int]:
+        """Return the ids that precede every text: [bos_id] or none."""
+        return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
+
+    def with_ends(self, *, bos_id: int | None, adds_bos: bool, end_ids: Iterable[int]) -> Self:
+        """Return a copy with other tokens at which texts begin and end, as the files of a model name them.
+
+        Raises ValueError for an id outside the vocabulary, and if no token can be added before a text.
+        """
+        end_ids = tuple(dict.fromkeys(end_ids))
+        for id in end_ids if bos_id is None else (bos_id, *end_ids):
+            if type(id) is not int or id not in self.vocab:
+                raise ValueError(f"with_ends: every id must be a token of this vocabulary, got {id!r}")
+        if adds_bos and bos_id is None:
+            raise ValueError("with_ends: adds_bos needs a bos_id, got None")
+        ends = {"bos_id": bos_id, "adds_bos": adds_bos, "end_ids": end_ids}
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **ends, _ends=ends)
+        return copy
 
     def encode_batch(self, texts: Iterable[str], **options: Any) -> list[list[int]]:
         """Return the ids of each text; the options are those of `encode`."""
         return [self.encode(text, **options) for text in texts]
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object for JSON; `tokenizer_from_dict` reads it."""
+    def to_fields(self) -> dict[str, Any]:
+        """Return what is peculiar to this kind of tokenizer, for `to_dict`."""
 
     @classmethod
     @abstractmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Read what `to_fields` returned; ValueError says what is wrong with it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole tokenizer as an object for JSON; `tokenizer_from_dict` reads it."""
+        ends = {**self._ends, "end_ids": list(self.end_ids)} if self._ends else {}
+        return {"format": FORMAT, "version": VERSION, "kind": self.kind, **self.to_fields(), **ends}
+
+    @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote; ValueError says what is wrong with it."""
+        own = {key: value for key, value in fields.items() if key not in ("format", "version", "kind", *ENDS)}
+        tokenizer = cls.from_fields(own)
+        ends = {key: fields[key] for key in ENDS if key in fields}
+        return tokenizer.with_ends(**check_form(ends, ENDS)) if ends else tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(),)  # pickled without its caches
@@ -108,16 +150,3 @@ def check_text(name: str, text: str) -> None:
         found = f"U+{ord(text[error.start]):04X} at index {error.start}"
         way_out = "replace it, for example by '?'; text from a file or a terminal has one where it is not UTF-8"
         raise ValueError(f"{name}: UTF-8 cannot encode a lone surrogate, got {found}; {way_out}") from None
-
-
-def check_fields(fields: Mapping[str, Any], types: Mapping[str, type]) -> None:
-    """Raise ValueError unless `fields` has exactly the keys of `types`, each with a value of its type.
-
-    `tokenizer_from_dict` checks the keys format, version and kind, which every tokenizer has.
-    """
-    check_form({key: value for key, value in fields.items() if key not in ("format", "version", "kind")}, types)
-
-
-def header(kind: str) -> dict[str, Any]:
-    """Return the keys that identify a tokenizer's JSON."""
-    return {"format": FORMAT, "version": VERSION, "kind": kind}

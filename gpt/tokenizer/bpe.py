@@ -9,12 +9,13 @@ from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, Self
 
-from gpt.tokenizer.base import Tokenizer, Vocab, check_fields, header
+from gpt.tokenizer.base import Tokenizer, Vocab
 from gpt.tokenizer.pairs import Pair, Word, merge_steps
 from gpt.tokenizer.pretokens import EOT, Segment, check_chunks, check_special_tokens, split_pretokens, word_finder
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
 from gpt.tokenizer.word_encoder import WordEncoder
 from nanograd.runtime.files import StrPath
+from nanograd.runtime.typed_json import check_form
 
 Specials = Literal["all"] | Collection[str]
 Allowed = Specials | None  # None: those of the constructor
@@ -77,6 +78,7 @@ class BPETokenizer(Tokenizer):
                 self.vocab[ids_of[data]] = data
             self.special_tokens[token] = ids_of[data]
         self.eot_id = self.special_tokens.get(EOT)
+        self.end_ids = () if self.eot_id is None else (self.eot_id,)
         self.allowed_special = self._resolve("allowed_special", allowed_special)
         self._words = WordEncoder(ids_of, self.merges)
 
@@ -206,15 +208,14 @@ class BPETokenizer(Tokenizer):
             raise ValueError(f"{option} must name special tokens of this tokenizer ({known}), got {unknown[0]!r}")
         return tuple(sorted(tokens))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object for JSON.
+    def to_fields(self) -> dict[str, Any]:
+        """Return the vocabulary, the merges and the special tokens as an object for JSON.
 
         A token is written as text with one character, U+0000 to U+00FF, for each byte; a merge as two ids.
         """
         special_ids = set(self.special_tokens.values())
         ids_of = {token: id for id, token in self.vocab.items()}
         return {
-            **header(self.kind),
             "pattern": self.pattern,
             "vocab": {token.decode("latin-1"): id for id, token in self.vocab.items() if id not in special_ids},
             "merges": [[ids_of[left], ids_of[right]] for left, right in self.merges],
@@ -223,9 +224,9 @@ class BPETokenizer(Tokenizer):
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         types = {"pattern": str, "vocab": dict, "merges": list, "special_tokens": dict, "allowed_special": list}
-        check_fields(fields, types)
+        check_form(fields, types)
         vocab: Vocab = {}
         add_tokens(vocab, "vocab", fields["vocab"], lambda token: token.encode("latin-1"))
         add_tokens(vocab, "special_tokens", fields["special_tokens"], lambda token: token.encode("utf-8"))

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, pairwise
 from typing import Any, Self
 
-from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
+from gpt.tokenizer.base import Tokenizer, check_text
+from nanograd.runtime.typed_json import check_form
 
 
 class CharTokenizer(Tokenizer):
@@ -63,13 +64,12 @@ class CharTokenizer(Tokenizer):
         """Yield the ids of the text "".join(chunks)."""
         return chain.from_iterable(map(self.encode, chunks))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object for JSON."""
-        return {**header(self.kind), "characters": self.characters}
+    def to_fields(self) -> dict[str, Any]:
+        return {"characters": self.characters}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        check_fields(fields, {"characters": str})
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        check_form(fields, {"characters": str})
         return cls(fields["characters"])
 
 

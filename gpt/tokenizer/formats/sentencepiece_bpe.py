@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from gpt.tokenizer.base import Tokenizer, check_fields, check_text, header
+from gpt.tokenizer.base import Tokenizer, check_text
+from nanograd.runtime.typed_json import check_form
 
 BOS = 1  # <s>: begins every document, so it also separates two
 FIRST_BYTE = 3
@@ -30,7 +31,9 @@ class ScoredTokenizer(Tokenizer):
     """
 
     kind = "scored"
-    eot_id = BOS
+    eot_id = bos_id = BOS
+    adds_bos = True
+    end_ids = (BOS,)
 
     def __init__(self, pieces: Sequence[str], scores: Sequence[float]) -> None:
         """Take the pieces, in the order of their ids, and a score for each; ValueError if the bytes are missing."""
@@ -55,10 +58,6 @@ class ScoredTokenizer(Tokenizer):
             id = self._ids.get(character)
             ids += [byte + FIRST_BYTE for byte in character.encode("utf-8")] if id is None else [id]
         return self._merge(ids)
-
-    def encode_data(self, text: str) -> list[int]:
-        """Return <s> and the ids of a text, as llama2.c uses for training and prompts."""
-        return [BOS, *self.encode(text)]
 
     def encode_iterable(self, chunks: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the text "".join(chunks): it is joined, since a merge may reach across any edge."""
@@ -90,13 +89,12 @@ class ScoredTokenizer(Tokenizer):
             push(index, right[index])
         return [id for id in ids if id >= 0]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the whole tokenizer as an object for JSON."""
-        return {**header(self.kind), "pieces": self.pieces, "scores": self.scores}
+    def to_fields(self) -> dict[str, Any]:
+        return {"pieces": self.pieces, "scores": self.scores}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        check_fields(fields, {"pieces": list, "scores": list})
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        check_form(fields, {"pieces": list, "scores": list})
         if not all(isinstance(piece, str) for piece in fields["pieces"]):
             raise ValueError("'pieces' must hold texts")
         if not all(type(score) in (int, float) for score in fields["scores"]):

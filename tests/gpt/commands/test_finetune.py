@@ -169,7 +169,7 @@ DATA = ["--data", "FOLDER/data.tsv"]
         (["--resume", "FOLDER/run", "--out", "TMP/x"], "--out and --resume exclude each other"),
         (["--resume", "FOLDER/run", "--d-model", "8"], "resume: --d-model was 16 and cannot change to 8"),
         (["--resume", "FOLDER/run", "--batch-size", "4"], "resume: --batch-size was 8 and cannot change to 4"),
-        (["--resume", "FOLDER/run"], "the run is at step 12 of 12; go on with a larger --max-steps"),
+        (["--resume", "FOLDER/run"], "the run is finished, at step 12 of 12; go on with a larger --max-steps"),
         (["--resume", "FOLDER/base"], "FOLDER/base/last.safetensors is of another kind of run; go on with python -m"),
     ],
 )

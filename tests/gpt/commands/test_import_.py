@@ -128,5 +128,5 @@ def test_a_bin_of_llama2c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     Path("tokenizer.bin").write_bytes(struct.pack("<i", 6) + b"".join(entries))
     assert main(["import", "stories.bin"]) == 0
     assert "tokenizer scored, 261 tokens" in capsys.readouterr().out
-    assert load_checkpoint(find_checkpoint("runs/stories")).tokenizer.encode_data("a") == [1, 259, 260]
+    assert load_checkpoint(find_checkpoint("runs/stories")).tokenizer.encode_data("a") == [259, 260]
     assert main(["sample", "runs/stories", "--prompt", "a", "--max-new-tokens", "9"]) == 0

@@ -51,7 +51,12 @@ def test_with_beams_enough_it_finds_the_best_of_all_texts(stop_id: int | None, l
     expected = all_texts(model, [1, 2], length, stop_id, length_penalty)
     assert len(expected) == (V**length if stop_id is None else 1 + 2 + 4 + 8 * 3)
     found = beam_search(
-        model, [1, 2], beams=V**length, max_new_tokens=length, length_penalty=length_penalty, stop_id=stop_id
+        model,
+        [1, 2],
+        beams=V**length,
+        max_new_tokens=length,
+        length_penalty=length_penalty,
+        end_ids=() if stop_id is None else (stop_id,),
     )
     assert len(found) == len(expected)
     assert [beam.ids for beam in found] == [beam.ids for beam in expected]
@@ -62,7 +67,7 @@ def test_with_beams_enough_it_finds_the_best_of_all_texts(stop_id: int | None, l
 @pytest.mark.parametrize("beams", [1, 2, 5])
 def test_what_few_beams_find_is_scored_right(beams: int) -> None:
     model = gpt()
-    found = beam_search(model, [1], beams=beams, max_new_tokens=6, stop_id=2)
+    found = beam_search(model, [1], beams=beams, max_new_tokens=6, end_ids=(2,))
     assert 1 <= len(found) <= beams
     for beam in found:
         whole = max(
@@ -115,7 +120,7 @@ def test_two_beams_find_what_greed_misses() -> None:
 def test_the_length_penalty_decides_between_short_and_long() -> None:
     # From 1: the stop id 0 at once has 0.36; 2 1 has 0.34·0.9 = 0.306 of 2 tokens, 2 1 0 0.306·0.36 = 0.110 of 3.
     def best(length_penalty: float) -> list[int]:
-        found = beam_search(gpt(), [1], beams=4, max_new_tokens=2, length_penalty=length_penalty, stop_id=0)
+        found = beam_search(gpt(), [1], beams=4, max_new_tokens=2, length_penalty=length_penalty, end_ids=(0,))
         return found[0].ids
 
     assert best(0) == []  # ln 0.36 = -1.022 before ln 0.306 = -1.184
@@ -125,16 +130,16 @@ def test_the_length_penalty_decides_between_short_and_long() -> None:
 @pytest.mark.usefixtures("table")
 def test_it_stops_when_nothing_better_can_come() -> None:
     # Without a length penalty a text only loses. To stop at once has 0.36; the best that goes on, with 2, only 0.34.
-    found = beam_search(gpt(), [1], beams=1, max_new_tokens=50, length_penalty=0, stop_id=0)
+    found = beam_search(gpt(), [1], beams=1, max_new_tokens=50, length_penalty=0, end_ids=(0,))
     assert found[0].ids == []
     assert Table.steps == 1
     # Of two beams the second counts as well: after two steps [] (0.36) and [1] (0.3·0.36 = 0.108) are done, and 2 1 goes
     # on with 0.306. It ends with 0.306·0.36 = 0.110, after which nothing has more than 0.306·0.34 = 0.104.
-    found = beam_search(gpt(), [1], beams=2, max_new_tokens=50, length_penalty=0, stop_id=0)
+    found = beam_search(gpt(), [1], beams=2, max_new_tokens=50, length_penalty=0, end_ids=(0,))
     assert [beam.ids for beam in found] == [[], [2, 1]]
     assert Table.steps == 3
     # At 1 what goes on may still end at ln 0.34 / 50 a token, so it does go on.
-    beam_search(gpt(), [1], beams=1, max_new_tokens=50, length_penalty=1, stop_id=0)
+    beam_search(gpt(), [1], beams=1, max_new_tokens=50, length_penalty=1, end_ids=(0,))
     assert Table.steps > 1
 
 

@@ -37,10 +37,10 @@ def gpt(**kind: Any) -> GPT:
     return model
 
 
-def samples(model: GPT, ids: Iterable[int], n: int, stop_id: int | None = None, **options: Any) -> list[list[int]]:
+def samples(model: GPT, ids: Iterable[int], n: int, end_ids: tuple[int, ...] = (), **options: Any) -> list[list[int]]:
     """Return the ids of n samples, after checking that a sample which has ended stays ended."""
     texts: list[list[int]] = [[] for _ in range(n)]
-    for t, column in enumerate(generate(model, ids, SampleConfig(**options), n, stop_id=stop_id)):
+    for t, column in enumerate(generate(model, ids, SampleConfig(**options), n, end_ids=end_ids)):
         assert len(column) == n
         assert any(token is not None for token in column)
         for text, token in zip(texts, column, strict=True):
@@ -50,8 +50,8 @@ def samples(model: GPT, ids: Iterable[int], n: int, stop_id: int | None = None, 
     return texts
 
 
-def write(model: GPT, ids: Iterable[int], stop_id: int | None = None, **options: Any) -> list[int]:
-    (text,) = samples(model, ids, 1, stop_id, **options)
+def write(model: GPT, ids: Iterable[int], end_ids: tuple[int, ...] = (), **options: Any) -> list[int]:
+    (text,) = samples(model, ids, 1, end_ids, **options)
     return text
 
 
@@ -146,14 +146,16 @@ def test_with_and_without_a_cache_the_text_is_the_same(
     assert texts() == cached
 
 
-def test_stop_id_ends_the_text_and_is_not_part_of_it() -> None:
+def test_an_end_token_ends_the_text_and_is_not_part_of_it() -> None:
     model = gpt()
     whole = write(model, [1, 2], max_new_tokens=20, temperature=2.0, seed=1)
     stop = whole[7]
     expected = whole[: whole.index(stop)]
-    assert write(model, [1, 2], stop_id=stop, max_new_tokens=20, temperature=2.0, seed=1) == expected
+    assert write(model, [1, 2], end_ids=(stop,), max_new_tokens=20, temperature=2.0, seed=1) == expected
     unseen = next(id for id in range(12) if id not in write(model, [id, 2], max_new_tokens=3, temperature=0.0))
-    assert len(write(model, [unseen, 2], stop_id=unseen, max_new_tokens=3, temperature=0.0)) == 3  # not in the prompt
+    assert (
+        len(write(model, [unseen, 2], end_ids=(unseen,), max_new_tokens=3, temperature=0.0)) == 3
+    )  # not in the prompt
     assert write(model, [1, 2], max_new_tokens=0) == []
 
 
@@ -241,13 +243,13 @@ def test_each_sample_ends_where_it_does_alone() -> None:
     full = samples(model, [1, 2], 5, max_new_tokens=20, temperature=2.0, seed=1)
     for stop in range(12):
         expected = [ids[: ids.index(stop)] if stop in ids else ids for ids in full]
-        assert samples(model, [1, 2], 5, stop, max_new_tokens=20, temperature=2.0, seed=1) == expected
+        assert samples(model, [1, 2], 5, (stop,), max_new_tokens=20, temperature=2.0, seed=1) == expected
 
 
 def test_nothing_is_drawn_for_a_sample_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     script = iter([3, 4, 7, 5, 7])  # two samples; the first draws the stop id at its second token, then the other
     monkeypatch.setattr("gpt.generation.generate.draw", lambda p, u: next(script))
-    columns = list(generate(gpt(), [1, 2], SampleConfig(max_new_tokens=9), 2, stop_id=7))
+    columns = list(generate(gpt(), [1, 2], SampleConfig(max_new_tokens=9), 2, end_ids=(7,)))
     assert columns == [[3, 4], [None, 5]]
     assert next(script, None) is None
 

@@ -172,7 +172,7 @@ def test_ids_by_hand() -> None:
     assert tokenizer.encode("aab") == [PIECES.index(" a"), PIECES.index("ab")]
     assert tokenizer.encode("ü") == [PIECES.index(" "), 3 + 0xC3, 3 + 0xBC]
     assert tokenizer.encode("") == []
-    assert tokenizer.encode_data("ab") == [1, PIECES.index(" ab")]
+    assert tokenizer.prefix + tokenizer.encode_data("ab") == [1, PIECES.index(" ab")]
     assert tokenizer.decode(tokenizer.encode("abü")) == " abü"
     assert tokenizer.eot_id == 1
 

@@ -78,7 +78,7 @@ def test_a_finished_run_makes_what_is_missing_and_then_says_that_it_is_finished(
     assert "\ntime " not in shown  # no step is timed where none is made
     assert "\nsaved in " in shown
     assert main([*RESUME[name].split(), name]) == 1
-    assert "the run is at step 6 of 6; go on with a larger --max-steps" in capsys.readouterr().err
+    assert "the run is finished, at step 6 of 6; go on with a larger --max-steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", RESULTS)

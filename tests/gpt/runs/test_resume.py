@@ -302,9 +302,9 @@ def test_the_same_flags_may_be_given_again(data: Path, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the run is at step 12 of 12; go on with a larger --max-steps"),
-        (["--max-steps", "12"], "the run is at step 12 of 12; go on with a larger --max-steps"),
-        (["--max-steps", "5"], "the run is at step 12 of 5; go on with a larger --max-steps"),
+        ([], "the run is finished, at step 12 of 12; go on with a larger --max-steps"),
+        (["--max-steps", "12"], "the run is finished, at step 12 of 12; go on with a larger --max-steps"),
+        (["--max-steps", "5"], "the run is finished, at step 12 of 5; go on with a larger --max-steps"),
         (["--tokenizer", "bpe"], "resume: --tokenizer was char and cannot change to bpe; start a new run for that"),
         (["--d-model", "32"], "resume: --d-model was 16 and cannot change to 32"),
         (["--d-ff", "32"], "resume: --d-ff was 64 and cannot change to 32"),

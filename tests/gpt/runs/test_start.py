@@ -80,7 +80,7 @@ def test_a_finished_run_needs_more_steps(tmp_path: Path) -> None:
     run = begin(tmp_path)
     run.state = TrainingState(**{**vars(run.state), "step": 9})
     run.save(LAST)
-    with pytest.raises(ValueError, match="the run is at step 9 of 9; go on with a larger --max-steps"):
+    with pytest.raises(ValueError, match="the run is finished, at step 9 of 9; go on with a larger --max-steps"):
         resume(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """The tokenizer as its user sees it: round trips, special tokens, chunks, errors, speed."""
 
 import itertools
+import pickle
 import time
 import tracemalloc
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, train_bpe
+from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, tokenizer_from_dict, train_bpe
 from gpt.tokenizer.pairs import encode_naively
 from gpt.tokenizer.pretokens import BLOCK, word_finder
 
@@ -312,3 +313,19 @@ def test_real_texts_come_back_in_time(data_dir: Path) -> None:
             assert seconds < 1  # 0.15 s on the machine where this was written
             assert len(ids) < len(text) / 3
             assert list(fresh.encode_iterable(text.splitlines(keepends=True))) == ids
+
+
+def test_the_tokens_at_which_texts_begin_and_end_are_stored() -> None:
+    tokenizer = BPETokenizer.train("low low lower", 258, special_tokens=["<s>", "</s>"])
+    assert (tokenizer.bos_id, tokenizer.prefix, tokenizer.end_ids) == (None, [], ())
+    bos, eos = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
+    other = tokenizer.with_ends(bos_id=bos, adds_bos=True, end_ids=[eos, bos, eos])
+    for copy in (other, tokenizer_from_dict(other.to_dict()), pickle.loads(pickle.dumps(other))):
+        assert (copy.bos_id, copy.prefix, copy.end_ids) == (bos, [bos], (eos, bos))
+        assert copy.encode("low") == tokenizer.encode("low")
+        assert copy.sha256 == other.sha256 != tokenizer.sha256
+    assert tokenizer.prefix == other.with_ends(bos_id=bos, adds_bos=False, end_ids=()).prefix == []
+    with pytest.raises(ValueError, match="every id must be a token of this vocabulary, got 999"):
+        tokenizer.with_ends(bos_id=None, adds_bos=False, end_ids=[999])
+    with pytest.raises(ValueError, match="adds_bos needs a bos_id"):
+        tokenizer.with_ends(bos_id=None, adds_bos=True, end_ids=[])
