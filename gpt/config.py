@@ -18,6 +18,7 @@ from nanograd.runtime.arguments import nearest
 
 NORMS = ("layernorm", "rmsnorm")
 POSITIONS = ("learned", "rope")
+ROPE_SCALINGS = ("linear", "llama3")
 MLPS = ("plain", "gated")
 ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "silu")
 SAMPLINGS = ("random", "epochs")
@@ -153,10 +154,20 @@ class ModelConfig(Config):
     )
     dropout: float = option(0.0, "share of features dropped while training", least=0, below=1)
     bias: bool = option(True, "biases in linear maps and normalisations")
+    qkv_bias: bool = option(None, "biases of queries, keys and values; as bias if none")
+    mlp_bias: bool = option(None, "biases in the MLP; as bias if none")
     norm: str = option("layernorm", "layernorm, or rmsnorm, which neither centres nor shifts", among=NORMS)
     norm_eps: float = option(1e-5, "added to the variance, or mean square, by a normalisation", above=0)
     position: str = option("learned", "learned: embed each position; rope: rotate queries and keys", among=POSITIONS)
     rope_theta: float = option(10000.0, "base of rope's wavelengths: the longest is about 2π times it", above=0)
+    rope_scaling: str = option(
+        None, "linear: divide all of rope's frequencies by rope_factor; llama3: only the low ones", among=ROPE_SCALINGS
+    )
+    rope_factor: float = option(8.0, "how many times its original context rope_scaling stretches a model to", least=1)
+    rope_original_context: int = option(8192, "llama3: the context before it was stretched, in tokens", least=1)
+    rope_low_freq_factor: float = option(1.0, "llama3: low frequencies turn less often in that context", above=0)
+    rope_high_freq_factor: float = option(4.0, "llama3: high frequencies turn more often in it, and stay", above=0)
+    window: int = option(None, "how many tokens a token attends to, with itself; all before it if none", least=1)
     mlp: str = option(
         "plain", "plain: linear, activation, linear; gated: activation(gate(x)) · up(x), linear (SwiGLU)", among=MLPS
     )
@@ -183,9 +194,17 @@ class ModelConfig(Config):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         self._check_divisible("n_heads", "n_kv_heads")
+        if self.rope_low_freq_factor >= self.rope_high_freq_factor:
+            factors = f"got {self.rope_low_freq_factor:g} and {self.rope_high_freq_factor:g}"
+            raise ValueError(f"rope_low_freq_factor must be below rope_high_freq_factor, {factors}")
         D = self.head_dim
         if self.position == "rope" and D % 2:
             raise ValueError(f"position=rope rotates pairs of features: head_dim must be even, got {D}; try {D + 1}")
+
+    def linear_bias(self, layer: str) -> bool:
+        """Return whether a linear map of a block, such as attn.w_qkv or mlp.up, has a bias."""
+        exception = self.mlp_bias if "mlp." in layer else self.qkv_bias if layer.endswith("w_qkv") else None
+        return self.bias if exception is None else exception
 
     def _check_divisible(self, name: str, by: str) -> None:
         """Raise ValueError unless one field is divisible by another; suggest the nearest number that divides it."""

@@ -16,6 +16,7 @@ from gpt.config import ModelConfig, SampleConfig, check_options
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, no_init
+from nanograd.ops.rope import llama3_frequencies, rope_frequencies
 from nanograd.runtime.files import StrPath
 from nanograd.seeds import next_seed
 
@@ -33,6 +34,22 @@ def make_norm(config: ModelConfig) -> LayerNorm | RMSNorm:
     return LayerNorm(config.d_model, bias=config.bias, eps=config.norm_eps)
 
 
+def make_rope_frequencies(config: ModelConfig) -> np.ndarray | None:
+    """Return the angle per position of each pair of features in a head (D/2,), or None without RoPE."""
+    if config.position != "rope":
+        return None
+    frequencies = rope_frequencies(config.head_dim, config.rope_theta)
+    if config.rope_scaling == "llama3":
+        return llama3_frequencies(
+            frequencies,
+            factor=config.rope_factor,
+            original_context=config.rope_original_context,
+            low_freq_factor=config.rope_low_freq_factor,
+            high_freq_factor=config.rope_high_freq_factor,
+        )
+    return frequencies / config.rope_factor if config.rope_scaling == "linear" else frequencies
+
+
 class MultiHeadAttention(Module):
     """Causal self-attention with n_heads heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2).
 
@@ -42,10 +59,14 @@ class MultiHeadAttention(Module):
     n_kv_heads  fewer key and value heads, each shared by n_heads/n_kv_heads neighbouring query heads (grouped-query
                 attention, Ainslie et al. 2023, arXiv:2305.13245)
     head_dim    size of a head, where it is not d_model/n_heads
-    rope_theta  rotate queries and keys by their position, with wavelengths up to about 2π rope_theta (RoPE, Su et al.
-                2021, arXiv:2104.09864)
     qk_norm     normalise the queries and keys of each head first, which bounds the attention scores (Dehghani et al.
                 2023, arXiv:2302.05442, section 2)
+    window      a token attends to itself and the window - 1 tokens before it, not to all (sliding-window attention, Jiang
+                et al. 2023, arXiv:2310.06825, section 2)
+    rope_frequencies  rotate queries and keys by their position times these angles (D/2,) (RoPE, Su et al. 2021,
+                arXiv:2104.09864)
+
+    qkv_bias gives w_qkv biases where it and out_proj differ.
     """
 
     def __init__(
@@ -55,11 +76,13 @@ class MultiHeadAttention(Module):
         *,
         n_kv_heads: int | None = None,
         head_dim: int | None = None,
-        rope_theta: float | None = None,
+        rope_frequencies: np.ndarray | None = None,
         qk_norm: bool = False,
         norm_eps: float = 1e-5,
         causal: bool = True,
+        window: int | None = None,
         bias: bool = True,
+        qkv_bias: bool | None = None,
         dropout: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
@@ -73,9 +96,10 @@ class MultiHeadAttention(Module):
                 f"attention: n_heads must be divisible by n_kv_heads, got n_heads={n_heads} and n_kv_heads={n_kv_heads}"
             )
         self.head_dim = head_dim or d_model // n_heads
-        self.rope_theta = rope_theta
-        self.causal = causal
-        self.w_qkv = Linear(d_model, (n_heads + 2 * self.n_kv_heads) * self.head_dim, bias=bias, rng=rng)
+        self.rope_frequencies = rope_frequencies
+        self.causal, self.window = causal, window
+        n_out, qkv_bias = (n_heads + 2 * self.n_kv_heads) * self.head_dim, bias if qkv_bias is None else qkv_bias
+        self.w_qkv = Linear(d_model, n_out, bias=qkv_bias, rng=rng)
         self.q_norm = RMSNorm(self.head_dim, eps=norm_eps) if qk_norm else None
         self.k_norm = RMSNorm(self.head_dim, eps=norm_eps) if qk_norm else None
         self.out_proj = Linear(n_heads * self.head_dim, d_model, bias=bias, rng=rng)
@@ -85,7 +109,7 @@ class MultiHeadAttention(Module):
         """Map x (B, T, C) to (B, T, C). mask is boolean and broadcasts to (B, H, T, T): True where a token may attend."""
         p = self.dropout.p if self.training else 0.0
         qkv = self.w_qkv(x)  # (B, T, (H + 2 K) D)
-        if self.rope_theta is not None or self.q_norm is not None:
+        if self.rope_frequencies is not None or self.q_norm is not None:
             qkv = self.apply_qk_norm_and_rope(qkv)
         y = ops.packed_attention(
             qkv,
@@ -93,6 +117,7 @@ class MultiHeadAttention(Module):
             n_heads=self.n_heads,
             n_kv_heads=self.n_kv_heads,
             causal=self.causal,
+            window=self.window,
             dropout=p,
             seed=next_seed() if p else None,
         )  # (B, T, H D): softmax(q kᵀ / √D) v of each head, side by side
@@ -108,8 +133,8 @@ class MultiHeadAttention(Module):
         if self.q_norm is not None and self.k_norm is not None:
             q, k, v = heads[..., :H, :, :], heads[..., H : H + K, :, :], heads[..., H + K :, :, :]
             heads = ops.concat([self.q_norm(q), self.k_norm(k), v], axis=-3)
-        if self.rope_theta is not None:
-            heads = ops.rope(heads, base=self.rope_theta, rotated=H + K)
+        if self.rope_frequencies is not None:
+            heads = ops.rope(heads, frequencies=self.rope_frequencies, rotated=H + K)
         return heads.swapaxes(-3, -2).reshape(*qkv.shape)
 
 
@@ -164,10 +189,12 @@ class Block(Module):
             config.n_heads,
             n_kv_heads=config.n_kv_heads,
             head_dim=config.head_dim,
-            rope_theta=config.rope_theta if config.position == "rope" else None,
+            rope_frequencies=make_rope_frequencies(config),
             qk_norm=config.qk_norm,
             norm_eps=config.norm_eps,
+            window=config.window,
             bias=config.bias,
+            qkv_bias=config.linear_bias("attn.w_qkv"),
             dropout=config.dropout,
             rng=rng,
         )
@@ -177,7 +204,7 @@ class Block(Module):
             config.d_ff,
             activation=config.activation,
             gated=config.mlp == "gated",
-            bias=config.bias,
+            bias=config.linear_bias("mlp.up"),
             dropout=config.dropout,
             rng=rng,
         )

@@ -39,7 +39,7 @@ class KVCache:
 
     def __init__(self, config: ModelConfig, batch_size: int, capacity: int, dtype: np.dtype) -> None:
         shape = batch_size, config.n_kv_heads, capacity, config.head_dim
-        self.capacity = capacity
+        self.capacity, self.window = capacity, config.window
         self.keys = [np.zeros(shape, dtype) for _ in range(config.n_layers)]
         self.values = [np.zeros(shape, dtype) for _ in range(config.n_layers)]
         self.token_ids = np.zeros((batch_size, capacity), np.intp)  # the token in each slot
@@ -54,13 +54,14 @@ class KVCache:
     def attn_mask(self, n_slots: int) -> np.ndarray | None:
         """Return the mask (B, 1, 1, n_slots) to add to the next token's scores, or None if it attends to all slots.
 
-        It is -∞ at padding that no later token has overwritten.
+        It is -∞ at padding that no later token has overwritten, and at tokens before the window.
         """
-        if self.starts.max() <= self.length + 1 - n_slots:  # the oldest token still stored
+        first = self.starts if self.window is None else np.maximum(self.starts, self.length + 1 - self.window)
+        if first.max() <= self.length + 1 - n_slots:  # the oldest token still stored
             return None
         t = self.length - (self.length - np.arange(n_slots)) % self.capacity  # the token in each slot
-        is_padding = t < self.starts[:, None]
-        return np.where(is_padding, -np.inf, 0).astype(self.keys[0].dtype)[:, None, None]
+        is_hidden = t < first[:, None]
+        return np.where(is_hidden, -np.inf, 0).astype(self.keys[0].dtype)[:, None, None]
 
 
 class Decoder:
@@ -170,9 +171,14 @@ class Decoder:
             q, k, v = split_heads(qkv, attn.n_heads, attn.n_kv_heads)  # (B, H, T, D), (B, K, T, D) twice
             keys[:, :, :T], values[:, :, :T] = k, v
             if is_last:
-                y, x = ops.attention(q[:, :, -1:], k, v, mask), x.reshape(B, T, -1)[:, -1]  # from here on, B rows
+                seen = slice(-(attn.window or T), None)
+                last_mask = None if mask is None else mask[..., seen]
+                y = ops.attention(q[:, :, -1:], k[:, :, seen], v[:, :, seen], last_mask)
+                x = x.reshape(B, T, -1)[:, -1]  # from here on, B rows
             else:
-                y = ops.packed_attention(qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True)
+                y = ops.packed_attention(
+                    qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True, window=attn.window
+                )
             x = x + linear(attn.out_proj, y.reshape(len(x), -1))
             x += mlp_forward(block.mlp, normalise(block.norm2, x))
         return ops.linear(normalise(model.norm, x), model.lm_head_weight.data)
@@ -186,7 +192,9 @@ class Decoder:
         if model.pos_emb is not None:
             x += model.pos_emb.weight.data[cache.length - cache.starts]
         else:
-            cos_sin = rope_tables(np.array([cache.length]), model.config.head_dim, model.config.rope_theta, x.dtype)
+            frequencies = model.blocks[0].attn.rope_frequencies
+            assert frequencies is not None
+            cos_sin = rope_tables(np.array([cache.length]), frequencies, x.dtype)
         for block, keys, values in zip(model.blocks, cache.keys, cache.values, strict=True):
             q, k, v = project_qkv(block.attn, normalise(block.norm1, x), cos_sin)  # (B, K, G, D), (B, K, D) twice
             keys[:, :, slot], values[:, :, slot] = k, v
@@ -230,8 +238,8 @@ def apply_qk_norm_and_rope(attn: MultiHeadAttention, qkv: np.ndarray) -> np.ndar
     if attn.q_norm is not None and attn.k_norm is not None:
         heads[:, :H] = normalise(attn.q_norm, heads[:, :H])
         heads[:, H : H + K] = normalise(attn.k_norm, heads[:, H : H + K])
-    if attn.rope_theta is not None:
-        heads = ops.rope(heads, base=attn.rope_theta, rotated=H + K)
+    if attn.rope_frequencies is not None:
+        heads = ops.rope(heads, frequencies=attn.rope_frequencies, rotated=H + K)
     return heads.swapaxes(-3, -2).reshape(qkv.shape)
 
 

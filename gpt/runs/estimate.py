@@ -43,7 +43,8 @@ def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         {f"blocks.0.attn.{name}": (config.head_dim,) for name in ("q_norm", "k_norm")} if config.qk_norm else {}
     )
     weights: dict[str, tuple[int, ...]] = {**tables, **block, **norms, **head_norms}
-    biased = {**block, **(norms if config.norm == "layernorm" else {})} if config.bias else {}
+    biased: dict[str, tuple[int, ...]] = {name: shape for name, shape in block.items() if config.linear_bias(name)}
+    biased |= norms if config.norm == "layernorm" and config.bias else {}
     return {f"{name}.weight": shape for name, shape in weights.items()} | {
         f"{name}.bias": shape[:1] for name, shape in biased.items()
     }
@@ -71,7 +72,9 @@ def forward_flops(config: ModelConfig, tokens: int | None = None) -> int:
     d, T = config.d_model, tokens or config.context_length
     D, H, rows = head_rows(config)
     mlp = (3 if config.mlp == "gated" else 2) * d * config.d_ff
-    attention = d * (rows + H * D) + (T + 1) * H * D  # on average (T + 1) / 2 tokens are attended to, in 2 products
+    W = min(config.window or T, T)
+    attended = W * (2 * T - W + 1) // T  # twice the mean of min(t, W) over t = 1 … T: T + 1 without a window
+    attention = d * (rows + H * D) + attended * H * D  # in 2 products
     return 2 * (config.n_layers * (attention + mlp) + config.vocab_size * d)
 
 

@@ -18,22 +18,23 @@ import numpy as np
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.op import context
+from nanograd.ops._attention_blocks import causal_mask
 from nanograd.ops.attention import attention_options
 from nanograd.ops.packed_attention import check_packed
 
 
 def attention(
-    q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, scale: float | None = None, dropout: float = 0.0,
-    seed: int | None = None,
+    q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, window: int | None = None,
+    scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Compose `attention`: q (…, T, D), k (…, S, D) and v (…, S, E) → (…, T, E); masks and heads as the op has them."""
-    options = attention_options(q, causal, scale, dropout, seed)
+    options = attention_options(q, causal, window, scale, dropout, seed)
     if q.ndim > 2 and q.shape[-3] != k.shape[-3]:  # each key and value head is shared by a group of query heads
         heads = np.repeat(np.arange(k.shape[-3]), q.shape[-3] // k.shape[-3])
         k, v = (ops.getitem(a, index=(..., heads, slice(None), slice(None))) for a in (k, v))
     scores = ops.matmul(q, ops.transpose(k, axes=swapped(k.ndim, -2, -1)))  # (…, T, S)
     scores = ops.mul(scores, options.scale)
-    hidden = ~np.tri(*scores.shape[-2:], dtype=np.bool_) if causal else np.zeros(scores.shape[-2:], bool)
+    hidden = ~causal_mask(q.shape[-2], k.shape[-2], window) if causal else np.zeros(scores.shape[-2:], bool)
     if mask is not None:
         hidden = hidden | ~np.asarray(mask)
     if causal or mask is not None:

@@ -2,7 +2,8 @@
 
 A block of rows of P is computed, used while it is in the cache, and discarded. Backward computes it again from the
 logarithm of each row's sum (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4). With a causal mask,
-the keys after a block's last query are skipped: little more than half of the work of a long context. Heads may be
+the keys after a block's last query are skipped: little more than half of the work of a long context. So are, with a
+window, the keys that are too old for a block's first query. Heads may be
 strided views of one packed array: a group of heads is copied to contiguous memory, and its gradients are written back
 into the views. Dropout masks are kept as booleans, for one group of heads at a time.
 """
@@ -26,6 +27,7 @@ class AttentionOptions(NamedTuple):
     dropout: float
     seed: int
     rows: int
+    window: int | None = None
 
     def keep_masks(self) -> KeepMasks | None:
         """Return a new stream of the masks of dropout, or None without dropout."""
@@ -46,20 +48,40 @@ def head_groups(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[s
             yield slice(b, b + n_batch), slice(h, h + n_heads)
 
 
-def query_blocks(T: int, N: int, options: AttentionOptions) -> Iterator[tuple[int, int, int]]:
-    """Yield, for each block of the T queries, its first query, the end of the block, and how many of the N keys it sees."""
+def first_keys(T: int, window: int | None) -> np.ndarray:
+    """Return the first key that each of T causal queries sees, (T,): key 0, or the oldest one in its window.
+
+    It must not fall from query to query; any other rule of this kind, such as the start of a query's document, fits too.
+    """
+    return np.zeros(T, np.intp) if window is None else np.maximum(np.arange(T) + 1 - window, 0)
+
+
+def causal_mask(T: int, N: int, window: int | None) -> np.ndarray:
+    """Return which of N keys each of T causal queries sees, boolean (T, N)."""
+    return np.tri(T, N, dtype=np.bool_) & (np.arange(N) >= first_keys(T, window)[:, None])
+
+
+def query_blocks(T: int, N: int, first: np.ndarray, options: AttentionOptions) -> Iterator[tuple[int, int, int, int]]:
+    """Yield for each block of the T queries its first query and its end, and the first and the end of the keys it sees."""
     for i in range(0, T, options.rows):
         j = min(i + options.rows, T)
-        yield i, j, min(N, j) if options.causal else N
+        end = min(N, j) if options.causal else N
+        yield i, j, min(int(first[i]), end), end
 
 
-def mask_scores(s: np.ndarray, i: int, triangle: np.ndarray | None, mask: np.ndarray | None) -> None:
-    """Write -∞ into the scores s (…, rows, keys) of the queries from i on, where a query may not look at a key."""
+def mask_scores(
+    s: np.ndarray, i: int, begin: int, first: np.ndarray, triangle: np.ndarray | None, mask: np.ndarray | None
+) -> None:
+    """Write -∞ into the scores s (…, rows, keys) where a query, from i on, may not look at a key, from `begin` on."""
     rows, keys = s.shape[-2:]
-    if triangle is not None and keys > i:  # the whole block sees the keys before its first query
-        s[..., i:] += triangle[:rows, : keys - i]
+    end = begin + keys
+    if triangle is not None and end > i:  # the whole block comes after the keys before its first query
+        s[..., i - begin :] += triangle[:rows, : end - i]
+    oldest = first[i : i + rows, None]
+    if rows and oldest[-1, 0] > begin:  # the last query's window begins later than that of the first
+        np.copyto(s, -np.inf, where=np.arange(begin, end) < oldest)
     if mask is not None:
-        np.copyto(s, -np.inf, where=~mask[..., i : i + rows, :keys])
+        np.copyto(s, -np.inf, where=~mask[..., i : i + rows, begin:end])
 
 
 def causal_triangle(T: int, dtype: np.dtype, options: AttentionOptions) -> np.ndarray | None:
@@ -78,15 +100,15 @@ def attend(
     """
     T, N = q.shape[2], k.shape[2]
     log_sums = np.empty((*q.shape[:3], 1), q.dtype)
-    triangle = causal_triangle(T, q.dtype, options)
+    triangle, first = causal_triangle(T, q.dtype, options), first_keys(T, options.window)
     keep_masks = options.keep_masks()
     for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, kt = q[heads] * options.scale, np.swapaxes(k[heads].copy(), 2, 3)  # contiguous, in cache
         vs = v[heads].copy()
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
-        for i, j, keys in query_blocks(T, N, options):
-            s = qs[:, :, i:j] @ kt[..., :keys]
-            mask_scores(s, i, triangle, None if mask is None else mask[heads])
+        for i, j, begin, end in query_blocks(T, N, first, options):
+            s = qs[:, :, i:j] @ kt[..., begin:end]
+            mask_scores(s, i, begin, first, triangle, None if mask is None else mask[heads])
             top = s.max(axis=-1, keepdims=True, initial=-np.inf)
             top[np.isneginf(top)] = 0  # -∞ - (-∞) would be NaN
             s -= top
@@ -95,18 +117,18 @@ def attend(
             sees_nothing = total == 0
             total[sees_nothing] = 1
             if keep is not None:
-                s *= keep[:, :, i:j, :keys]
-            np.divide(s @ vs[:, :, :keys], total * (1 - options.dropout), out=y[heads][:, :, i:j])
+                s *= keep[:, :, i:j, begin:end]
+            np.divide(s @ vs[:, :, begin:end], total * (1 - options.dropout), out=y[heads][:, :, i:j])
             top += np.log(total)
             top[sees_nothing] = np.inf
             log_sums[heads][:, :, i:j] = top
     return log_sums
 
 
-def add_block(gradient: np.ndarray, contribution: np.ndarray, n_seen: int) -> None:
-    """Add a block's contribution to the gradient of keys or values, whose first `n_seen` rows are filled already."""
-    gradient[:, :, :n_seen] += contribution[:, :, :n_seen]
-    gradient[:, :, n_seen : contribution.shape[2]] = contribution[:, :, n_seen:]
+def add_block(gradient: np.ndarray, contribution: np.ndarray, begin: int, n_seen: int) -> None:
+    """Add a block's contribution, of keys or values from `begin` on, to a gradient that has `n_seen` rows already."""
+    gradient[:, :, begin:n_seen] += contribution[:, :, : n_seen - begin]
+    gradient[:, :, n_seen : begin + contribution.shape[2]] = contribution[:, :, n_seen - begin :]
 
 
 def attend_backward(
@@ -119,7 +141,7 @@ def attend_backward(
     needs no whole row of P.
     """
     T, N = q.shape[2], k.shape[2]
-    triangle = causal_triangle(T, q.dtype, options)
+    triangle, first = causal_triangle(T, q.dtype, options), first_keys(T, options.window)
     keep_masks = options.keep_masks()
     for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, ks, vt = q[heads] * options.scale, k[heads].copy(), np.swapaxes(v[heads].copy(), 2, 3)
@@ -129,20 +151,20 @@ def attend_backward(
         dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
         n_seen = 0  # keys that an earlier block saw: only these have a gradient to add to
-        for i, j, keys in query_blocks(T, N, options):
-            p = qs[:, :, i:j] @ np.swapaxes(ks[:, :, :keys], 2, 3)
-            mask_scores(p, i, triangle, None if mask is None else mask[heads])
+        for i, j, begin, end in query_blocks(T, N, first, options):
+            p = qs[:, :, i:j] @ np.swapaxes(ks[:, :, begin:end], 2, 3)
+            mask_scores(p, i, begin, first, triangle, None if mask is None else mask[heads])
             p -= log_sums[heads][:, :, i:j]
             np.exp(p, out=p)
-            ds = dys[:, :, i:j] @ vt[..., :keys]
-            z = None if keep is None else keep[:, :, i:j, :keys]
+            ds = dys[:, :, i:j] @ vt[..., begin:end]
+            z = None if keep is None else keep[:, :, i:j, begin:end]
             if z is not None:
                 ds *= z  # (6)
-            add_block(dvs, np.swapaxes(p if z is None else p * z, 2, 3) @ dys[:, :, i:j], n_seen)  # (5)
+            add_block(dvs, np.swapaxes(p if z is None else p * z, 2, 3) @ dys[:, :, i:j], begin, n_seen)  # (5)
             ds -= row[:, :, i:j]
             ds *= p  # (7)
-            add_block(dks, np.swapaxes(ds, 2, 3) @ qs[:, :, i:j], n_seen)  # (9)
-            np.matmul(ds, ks[:, :, :keys], out=dqs[:, :, i:j])
-            n_seen = keys
+            add_block(dks, np.swapaxes(ds, 2, 3) @ qs[:, :, i:j], begin, n_seen)  # (9)
+            np.matmul(ds, ks[:, :, begin:end], out=dqs[:, :, i:j])
+            n_seen = end
         np.multiply(dqs, options.scale, out=dq[heads])  # (8)
         dk[heads], dv[heads] = dks, dvs

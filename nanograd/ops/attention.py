@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Gradients, Needs, Op
-from nanograd.ops._attention_blocks import ROWS, AttentionOptions, attend, attend_backward
+from nanograd.ops._attention_blocks import ROWS, AttentionOptions, attend, attend_backward, causal_mask
 from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.ops.dropout import keep_mask
 from nanograd.ops.softmax import softmax_array
@@ -52,14 +52,21 @@ def four_axes(a: np.ndarray) -> np.ndarray:
 
 
 def attention_options(
-    q: np.ndarray, causal: bool = False, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
-    rows: int = ROWS,
+    q: np.ndarray, causal: bool = False, window: int | None = None, scale: float | None = None, dropout: float = 0.0,
+    seed: int | None = None, rows: int = ROWS,
 ) -> AttentionOptions:  # fmt: skip
-    """Return the options of attention, with their defaults for queries q (…, T, D); raise if dropout has no seed."""
+    """Return the options of attention, with their defaults for queries q (…, T, D).
+
+    Raises ValueError for a window of no token or without `causal`, and for dropout without a seed.
+    """
+    if window is not None and (not causal or window < 1):
+        raise ValueError(
+            f"attention: window must be at least 1 and needs causal=True, got {window} and causal={causal}"
+        )
     if dropout and seed is None:
         raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    return AttentionOptions(causal, scale, dropout, 0 if seed is None else seed, rows)
+    return AttentionOptions(causal, scale, dropout, 0 if seed is None else seed, rows, window)
 
 
 def attention_forward(
@@ -69,6 +76,7 @@ def attention_forward(
     mask: np.ndarray | None = None,
     *,
     causal: bool = False,
+    window: int | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
     seed: int | None = None,
@@ -76,8 +84,9 @@ def attention_forward(
     """Attend (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 
     q (…, T, D), k (…, N, D), v (…, N, E) → (…, T, E). mask is boolean, broadcast to (…, T, N), True where a query may
-    look at a key. causal lets query t see keys s ≤ t. scale is 1/√D by default. dropout, drawn by `seed`, multiplies P
-    by z, which is 0 or 1/(1 - dropout).
+    look at a key. causal lets query t see keys s ≤ t; with `window` only the last of them, t - window < s ≤ t
+    (sliding-window attention, Jiang et al. 2023, arXiv:2310.06825, section 2). scale is 1/√D by default. dropout, drawn by
+    `seed`, multiplies P by z, which is 0 or 1/(1 - dropout).
     q may have more heads than k and v: q (…, H, T, D) and k (…, K, N, D) share each key head among H/K neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
@@ -97,11 +106,11 @@ def attention_forward(
     k, v = share_heads(k, group), share_heads(v, group)
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
-    options = attention_options(q, causal, scale, dropout, seed)
+    options = attention_options(q, causal, window, scale, dropout, seed)
     scores = q @ np.swapaxes(k, -1, -2)  # (…, T, N)
     scores *= options.scale
     if options.causal:
-        scores[..., np.tri(*scores.shape[-2:]) == 0] = -np.inf
+        scores[..., ~causal_mask(q.shape[-2], k.shape[-2], window)] = -np.inf
     if mask is not None:
         scores = np.where(mask, scores, -np.inf)  # (1)
     p = softmax_array(scores)  # (2)

@@ -53,6 +53,7 @@ def packed_attention_forward(
     n_heads: int,
     n_kv_heads: int | None = None,
     causal: bool = False,
+    window: int | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
     seed: int | None = None,
@@ -64,11 +65,11 @@ def packed_attention_forward(
     q | k | v = qkv                                        (1)
     y = attention(q, k, v) of each head, side by side      (2)
 
-    mask, causal, scale, dropout and seed are those of `attention`; the mask broadcasts to (…, H, T, T).
+    mask, causal, window, scale, dropout and seed are those of `attention`; the mask broadcasts to (…, H, T, T).
     """
     n_kv = check_packed(qkv, n_heads, n_kv_heads)
     q, k, v = split_heads(qkv, n_heads, n_kv)  # (1)
-    y, saved = attention_forward(q, k, v, mask, causal=causal, scale=scale, dropout=dropout, seed=seed)
+    y, saved = attention_forward(q, k, v, mask, causal=causal, window=window, scale=scale, dropout=dropout, seed=seed)
     return side_by_side(y), (saved, qkv.shape, n_heads, n_kv)  # (2)
 
 

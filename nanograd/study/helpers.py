@@ -146,29 +146,43 @@ def side_by_side(y: np.ndarray) -> np.ndarray:
     return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
 
 
-def attention_weights(q: Any, k: Any, mask: Any, causal: bool, scale: float | None) -> tuple[Any, float]:
+def attention_weights(
+    q: Any, k: Any, mask: Any, causal: bool, window: int | None, scale: float | None
+) -> tuple[Any, float]:
     """Return P = softmax(scale q kᵀ) over the keys that a query may look at, and scale."""
     scale = 1 / np.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    visible = np.tri(q.shape[-2], k.shape[-2], dtype=bool) if causal else True
+    t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])
+    visible = (s <= t) & (window is None or s > t - window) if causal else True
     visible = visible if mask is None else visible & mask
     return softmax(np.where(visible, scale * q @ k.mT, -np.inf)), scale
 
 
-def attention(q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None, dropout: float, seed: Any) -> Any:
+def attention(
+    q: Any, k: Any, v: Any, mask: Any, causal: bool, window: int | None, scale: float | None, dropout: float, seed: Any
+) -> Any:
     """Return y of attention, lines (1) to (3) of its page."""
     group = q.shape[-3] // k.shape[-3]
-    P, _ = attention_weights(q, repeat_heads(k, group), mask, causal, scale)
+    P, _ = attention_weights(q, repeat_heads(k, group), mask, causal, window, scale)
     z = keep_mask(P.shape, dropout, seed) if dropout else 1
     return (P * z) @ repeat_heads(v, group)
 
 
 def attention_gradients(
-    dy: Any, q: Any, k: Any, v: Any, mask: Any, causal: bool, scale: float | None, dropout: float, seed: Any
+    dy: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any,
+    causal: bool,
+    window: int | None,
+    scale: float | None,
+    dropout: float,
+    seed: Any,
 ) -> tuple[Any, Any, Any]:
     """Return dq, dk and dv of attention, lines (5) to (9) of its page."""
     group = q.shape[-3] // k.shape[-3]
     shared_k, shared_v = repeat_heads(k, group), repeat_heads(v, group)
-    P, scale = attention_weights(q, shared_k, mask, causal, scale)
+    P, scale = attention_weights(q, shared_k, mask, causal, window, scale)
     z = keep_mask(P.shape, dropout, seed) if dropout else 1
     dP = (dy @ shared_v.mT) * z
     dS = P * (dP - (P * dP).sum(axis=-1, keepdims=True))

@@ -46,6 +46,14 @@ CONFIGS = pytest.mark.parametrize("config", [ModelConfig, TrainConfig, SampleCon
         ),
         (ModelConfig, {"norm_eps": 0}, r"norm_eps must be above 0, got 0\.0"),
         (ModelConfig, {"rope_theta": -1}, r"rope_theta must be above 0, got -1\.0"),
+        (ModelConfig, {"rope_scaling": "yarn"}, "rope_scaling must be linear or llama3, got 'yarn'"),
+        (ModelConfig, {"rope_factor": 0.5}, r"rope_factor must be at least 1, got 0\.5"),
+        (
+            ModelConfig,
+            {"rope_low_freq_factor": 4},
+            "rope_low_freq_factor must be below rope_high_freq_factor, got 4 and 4",
+        ),
+        (ModelConfig, {"window": 0}, "window must be at least 1, got 0"),
         (
             ModelConfig,
             {"n_heads": 8, "n_kv_heads": 3},

@@ -59,7 +59,8 @@ REASONS: dict[str, Reasons] = {
             "D": "x.shape[-1]",
             "positions": "np.arange(x.shape[-2]) if positions is None else positions",
             "rotates": "1 if rotated is None else (np.arange(x.shape[-3]) < rotated)[:, None, None]",
-            "θ": "rotates * np.asarray(positions)[..., None] * base ** (-2 * np.arange(D // 2) / D)",
+            "ω": "base ** (-2 * np.arange(D // 2) / D) if frequencies is None else frequencies",
+            "θ": "rotates * np.asarray(positions)[..., None] * ω",
             "φ": "θ[..., None, :, :] - θ[..., :, None, :]",  # of tokens s and t: the angle from s to t
             "first": "slice(0, None, 2) if interleaved else slice(D // 2)",
             "second": "slice(1, None, 2) if interleaved else slice(D // 2, None)",
@@ -115,7 +116,8 @@ REASONS: dict[str, Reasons] = {
             "v": "repeat_heads(v, group)",
             "t": "np.arange(q.shape[-2])[:, None]",
             "s": "np.arange(k.shape[-2])",
-            "visible": "((s <= t) | np.logical_not(causal)) & (True if mask is None else mask)",
+            "recent": "True if window is None else s > t - window",  # with a window: whether a key lies in it
+            "visible": "((s <= t) & recent | np.logical_not(causal)) & (True if mask is None else mask)",
             "M": "np.where(visible, 0, -np.inf)",
             "z": "keep_mask(P.shape, dropout, seed) if dropout else np.ones(P.shape)",
             "keys": "-1",
@@ -137,13 +139,13 @@ REASONS: dict[str, Reasons] = {
         ),
         Reason(
             "Every head attends by itself and fills its own D columns.",
-            code="side_by_side(attention(q, k, v, mask, causal, scale, dropout, seed))",
+            code="side_by_side(attention(q, k, v, mask, causal, window, scale, dropout, seed))",
             name="y",
         ),
         Reason(
             "Each head's y fills its own columns, so its dy is found there; the gradients are (5) to (9) of `attention`.",
             reference="(by('q'), by('k'), by('v'))",
-            code="attention_gradients(heads(dy), q, k, v, mask, causal, scale, dropout, seed)",
+            code="attention_gradients(heads(dy), q, k, v, mask, causal, window, scale, dropout, seed)",
             name="dq, dk, dv",
         ),
         Reason(

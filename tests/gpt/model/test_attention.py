@@ -10,6 +10,7 @@ from gpt.model import MultiHeadAttention
 from nanograd._tensor import Tensor
 from nanograd.check.gradcheck import gradcheck
 from nanograd.nn import Parameter
+from nanograd.ops.rope import rope_frequencies
 from nanograd.seeds import DROPOUT, seeds
 
 
@@ -26,11 +27,11 @@ def draw(*shape: int, seed: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def rotate(x: np.ndarray, theta: float) -> np.ndarray:
-    """Rotate x (T, D) by position · theta^(-2i/D) as complex numbers, whose real parts are its first half."""
+def rotate(x: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+    """Rotate x (T, D) by position · frequency as complex numbers, whose real parts are its first half."""
     T, D = x.shape
     z = x[:, : D // 2] + 1j * x[:, D // 2 :]
-    z = z * np.exp(1j * np.outer(np.arange(T), theta ** (-2 * np.arange(D // 2) / D)))
+    z = z * np.exp(1j * np.outer(np.arange(T), frequencies))
     return np.concatenate([z.real, z.imag], axis=1)
 
 
@@ -47,8 +48,8 @@ def by_head(attn: MultiHeadAttention, x: np.ndarray, sees: np.ndarray) -> np.nda
         if attn.q_norm is not None:
             q = q / np.sqrt((q**2).mean(axis=1, keepdims=True) + 1e-5) * weights["q_norm.weight"]
             k = k / np.sqrt((k**2).mean(axis=1, keepdims=True) + 1e-5) * weights["k_norm.weight"]
-        if attn.rope_theta is not None:
-            q, k = rotate(q, attn.rope_theta), rotate(k, attn.rope_theta)
+        if attn.rope_frequencies is not None:
+            q, k = rotate(q, attn.rope_frequencies), rotate(k, attn.rope_frequencies)
         p = np.where(sees, np.exp(q @ k.T / math.sqrt(D)), 0)
         outputs.append(p / p.sum(axis=1, keepdims=True) @ v)
     return np.concatenate(outputs, axis=1) @ weights["out_proj.weight"].T + weights["out_proj.bias"]
@@ -78,9 +79,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "one key head": {"n_kv_heads": 1},
     "wide heads": {"head_dim": 8},
-    "rope": {"head_dim": 4, "rope_theta": 50.0},
+    "rope": {"head_dim": 4, "rope_frequencies": rope_frequencies(4, 50.0)},
     "qk_norm": {"qk_norm": True},
-    "all": {"n_kv_heads": 1, "head_dim": 4, "rope_theta": 50.0, "qk_norm": True},
+    "all": {"n_kv_heads": 1, "head_dim": 4, "rope_frequencies": rope_frequencies(4, 50.0), "qk_norm": True},
 }
 EVERY_KIND = pytest.mark.parametrize("options", KINDS.values(), ids=list(KINDS))
 
@@ -93,6 +94,14 @@ def test_all_heads_together_equal_one_head_after_the_other(T: int, causal: bool,
     sees = np.tri(T, dtype=bool) if causal else np.ones((T, T), bool)
     expected = [by_head(attn, row, sees) for row in x]
     np.testing.assert_allclose(attn(Tensor(x)).data, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", [1, 3, 64, 65, 100])
+@pytest.mark.parametrize("T", [5, 140])  # of blocks of 64 queries, some begin within a window and some after it
+def test_with_a_window_a_token_sees_itself_and_those_just_before_it(T: int, window: int) -> None:
+    attn, x = small(window=window, **KINDS["all"]), draw(2, T, 6)
+    sees = np.array([[t - window < s <= t for s in range(T)] for t in range(T)])
+    np.testing.assert_allclose(attn(Tensor(x)).data, [by_head(attn, row, sees) for row in x], rtol=1e-12, atol=1e-12)
 
 
 def test_a_head_changes_only_its_own_features_before_they_are_mixed() -> None:
@@ -187,7 +196,10 @@ def test_dropout_acts_while_training_on_probabilities_and_on_the_output() -> Non
 
 
 def test_a_shared_key_head_equals_a_repeated_one() -> None:
-    shared, full = small(n_kv_heads=1, head_dim=4, rope_theta=50.0), small(head_dim=4, rope_theta=50.0)
+    shared, full = (
+        small(n_kv_heads=1, head_dim=4, rope_frequencies=rope_frequencies(4, 50.0)),
+        small(head_dim=4, rope_frequencies=rope_frequencies(4, 50.0)),
+    )
     w, b = (shared.state_dict()[name] for name in ("w_qkv.weight", "w_qkv.bias"))
     repeated = [0, 1, 2, 2, 3, 3]  # of the heads in w: two of queries, one of keys, one of values
     full.load_state_dict(
@@ -207,7 +219,7 @@ def test_a_shared_key_head_equals_a_repeated_one() -> None:
 
 
 def test_rope_by_hand() -> None:
-    attn = MultiHeadAttention(2, 1, bias=False, rope_theta=10000.0)
+    attn = MultiHeadAttention(2, 1, bias=False, rope_frequencies=rope_frequencies(2, 10000.0))
     attn.w_qkv.weight.copy_(np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [0, 1]]))  # q = k = v = x
     attn.out_proj.weight.copy_(np.eye(2))
     x = np.array([[[2.0, 0.0], [2.0, 0.0]]])
@@ -227,7 +239,7 @@ def scores_of(attn: MultiHeadAttention, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_with_rope_a_score_depends_on_two_tokens_and_their_distance_alone(qk_norm: bool) -> None:
-    attn, x = small(head_dim=4, rope_theta=50.0, qk_norm=qk_norm), draw(4, 6)
+    attn, x = small(head_dim=4, rope_frequencies=rope_frequencies(4, 50.0), qk_norm=qk_norm), draw(4, 6)
     start = draw(3, 6, seed=5)
     alone, later = scores_of(attn, x), scores_of(attn, np.concatenate([start, x]))[:, 3:, 3:]
     np.testing.assert_allclose(later, alone, rtol=1e-9, atol=1e-12)
@@ -247,7 +259,7 @@ def test_with_qk_norm_the_size_of_queries_and_keys_does_not_matter() -> None:
 
 
 def test_values_are_neither_normalised_nor_rotated() -> None:
-    attn, x = small(head_dim=4, rope_theta=50.0, qk_norm=True), draw(1, 5, 6)
+    attn, x = small(head_dim=4, rope_frequencies=rope_frequencies(4, 50.0), qk_norm=True), draw(1, 5, 6)
     heads = attn.apply_qk_norm_and_rope(Tensor(x @ attn.w_qkv.weight.data.T)).data
     np.testing.assert_array_equal(heads[..., 16:], x @ attn.w_qkv.weight.data[16:].T)
     assert np.abs(heads[:, 1:, :16] - x[:, 1:] @ attn.w_qkv.weight.data[:16].T).min() > 1e-6

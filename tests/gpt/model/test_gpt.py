@@ -14,6 +14,7 @@ from nanograd._tensor import Tensor
 from nanograd.check.numeric import finite_differences
 from nanograd.nn import LayerNorm, RMSNorm, count_parameters
 from nanograd.op import no_grad
+from nanograd.ops.rope import rope_frequencies
 from nanograd.optim import AdamW, clip_grad_norm
 from nanograd.seeds import DROPOUT, seeds
 
@@ -28,6 +29,10 @@ KINDS = {
     "all that there is": dataclasses.replace(
         MODERN, n_kv_heads=2, head_dim=6, qk_norm=True, tie_embeddings=False, norm_eps=1e-3, rope_theta=50.0
     ),
+    "biases as Qwen2 has them, a window, stretched": dataclasses.replace(
+        MODERN, qkv_bias=True, window=4, rope_scaling="llama3", rope_factor=4.0, rope_original_context=64
+    ),
+    "no biases in attention": dataclasses.replace(MODERN, mlp_bias=True, rope_scaling="linear", rope_factor=2.0),
     "relu, shared keys": dataclasses.replace(CONFIG, activation="relu", n_kv_heads=1, norm="rmsnorm"),
     "gated by gelu, biases": dataclasses.replace(
         CONFIG, mlp="gated", activation="gelu", qk_norm=True, tie_embeddings=False
@@ -135,7 +140,8 @@ def test_the_numbers_of_the_config_reach_every_layer(norm: str) -> None:
     norms = [module for module in model.modules() if isinstance(module, (LayerNorm, RMSNorm))]
     assert [norm.eps for norm in norms] == [0.5] * (1 + 2 * 4)
     assert [isinstance(norm, LayerNorm) for norm in norms].count(True) == 5 * (norm == "layernorm")
-    assert [block.attn.rope_theta for block in model.blocks] == [7.0, 7.0]
+    for block in model.blocks:
+        np.testing.assert_array_equal(block.attn.rope_frequencies, rope_frequencies(MODERN.head_dim, 7.0))
 
 
 # Causality

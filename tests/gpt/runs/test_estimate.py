@@ -62,6 +62,8 @@ def test_the_count_is_that_of_the_model(
         {"position": "rope", "head_dim": 8},
         {"mlp": "gated"},
         {"n_kv_heads": 1, "qk_norm": True},
+        {"qkv_bias": True, "mlp_bias": False},
+        {"mlp": "gated", "qkv_bias": False, "mlp_bias": True},
         {"norm": "rmsnorm", "position": "rope", "mlp": "gated", "d_ff": 5, "n_kv_heads": 1, "qk_norm": True},
     ],
 )
@@ -91,6 +93,11 @@ def test_operations_of_a_token_by_hand() -> None:
     modern = dataclasses.replace(config, mlp="gated", n_heads=2, n_kv_heads=1, head_dim=4, position="rope")
     weights = 2 * 4 * (2 + 2) + 8 * 2 + 3 * 2 * 4 + 5 * 2
     assert forward_flops(modern) == 2 * (weights + 2 * 2 * 8)
+    windowed = dataclasses.replace(
+        modern, window=2, context_length=6
+    )  # 1, 2, 2, 2, 2, 2 are seen: twice the mean is 22/6
+    assert forward_flops(windowed) == 2 * (weights + 3 * 8)
+    assert forward_flops(windowed, 2) == 2 * (weights + 3 * 8)  # 1 and 2
 
 
 MEASURE = """

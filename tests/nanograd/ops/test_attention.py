@@ -53,6 +53,13 @@ def test_causal_equals_a_triangular_mask() -> None:
     np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True), ng.attention(Q, K, V, triangle))
 
 
+def test_a_window_equals_a_band_of_the_mask() -> None:
+    band = np.tri(4, dtype=bool) & ~np.tri(4, k=-2, dtype=bool)
+    np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True, window=2), ng.attention(Q, K, V, band))
+    np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True, window=4), ng.attention(Q, K, V, causal=True))
+    np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True, window=1), V)
+
+
 @pytest.mark.parametrize("t", [0, 1, 2, 3])
 def test_the_future_changes_nothing(t: int) -> None:
     k, v = K.copy(), V.copy()
@@ -125,6 +132,13 @@ def test_query_heads_must_be_a_multiple(q_heads: int, k_heads: int) -> None:
         ((Q[0, 0], K[0], V[0]), {}, ValueError, r"must agree on …, D and N.* got q \(3,\)"),
         ((Q, K, V, np.ones((4, 4))), {}, TypeError, "mask must be boolean, True where a query may look, got float64"),
         ((Q, K, V, np.ones((4, 4), int)), {}, TypeError, "mask must be boolean"),
+        (
+            (Q, K, V),
+            {"window": 3},
+            ValueError,
+            "window must be at least 1 and needs causal=True, got 3 and causal=False",
+        ),
+        ((Q, K, V), {"window": 0, "causal": True}, ValueError, "window must be at least 1"),
         ((Q, K, V, np.ones((4, 3), bool)), {}, ValueError, r"must broadcast to the scores \(2, 4, 4\), got \(4, 3\)"),
         ((Q, K, V, np.ones((1, 2, 4, 4), bool)), {}, ValueError, r"must broadcast to the scores .*\(1, 2, 4, 4\)"),
         ((Q, K, V), {"dropout": 0.1}, ValueError, "dropout=0.1 needs a seed"),

@@ -8,6 +8,7 @@ import pytest
 
 import nanograd as ng
 from nanograd import Tensor
+from nanograd.ops.rope import llama3_frequencies, rope_frequencies
 
 Q, K = np.random.default_rng(0).standard_normal((2, 8, 6))
 
@@ -53,6 +54,23 @@ def test_the_memory_layout_is_kept() -> None:
     assert leaf.grad.flags.c_contiguous
 
 
+def test_llama3_slows_down_the_pairs_that_turn_seldom() -> None:
+    """By the three cases of Meta's apply_scaling, which knows pairs by their wavelengths."""
+    frequencies = rope_frequencies(128, 500_000.0)
+    context, low, high, factor = 8192, 1.0, 4.0, 8.0
+    expected, cases = [], []
+    for frequency in frequencies.tolist():
+        wavelength = 2 * math.pi / frequency
+        smooth = (context / wavelength - low) / (high - low)
+        kind = (wavelength < context / high) - (wavelength > context / low)
+        between = (1 - smooth) * frequency / factor + smooth * frequency
+        expected.append({1: frequency, 0: between, -1: frequency / factor}[kind])
+        cases.append(kind)
+    assert [cases.count(kind) for kind in (1, 0, -1)] == [29, 6, 29]
+    options = {"factor": factor, "original_context": context, "low_freq_factor": low, "high_freq_factor": high}
+    np.testing.assert_allclose(llama3_frequencies(frequencies, **options), expected, rtol=1e-12)  # type: ignore[arg-type]
+
+
 def test_lengths_stay() -> None:
     np.testing.assert_allclose(np.linalg.norm(ng.rope(Q), axis=-1), np.linalg.norm(Q, axis=-1))
 
@@ -71,6 +89,7 @@ def test_angles_are_exact_in_float32_too() -> None:
         (np.ones((2, 4)), {"rotated": 1}, r"rotated must be a number of heads of x \(…, H, T, D\), got 1 for \(2, 4\)"),
         (np.ones((2, 1, 4)), {"rotated": 3}, r"rotated must be .* got 3 for \(2, 1, 4\)"),
         (np.ones((2, 1, 4)), {"rotated": -1}, r"rotated must be .* got -1 for \(2, 1, 4\)"),
+        (np.ones((2, 4)), {"frequencies": [1.0]}, r"frequencies must be one for each pair of 4 features, got \(1,\)"),
         (np.ones((2, 4)), {"positions": [1]}, r"positions must be one for each of 2 tokens, got shape \(1,\)"),
     ],
 )
