@@ -20,9 +20,9 @@ DESCRIPTION = """Make a checkpoint from pretrained weights; sample, eval and inf
     python -m gpt import gpt2               lists the files to download
     python -m gpt import gpt2 --download    downloads and checks them
 
-It reads GPT-2, Llama, Mistral without a sliding window, and Qwen3 in Hugging Face's format (F32, F16 or BF16, one file or
-several with an index), OpenAI's TensorFlow checkpoint of GPT-2, and .bin files of llama2.c. Pickles (pytorch_model.bin)
-are refused, and so is a config.json with options that are not supported.
+It reads GPT-2, Llama, Mistral, Qwen2 and Qwen3 in Hugging Face's format (F32, F16 or BF16, one file or several with an
+index), OpenAI's TensorFlow checkpoint of GPT-2, and .bin files of llama2.c. Pickles (pytorch_model.bin) are refused, and
+so is a config.json with options that are not supported.
 """
 
 
@@ -31,6 +31,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("path", metavar="PATH", help=f"a folder, a file, or one of {', '.join(MODELS)}")
     parser.option("--tokenizer", "the tokenizer (default: the files beside the weights)", metavar="PATH")
     parser.option("-o --out", "folder to create (default: runs/ and the name of PATH)", metavar="DIR")
+    parser.option(
+        "--ignore-config",
+        "a key of config.json that does not change what the model computes; may be repeated",
+        [],
+        action="append",
+        metavar="KEY",
+    )
     parser.option("--download", "download the files of GPT-2 into a folder of that name", False)
     args = parser.parse(arguments)
     path = Path(args.path)
@@ -45,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         check_files(path if path.is_dir() else path.parent)
     folder = Path("runs") / (path.resolve().stem or "imported") if args.out is None else Path(args.out)
     check_new_folder(folder)
-    convert(path, args.tokenizer, folder)
+    convert(path, args.tokenizer, folder, args.ignore_config)
     return 0
 
 
@@ -58,9 +65,9 @@ def holds_weights(path: Path) -> bool:
     return True
 
 
-def convert(path: Path, tokenizer: str | None, folder: Path) -> None:
+def convert(path: Path, tokenizer: str | None, folder: Path, ignore_config: Sequence[str]) -> None:
     """Load the weights and write the checkpoint; after an error no file remains."""
-    pretrained = load_pretrained(path, tokenizer)
+    pretrained = load_pretrained(path, tokenizer, ignore_config=ignore_config)
     if pretrained.tokenizer is None:
         raise ValueError(
             f"a checkpoint needs the model's tokenizer, and none could be read: {pretrained.no_tokenizer}; put "
@@ -69,6 +76,10 @@ def convert(path: Path, tokenizer: str | None, folder: Path) -> None:
     print(f"source    {pretrained.source}")
     if pretrained.ignored:
         print(f"ignored   keys of its config.json that do not affect logits: {', '.join(pretrained.ignored)}")
+    if ignore_config:
+        print(f"ignored   by --ignore-config, whatever they mean: {', '.join(ignore_config)}")
+    if pretrained.names:
+        print(f"names     {pretrained.names}")
     print(
         f"model     {summary(pretrained.model_config)}\n"
         f"tokenizer {pretrained.tokenizer.kind}, {pretrained.tokenizer.vocab_size:,} tokens",

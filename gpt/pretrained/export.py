@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt.config import ModelConfig
-from gpt.pretrained.families import FAMILIES, Link, links, write_config
+from gpt.pretrained.families import FAMILIES, LLAMA_KINDS, Link, links, llama_kinds, write_config
 from gpt.pretrained.load import CONFIG, SINGLE
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
@@ -51,7 +51,7 @@ def export(
 
 
 def layout(config: ModelConfig) -> str:
-    """Return the model_type that describes a model: gpt2, llama or qwen3. Raises ValueError if none can, and says why."""
+    """Return the model_type that describes a model. Raises ValueError if none can, and says why."""
     wrong = {}
     for kind in ("gpt2", "llama"):
         options = ((name, getattr(config, name), value) for name, value in FAMILIES[kind].options.items())
@@ -62,12 +62,17 @@ def layout(config: ModelConfig) -> str:
         wrong["gpt2"].append(f"head_dim={config.head_dim} (only d_model / n_heads)")
     if config.qk_norm:
         wrong["gpt2"].append("qk_norm=True (only False)")
-        if config.bias:
-            wrong["llama"].append("qk_norm=True with bias=True (only one of them)")
+    if config.window is not None:
+        wrong["gpt2"].append(f"window={config.window} (only none)")
     if not wrong["gpt2"]:
         return "gpt2"
-    if not wrong["llama"]:
-        return "qwen3" if config.qk_norm else "llama"
+    kinds = llama_kinds(config)
+    if kinds and not wrong["llama"]:
+        return kinds[0]
+    if not kinds:
+        names = ("bias", "qkv_bias", "mlp_bias", "qk_norm", "window")
+        given = ", ".join(f"{name}={getattr(config, name)}" for name in names if getattr(config, name) is not None)
+        wrong["llama"].append(f"{given} together ({LLAMA_KINDS})")
     reasons = "; ".join(f"as {kind} it cannot have {', '.join(why)}" for kind, why in wrong.items())
     raise ValueError(f"export: transformers has no layout for this model: {reasons}")
 

@@ -1,7 +1,8 @@
 """GPT-2 and the Llama family in Hugging Face's format: the keys of config.json and the names of tensors, there and here.
 
-Reading and writing use the same tables. llama, mistral (without a window) and qwen3 (which normalises q and k) share the
-names of their tensors and RoPE's layout, in which feature j is rotated with feature j + D/2.
+Reading and writing use the same tables. llama, mistral (which attends to a window), qwen2 (whose queries, keys and values
+have biases) and qwen3 (which normalises queries and keys) share the names of their tensors and RoPE's layout, in which
+feature j is rotated with feature j + D/2.
 """
 
 import re
@@ -14,7 +15,7 @@ import numpy as np
 
 from gpt.config import ModelConfig, field_types
 from gpt.pretrained.hf_config import ACTIVATIONS, HFConfig, model_config
-from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors
+from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, shown
 
 FLOATS = ("F16", "BF16", "F32", "F64")
 
@@ -33,8 +34,6 @@ KEYS = (  # our field, and the keys of GPT-2 and of Llama for it
     ("dropout", "resid_pdrop", None),
     ("dropout", "embd_pdrop", None),
     ("dropout", "attn_pdrop", None),
-    ("bias", None, "attention_bias"),
-    ("bias", None, "mlp_bias"),
     ("tie_embeddings", "tie_word_embeddings", "tie_word_embeddings"),
 )
 # Our module, the shape of its weight, and the modules of GPT-2 and of Llama. {i} is the number of a layer. Our w_qkv holds
@@ -83,8 +82,14 @@ LLAMA = Family(
     prefix="model.",
     ignored=r"(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq",  # RoPE's frequencies, also of older versions
 )
-FAMILIES = {"gpt2": GPT2, "llama": LLAMA, "mistral": LLAMA, "qwen3": LLAMA}  # by model_type
-CLASSES = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}  # of transformers
+CLASSES = {  # of transformers, by model_type
+    "gpt2": "GPT2LMHeadModel",
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
+FAMILIES = {kind: GPT2 if kind == "gpt2" else LLAMA for kind in CLASSES}
 
 
 def read_config(hf: HFConfig) -> tuple[Family, ModelConfig]:
@@ -121,48 +126,112 @@ def _gpt2_options(hf: HFConfig) -> tuple[dict[str, Any], dict[str, Any]]:
 def _llama_options(hf: HFConfig, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the defaults of Llama's keys, and those of our fields that several keys decide."""
     width, heads = hf.read("hidden_size", int), hf.read("num_attention_heads", int)
-    context = hf.read("max_position_embeddings", int)
-    bias = hf.read("attention_bias", bool, False)
-    if kind == "llama" and hf.read("mlp_bias", bool, False) != bias:
-        raise hf.error("mlp_bias", f"must be {bias} as attention_bias: all linear layers have biases or none", not bias)
-    if kind == "qwen3":
-        hf.only("attention_bias", False)
-        hf.only("use_sliding_window", False)
-        hf.get("sliding_window")  # has no effect without use_sliding_window
-    elif "sliding_window" in hf.fields or kind == "mistral":
-        window = hf.get("sliding_window", None if "sliding_window" in hf.fields else 4096)
-        if window is not None and not (type(window) is int and window >= context):
-            raise hf.error("sliding_window", f"must be null or not less than the {context} positions", window)
-    layer_types = hf.get("layer_types", [])
-    if not isinstance(layer_types, list) or any(kind != "full_attention" for kind in layer_types):
-        raise hf.error("layer_types", "must be full_attention in every layer", layer_types)
     defaults = {
-        "num_key_value_heads": {"mistral": 8, "qwen3": 32}.get(kind, heads),
+        "num_key_value_heads": {"mistral": 8, "qwen2": 32, "qwen3": 32}.get(kind, heads),
         "head_dim": 128 if kind == "qwen3" else max(width // heads, 1),
         "hidden_act": "silu",
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": False,
     }
-    return defaults, {"dropout": 0.0, "bias": bias, "rope_theta": _rope_theta(hf), "qk_norm": kind == "qwen3"}
+    values = {"dropout": 0.0, "qk_norm": kind == "qwen3", "window": read_window(hf, kind)}
+    return defaults, values | _read_biases(hf, kind) | read_rope(hf)
 
 
-def _rope_theta(hf: HFConfig) -> float:
-    """Return the base of RoPE's angles; newer files have it in rope_parameters. Raises ValueError if angles are scaled."""
-    hf.only("rope_scaling")
+def _read_biases(hf: HFConfig, kind: str) -> dict[str, bool | None]:
+    """Return our fields of the biases: mlp_bias and qkv_bias are None where they are as `bias`."""
+    if kind == "qwen2":  # its model_type implies them; the names of the tensors are checked in any case
+        hf.get("attention_bias")
+        hf.only("mlp_bias", False)
+        return {"bias": False, "qkv_bias": True}
+    if kind == "mistral":
+        hf.only("attention_bias", False)
+    if kind != "llama":
+        hf.only("mlp_bias", False)
+    bias, mlp_bias = hf.read("attention_bias", bool, False), hf.read("mlp_bias", bool, False)
+    return {"bias": bias, "mlp_bias": None if mlp_bias == bias else mlp_bias}
+
+
+def read_window(hf: HFConfig, kind: str) -> int | None:
+    """Return how many tokens a token attends to, itself included; None if that is the whole context.
+
+    Mistral has a window unless it is null, Qwen only with use_sliding_window, and Llama none.
+    """
+    context, layers = hf.read("max_position_embeddings", int), hf.read("num_hidden_layers", int)
+    window = hf.get("sliding_window", None if "sliding_window" in hf.fields or kind == "llama" else 4096)
+    if window is not None and not (type(window) is int and window >= 1):
+        raise hf.error("sliding_window", "must be null or a whole number from 1", window)
+    if kind == "llama" and window is not None and window < context:
+        rule = f"must be null or not less than the {context} positions: llama has no window, mistral has"
+        raise hf.error("sliding_window", rule, window)
+    types = hf.get("layer_types")
+    if kind in ("qwen2", "qwen3"):
+        full = hf.get("max_window_layers", 28)  # so many layers, the first ones, have no window
+        used = hf.read("use_sliding_window", bool, False)
+        if type(full) is not int or (used and types is None and 0 < full < layers):
+            rule = f"must be 0 or at least the {layers} layers: a window in some layers only is not supported"
+            raise hf.error("max_window_layers", rule, full)
+        window = window if used and (full == 0 or types is not None) else None
+    same = "full_attention" if window is None or kind == "llama" else "sliding_attention"
+    if types is not None and (not isinstance(types, list) or any(kind != same for kind in types)):
+        raise hf.error("layer_types", f"must be {same} in every layer: layers of other kinds are not supported", types)
+    return window if window is not None and window < context else None
+
+
+def read_rope(hf: HFConfig) -> dict[str, Any]:
+    """Return our fields of RoPE: the base of its angles, and how they are scaled to a longer context.
+
+    Older files have them in rope_theta and rope_scaling, newer ones in rope_parameters. Raises ValueError for a kind of
+    scaling that is not supported.
+    """
     hf.only("partial_rotary_factor", 1, 1.0)
-    parameters = hf.get("rope_parameters", {})
-    if not isinstance(parameters, Mapping):
-        raise hf.error("rope_parameters", "must be an object", parameters)
-    for key, value in parameters.items():
-        neutral = {"rope_type": ("default",), "partial_rotary_factor": (1, 1.0), "rope_theta": (value,)}
-        if value is not None and value not in neutral.get(key, ()):
-            rule = "changes what the model computes and is not supported"
-            raise hf.error(f"rope_parameters.{key}", rule, value)
-    theta = parameters.get("rope_theta")
+    parameters: dict[str, Any] = {}
+    for name in ("rope_scaling", "rope_parameters"):
+        fields = hf.get(name, {})
+        if not isinstance(fields, Mapping):
+            raise hf.error(name, "must be an object", fields)
+        for key, value in fields.items():
+            key = "rope_type" if key == "type" else key
+            if value is not None and parameters.setdefault(key, value) != value:
+                raise hf.error(f"{name}.{key}", f"must be {parameters[key]!r}, as it is elsewhere in the file", value)
+    where = "rope_parameters" if hf.get("rope_parameters") else "rope_scaling"
+    kind = parameters.pop("rope_type", "default")
+    numbers = {"default": (), "linear": ("factor",), "llama3": ("factor", "low_freq_factor", "high_freq_factor")}
+    if not isinstance(kind, str) or kind not in numbers:
+        rule = "changes what the model computes and is not supported: it must be default, linear or llama3"
+        raise hf.error(f"{where}.rope_type", rule, kind)
+    theta = parameters.pop("rope_theta", None)
     if theta is None:
-        return hf.read("rope_theta", float, 10000.0)
-    hf.only("rope_theta", theta)
-    return hf.check("rope_parameters.rope_theta", float, theta)
+        theta = hf.read("rope_theta", float, 10000.0)
+    else:
+        hf.only("rope_theta", theta)
+        theta = hf.check("rope_parameters.rope_theta", float, theta)
+    options = {key: hf.check(f"{where}.{key}", float, parameters.pop(key, None)) for key in numbers[kind]}
+    context = parameters.pop("original_max_position_embeddings", None) if kind != "default" else None
+    for key, value in parameters.items():
+        if value and not (key in ("partial_rotary_factor", "factor") and value == 1):
+            raise hf.error(f"{where}.{key}", "changes what the model computes and is not supported", value)
+    if options.get("factor", 1.0) == 1:
+        return {"rope_theta": theta}
+    fields = {"rope_theta": theta, "rope_scaling": kind} | {f"rope_{key}": value for key, value in options.items()}
+    if kind == "llama3":
+        context = hf.get("max_position_embeddings") if context is None else context
+        fields["rope_original_context"] = hf.check(f"{where}.original_max_position_embeddings", int, context)
+    return fields
+
+
+LLAMA_KINDS = "llama: no window; mistral: no biases; qwen2: qkv_bias alone; qwen3: qk_norm and no mlp_bias"
+
+
+def llama_kinds(config: ModelConfig) -> list[str]:
+    """Return the model_types of Llama's family, the simplest first, whose layers have what those of a model have."""
+    qkv, out, mlp = (config.linear_bias(layer) for layer in ("attn.w_qkv", "attn.out_proj", "mlp.up"))
+    fits = {
+        "llama": qkv == out and not config.qk_norm and config.window is None,
+        "mistral": not (qkv or out or mlp or config.qk_norm),
+        "qwen2": qkv and not (out or mlp or config.qk_norm),
+        "qwen3": qkv == out and not mlp and config.qk_norm,
+    }
+    return [kind for kind, fit in fits.items() if fit]
 
 
 def write_config(config: ModelConfig, kind: str) -> dict[str, Any]:
@@ -170,8 +239,22 @@ def write_config(config: ModelConfig, kind: str) -> dict[str, Any]:
     their_activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}  # the first name of each
     values = config.to_dict() | {"activation": their_activations[config.activation]}
     keys = {key: values[name] for key, name in FAMILIES[kind].keys.items()}
-    if kind == "qwen3":
-        del keys["mlp_bias"]
+    if kind in ("llama", "qwen3"):
+        keys["attention_bias"] = config.linear_bias("attn.w_qkv")
+    if kind == "llama":
+        keys["mlp_bias"] = config.linear_bias("mlp.up")
+    if kind in ("mistral", "qwen2", "qwen3"):
+        keys["sliding_window"] = config.window
+    if kind in ("qwen2", "qwen3"):
+        keys |= {"use_sliding_window": config.window is not None, "max_window_layers": 0}
+    if config.rope_scaling is not None and kind != "gpt2":
+        keys["rope_scaling"] = {"rope_type": config.rope_scaling, "factor": config.rope_factor}
+    if config.rope_scaling == "llama3" and kind != "gpt2":
+        keys["rope_scaling"] |= {
+            "low_freq_factor": config.rope_low_freq_factor,
+            "high_freq_factor": config.rope_high_freq_factor,
+            "original_max_position_embeddings": config.rope_original_context,
+        }
     return {"model_type": kind, "architectures": [CLASSES[kind]], **keys, "torch_dtype": "float32"}
 
 
@@ -210,9 +293,30 @@ def links(family: Family, config: ModelConfig) -> Iterator[Link]:
                 shapes = [(*n_in, n) if transposed else (n, *n_in) for n in rows]
                 weights = {f"{name}.weight": shape for name, shape in zip(names, shapes, strict=True)}
                 yield Link(f"{ours}.weight", weights, transposed)
-                if (is_linear and config.bias) or (family.conv1d and (is_linear or not n_in)):
+                if (is_linear and config.linear_bias(ours)) or (family.conv1d and (is_linear or not n_in)):
                     biases = {f"{name}.bias": (n,) for name, n in zip(names, rows, strict=True)}
                     yield Link(f"{ours}.bias", biases, False)
+
+
+def strip_prefix(tensors: Mapping[str, LazyTensor], family: Family) -> tuple[dict[str, LazyTensor], str]:
+    """Return the tensors by their names without a prefix, and one line about a prefix that is unusual, or "".
+
+    Wrappers write one before all names: _orig_mod. (torch.compile), module. (DataParallel), base_model.model. (PEFT). The
+    family's own prefix may be missing. Raises ValueError for two tensors that would have one name.
+    """
+    table = f"{family.modules[0][2]}.weight"  # the token embedding, which every model has
+    before = [name.removesuffix(table) for name in tensors if f".{name}".endswith(f".{table}")]
+    wrapper = before[0].removesuffix(family.prefix) if len(before) == 1 else ""
+    if not all(name.startswith(wrapper) for name in tensors):
+        wrapper = ""
+    stored: dict[str, LazyTensor] = {}
+    for name, tensor in tensors.items():
+        short = name.removeprefix(wrapper).removeprefix(family.prefix)
+        if stored.setdefault(short, tensor) is not tensor:
+            raise ValueError(f"{tensor.where}: is stored with and without the prefix {family.prefix!r}")
+    if wrapper:
+        return stored, f"every tensor's name begins with {shown(repr(wrapper))}, which is left out"
+    return stored, f"the tensors' names lack the usual {family.prefix!r}" if before == [""] else ""
 
 
 def connect(
@@ -228,7 +332,9 @@ def connect(
     expected = {name: shape for link in linked for name, shape in link.theirs.items()}
     if missing := [name for name in expected if name not in stored]:
         why = "are these all its files, and is config.json its own?"
-        raise ValueError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]}; {why}")
+        extra = next((n for n in stored if n not in expected and not re.fullmatch(family.ignored, n)), None)
+        found = "" if extra is None else f", and there is {shown(extra)}"
+        raise ValueError(f"{source}: {len(missing)} tensors are missing, among them {missing[0]}{found}; {why}")
     table = next(iter(expected))  # the token embedding
     for name in stored.keys() - expected.keys():
         where = stored[name].where

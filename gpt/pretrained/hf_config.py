@@ -1,15 +1,18 @@
 """Read a config.json key by key: each is mapped, has the only supported value, or does not affect the logits.
 
 A key that changes the computation in an unsupported way would give a model that runs and is wrong. Such a key is refused
-by name, and so is an unknown key.
+by name. An unknown key is judged by its value: null, false, 0, "" or an empty list switches something off, unless its name
+is that of a part which this model has. A version number chooses nothing. Any other value is refused.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from gpt.config import ModelConfig
 from gpt.pretrained.lazy_tensors import shown
+from nanograd.runtime.arguments import nearest
 from nanograd.runtime.files import read_input
 from nanograd.runtime.typed_json import parse_json
 
@@ -35,21 +38,30 @@ RULES: dict[type, tuple[str, Callable[[Any], bool]]] = {  # of the values that a
 # Keys about the origin of a model, its training and sampling: logits do not depend on them.
 # fmt: off
 CHANGES_NOTHING = {
-    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
-    "attention_dropout", "attn_pdrop", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
-    "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype", "early_stopping", "embd_pdrop",
-    "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task",
-    "forced_bos_token_id", "forced_eos_token_id", "id2label", "initializer_range", "is_decoder",
-    "keys_to_ignore_at_inference", "label2id", "length_penalty", "max_length", "max_window_layers", "min_length",
-    "model_type", "n_ctx", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
-    "output_attentions", "output_hidden_states", "output_past", "output_scores", "pad_token_id", "prefix",
-    "pretraining_tp", "problem_type", "remove_invalid_values", "repetition_penalty", "resid_pdrop",
-    "return_dict", "return_dict_in_generate", "sep_token_id", "summary_activation", "summary_first_dropout",
+    "_attn_implementation", "_attn_implementation_autoset", "_attn_implementation_internal", "_commit_hash",
+    "_flash_attn_2_enabled", "_name_or_path", "_num_labels", "architectures", "attn_implementation", "auto_map",
+    "bad_words_ids", "begin_suppress_tokens", "cache_implementation", "diversity_penalty", "do_sample", "dtype",
+    "early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "finetuning_task",
+    "gradient_checkpointing", "id2label", "is_decoder", "is_llama_config", "keys_to_ignore_at_inference", "label2id",
+    "length_penalty", "max_length", "max_seq_length", "max_sequence_length", "max_window_layers", "min_length",
+    "model_max_length", "model_type", "n_ctx", "n_special", "neftune_noise_alpha", "no_repeat_ngram_size",
+    "num_beam_groups", "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states",
+    "output_past", "output_scores", "predict_special_tokens", "prefix", "pretraining_tp", "problem_type",
+    "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate", "summary_activation",
     "summary_proj_to_labels", "summary_type", "summary_use_proj", "suppress_tokens", "task_specific_params",
-    "temperature", "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
-    "transformers_version", "typical_p", "use_bfloat16", "use_cache",
+    "temperature", "tf_legacy_loss", "tokenizer_class", "tokenizer_model_max_length", "top_k", "top_p", "torch_dtype",
+    "torchscript", "transformers.js_config", "transformers_version", "typical_p", "unsloth_fixed", "use_bfloat16",
+    "use_cache", "use_return_dict",
 }
 # fmt: on
+# Names of more such keys: rates of dropout, numbers of the initialisation, and ids of special tokens.
+CHANGES_NOTHING_LIKE = re.compile(r"\w*(dropout|pdrop)\w*|initializer_\w+|\w+_token_ids?")
+VERSION = re.compile(r"v?\d+(\.\w+)+([+-][\w.]+)?")  # the value of a key that is called …version
+# A part of these models that leaves no tensor: under such a name, false or 0 would take it out.
+PART = re.compile(
+    r"((is|use|do|has|with|apply|enable|add)_)?(causal(_mask|_attention)?|rope|rotary\w*|(rms_?|layer_?|pre_?)norm\w*"
+    r"|do_layer_norm_before|normali[sz]e_before|residual\w*|softmax|scale_att\w*|att\w+_scal\w+)"
+)
 # Keys that transformers writes into every config.json, and the values at which they have no effect.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
@@ -57,18 +69,41 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "cross_attention_hidden_size": (None,),
     "is_encoder_decoder": (False,),
     "pruned_heads": ({},),
+    "embedding_multiplier": (1, 1.0),
+    "logit_scale": (1, 1.0),
+    "logits_scaling": (1, 1.0),
     "quantization_config": (None,),
+    "residual_multiplier": (1, 1.0),
+    "rope_interleaved": (False,),
+    "rotary_pct": (1, 1.0),
     "tie_encoder_decoder": (False,),
 }
 
 
-class HFConfig:
-    """The keys of one config.json. `finish` checks the keys that were not read."""
+def changes_nothing(key: str, value: Any) -> bool:
+    """Return whether a key that is not read can be left out without changing the logits."""
+    if key in CHANGES_NOTHING or CHANGES_NOTHING_LIKE.fullmatch(key):
+        return True
+    if key.endswith("version") and isinstance(value, str):
+        return bool(VERSION.fullmatch(value))
+    return not value and not PART.fullmatch(key)
 
-    def __init__(self, path: Path) -> None:
+
+class HFConfig:
+    """The keys of one config.json. `finish` checks the keys that were not read.
+
+    The keys to `ignore` count as null. Raises ValueError for one that is not there.
+    """
+
+    def __init__(self, path: Path, ignore: Collection[str] = ()) -> None:
         self.path = path
-        self.fields = read_json(path)
+        self.fields = dict(read_json(path))
         self.keys_read: set[str] = set()
+        for key in ignore:
+            if key not in self.fields:
+                near = nearest(key, list(self.fields))
+                raise ValueError(f"{path}: ignore_config names a key that is not there, {shown(repr(key))}{near}")
+            self.fields[key] = None
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a key's value; null counts as absent."""
@@ -105,11 +140,13 @@ class HFConfig:
         """Return the keys that were ignored since they have no effect. Raises ValueError for an unknown key."""
         for key, allowed in NEUTRAL.items():
             self.only(key, *allowed)
-        unread = [key for key, value in self.fields.items() if key not in self.keys_read and value is not None]
-        if unknown := [key for key in unread if key not in CHANGES_NOTHING]:
-            rule = "is unknown and may change what the model computes; take it out of the file if it does not"
-            raise self.error(unknown[0], rule, self.fields[unknown[0]])
-        return tuple(unread)
+        unread = {key: self.fields[key] for key in self.fields.keys() - self.keys_read if self.fields[key] is not None}
+        for key, value in sorted(unread.items()):
+            if not changes_nothing(key, value):
+                option = shown(key) if key.isprintable() and " " not in key else "KEY"
+                way_out = f"(if not: python -m gpt import --ignore-config {option})"
+                raise self.error(key, f"is unknown and may change what the model computes {way_out}", value)
+        return tuple(sorted(unread))
 
     def error(self, key: str, rule: str, value: Any) -> ValueError:
         """Return the ValueError with a key's rule and its value."""

@@ -1,7 +1,7 @@
 """Load pretrained weights: find the format at a path, and read it as our configuration and our tensors."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from gpt.pretrained import llama2c, openai
-from gpt.pretrained.families import connect, read_config
+from gpt.pretrained.families import connect, read_config, strip_prefix
 from gpt.pretrained.hf_config import HFConfig, read_json
 from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
 from gpt.runs.safetensors import MAX_HEADER, read_header
@@ -36,6 +36,7 @@ class Pretrained:
     tokenizer: Tokenizer | None
     source: str  # the file and its format
     ignored: tuple[str, ...] = ()  # keys of its config.json that do not affect logits
+    names: str = ""  # what is unusual in the names of its tensors
     no_tokenizer: str = ""
 
     def model(self, dtype: Any = np.float32) -> GPT:
@@ -52,17 +53,23 @@ class Pretrained:
         return model.eval()
 
 
-def load_pretrained(path: StrPath, tokenizer: StrPath | None = None) -> Pretrained:
+def load_pretrained(
+    path: StrPath, tokenizer: StrPath | None = None, *, ignore_config: Collection[str] = ()
+) -> Pretrained:
     """Open a folder or a file: Hugging Face's safetensors, OpenAI's TensorFlow checkpoint or a .bin of llama2.c.
 
     Names, shapes and the configuration are checked now; weights are read later. The tokenizer is read from `tokenizer`,
-    or else from beside the weights. Raises OSError if a file is missing, ValueError if one is malformed, is a pickle, or
-    describes a model that is not supported.
+    or else from beside the weights. The keys of config.json in `ignore_config` count as null.
+
+    Raises OSError if a file is missing, ValueError if one is malformed, is a pickle, or describes a model that is not
+    supported.
     """
     weights = find_weights(Path(path))
-    ignored: tuple[str, ...] = ()
+    notes: dict[str, Any] = {}
+    if ignore_config and weights.suffix in (".index", ".bin"):
+        raise ValueError(f"ignore_config is for the keys of a config.json, and {weights} has none; leave it out")
     if weights.name.endswith((".safetensors", ".safetensors.index.json")):
-        config, tensors, kind, ignored = _open_huggingface(weights)
+        config, tensors, kind, notes = _open_huggingface(weights, ignore_config)
     elif weights.name.endswith(".ckpt.index"):
         config, tensors, kind = *openai.open_checkpoint(weights), "OpenAI's TensorFlow checkpoint"
     elif weights.suffix == ".bin":
@@ -70,22 +77,21 @@ def load_pretrained(path: StrPath, tokenizer: StrPath | None = None) -> Pretrain
     else:
         raise ValueError(f"{weights}: must be a .safetensors file, its .index.json, a .ckpt.index or llama2.c's .bin")
     read, why = _read_tokenizer(weights, tokenizer, config.vocab_size)
-    return Pretrained(config, tensors, read, f"{weights.resolve()} ({kind})", ignored, why)
+    return Pretrained(config, tensors, read, f"{weights.resolve()} ({kind})", no_tokenizer=why, **notes)
 
 
-def _open_huggingface(weights: Path) -> tuple[ModelConfig, LazyTensors, str, tuple[str, ...]]:
-    """Return the model of config.json and safetensors, and the keys that were ignored."""
+def _open_huggingface(
+    weights: Path, ignore_config: Collection[str]
+) -> tuple[ModelConfig, LazyTensors, str, dict[str, Any]]:
+    """Return the model of config.json and safetensors, and what Pretrained notes about both."""
     if not weights.with_name(CONFIG).is_file():
         raise FileNotFoundError(f"{weights.with_name(CONFIG)} is missing: it describes the model")
-    hf = HFConfig(weights.with_name(CONFIG))
+    hf = HFConfig(weights.with_name(CONFIG), ignore_config)
     family, config = read_config(hf)
     ignored = hf.finish()
-    stored: dict[str, LazyTensor] = {}
-    for name, tensor in read_weights(weights).items():
-        if stored.setdefault(name.removeprefix(family.prefix), tensor) is not tensor:
-            raise ValueError(f"{tensor.where}: is stored with and without the prefix {family.prefix!r}")
+    stored, names = strip_prefix(read_weights(weights), family)
     tensors = connect(str(weights), stored, family, config, CONFIG)
-    return config, tensors, str(hf.fields["model_type"]), ignored
+    return config, tensors, str(hf.fields["model_type"]), {"ignored": ignored, "names": names}
 
 
 def _read_tokenizer(weights: Path, path: StrPath | None, vocab_size: int) -> tuple[Tokenizer | None, str]:

@@ -14,7 +14,7 @@ from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.export import export
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
-from gpt.runs.safetensors import read_header
+from gpt.runs.safetensors import load_file, read_header, save_file
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer
 
 TOKENIZER = BPETokenizer.train("the cat sat on the mat, and the rat " * 9, 280, special_tokens=(EOT,))
@@ -60,6 +60,21 @@ def test_an_imported_model_is_opened_by_the_other_commands(
     assert said.count("\n") == 1
     main(["doctor", "runs/theirs"])
     assert "at step 0, on random tokens" in capsys.readouterr().out
+
+
+def test_keys_and_prefixes_that_are_left_out_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8")) | {"clip_qkv": 8.0, "logit_cap": 30}
+    (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    tensors, metadata = load_file(folder / "model.safetensors")
+    save_file({f"_orig_mod.{name}": array for name, array in tensors.items()}, folder / "model.safetensors", metadata)
+    assert main(["import", "theirs", "--out", "a", "--ignore-config", "clip_qkv"]) == 1
+    assert "logit_cap is unknown and may change what the model computes (if not: python -m gpt import --ignore-" in (
+        capsys.readouterr().err
+    )
+    assert main(["import", "theirs", "--out", "a", "--ignore-config", "clip_qkv", "--ignore-config", "logit_cap"]) == 0
+    said = capsys.readouterr().out
+    assert "ignored   by --ignore-config, whatever they mean: clip_qkv, logit_cap\n" in said
+    assert "names     every tensor's name begins with '_orig_mod.', which is left out\n" in said
 
 
 def test_there_and_back_is_the_same_file(folder: Path) -> None:

@@ -92,6 +92,31 @@ def test_shards_are_one_model(gpt2: Any, original: GPT) -> None:
     assert same(GPT.from_pretrained(gpt2.path / "config.json"), original)
 
 
+def renamed(rename: Callable[[str], str]) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {rename(key): a for key, a in tensors.items()}
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model.", "transformer.", "module.model."])
+@pytest.mark.parametrize("case", ["gpt2-medium", "gpt2-xl", "llama"])  # the last two have an lm_head too
+def test_a_prefix_of_all_names_is_recognised_and_said(written: Any, case: str, prefix: str) -> None:
+    model = written(case)
+    expected = GPT.from_pretrained(model.path)
+    assert load_pretrained(model.path).names == ""
+    model.change(renamed(lambda name: prefix + name))
+    assert load_pretrained(model.path).names == f"every tensor's name begins with {prefix!r}, which is left out"
+    assert same(GPT.from_pretrained(model.path), expected)
+
+
+def test_the_familys_own_prefix_may_be_missing(written: Any) -> None:
+    model = written("llama")
+    expected = GPT.from_pretrained(model.path)
+    model.change(renamed(lambda name: name.removeprefix("model.")))
+    assert load_pretrained(model.path).names == "the tensors' names lack the usual 'model.'"
+    assert same(GPT.from_pretrained(model.path), expected)
+    model.change(renamed(lambda name: "module." + name))
+    assert same(GPT.from_pretrained(model.path), expected)
+
+
 def without(name: str) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {key: a for key, a in tensors.items() if key != name}
 
@@ -109,6 +134,14 @@ LN = "transformer.ln_f.weight"
         (
             without("transformer.h.1.mlp.c_fc.bias"),
             r"1 tensors are missing, among them h.1.mlp.c_fc.bias; are these all",
+        ),
+        (
+            renamed(lambda name: name.replace("c_fc.bias", "c_fc.base_layer.bias")),
+            r"2 tensors are missing, among them h.0.mlp.c_fc.bias, and there is h.\d.mlp.c_fc.base_layer.bias; are these",
+        ),
+        (
+            renamed(lambda name: name if "ln_f" in name else "module." + name),
+            r"tensors are missing, among them wte.weight, and there is module.transformer.",
         ),
         (with_("transformer.h.2.ln_1.bias", np.ones(16)), r"h.2.ln_1.bias: is no tensor of this model as config.json"),
         (with_("ln_f.weight", np.ones(16)), r"is stored with and without the prefix 'transformer.'"),
