@@ -22,6 +22,7 @@ ROPE_SCALINGS = ("linear", "llama3")
 MLPS = ("plain", "gated")
 ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "silu")
 SAMPLINGS = ("random", "epochs")
+OPTIMIZERS = ("adamw", "muon")
 BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: whether a value is within, and words
     "least": (operator.ge, "at least"),
     "above": (operator.gt, "above"),
@@ -280,6 +281,7 @@ class TrainConfig(LoopConfig):
     )
     batch_size: int = option(16, "windows of text in a micro-batch", least=1)
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
+    optimizer: str = option("adamw", "adamw, or muon for the hidden matrices and adamw for the rest", among=OPTIMIZERS)
     sampling: str = option("random", "random windows, or epochs: each window once an epoch, shuffled", among=SAMPLINGS)
     stride: int | None = option(None, "tokens from window to window; if none, 1, or context_length in epochs", least=1)
     val_fraction: float = option(

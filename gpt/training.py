@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from gpt.config import LoopConfig, TrainConfig
 from gpt.data.batches import IGNORE, Tokens, consecutive_batches, draw_batch
 from gpt.metrics import Record
-from gpt.model import GPT
+from gpt.model import GPT, MLP, MultiHeadAttention
 from nanograd._tensor import Tensor
 from nanograd.nn import Module
 from nanograd.op import region
-from nanograd.optim import SGD, AdamW, warmup_cosine
+from nanograd.optim import SGD, AdamW, Muon, warmup_cosine
 from nanograd.parallel.ranks import Team
 from nanograd.parallel.replica import DataParallel, Rows, loss_sum
 
@@ -59,10 +60,25 @@ def learning_rate(step: int, config: LoopConfig) -> float:
 
 
 def make_optimizer(model: Module, config: LoopConfig) -> AdamW:
-    """Return AdamW with the options of the config, for the parameters that require a gradient."""
-    return AdamW(
-        model.named_parameters(), config.lr, beta1=config.beta1, beta2=config.beta2, weight_decay=config.weight_decay
-    )
+    """Return the optimizer that the config names, for the parameters that require a gradient: AdamW in fine-tuning."""
+    options: dict[str, Any] = {"beta1": config.beta1, "beta2": config.beta2, "weight_decay": config.weight_decay}
+    if isinstance(config, TrainConfig) and config.optimizer == "muon":
+        return Muon(model.named_parameters(), config.lr, matrices=hidden_matrices(model), **options)
+    return AdamW(model.named_parameters(), config.lr, **options)
+
+
+def hidden_matrices(model: Module) -> dict[str, tuple[int, ...]]:
+    """Return the weight matrices of the blocks, by name, and the rows of the pieces that Muon updates each by itself."""
+    matrices: dict[str, tuple[int, ...]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, MultiHeadAttention):
+            q, k = module.n_heads * module.head_dim, module.n_kv_heads * module.head_dim
+            matrices[f"{name}.w_qkv.weight"] = (q, k, k)
+            matrices[f"{name}.out_proj.weight"] = module.out_proj.weight.shape[:1]
+        elif isinstance(module, MLP):
+            linear = {"gate": module.gate, "up": module.up, "down": module.down}
+            matrices |= {f"{name}.{key}.weight": m.weight.shape[:1] for key, m in linear.items() if m is not None}
+    return matrices
 
 
 def in_shards(model: Module, objective: Objective, config: LoopConfig) -> DataParallel:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from nanograd.nn import Sequential as Sequential
     from nanograd.optim import SGD as SGD
     from nanograd.optim import AdamW as AdamW
+    from nanograd.optim import Muon as Muon
     from nanograd.optim import clip_grad_norm as clip_grad_norm
     from nanograd.study.page import study_page as study_page
 
@@ -54,6 +55,7 @@ _LAZY = {
     "LayerNorm": "nn",
     "Linear": "nn",
     "Module": "nn",
+    "Muon": "optim",
     "Parameter": "nn",
     "RMSNorm": "nn",
     "SGD": "optim",

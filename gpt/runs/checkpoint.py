@@ -1,8 +1,8 @@
 """A checkpoint is one safetensors file: the model, the optimizer, and all that resuming needs.
 
-Tensors are named `model.*`, `adamw.m.*` and `adamw.v.*`. The metadata holds, as JSON, the configs, the tokenizer and the
-state of the training, and a SHA-256 over everything, which detects a damaged file. Imported weights
-(`python -m gpt import`) are a checkpoint too, at step 0 and without an optimizer.
+Tensors are named `model.*`, and `adamw.m.*` and `adamw.v.*` (or `muon.…`) for the optimizer. The metadata holds, as JSON,
+the configs, the tokenizer and the state of the training, and a SHA-256 over everything, which detects a damaged file.
+Imported weights (`python -m gpt import`) are a checkpoint too, at step 0 and without an optimizer.
 
 The checkpoint of a fine-tuned model also has a `task`. If it was trained with LoRA, the file holds only the trained
 parameters, and the task names the checkpoint with the frozen ones, its base, by path and SHA-256.
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpt.config import LoopConfig, ModelConfig, TrainConfig, known_fields
+from gpt.config import OPTIMIZERS, LoopConfig, ModelConfig, TrainConfig, known_fields
 from gpt.lora import A, B, LoRASettings, add_lora, lora_layers, merge_arrays
 from gpt.model import GPT, find_gpt
 from gpt.runs.estimate import BLOCK, shapes
@@ -172,7 +172,7 @@ class Checkpoint:
     def load_optimizer(self, optimizer: AdamW) -> None:
         """Restore the optimizer's state; ValueError if the file has none, as for imported weights."""
         self.check_resumable(self.kind)
-        optimizer.load_state_dict(self.with_prefix("adamw."), self.state.step)
+        optimizer.load_state_dict(self.with_prefix(f"{optimizer.kind}."), self.state.step)
 
     def check_resumable(self, kind: str = "") -> None:
         """Raise ValueError unless this is a run that can be resumed, and of this kind; "" is pretraining."""
@@ -183,7 +183,7 @@ class Checkpoint:
         if kind != self.kind:
             command = f"finetune {self.kind}" if self.kind else "train"
             raise ValueError(f"{self.path} is of another kind of run; go on with python -m gpt {command} --resume")
-        if not self.with_prefix("adamw."):
+        if not any(self.with_prefix(f"{kind}.") for kind in OPTIMIZERS):
             raise ValueError(f"{self.path} has no optimizer to go on with: its adapters were merged into the weights")
 
     def with_prefix(self, prefix: str) -> dict[str, np.ndarray]:
@@ -213,7 +213,7 @@ def save_checkpoint(
         arrays = {name: array for name, array in arrays.items() if name in trained}
     tensors = {f"model.{name}": array for name, array in arrays.items()}
     if optimizer is not None:
-        tensors |= {f"adamw.{name}": array for name, array in optimizer.state_dict().items()}
+        tensors |= {f"{optimizer.kind}.{name}": array for name, array in optimizer.state_dict().items()}
     train_config = TrainConfig.from_dict(
         known_fields(TrainConfig, config.to_dict())
     )  # of a fine-tuning, what both have

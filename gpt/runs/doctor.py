@@ -94,7 +94,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     check_memory(config, TrainConfig(batch_size=len(ids), shards=1))
     fresh = subject.fresh()  # initialised once: at GPT-2's size that takes 3 s
     model = fresh if checkpoint is None else checkpoint.load_into(copy.deepcopy(fresh)).eval()
-    averages = {} if checkpoint is None else {k: a for k, a in checkpoint.tensors.items() if k.startswith("adamw.")}
+    averages = {k: a for k, a in getattr(checkpoint, "tensors", {}).items() if k.startswith(("adamw.", "muon."))}
     yield (finiteness := finite(model, ids, targets, averages))
     yield initial_loss(fresh, ids, targets)
     yield init_scale(fresh)

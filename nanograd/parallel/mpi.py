@@ -70,11 +70,20 @@ class MPITeam(Team):
     def begin(self, make: Callable[..., Any], model: Any, optimizer: AdamW, *arguments: Any) -> None:
         if self.closed:
             raise ValueError("under mpiexec a program trains once: the other ranks have ended with the first training")
-        bounds = bounds_of(optimizer.slices, self.size)
+        bounds = bounds_of(optimizer.cuts(), self.size)
         calls: list[Call | None] = [None]
         for first, end in pairwise(bounds[1:]):
             averages = [a[first:end] for a in optimizer.flat[2:]]
-            state = (make, model, optimizer.options(), optimizer.t, optimizer.counts, averages, arguments)
+            state = (
+                make,
+                model,
+                type(optimizer),
+                optimizer.options(),
+                optimizer.t,
+                optimizer.counts,
+                averages,
+                arguments,
+            )
             calls.append(Call("join", state))
         self.busy = True
         self._send(calls, self.size * sum(a.nbytes for a in optimizer.flat))
@@ -82,11 +91,11 @@ class MPITeam(Team):
         self.results(Outcome(None))
 
     def join(
-        self, make: Callable[..., Any], model: Any, options: dict[str, Any], t: int, counts: dict[str, int],
-        averages: Sequence[np.ndarray], arguments: tuple[Any, ...],
+        self, make: Callable[..., Any], model: Any, kind: type[AdamW], options: dict[str, Any], t: int,
+        counts: dict[str, int], averages: Sequence[np.ndarray], arguments: tuple[Any, ...],
     ) -> None:  # fmt: skip
         """Make the member of this rank from what rank 0 has sent."""
-        optimizer = AdamW(model.named_parameters(), **options)
+        optimizer = kind(model.named_parameters(), **options)
         optimizer.t, optimizer.counts = t, counts
         self.member = make(self, model, optimizer, *arguments)
         optimizer.flat[2:] = averages

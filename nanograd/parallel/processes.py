@@ -101,7 +101,8 @@ class ProcessTeam(SharedTeam):
         for parameter in frozen:
             parameter.data = block.copy_of(parameter.data)
         self.member = make(self, model, optimizer, *arguments)
-        state = (make, model, optimizer.options(), optimizer.t, optimizer.counts, shared, self.gradients, arguments)
+        options = (type(optimizer), optimizer.options(), optimizer.t, optimizer.counts)
+        state = (make, model, options, shared, self.gradients, arguments)
         data = dumps(state, block)
         self.busy = True
         try:
@@ -239,8 +240,8 @@ def join(rank: int, size: int, threads: int, pipe: int, handle: int | str, block
     with suppress(EOFError, BrokenPipeError, ConnectionError), np.errstate(all="ignore"):
         data = team.pipe.recv()
         try:
-            make, model, options, t, counts, (p, m, v), team.gradients, arguments = loads(data, block)
-            optimizer = AdamW(model.named_parameters(), flat=[p, team.gradients[rank], m, v], **options)
+            make, model, (kind, options, t, counts), (p, m, v), team.gradients, arguments = loads(data, block)
+            optimizer = kind(model.named_parameters(), flat=[p, team.gradients[rank], m, v], **options)
             optimizer.t, optimizer.counts = t, counts
             team.begin(make, model, optimizer, *arguments)
         except Exception as error:

@@ -13,13 +13,12 @@ import pickle
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from nanograd.optim import CHUNK
 from nanograd.runtime.threads import at_most
 
 WAIT, SLOWER = 60.0, 20.0  # a rank may take WAIT seconds, and SLOWER times the processor time of rank 0
@@ -244,7 +243,6 @@ def shards_per_rank(shards: int, size: int) -> int:
     return n
 
 
-def bounds_of(slices: Mapping[str, slice], size: int) -> list[int]:
-    """Return where the part of each rank begins in the flat arrays, and their end; a part ends where a piece ends."""
-    ends = [*(i for s in slices.values() for i in range(s.start, s.stop, CHUNK)), max(s.stop for s in slices.values())]
-    return [min(ends, key=lambda at: abs(at * size - ends[-1] * rank)) for rank in range(size + 1)]
+def bounds_of(cuts: Sequence[int], size: int) -> list[int]:
+    """Return where the part of each rank begins in the flat arrays, and their end, at some of the `cuts`."""
+    return [min(cuts, key=lambda at: abs(at * size - cuts[-1] * rank)) for rank in range(size + 1)]

@@ -93,7 +93,7 @@ class Replica:
         self.slices, flat = layout(optimizer)
         self.buffer = GradientBuffer(optimizer.parameters, self.slices, flat)
         self.spare: list[GradientBuffer] = []
-        self.bounds = bounds_of(self.slices, team.size)
+        self.bounds = bounds_of(optimizer.cuts() if isinstance(optimizer, AdamW) else [0, flat.size], team.size)
         if isinstance(optimizer, AdamW):
             if team.copies:
                 optimizer.keep_part(self.span, self._gather_averages)

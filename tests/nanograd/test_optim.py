@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nanograd import optim
 from nanograd._tensor import Tensor
 from nanograd.nn import Linear, Parameter
-from nanograd.optim import SGD, AdamW, clip_grad_norm, name_parameters
+from nanograd.optim import SGD, AdamW, adamw, clip_grad_norm, name_parameters
 from nanograd.runtime import threads
 
 
@@ -351,7 +350,7 @@ def test_chunks_and_threads_change_no_bit(chunk: int, n_threads: str, monkeypatc
         return [p.data.copy() for p in parameters]
 
     expected = trained()
-    monkeypatch.setattr(optim, "CHUNK", chunk)
+    monkeypatch.setattr(adamw, "CHUNK", chunk)
     monkeypatch.setattr(threads, "PARALLEL_THRESHOLD", 1)
     monkeypatch.setenv("NANOGRAD_THREADS", n_threads)
     for a, b in zip(trained(), expected, strict=True):

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nanograd import optim
 from nanograd.nn import Parameter
-from nanograd.optim import AdamW, clip_factor, clip_grad_norm, pieces_of, root_of_sum, sums_of_squares
+from nanograd.optim import AdamW, adamw, clip_factor, clip_grad_norm, clipping, pieces_of, root_of_sum, sums_of_squares
 
 RNG = np.random.default_rng(0)
 SHAPES = [(7,), (3, 4), (5,), (2, 3)]
@@ -63,7 +62,8 @@ def test_the_arrays_may_change_between_steps() -> None:
 def test_parts_update_what_one_optimizer_updates(
     chunk: int, bounds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optim, "CHUNK", chunk)
+    for module in (adamw, clipping):
+        monkeypatch.setattr(module, "CHUNK", chunk)
     own_parameters, own = make()
     step(own_parameters, own, 0)
     ranks = [make() for _ in bounds[1:]]
@@ -127,7 +127,7 @@ def test_the_options_make_an_equal_optimizer() -> None:
 
 
 def test_the_norm_does_not_depend_on_the_order_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optim, "CHUNK", 50)
+    monkeypatch.setattr(clipping, "CHUNK", 50)
     gradient = (RNG.standard_normal(997) * 10.0 ** RNG.integers(-6, 6, 997)).astype(np.float32)
     squares = sums_of_squares(pieces_of(gradient))
     assert [len(piece) for piece in pieces_of(gradient)] == [50] * 19 + [47]

@@ -76,7 +76,8 @@ class SharingTeam(SharedTeam, ThreadTeam):
         assert isinstance(other, SharingTeam)
         p, _, m, v = optimizer.flat
         other.gradients, model = self.gradients, copy.deepcopy(model)
-        theirs = AdamW(model.named_parameters(), flat=[p, self.gradients[other.rank], m, v], **optimizer.options())
+        flat = [p, self.gradients[other.rank], m, v]
+        theirs = type(optimizer)(model.named_parameters(), flat=flat, **optimizer.options())
         theirs.t, theirs.counts = optimizer.t, dict(optimizer.counts)
         return model, theirs
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gpt.training import NotFiniteError
 from nanograd.nn import Module, Parameter
-from nanograd.optim import AdamW
-from nanograd.parallel import Solo, Team, ranks
+from nanograd.optim import AdamW, adamw
+from nanograd.parallel import Solo, Team
 from nanograd.parallel.ranks import bounds_of, shards_per_rank, tree
 from nanograd.runtime.threads import available_threads
 
@@ -96,9 +96,7 @@ def test_every_way_out_works(shards: int, size: int) -> None:
 def test_parts_cover_everything_and_end_where_pieces_end(sizes: list[int], n_ranks: int, chunk: int) -> None:
     ends = np.cumsum(sizes).tolist()
     slices = {str(i): slice(end - n, end) for i, (end, n) in enumerate(zip(ends, sizes, strict=True))}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranks, "CHUNK", chunk)
-        bounds = bounds_of(slices, n_ranks)
+    bounds = bounds_of([*(i for s in slices.values() for i in range(s.start, s.stop, chunk)), ends[-1]], n_ranks)
     assert len(bounds) == n_ranks + 1
     assert bounds == sorted(bounds)
     assert (bounds[0], bounds[-1]) == (0, ends[-1])
@@ -111,12 +109,13 @@ def test_parts_cover_everything_and_end_where_pieces_end(sizes: list[int], n_ran
 
 
 def test_parts_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "CHUNK", 10)
-    slices = {"a": slice(0, 25), "b": slice(25, 40)}  # pieces begin at 0, 10, 20, 25, 35
-    assert bounds_of(slices, 1) == [0, 40]
-    assert bounds_of(slices, 2) == [0, 20, 40]
-    assert bounds_of(slices, 3) == [0, 10, 25, 40]
-    assert bounds_of({"a": slice(0, 3)}, 4) == [0, 0, 0, 3, 3]  # one piece is not cut
+    monkeypatch.setattr(adamw, "CHUNK", 10)
+    optimizer = AdamW([Parameter(np.zeros(25)), Parameter(np.zeros(15))])
+    assert optimizer.cuts() == [0, 10, 20, 25, 35, 40]
+    assert bounds_of(optimizer.cuts(), 1) == [0, 40]
+    assert bounds_of(optimizer.cuts(), 2) == [0, 20, 40]
+    assert bounds_of(optimizer.cuts(), 3) == [0, 10, 25, 40]
+    assert bounds_of([0, 3], 4) == [0, 0, 0, 3, 3]  # one piece is not cut
 
 
 # Calls

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanograd import Tensor, detect_anomaly, nn, ops, optim
+from nanograd import Tensor, detect_anomaly, nn, ops
 from nanograd.inspect.anomaly import AnomalyError
 from nanograd.nn import Parameter
-from nanograd.optim import SGD, AdamW, clip_grad_norm
+from nanograd.optim import SGD, AdamW, Muon, adamw, clip_grad_norm, clipping, muon
 from nanograd.parallel import DataParallel, Solo, Team, loss_sum, processes, ranks
 from nanograd.parallel.replica import GradientBuffer, Replica, Rows
 
@@ -47,6 +47,7 @@ class Case(NamedTuple):
     shapes: list[tuple[int, ...]]
     dtype: str
     chunk: int
+    muon: bool
     dropout: float
     clip: float | None
     batches: list[list[Rows]]  # by step, then by micro-batch
@@ -69,13 +70,18 @@ def cases(draw: st.DrawFn) -> Case:
         for _ in range(2 * len(teams))
     ]
     chunk, dropout = draw(st.sampled_from([1, 3, 16, 2**17])), draw(st.sampled_from([0.0, 0.3]))
-    return Case(teams, shards, shapes, dtype, chunk, dropout, draw(st.sampled_from([None, 0.5])), batches)
+    muon = draw(st.booleans())
+    return Case(teams, shards, shapes, dtype, chunk, muon, dropout, draw(st.sampled_from([None, 0.5])), batches)
 
 
 def train(case: Case, teams: list[Team]) -> dict[str, Any]:
     """Train two steps with each team; return all that must be equal, arrays as bytes."""
     model = Weights(case.shapes, case.dtype, case.dropout)
     optimizer = AdamW(model.named_parameters(), weight_decay=0.1)
+    if case.muon:
+        rows = {f"weights.{i}": shape[0] for i, shape in enumerate(case.shapes) if len(shape) == 2}
+        matrices = {name: (1, n - 1) if n > 3 else (n,) for name, n in rows.items()}
+        optimizer = Muon(model.named_parameters(), weight_decay=0.1, matrices=matrices)
     seen: dict[str, Any] = {"losses": [], "norms": [], "evaluated": []}
     for i, team in enumerate(teams):
         parallel = DataParallel(model, optimizer, loss_of, shards=case.shards, seed=7, team=team)
@@ -99,7 +105,7 @@ def train(case: Case, teams: list[Team]) -> dict[str, Any]:
 @settings(max_examples=25, deadline=None)
 def test_every_team_gives_the_bits_of_one_process(team_of_threads: MakeTeam, case: Case) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (optim, ranks, processes):
+        for module in (adamw, clipping, muon, processes):
             patch.setattr(module, "CHUNK", case.chunk)
         teams = [team_of_threads(n, copies=copies, threads=threads) for n, copies, threads in case.teams]
         patch.setenv("NANOGRAD_THREADS", "1")

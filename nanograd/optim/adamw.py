@@ -1,14 +1,13 @@
-"""SGD, AdamW, gradient clipping and the schedule of the learning rate."""
+"""SGD and AdamW."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nanograd._tensor import Tensor
-from nanograd.runtime.pytorch_names import missing_name
 from nanograd.runtime.threads import parallel_map
 
 # Entries that AdamW updates at once. With 2^15, two threads spend half of the time waiting for the GIL.
@@ -97,6 +96,8 @@ class AdamW:
     two threads, 48 ms on one.
     """
 
+    kind = "adamw"
+
     def __init__(
         self,
         parameters: Parameters,
@@ -110,7 +111,7 @@ class AdamW:
     ) -> None:
         check_options("AdamW", lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
         named = name_parameters(parameters)
-        order = sorted(named.items(), key=lambda item: item[1].ndim < 2)  # stable: parameters keep their order
+        order = sorted(named.items(), key=lambda item: self._section(*item))  # stable: parameters keep their order
         self.parameters = named
         self.lr = lr
         self.beta1, self.beta2 = beta1, beta2
@@ -127,6 +128,14 @@ class AdamW:
         self.span = slice(0, ends[-1])  # the part of the flat arrays that `step` updates
         self.gather: Callable[[], Sequence[np.ndarray]] | None = None  # returns all of m and v, where this has a part
         self.use_arrays([np.zeros(ends[-1], dtype) for _ in range(4)] if flat is None else flat)
+
+    def _section(self, name: str, parameter: Tensor) -> int:
+        """Return the section of the flat arrays that a parameter lies in."""
+        return int(parameter.ndim < 2)
+
+    def cuts(self) -> list[int]:
+        """Return where the flat arrays may be cut, so that each part can be updated alone; the last is their end."""
+        return [*(i for s in self.slices.values() for i in range(s.start, s.stop, CHUNK)), self.flat[0].size]
 
     def use_arrays(self, flat: Sequence[np.ndarray]) -> None:
         """Keep parameters, gradients, m and v in these four flat arrays from now on; the parameters are copied there."""
@@ -163,8 +172,11 @@ class AdamW:
 
     def step(self, scale: float = 1.0) -> None:
         """Update every parameter that has a gradient, after multiplying the gradients by `scale`, as clipping does."""
-        chunks = list(self._chunks())
         self.t += 1
+        self._update(self._count(), scale)
+
+    def _update(self, names: Sequence[str], scale: float) -> None:
+        """Update these parameters, in chunks."""
         decay = 1 - self.lr * self.weight_decay
         first = 0 if self.gather is None else self.span.start  # where m and v begin
 
@@ -192,11 +204,12 @@ class AdamW:
             buffer *= step_size
             p -= buffer
 
+        chunks = list(self._chunks(names))
         parallel_map(update, chunks, [end - start for start, end, _, _ in chunks])
 
-    def _chunks(self) -> Iterator[tuple[int, int, bool, int]]:
-        """Count a step of every parameter with a gradient; yield (start, end, decays, t) of their spans, in chunks."""
-        spans: list[tuple[int, int, bool, int]] = []
+    def _count(self) -> list[str]:
+        """Count a step of every parameter with a gradient, and return their names."""
+        names = []
         for name in self.slices:
             p = self.parameters[name]
             if p.data is not self.arrays[name]:
@@ -206,7 +219,15 @@ class AdamW:
             if p.grad is not self.gradients[name]:  # the user assigned it
                 np.copyto(self.gradients[name], p.grad)
             self.counts[name] += 1
-            start, end, decays, t = self.slices[name].start, self.slices[name].stop, p.ndim >= 2, self.counts[name]
+            names.append(name)
+        return names
+
+    def _chunks(self, names: Sequence[str]) -> Iterator[tuple[int, int, bool, int]]:
+        """Yield (start, end, decays, t) of the spans of these parameters, in chunks."""
+        spans: list[tuple[int, int, bool, int]] = []
+        for name in names:
+            start, end, t = self.slices[name].start, self.slices[name].stop, self.counts[name]
+            decays = self.parameters[name].ndim >= 2
             if spans and spans[-1][1:] == (start, decays, t):
                 start = spans.pop()[0]
             spans.append((start, end, decays, t))
@@ -258,87 +279,3 @@ class AdamW:
             array[...] = state[name]
         self.t = t
         self.counts = {name: int(counts.get(name, t)) for name in self.counts}
-
-
-def clip_grad_norm(parameters: Parameters, max_norm: float | None) -> float:
-    """Scale all gradients by one factor so that their global norm is at most max_norm; return the norm before scaling.
-
-    ‖G‖ = √Σ‖G_k‖² over the distinct parameters: a tied parameter counts once. If max_norm is None or the norm is not
-    finite, nothing is scaled. Raises ValueError unless max_norm is above 0.
-    (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063, algorithm 1.)
-    """
-    check_max_norm(max_norm)
-    gradients = [p.grad for p in name_parameters(parameters).values() if p.grad is not None]
-    norm = norm_of(gradients)
-    if (factor := clip_factor(norm, max_norm)) != 1:
-        parallel_map(lambda g: np.multiply(g, factor, out=g), gradients, [g.size for g in gradients])
-    return norm
-
-
-def check_max_norm(max_norm: float | None) -> None:
-    """Raise ValueError unless max_norm is above 0, or None for no clipping."""
-    if max_norm is not None and not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: max_norm must be above 0, or None for no clipping, got {max_norm}")
-
-
-def clip_factor(norm: float, max_norm: float | None) -> float:
-    """Return the factor that `clip_grad_norm` multiplies gradients of this norm by; 1 if they are not clipped."""
-    if max_norm is None or not max_norm < norm < math.inf:
-        return 1.0
-    return max_norm / (norm + 1e-6)
-
-
-def norm_of(gradients: Sequence[np.ndarray]) -> float:
-    """Return the square root of the sum of all squares, in float64."""
-    pieces = [piece for g in gradients for piece in pieces_of(g)]
-    norm = root_of_sum(sums_of_squares(pieces))
-    if norm == 0 or math.isinf(norm):  # squares beyond the range of float64: scale by the largest entry
-        top = max((float(np.abs(g).max(initial=0)) for g in gradients), default=0.0)
-        if 0 < top < math.inf:
-            norm = top * root_of_sum(sums_of_squares([piece / top for piece in pieces]))
-    return norm
-
-
-def root_of_sum(squares: Sequence[float]) -> float:
-    """Return the square root of their sum, which is rounded once: it does not depend on their order."""
-    try:
-        return math.sqrt(math.fsum(squares))
-    except OverflowError:
-        return math.inf
-
-
-def pieces_of(array: np.ndarray) -> list[np.ndarray]:
-    """Cut an array into flat pieces of at most CHUNK entries."""
-    flat = array.reshape(-1)
-    return [flat[i : i + CHUNK] for i in range(0, flat.size, CHUNK)]
-
-
-def sums_of_squares(pieces: Sequence[np.ndarray]) -> list[float]:
-    """Return the sum of squares of each piece, in float64."""
-
-    def sum_of_squares(piece: np.ndarray) -> float:
-        piece = piece.astype(np.float64)
-        with np.errstate(over="ignore"):
-            return float(np.dot(piece, piece))
-
-    return parallel_map(sum_of_squares, pieces, [piece.size for piece in pieces])
-
-
-def warmup_cosine(step: int, *, lr: float, min_lr: float, warmup_steps: int, max_steps: int) -> float:
-    """Return the learning rate of a step (from 0): linear warmup to lr, then cosine decay to min_lr at max_steps.
-
-    The first step has the rate lr / warmup_steps, not 0. (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5.)
-
-    >>> [warmup_cosine(step, lr=1.0, min_lr=0.0, warmup_steps=4, max_steps=12) for step in (0, 3, 4, 8)]
-    [0.25, 1.0, 1.0, 0.5]
-    """
-    if step < warmup_steps:
-        return lr * (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, max_steps - warmup_steps)
-    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        raise missing_name(f"module {__name__!r}", name)
