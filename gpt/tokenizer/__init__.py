@@ -6,7 +6,9 @@
 - `pretokens.py`     the words of a text, across whose edges nothing is merged; special tokens; split points
 - `trainer.py`       counting words and learning merges, fast
 - `word_encoder.py`  encoding a word by its merges, fast
+- `special_tokens.py`  which special tokens in a text are read
 - `bpe.py`           the tokenizer made of these
+- `added_tokens.py`  where special tokens are in a text
 
 and `formats/`, the files of other projects.
 """

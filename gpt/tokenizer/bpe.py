@@ -4,21 +4,19 @@ Text is split into pre-tokens, each is written in UTF-8, and pairs are merged in
 All 256 bytes are tokens, so every text can be encoded, and decoding returns it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from gpt.tokenizer.base import Tokenizer, Vocab
+from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.pairs import Pair, Word, merge_steps
-from gpt.tokenizer.pretokens import EOT, Segment, check_chunks, check_special_tokens, split_pretokens, word_finder
+from gpt.tokenizer.pretokens import EOT, check_special_tokens, split_pretokens, word_finder
+from gpt.tokenizer.special_tokens import Allowed, Specials, SpecialTokenizer
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
 from gpt.tokenizer.word_encoder import WordEncoder
 from nanograd.runtime.files import StrPath
 from nanograd.runtime.typed_json import check_form
-
-Specials = Literal["all"] | Collection[str]
-Allowed = Specials | None  # None: those of the constructor
 
 
 class Explanation(NamedTuple):
@@ -29,7 +27,7 @@ class Explanation(NamedTuple):
     ids: list[int]
 
 
-class BPETokenizer(Tokenizer):
+class BPETokenizer(SpecialTokenizer):
     """Byte-level BPE with special tokens.
 
     >>> tokenizer = BPETokenizer.train("low low low lower lowest", vocab_size=260)
@@ -118,39 +116,6 @@ class BPETokenizer(Tokenizer):
         vocab, merges = train_on_counts(count, vocab_size, special_tokens, name=name)
         return cls(vocab, merges, special_tokens, pattern=pattern, allowed_special=())
 
-    def encode(self, text: str, *, allowed_special: Allowed = None, disallowed_special: Specials = "all") -> list[int]:
-        """Return the ids of `text`.
-
-        Special tokens in the text become their ids if `allowed_special` is "all" or names them; None means the
-        constructor's `allowed_special`. Of those that begin together the longest counts. The others are errors if
-        `disallowed_special` names them, where "all" means all that are not allowed; else they are ordinary text. So
-        encode(text, disallowed_special=()) accepts any text. tiktoken has the same rules.
-
-        Raises ValueError for a special token that is disallowed, for a lone surrogate, or for a name that is not a
-        special token of this tokenizer.
-        """
-        ids: list[int] = []
-        for segment in self._encode((text,), allowed_special, disallowed_special, "encode"):
-            ids.extend(segment)
-        return ids
-
-    def encode_iterable(
-        self, chunks: Iterable[str], *, allowed_special: Allowed = None, disallowed_special: Specials = "all"
-    ) -> Iterator[int]:
-        """Yield the ids of `encode("".join(chunks))` in little memory; the chunks may be the lines of a file.
-
-        Ids are yielded while the text is read, each when no text that follows can change it.
-        """
-        return chain.from_iterable(self._encode(chunks, allowed_special, disallowed_special, "encode_iterable"))
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        """Return the ids of `text`, with special tokens as ordinary text."""
-        return self.encode(text, allowed_special=(), disallowed_special=())
-
-    def encode_data(self, text: str) -> list[int]:
-        """Return the ids of a text for training or evaluation, with special tokens as their ids."""
-        return self.encode(text, allowed_special="all")
-
     def encode_bytes(self, data: bytes) -> list[int]:
         """Return the ids of any bytes, the inverse of `decode_bytes`; special tokens are ordinary bytes.
 
@@ -170,7 +135,8 @@ class BPETokenizer(Tokenizer):
         """
         ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         explanations: list[Explanation] = []
-        for words, special in self._split((text,), allowed_special, disallowed_special, "explain"):
+        chunks, allowed = self._check((text,), allowed_special, disallowed_special, "explain")
+        for words, special in split_pretokens(chunks, self.pattern, allowed):
             for word in words:
                 steps = [(ranks[pair], tokens) for pair, tokens in merge_steps(word.encode("utf-8"), ranks)]
                 explanations.append(Explanation(word, steps, list(self._words[word])))
@@ -178,35 +144,13 @@ class BPETokenizer(Tokenizer):
                 explanations.append(Explanation(special, [], [self.special_tokens[special]]))
         return explanations
 
-    def _encode(
-        self, chunks: Iterable[str], allowed: Allowed, disallowed: Specials, name: str
-    ) -> Iterator[Iterable[int]]:
-        """Return the ids segment by segment; names of special tokens are checked at once."""
-        segments = self._split(chunks, allowed, disallowed, name)
+    def _encode(self, chunks: Iterable[str], allowed: Sequence[str]) -> Iterator[Iterable[int]]:
         return (
             chain.from_iterable(map(self._words.__getitem__, words))
             if special is None
             else (self.special_tokens[special],)
-            for words, special in segments
+            for words, special in split_pretokens(chunks, self.pattern, allowed)
         )
-
-    def _split(self, chunks: Iterable[str], allowed: Allowed, disallowed: Specials, name: str) -> Iterator[Segment]:
-        allowed = self.allowed_special if allowed is None else self._resolve("allowed_special", allowed)
-        refused = self._resolve("disallowed_special", disallowed)
-        if disallowed == "all":
-            refused = tuple(token for token in refused if token not in allowed)
-        return split_pretokens(check_chunks(chunks, name, refused), self.pattern, allowed)
-
-    def _resolve(self, option: str, tokens: Specials) -> tuple[str, ...]:
-        """Return the special tokens that an option names; ValueError for one that this tokenizer lacks."""
-        if tokens == "all":
-            return tuple(sorted(self.special_tokens))
-        if isinstance(tokens, str):
-            raise ValueError(f"{option} must be 'all' or a set of special tokens, got {tokens!r}")
-        if unknown := [token for token in tokens if token not in self.special_tokens]:
-            known = ", ".join(map(repr, self.special_tokens)) or "none"
-            raise ValueError(f"{option} must name special tokens of this tokenizer ({known}), got {unknown[0]!r}")
-        return tuple(sorted(tokens))
 
     def to_fields(self) -> dict[str, Any]:
         """Return the vocabulary, the merges and the special tokens as an object for JSON.
