@@ -278,8 +278,14 @@ class Tensor(Methods["Tensor"]):
         self.data = array
 
     def copy_(self, values: Any) -> Self:
-        """Overwrite the array in place, to load or initialise parameters; never inside a recorded computation."""
-        self.data[...] = values
+        """Overwrite the array in place, to load or initialise parameters; never inside a recorded computation.
+
+        A read-only array is replaced by a new one.
+        """
+        array = self.data if self.data.flags.writeable else np.empty(self.shape, self.dtype)
+        array[...] = values
+        if array is not self.data:
+            self.data = array
         return self
 
 

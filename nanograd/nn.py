@@ -137,8 +137,11 @@ class Module:
         """Return the arrays of all parameters by name: the arrays themselves, not copies."""
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> Self:
-        """Copy the arrays into the parameters. A ValueError for a wrong name or shape is raised before anything changes."""
+    def load_state_dict(self, state: Mapping[str, np.ndarray], *, assign: bool = False) -> Self:
+        """Copy the arrays into the parameters. A ValueError for a wrong name or shape is raised before anything changes.
+
+        With `assign`, the arrays themselves become the parameters' if they have the same dtype: no second copy is made.
+        """
         own = dict(self.named_parameters())
         if missing := sorted(own.keys() - state.keys()):
             raise ValueError(f"load_state_dict: {len(missing)} parameters are missing, among them {missing[0]}")
@@ -150,7 +153,10 @@ class Module:
                     f"load_state_dict: {name} has shape {parameter.shape} in the model, got {state[name].shape}"
                 )
         for name, parameter in own.items():
-            parameter.copy_(state[name])
+            if assign and state[name].dtype == parameter.dtype:
+                parameter.data = state[name]
+            else:
+                parameter.copy_(state[name])
         return self
 
     def train(self, mode: bool = True) -> Self:
@@ -230,7 +236,10 @@ def evaluating(model: Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_init() -> Iterator[None]:
-    """Create modules in the block with zero weights and draw no random numbers, before weights are loaded."""
+    """Create modules in the block with zero weights, before weights are loaded: no random number is drawn.
+
+    These weights take no memory and are read-only until `load_state_dict` or `copy_` gives them an array.
+    """
     with context(initialise=False):
         yield
 
@@ -241,9 +250,9 @@ def count_parameters(parameters: Iterable[Tensor]) -> int:
 
 
 def _normal(shape: tuple[int, int], std: float, rng: Rng) -> np.ndarray:
-    """Draw a weight from N(0, std²); inside `no_init()` it is zero and nothing is drawn."""
+    """Draw a weight from N(0, std²); inside `no_init()` it is one zero, seen in this shape, and takes no memory."""
     if not CONTEXT.get().initialise:
-        return np.zeros(shape, np.float32)
+        return np.broadcast_to(np.float32(0), shape)
     weight = np.random.default_rng(rng).standard_normal(shape, dtype=np.float32)
     weight *= std
     return weight

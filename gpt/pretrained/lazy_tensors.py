@@ -1,6 +1,6 @@
 """Tensors that stay in their file until they are used: shapes are known at once, numbers are read tensor by tensor.
 
-So loading a model needs little more memory than the model itself, and all shapes are checked before a number is read.
+So loading a model needs no more memory than the model itself, and all shapes are checked before a number is read.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.runs.safetensors import Entry, map_tensor
+from gpt.runs.safetensors import CAN_MAP, DTYPES, Entry, map_tensor
 
 BLOCK = 1 << 22  # bytes read at a time from a tensor whose rows can be read separately
 
@@ -41,22 +41,29 @@ class LazyTensors(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         return _checked(self.tensors[name].read(), self.tensors[name])
 
-    def copy_into(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Copy the weights into arrays of our names and shapes, one after another.
+    def arrays(self, dtype: np.dtype) -> dict[str, np.ndarray]:
+        """Return the weights by name, of a dtype and contiguous: views of the file where possible, copies elsewhere.
 
-        Raises ValueError if a number is too large for an array of fewer bits.
+        A view takes no memory besides the pages of the file. Raises ValueError if a number is too large for a dtype of
+        fewer bits.
         """
-        assert arrays.keys() == self.tensors.keys(), arrays.keys() ^ self.tensors.keys()
-        for name, array in arrays.items():
-            tensor = self.tensors[name]
-            assert array.shape == tensor.shape, (name, array.shape, tensor.shape)
-            if tensor.rows is None:
-                _copy(array, self[name], tensor)
-                continue
-            step = max(1, BLOCK // max(1, array[:1].nbytes))
-            for begin in range(0, len(array), step):
-                rows = array[begin : begin + step]
-                _copy(rows, _checked(tensor.rows(begin, begin + len(rows)), tensor), tensor)
+        return {name: self._array(name, tensor, dtype) for name, tensor in self.tensors.items()}
+
+    def _array(self, name: str, tensor: LazyTensor, dtype: np.dtype) -> np.ndarray:
+        """Return one tensor as `arrays` does; a copy is made in blocks of rows where they can be read separately."""
+        if CAN_MAP and tensor.rows is not None and DTYPES[tensor.dtype] == dtype:
+            view = self[name]
+            if view.flags.aligned:  # a header of any length may precede it
+                return view
+        array = np.empty(tensor.shape, dtype)
+        if tensor.rows is None:
+            _copy(array, self[name], tensor)
+            return array
+        step = max(1, BLOCK // max(1, array[:1].nbytes))
+        for begin in range(0, len(array), step):
+            rows = array[begin : begin + step]
+            _copy(rows, _checked(tensor.rows(begin, begin + len(rows)), tensor), tensor)
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)

@@ -42,13 +42,13 @@ class Pretrained:
     def model(self, dtype: Any = np.float32) -> GPT:
         """Return the model, in evaluation mode, with its tokenizer if there is one.
 
-        Weights are read one at a time from the mapped file and converted to dtype, so this needs little more memory than
-        the model itself. Raises ValueError if a weight holds NaN or infinity.
+        Weights of this dtype stay in the mapped file; others are converted one at a time. So this takes the memory of the
+        model once. Raises ValueError if a weight holds NaN or infinity.
         """
         model = GPT(self.model_config, init=False)
         if np.dtype(dtype) != np.float32:
             model.astype(dtype)
-        self.tensors.copy_into(model.state_dict())
+        model.load_state_dict(self.tensors.arrays(np.dtype(dtype)), assign=True)
         model.tokenizer = self.tokenizer
         return model.eval()
 

@@ -122,13 +122,15 @@ class Checkpoint:
     def load_into(self, model: M, *, adapters: bool = False) -> M:
         """Load the weights into a model of the checkpoint's shape, and return it.
 
+        The model gets the arrays of the checkpoint, not copies. An optimizer moves those it trains into its own; a model
+        that is changed in another way changes the other models of the same checkpoint.
         LoRA adapters are merged into the weights; with `adapters` they stay separate and can be trained.
         """
         if adapters and self.task is not None and self.task.lora is not None:
             lora = self.task.lora
             add_lora(find_gpt(model), lora.rank, lora.alpha, lora.targets, np.random.default_rng(0))
-            return model.load_state_dict(self.state_dict(merged=False))
-        return model.load_state_dict(self.state_dict())
+            return model.load_state_dict(self.state_dict(merged=False), assign=True)
+        return model.load_state_dict(self.state_dict(), assign=True)
 
     @property
     def kind(self) -> str:
@@ -244,13 +246,14 @@ def _write(checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
-    """Read a checkpoint into memory; ValueError, naming the file, if it is damaged or no checkpoint.
+    """Open a checkpoint; ValueError, naming the file, if it is damaged or no checkpoint.
 
+    Its arrays stay in the file, if the system can replace a mapped file: opening takes the memory of the file once.
     base is the path of the base of LoRA adapters, if it has moved since they were trained.
     """
     path = Path(path)
     try:
-        tensors, metadata = load_file(path)
+        tensors, metadata = load_file(path, mapped=True)
     except ValueError as error:
         raise ValueError(f"{error}; it is no checkpoint, or damaged; {WAY_OUT}") from None
     if metadata.get("format") != FORMAT:

@@ -27,6 +27,7 @@ from nanograd.runtime.files import StrPath, atomic_write, open_input
 
 MAX_HEADER = 100_000_000  # bytes, the limit of the reference library
 MAX_AXES = 64  # of a NumPy array
+CAN_MAP = os.name != "nt"  # Windows refuses to replace a mapped file, as the checkpoint of a run that goes on
 
 DTYPES = {  # safetensors name → how the bytes are read
     "BOOL": np.dtype("?"),
@@ -103,21 +104,27 @@ def save_file(tensors: Mapping[str, np.ndarray], path: StrPath, metadata: Mappin
             file.write(flat.view(np.uint8).data)
 
 
-def load_file(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def load_file(path: StrPath, *, mapped: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read all tensors of `path`, in the order of their bytes, and its metadata.
 
-    The arrays are private and writable, and `path` may be replaced immediately (Windows refuses to replace a mapped file).
-    BF16 is converted to float32, which is exact, and BOOL is checked.
+    The arrays are private and writable. BF16 is converted to float32, which is exact, and BOOL is checked.
+
+    With `mapped` they are views of the file where the system allows to replace a mapped file (CAN_MAP): the system reads a
+    page when it is used, and may drop it again. A write copies the page, and never reaches the file. `path` may be replaced
+    as `save_file` does it, but a program that overwrites the file itself changes the arrays.
 
     Raises ValueError if the file is malformed. NaN and infinity are allowed.
     """
     tensors = {}
     with open_input(path) as file:
         entries, metadata = _read_header(file, path)
-        for name, entry in entries.items():  # no seek: each tensor begins where the one before it ends
-            raw = np.empty(entry.end - entry.begin, np.uint8)
-            if file.readinto(raw.data) != raw.size:
-                raise ValueError(f"{path}: tensor {_show(name)}: the file was cut short while it was read")
+        for name, entry in entries.items():
+            if mapped and CAN_MAP:
+                raw = _map_bytes(file, entry)
+            else:
+                raw = np.empty(entry.end - entry.begin, np.uint8)
+                if file.readinto(raw.data) != raw.size:  # no seek: each tensor begins where the one before it ends
+                    raise ValueError(f"{path}: tensor {_show(name)}: the file was cut short while it was read")
             if entry.dtype == "BOOL" and raw.max(initial=0) > 1:  # any other byte makes a NumPy bool misbehave
                 raise ValueError(f"{path}: tensor {_show(name)}: BOOL bytes must be 0 or 1, found {raw.max()}")
             tensors[name] = _decode(raw, entry)
@@ -134,14 +141,19 @@ def read_header(path: StrPath) -> tuple[dict[str, Entry], dict[str, str]]:
 
 
 def map_tensor(path: StrPath, entry: Entry) -> np.ndarray:
-    """Return the tensor of an Entry from `read_header`, as a read-only view of the file that is unmapped with the array.
+    """Return the tensor of an Entry from `read_header`, as a view of the file that is unmapped with the array.
 
-    A file larger than memory can thus be read tensor by tensor. BF16 is converted into newly allocated memory.
+    A file larger than memory can thus be read tensor by tensor. A write copies the page, and never reaches the file. BF16
+    is converted into newly allocated memory.
     """
+    return _decode(_map_bytes(path, entry), entry)
+
+
+def _map_bytes(file: StrPath | BinaryIO, entry: Entry) -> np.ndarray:
+    """Return the bytes of one tensor as a copy-on-write view of the file."""
     if entry.begin == entry.end:  # an empty range cannot be mapped
-        return np.empty(entry.shape, np.float32 if entry.dtype == "BF16" else DTYPES[entry.dtype])
-    raw = np.memmap(path, np.uint8, "r", entry.begin, (entry.end - entry.begin,)).view(np.ndarray)
-    return _decode(raw, entry)
+        return np.empty(0, np.uint8)
+    return np.memmap(file, np.uint8, "c", entry.begin, (entry.end - entry.begin,)).view(np.ndarray)
 
 
 def _decode(raw: np.ndarray, entry: Entry) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Modules: names, state and modes; layers by hand; initialisation."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -313,6 +315,33 @@ def test_no_init_gives_zeros_and_draws_nothing() -> None:
     assert [layer.weight.shape for layer in layers] == [(2, 3), (3, 2)]
     assert rng.random() == np.random.default_rng(0).random()
     assert Linear(3, 2).weight.data.all()
+    layers[0].weight.copy_(np.ones((2, 3)))
+    assert layers[0].weight.data.flags.writeable
+    assert (layers[0].weight.data.tolist(), layers[0].weight.dtype) == ([[1, 1, 1], [1, 1, 1]], np.float32)
+
+
+def test_weights_without_init_take_no_memory() -> None:
+    tracemalloc.start()
+    with no_init():
+        layers = Linear(1000, 1000), Embedding(1000, 1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(layer.weight.data.nbytes for layer in layers) == 8_000_000
+    assert peak < 100_000
+
+
+def test_assigned_arrays_are_not_copied_and_others_are_converted() -> None:
+    with no_init():
+        model = Linear(3, 2)
+    weight, bias = np.ones((2, 3), np.float32), np.ones(2)
+    model.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+    assert model.weight.data is weight
+    assert (model.bias.dtype, model.bias.data.tolist()) == (np.float32, [1, 1])
+    optimizer = ng.AdamW(model.parameters(), lr=0.1)
+    model.load_state_dict({"weight": 2 * weight, "bias": bias}, assign=True)
+    assert model.weight.data.base is not None  # still the optimizer's array
+    assert (model.weight.data.tolist(), weight.tolist()) == ([[2] * 3] * 2, [[1] * 3] * 2)
+    del optimizer
 
 
 @pytest.mark.parametrize("rng", [0, 7])

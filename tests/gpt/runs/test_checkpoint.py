@@ -83,6 +83,24 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(fresh.state_dict()[name], array, err_msg=name)
 
 
+def test_a_model_takes_the_arrays_of_the_file_and_an_optimizer_moves_them(tmp_path: Path) -> None:
+    save(tmp_path / LAST)
+    before = (tmp_path / LAST).read_bytes()
+    checkpoint = load_checkpoint(tmp_path / LAST)
+    model = checkpoint.model()
+    for name, array in model.state_dict().items():
+        assert np.shares_memory(array, checkpoint.tensors[f"model.{name}"])
+    optimizer = make_optimizer(model, TRAIN)
+    for name, parameter in model.named_parameters():
+        assert not np.shares_memory(parameter.data, checkpoint.tensors[f"model.{name}"])
+        parameter.copy_(parameter.data + 1)
+    save_checkpoint(tmp_path / LAST, model, optimizer, TRAIN, TOKENIZER, TrainingState(step=2))  # over the mapped file
+    assert (tmp_path / LAST).read_bytes() != before
+    save(tmp_path / BEST)
+    for name, array in load_checkpoint(tmp_path / BEST).tensors.items():
+        assert np.array_equal(array, checkpoint.tensors[name])
+
+
 def test_a_bpe_tokenizer_comes_back(tmp_path: Path) -> None:
     tokenizer = BPETokenizer.train("the cat sat on the mat, é", 262)
     save_checkpoint(tmp_path / LAST, *trained(), TRAIN, tokenizer, TrainingState())

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from gpt.runs import safetensors
 from gpt.runs.safetensors import Entry, load_file, read_header, save_file
 from nanograd.runtime.files import atomic_write
 
@@ -166,6 +167,27 @@ def test_saved_tensors_are_loaded_unchanged(
         assert loaded[name].tobytes() == array.astype(array.dtype.newbyteorder("<")).tobytes()  # so NaN is compared
         assert loaded[name].flags.aligned
         assert loaded[name].flags.writeable
+
+
+@pytest.mark.parametrize("can_map", [True, False])
+def test_a_mapped_file_is_read_equal_may_be_replaced_and_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_map: bool
+) -> None:
+    monkeypatch.setattr(safetensors, "CAN_MAP", can_map and safetensors.CAN_MAP)
+    path, x = tmp_path / "model.safetensors", np.arange(6, dtype=np.float32).reshape(2, 3)
+    save_file({"x": x, "none": x[:0], "flag": np.array([True, False])}, path, {"step": "1"})
+    before = path.read_bytes()
+    tensors, metadata = load_file(path, mapped=True)
+    assert metadata == {"step": "1"}
+    assert [(name, a.tolist(), a.dtype.name) for name, a in tensors.items()] == [
+        ("none", [], "float32"), ("x", x.tolist(), "float32"), ("flag", [True, False], "bool")
+    ]  # fmt: skip
+    tensors["x"][0, 0] = 9  # copies the page
+    assert path.read_bytes() == before
+    assert load_file(path, mapped=True)[0]["x"].tolist() == x.tolist()
+    save_file({"x": -x}, path)
+    assert tensors["x"].tolist() == [[9, 1, 2], [3, 4, 5]]
+    assert load_file(path, mapped=True)[0]["x"].tolist() == (-x).tolist()
 
 
 @pytest.mark.parametrize("written", range(7))  # the length, the header, 5 tensors
