@@ -23,6 +23,7 @@ MLPS = ("plain", "gated")
 ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "silu")
 SAMPLINGS = ("random", "epochs")
 OPTIMIZERS = ("adamw", "muon")
+SCHEDULES = ("cosine", "linear", "wsd", "constant")
 BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: whether a value is within, and words
     "least": (operator.ge, "at least"),
     "above": (operator.gt, "above"),
@@ -231,8 +232,14 @@ class LoopConfig(Config):
     )
     shards: int | None = option(None, "shards of a batch computed in parallel; chosen for the machine if none", least=1)
     lr: float = option(2e-3, "highest learning rate", least=0)
-    min_lr: float = option(None, "learning rate at the end of the cosine schedule; lr / 10 if none", least=0)
+    min_lr: float = option(None, "learning rate at the end of the schedule; lr / 10 if none", least=0)
     warmup_steps: int = option(60, "updates over which the learning rate rises", least=0)
+    schedule: str = option(
+        "cosine",
+        "how the learning rate falls: cosine, linear, constant, or wsd, only in the last decay_steps",
+        among=SCHEDULES,
+    )
+    decay_steps: int = option(None, "updates in which wsd lowers the rate; max_steps / 5 if none", least=1)
     weight_decay: float = option(0.1, "decay of matrices and embeddings, per unit of learning rate", least=0)
     beta1: float = option(0.9, "decay rate of AdamW's first moment", least=0, below=1)
     beta2: float = option(0.99, "decay rate of AdamW's second moment", least=0, below=1)
@@ -256,10 +263,12 @@ class LoopConfig(Config):
             )
 
     def _check_fields(self) -> None:
-        """Check each field, and compute min_lr."""
+        """Check each field, and compute min_lr and decay_steps."""
         super().__post_init__()
         if type(self).min_lr is None and self.min_lr in (None, self.lr / 10):
             object.__setattr__(self, "min_lr", ComputedFloat(self.lr / 10))
+        if self.decay_steps in (None, max(1, self.max_steps // 5)):
+            object.__setattr__(self, "decay_steps", ComputedInt(max(1, self.max_steps // 5)))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

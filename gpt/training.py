@@ -20,7 +20,7 @@ from gpt.model import GPT, MLP, MultiHeadAttention
 from nanograd._tensor import Tensor
 from nanograd.nn import Module
 from nanograd.op import region
-from nanograd.optim import SGD, AdamW, Muon, warmup_cosine
+from nanograd.optim import SGD, AdamW, Muon, scheduled
 from nanograd.parallel.ranks import Team
 from nanograd.parallel.replica import DataParallel, Rows, loss_sum
 
@@ -53,10 +53,21 @@ class Objective:
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
-    """Return the learning rate of a step (from 0) by `warmup_cosine`, with the options of the config."""
-    return warmup_cosine(
-        step, lr=config.lr, min_lr=config.min_lr, warmup_steps=config.warmup_steps, max_steps=config.max_steps
+    """Return the learning rate of a step (from 0) by the schedule of the config."""
+    return scheduled(
+        config.schedule,
+        step,
+        lr=config.lr,
+        min_lr=config.min_lr,
+        warmup_steps=config.warmup_steps,
+        max_steps=config.max_steps,
+        decay_steps=config.decay_steps,
     )
+
+
+def decay_start(config: LoopConfig) -> float:
+    """Return the number of steps after which the schedule lowers the rate of a run that may be prolonged; else infinity."""
+    return max(config.warmup_steps, config.max_steps - config.decay_steps) if config.schedule == "wsd" else math.inf
 
 
 def make_optimizer(model: Module, config: LoopConfig) -> AdamW:

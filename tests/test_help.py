@@ -138,6 +138,7 @@ def test_flags_of_train_are_in_groups() -> None:
         "How a model is pretrained",
         "Evaluation and checkpoints",
         "The shape of a GPT",
+        "Attention and positions",
     ]
     assert max(sizes.values()) <= 20
     assert all(len(str(title)) < 60 for title in sizes)

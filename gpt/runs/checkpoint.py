@@ -31,6 +31,7 @@ from nanograd.runtime.typed_json import Scalar, read_json
 
 FORMAT = "gpt-checkpoint-1"
 LAST, BEST = "last.safetensors", "best.safetensors"
+STABLE = "stable.safetensors"  # before the rate of a wsd schedule falls: from here a run can be prolonged
 GPT_PREFIX = "gpt."  # parameter prefix of the GPT inside a wrapper module, such as a classifier
 M = TypeVar("M", bound=Module)
 T = TypeVar("T")

@@ -17,11 +17,11 @@ from gpt.data.batches import Tokens
 from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_shard, write_tokens
 from gpt.metrics import Record
 from gpt.model import find_gpt
-from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, save_checkpoint
+from gpt.runs.checkpoint import BEST, LAST, STABLE, Task, TrainingState, save_checkpoint
 from gpt.runs.lock import FolderLock
 from gpt.runs.progress import Progress
 from gpt.tokenizer import Tokenizer
-from gpt.training import NotFiniteError
+from gpt.training import NotFiniteError, decay_start
 from nanograd.nn import Module
 from nanograd.optim import AdamW
 from nanograd.runtime.files import atomic_write, file_sha256, name_full, read_input, write_text
@@ -141,6 +141,8 @@ class Run(Generic[M, C]):
         if record.val_loss is not None and (state.best_val_loss is None or record.val_loss < state.best_val_loss):
             state.best_val_loss, state.best_step = record.val_loss, record.step
             self.save(BEST)
+        if record.step == decay_start(self.config):
+            self.save(STABLE)
         is_last = record.step == self.config.max_steps
         stop_asked = self.stop_asked  # read once: Ctrl-C may come between the two uses below
         self.stopped_early = not is_last and record.val_loss is not None and self.out_of_patience()

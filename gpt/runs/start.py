@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, TypeVar
 
 from gpt.config import LoopConfig, ModelConfig, known_fields
-from gpt.runs.checkpoint import BEST, LAST, Checkpoint, Task, find_checkpoint, load_checkpoint
+from gpt.runs.checkpoint import BEST, LAST, STABLE, Checkpoint, Task, find_checkpoint, load_checkpoint
 from gpt.runs.lock import FolderLock, check_unlocked
 from gpt.runs.run import CONFIG, METRICS, Run, check_data_files, remove_unfinished, truncate_metrics
 from gpt.runs.team import OPTIONS
-from gpt.training import learning_rate, make_optimizer
+from gpt.training import decay_start, learning_rate, make_optimizer
 from nanograd.nn import Module
 from nanograd.runtime import blas
 from nanograd.runtime.files import check_new_folder, read_input
@@ -21,7 +21,7 @@ from nanograd.runtime.typed_json import read_json
 M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
 MUTABLE_ON_RESUME = {  # the weights so far and the order of the data depend on all other options
-    "max_steps", "lr", "min_lr", "warmup_steps", "weight_decay", "beta1", "beta2", "grad_clip",
+    "max_steps", "lr", "min_lr", "warmup_steps", "schedule", "decay_steps", "weight_decay", "beta1", "beta2", "grad_clip",
     "eval_every", "eval_batches", "save_every", "patience",
 }  # fmt: skip
 
@@ -123,6 +123,10 @@ def resume_run(
             task = dataclasses.replace(task, base=str(checkpoint.base_checkpoint().path.resolve()))
         stored = config_type.from_dict(checkpoint.train_config.to_dict() if task is None else task.config)
         config = changed_config(stored, checkpoint.model_config, flags)
+        if config.max_steps > stored.max_steps and state.step > decay_start(stored) and (folder / STABLE).exists():
+            checkpoint = load_checkpoint(folder / STABLE, flags.get("base"))
+            state = checkpoint.state
+            print(f"note      prolonged from step {state.step}, before the rate began to fall")
         if task is not None:
             task = dataclasses.replace(task, config=config.to_dict())
         complete = not any(is_outdated(folder / name, checkpoint.path) for name in results)

@@ -19,11 +19,12 @@ from nanograd.optim.clipping import (
     sums_of_squares,
 )
 from nanograd.optim.muon import Muon, newton_schulz
-from nanograd.optim.schedule import warmup_cosine
+from nanograd.optim.schedule import SCHEDULES, scheduled, warmup_cosine
 from nanograd.runtime.pytorch_names import missing_name
 
 __all__ = [
     "CHUNK",
+    "SCHEDULES",
     "SGD",
     "AdamW",
     "Muon",
@@ -35,6 +36,7 @@ __all__ = [
     "norm_of",
     "pieces_of",
     "root_of_sum",
+    "scheduled",
     "sums_of_squares",
     "warmup_cosine",
 ]

@@ -80,6 +80,30 @@ def test_the_learning_rate_by_hand(step: int, expected: float) -> None:
     assert learning_rate(step, config) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", [0.5, 1.0, 1.0, 0.91, 0.82, 0.73, 0.64, 0.55, 0.46, 0.37, 0.28, 0.19, 0.1, 0.1]),
+        ("wsd", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.7, 0.4, 0.1, 0.1]),
+        ("constant", [0.5, *[1.0] * 12]),
+    ],
+)
+def test_the_other_schedules_by_hand(schedule: str, expected: list[float]) -> None:
+    steps = 11 if schedule == "wsd" else 12
+    config = TrainConfig(lr=1.0, min_lr=0.1, warmup_steps=2, max_steps=steps, schedule=schedule, decay_steps=3)
+    assert [learning_rate(step, config) for step in range(len(expected))] == pytest.approx(expected, rel=1e-9)
+
+
+def test_wsd_falls_in_the_last_fifth() -> None:
+    config = TrainConfig(lr=1.0, min_lr=0.0, warmup_steps=0, max_steps=10, schedule="wsd")
+    assert [learning_rate(step, config) for step in (7, 8, 9)] == [1.0, 1.0, 0.5]
+    assert dataclasses.replace(config, max_steps=100).decay_steps == 20
+    stored = TrainConfig.from_dict(config.to_dict())
+    assert dataclasses.replace(stored, max_steps=100).decay_steps == 20  # computed, and stored as a number
+    late = TrainConfig(lr=1.0, warmup_steps=95, max_steps=100, schedule="wsd")
+    assert learning_rate(94, late) == 1.0  # the warmup is not cut short
+
+
 def test_the_first_step_always_moves() -> None:
     for warmup in (0, 1, 100):
         assert learning_rate(0, TrainConfig(warmup_steps=warmup)) > 0

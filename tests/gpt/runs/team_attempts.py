@@ -22,7 +22,7 @@ from gpt.runs.checkpoint import LAST, load_checkpoint
 from gpt.runs.run import METRICS, read_metrics
 
 SHAPE = "--tokenizer char --d-model 8 --n-layers 1 --n-heads 1 --context-length 32"
-LOOP = "--warmup-steps 1 --batch-size 4 --shards 4 --dropout 0.1"
+LOOP = "--warmup-steps 1 --batch-size 4 --shards 4 --dropout 0.1 --optimizer muon"
 TRAIN = f"train --data text.txt {SHAPE} {LOOP} --eval-batches 1 --max-steps 24 --save-every 3 --eval-every 5 --out run"
 LONG = "--max-steps 9999 --save-every 9999 --eval-every 9999"
 SHAPED = "--max-steps 12 --save-every 3 --eval-every 5 --batch-size 4 --shards 4 --out run"

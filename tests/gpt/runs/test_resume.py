@@ -17,7 +17,7 @@ import pytest
 import gpt
 from gpt.__main__ import main
 from gpt.config import TrainConfig
-from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save_checkpoint
+from gpt.runs.checkpoint import BEST, LAST, STABLE, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.progress import Progress
 from gpt.runs.run import METRICS, SAMPLE, TRAIN_TOKENS, VAL_TOKENS, read_metrics
 from gpt.training import Record, make_optimizer
@@ -34,7 +34,7 @@ TINY = (
 SETTINGS = {
     "plain": "--tokenizer char --eval-every 7 --lr 9 --warmup-steps 90",  # rising, so that the best step comes early
     "modern": "--tokenizer char --norm rmsnorm --position rope --mlp gated --no-bias --n-kv-heads 1 --qk-norm --shards 2 "
-    "--no-tie-embeddings --dropout 0.1 --eval-every 9",
+    "--no-tie-embeddings --dropout 0.1 --eval-every 9 --optimizer muon --schedule wsd --decay-steps 14",
     "dropout": "--vocab-size 270 --dropout 0.2 --grad-accum-steps 2 --shards 2 --eval-every 9 --no-bias",
 }
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -61,7 +61,7 @@ def result(folder: Path) -> dict[str, Any]:
         checkpoint = load_checkpoint(folder / name)
         position = checkpoint.state
         outcome[name] = (position.step, position.val_loss, position.best_val_loss)
-        for part in ("model.", "adamw."):
+        for part in ("model.", "adamw.", "muon."):
             digest = hashlib.sha256()
             for tensor in sorted(checkpoint.tensors):
                 if tensor.startswith(part):
@@ -155,8 +155,8 @@ def test_a_run_goes_on_from_its_best_checkpoint_too(unbroken: tuple[str, Any], d
     (out / LAST).write_bytes(b"damaged")
     assert main(["train", "--resume", str(out / BEST), "--max-steps", "31"]) == 0
     metrics = result(out)["metrics"]
-    best = expected[BEST][0]
-    assert metrics[:best] == expected["metrics"][:best]
+    same = min(expected[BEST][0], 16)  # after step 16 the rate of a wsd schedule falls, and later in a longer run
+    assert metrics[:same] == expected["metrics"][:same]
     assert [record[0] for record in metrics] == list(range(1, 32))
 
 
@@ -379,3 +379,29 @@ def test_another_machine_is_noted(finished: Path, tmp_path: Path, capsys: pytest
     assert f"note      numpy unknown → {np.__version__}, blas unknown → " in shown
     assert f", kernel abacus → {blas.kernel()}, " in shown
     assert ": the result will not be the same to the last bit\n" in shown
+
+
+# Prolonging
+
+
+def test_a_run_is_prolonged_from_before_its_rate_fell(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stable = ["--schedule", "wsd", "--decay-steps", "4", "--warmup-steps", "3", "--lr", "0.01"]
+    long, short = tmp_path / "long", tmp_path / "short"
+    assert main([*flags(data, "plain", 20), *stable, "--out", str(long)]) == 0
+    assert main([*flags(data, "plain", 12), *stable, "--out", str(short)]) == 0
+    assert load_checkpoint(short / STABLE).state.step == 8
+    capsys.readouterr()
+    assert main(["train", "--resume", str(short), "--max-steps", "20"]) == 0
+    assert "note      prolonged from step 8, before the rate began to fall" in capsys.readouterr().out
+    assert result(short) == result(long)
+
+
+def test_while_the_rate_has_not_fallen_a_run_goes_on_from_its_end(data: Path, tmp_path: Path) -> None:
+    stable = ["--schedule", "wsd", "--decay-steps", "4", "--warmup-steps", "3", "--lr", "0.01"]
+    arguments = [*flags(data, "plain", 12), *stable, "--out", str(tmp_path / "run"), "--save-every", "1"]
+    die_in_step(8, arguments)  # step 7 is saved
+    assert main(["train", "--resume", str(tmp_path / "run"), "--max-steps", "20"]) == 0
+    assert main([*flags(data, "plain", 20), *stable, "--out", str(tmp_path / "long")]) == 0
+    assert result(tmp_path / "run") == result(tmp_path / "long")
