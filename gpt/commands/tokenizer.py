@@ -11,8 +11,18 @@ from pathlib import Path
 from gpt.commands.arguments import Parser, check_stdin, read_stdin
 from gpt.runs.progress import LiveLine
 from gpt.text.read import detect_encoding, read_text
-from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer, to_huggingface
+from gpt.tokenizer import (
+    EOT,
+    PATTERNS,
+    BPETokenizer,
+    CharTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+    load_tokenizer,
+    to_huggingface,
+)
 from gpt.tokenizer.bpe import Explanation
+from gpt.tokenizer.special_tokens import SpecialTokenizer
 from nanograd.runtime.arguments import dispatch
 from nanograd.runtime.files import write_text
 
@@ -82,7 +92,7 @@ def encode(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt tokenizer encode", description="Turn text into ids.")
     tokenizer, text, options = _tokenizer_and_text(parser, arguments)
     with _name_special_flag():
-        ids = tokenizer.encode(text, **options) if isinstance(tokenizer, BPETokenizer) else tokenizer.encode(text)
+        ids = tokenizer.encode(text, **options) if isinstance(tokenizer, SpecialTokenizer) else tokenizer.encode(text)
     print(*ids)
     return 0
 
@@ -92,7 +102,7 @@ def explain(arguments: Sequence[str]) -> int:
         prog="python -m gpt tokenizer explain", description="Show the merges that turn text into ids, one by one."
     )
     tokenizer, text, options = _tokenizer_and_text(parser, arguments)
-    if not isinstance(tokenizer, BPETokenizer):
+    if not isinstance(tokenizer, BPETokenizer | SentencePieceTokenizer):
         raise ValueError("explain: the tokenizer must be bpe, got char, which has one id per character and no merges")
     with _name_special_flag():
         explanations = list(tokenizer.explain(text, **options))
@@ -163,7 +173,8 @@ def _format(explanation: Explanation) -> str:
     """Format a pre-token, its merges in order and its ids as lines."""
     lines = [repr(explanation.text)]
     if explanation.steps:  # otherwise the ids are those of the bytes, or of a special token
-        lines.append(f"{'bytes':>10}  {_tokens([bytes([byte]) for byte in explanation.text.encode('utf-8')])}")
+        start = explanation.start or [bytes([byte]) for byte in explanation.text.encode("utf-8")]
+        lines.append(f"{'pieces' if explanation.start else 'bytes':>10}  {_tokens(start)}")
     lines += [f"{f'merge {rank}':>10}  {_tokens(tokens)}" for rank, tokens in explanation.steps]
     lines.append(f"{'ids':>10}  {' '.join(map(str, explanation.ids))}")
     return "\n".join(lines)

@@ -9,6 +9,8 @@
 - `special_tokens.py`  which special tokens in a text are read
 - `bpe.py`           the tokenizer made of these
 - `added_tokens.py`  where special tokens are in a text
+- `piece_merges.py`  merging pieces by rank or score, whatever their order
+- `sentencepiece.py` the tokenizer of Llama 2, Mistral and Gemma, made of these
 
 and `formats/`, the files of other projects.
 """
@@ -17,9 +19,10 @@ from gpt.tokenizer.base import Tokenizer
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.formats.huggingface import to_huggingface
+from gpt.tokenizer.formats.llama2c import ScoredTokenizer
 from gpt.tokenizer.formats.load import load_tokenizer, tokenizer_from_dict
-from gpt.tokenizer.formats.sentencepiece_bpe import ScoredTokenizer
 from gpt.tokenizer.pretokens import EOT, PATTERNS
+from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
 from gpt.tokenizer.trainer import train_bpe
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "BPETokenizer",
     "CharTokenizer",
     "ScoredTokenizer",
+    "SentencePieceTokenizer",
     "Tokenizer",
     "load_tokenizer",
     "to_huggingface",

@@ -25,6 +25,7 @@ class Explanation(NamedTuple):
     text: str
     steps: list[tuple[int, Word]]  # the rank of the merge, and the tokens after it
     ids: list[int]
+    start: Word = ()  # the tokens before the first merge, if they are not the bytes
 
 
 class BPETokenizer(SpecialTokenizer):

@@ -3,5 +3,6 @@
 - `openai.py`             GPT-2's encoder.json and vocab.bpe
 - `tiktoken.py`           the .tiktoken files of newer models
 - `huggingface.py`        tokenizer.json, read and written
-- `sentencepiece_bpe.py`  llama2.c's tokenizer
+- `sentencepiece_json.py`  tokenizer.json of Llama 2, Mistral and Gemma
+- `llama2c.py`             llama2.c's tokenizer
 """

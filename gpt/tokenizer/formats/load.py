@@ -10,13 +10,16 @@ from gpt.tokenizer.base import FORMAT, VERSION, Tokenizer
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.formats.huggingface import from_huggingface
+from gpt.tokenizer.formats.llama2c import ScoredTokenizer
 from gpt.tokenizer.formats.openai import from_openai
-from gpt.tokenizer.formats.sentencepiece_bpe import ScoredTokenizer
+from gpt.tokenizer.formats.sentencepiece_json import from_huggingface_sentencepiece, is_sentencepiece
 from gpt.tokenizer.formats.tiktoken import SpecialIds, from_tiktoken
+from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
 from nanograd.runtime.files import StrPath, read_input
 from nanograd.runtime.typed_json import parse_json
 
-KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (BPETokenizer, CharTokenizer, ScoredTokenizer)}
+_CLASSES = (BPETokenizer, CharTokenizer, SentencePieceTokenizer, ScoredTokenizer)
+KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in _CLASSES}
 # OpenAI's names, and Hugging Face's for the same
 COMPANIONS = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}
 _RANKS = re.compile(rb"\s*[A-Za-z0-9+/]+=* \d+\s*[\r\n]")
@@ -57,7 +60,7 @@ def load_tokenizer(path: StrPath, *, pattern: str | None = None, special_tokens:
         if pattern is not None or special_tokens is not None:
             raise ValueError("pattern and special_tokens must be left out: the file itself has them")
         if isinstance(fields, Mapping) and "model" in fields:
-            return from_huggingface(fields)
+            return from_huggingface_sentencepiece(fields) if is_sentencepiece(fields) else from_huggingface(fields)
         return tokenizer_from_dict(fields)
 
 

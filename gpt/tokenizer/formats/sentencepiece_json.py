@@ -1,0 +1,158 @@
+"""Read and write Hugging Face's tokenizer.json, if it describes SentencePiece's byte-pair encoding.
+
+The file spells the ▁ in two ways: as a normalizer, which also looks at the text between added tokens (Llama 2, Gemma), or
+as a pre-tokenizer, Metaspace (newer Mistral). What this project does not support is an error that names it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpt.tokenizer.added_tokens import AddedToken
+from gpt.tokenizer.piece_merges import PieceMerges
+from gpt.tokenizer.sentencepiece import BYTE_PIECES, SentencePieceTokenizer, Spaces, Unknown
+from nanograd.runtime.typed_json import check_form
+
+SPACE = "▁"
+END_TEXTS = ("</s>", "<eos>", "<|endoftext|>")  # the tokens that end a document, by family
+SCHEMES = {"always": "missing", "first": "first", "never": "never"}  # Metaspace's names
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+
+def is_sentencepiece(fields: Mapping[str, Any]) -> bool:
+    """Tell whether the object of a tokenizer.json writes spaces as ▁ or falls back to bytes."""
+    model, steps = fields.get("model"), [*_steps(fields.get("normalizer")), *_steps(fields.get("pre_tokenizer"))]
+    kinds = {step.get("type") for step in steps if isinstance(step, Mapping)}
+    if "ByteLevel" in kinds:
+        return False
+    replaces = any(isinstance(step, Mapping) and SPACE in (step.get("content"), step.get("prepend")) for step in steps)
+    return "Metaspace" in kinds or replaces or (isinstance(model, Mapping) and model.get("byte_fallback") is True)
+
+
+def from_huggingface_sentencepiece(fields: Mapping[str, Any]) -> SentencePieceTokenizer:
+    """Make the tokenizer from the object of a tokenizer.json; ValueError names a setting that is not supported."""
+    model = check_form(fields.get("model"), dict, "model")
+    if model.get("type", "BPE") != "BPE":
+        raise ValueError(f"model.type must be 'BPE', got {model.get('type')!r}, which is not supported")
+    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
+        if model.get(key):
+            raise ValueError(f"model.{key} must be null or false, got {model[key]!r}, which is not supported")
+    pieces = check_form(model.get("vocab"), dict[str, int], "model.vocab")
+    added = [_added(token) for token in check_form(fields.get("added_tokens") or [], list, "added_tokens")]
+    falls_back = bool(check_form(model.get("byte_fallback") or False, bool, "model.byte_fallback"))
+    falls_back = falls_back and not pieces.keys().isdisjoint(BYTE_PIECES)  # without byte tokens it has no effect
+    unk = check_form(model.get("unk_token"), str | None, "model.unk_token")
+    if unk is not None and unk not in pieces:
+        raise ValueError(f"model.unk_token is {unk!r}, which is not in model.vocab")
+    unknown = Unknown(falls_back, None if unk is None else pieces[unk], bool(model.get("fuse_unk")))
+    prefix, split = _prefix(fields.get("normalizer"), fields.get("pre_tokenizer"))
+    spaces = Spaces(SPACE, prefix, split, _strips(fields.get("decoder"), falls_back))
+    unmerged = frozenset([*(BYTE_PIECES if falls_back else ()), *([] if unk is None else [unk])])
+    merges = check_form(model.get("merges"), list, "model.merges")
+    piece_merges = PieceMerges(pieces, map(_split_merge, merges), unmerged=unmerged)
+    ids = {token.text: token.id for token in added if token.special}
+    eot_id = next((ids[text] for text in END_TEXTS if text in ids), None)
+    tokenizer = SentencePieceTokenizer(piece_merges, added, spaces=spaces, unknown=unknown, eot_id=eot_id)
+    return _with_start(tokenizer, fields.get("post_processor"))
+
+
+def _steps(value: Any) -> list[Any]:
+    """Return the members of a Sequence, of sequences too, or what is no Sequence alone."""
+    if not isinstance(value, Mapping):
+        return [] if value is None else [value]
+    if value.get("type") != "Sequence":
+        return [value]
+    members = next(
+        (value[key] for key in ("normalizers", "pretokenizers", "decoders", "processors") if key in value), None
+    )
+    return members if isinstance(members, list) else [members]
+
+
+def _prefix(normalizer: Any, pre_tokenizer: Any) -> tuple[str, bool]:
+    """Return where a ▁ is added, and whether words end before it."""
+    prefix, split, replaces = "never", False, False
+    for step in _steps(normalizer):
+        if step == {"type": "Prepend", "prepend": SPACE}:
+            prefix = "segment"
+        elif step == {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}:
+            replaces = True
+        else:
+            raise ValueError(
+                f"normalizer: {_short(step)} is not supported; supported are Prepend {SPACE}, and Replace ' ' by it"
+            )
+    for step in _steps(pre_tokenizer):
+        kind = step.get("type") if isinstance(step, Mapping) else None
+        if kind == "Split" and step.get("pattern") == {"String": " "} and replaces:
+            continue  # Gemma's: no space is left, so nothing is split
+        if kind != "Metaspace" or step.get("replacement", SPACE) != SPACE or prefix != "never":
+            supported = (
+                f"supported are Metaspace with {SPACE} where no normalizer adds one, and Split at replaced spaces"
+            )
+            raise ValueError(f"pre_tokenizer: {_short(step)} is not supported; {supported}")
+        scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
+        if scheme not in SCHEMES:
+            raise ValueError(f"pre_tokenizer.prepend_scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+        prefix, split, replaces = SCHEMES[scheme], bool(step.get("split", True)), True
+    if not replaces:
+        raise ValueError(f"neither normalizer nor pre_tokenizer replaces spaces by {SPACE}, which is not supported")
+    return prefix, split
+
+
+def _strips(decoder: Any, falls_back: bool) -> bool:
+    """Return whether decoding removes a space at the beginning."""
+    steps = _steps(decoder)
+    expected = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}]
+    expected += [{"type": "ByteFallback"}] if falls_back or {"type": "ByteFallback"} in steps else []
+    expected += [{"type": "Fuse"}]
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    if steps not in (expected, [*expected, strip]):
+        kinds = (
+            ", ".join(str(step.get("type")) if isinstance(step, Mapping) else _short(step) for step in steps) or "none"
+        )
+        supported = f"Replace {SPACE}, ByteFallback where model.byte_fallback is true, Fuse, and Strip or not"
+        raise ValueError(f"decoder must be a Sequence of {supported}; got {kinds}, which is not supported")
+    return steps[-1] == strip
+
+
+def _added(token: Any) -> AddedToken:
+    token = check_form(token, dict, "added_tokens")
+    text = check_form(token.get("content"), str, "added_tokens.content")
+    flags = {flag: check_form(token.get(flag, False), bool, f"added_tokens.{flag}") for flag in FLAGS}
+    return AddedToken(text, check_form(token.get("id"), int, "added_tokens.id"), **flags)
+
+
+def _split_merge(merge: Any) -> tuple[str, str]:
+    """Return the two pieces of a merge; older files write them as one text."""
+    pair = merge.split(" ") if isinstance(merge, str) else merge
+    if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
+        raise ValueError(f"'model.merges' must hold pairs of pieces, got {_short(merge)}")
+    return pair[0], pair[1]
+
+
+def _with_start(tokenizer: SentencePieceTokenizer, post_processor: Any) -> SentencePieceTokenizer:
+    """Return the tokenizer with the token that a post-processor adds before a text, if it adds one."""
+    steps = [
+        step for step in _steps(post_processor) if not (isinstance(step, Mapping) and step.get("type") == "ByteLevel")
+    ]
+    if not steps:
+        return tokenizer
+    template = steps[0] if len(steps) == 1 and isinstance(steps[0], Mapping) else {}
+    single = template.get("single")
+    members = [*single] if template.get("type") == "TemplateProcessing" and isinstance(single, Sequence) else []
+    kinds = [next(iter(member)) if isinstance(member, Mapping) and member else None for member in members]
+    if kinds == ["Sequence"]:
+        return tokenizer
+    if kinds != ["SpecialToken", "Sequence"]:
+        found = ", ".join(map(str, kinds)) or _short(post_processor)
+        raise ValueError(
+            f"post_processor must add one token before the text or none, got {found}, which is not supported"
+        )
+    text = check_form(members[0]["SpecialToken"], dict, "post_processor.single").get("id")
+    id = next((token.id for token in tokenizer.added_tokens if token.text == text), None)
+    if id is None:
+        raise ValueError(f"post_processor adds {_short(text)}, which is no added token")
+    return tokenizer.with_ends(bos_id=id, adds_bos=True, end_ids=tokenizer.end_ids)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
