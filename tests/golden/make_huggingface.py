@@ -1,11 +1,12 @@
 """Make huggingface/: small models written by Hugging Face's transformers, with the logits and texts it gets from them.
 
-    python tests/golden/make_huggingface.py
+    python tests/golden/make_huggingface.py [CASE ...]
 
 Needs torch and transformers. Weights are drawn by NumPy, and stored as float16 or bfloat16: so they are small files, and
 reading them needs widening. Each of GPT-2's four sizes is there, scaled down, and of the Llama family what differs.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -16,8 +17,12 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -27,6 +32,11 @@ VOCAB, CONTEXT, PROMPT, NEW = 31, 72, 6, 64
 HALF = {"llama": torch.bfloat16}  # the others are float16
 ENDS = {"bos_token_id": None, "eos_token_id": None}  # greedy goes on to the end
 ROPE = {"rope_type": "default", "rope_theta": 500.0}
+LINEAR = {"rope_type": "linear", "rope_theta": 90.0, "factor": 2.5}
+LLAMA3 = {  # of four pairs of features one stays, one is between and two are slowed down
+    "rope_type": "llama3", "rope_theta": 500.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 5.0,
+    "original_max_position_embeddings": 40,
+}  # fmt: skip
 
 
 def gpt2(layers: int, heads: int, head_size: int, **options: object) -> GPT2Config:
@@ -56,9 +66,19 @@ CONFIGS = {  # the sizes of GPT-2 have 12, 16, 20 and 25 heads of 64 features, a
     "llama": llama(LlamaConfig, num_key_value_heads=2, head_dim=4, rms_norm_eps=1e-3),
     "llama-tied": llama(LlamaConfig, num_key_value_heads=3, head_dim=6, tie_word_embeddings=True, rope_parameters=ROPE),
     "llama-bias": llama(LlamaConfig, num_key_value_heads=1, attention_bias=True, mlp_bias=True),
+    "llama3": llama(LlamaConfig, num_key_value_heads=1, head_dim=8, attention_bias=True, rope_parameters=LLAMA3),
+    "llama-linear": llama(LlamaConfig, num_key_value_heads=2, head_dim=4, mlp_bias=True, rope_parameters=LINEAR),
+    "mistral": llama(MistralConfig, num_key_value_heads=2, head_dim=4, sliding_window=5),
+    "qwen2": llama(Qwen2Config, num_key_value_heads=3, head_dim=4, tie_word_embeddings=True, sliding_window=5),
     "qwen3": llama(Qwen3Config, num_key_value_heads=2, head_dim=6),
 }
-KINDS = {GPT2Config: GPT2LMHeadModel, LlamaConfig: LlamaForCausalLM, Qwen3Config: Qwen3ForCausalLM}
+KINDS = {
+    GPT2Config: GPT2LMHeadModel,
+    LlamaConfig: LlamaForCausalLM,
+    MistralConfig: MistralForCausalLM,
+    Qwen2Config: Qwen2ForCausalLM,
+    Qwen3Config: Qwen3ForCausalLM,
+}
 
 
 def build(name: str) -> PreTrainedModel:
@@ -79,13 +99,33 @@ def build(name: str) -> PreTrainedModel:
     return model
 
 
+def scaled(frequency: float, rope: dict[str, float | str]) -> float:
+    """Return a frequency of RoPE as Llama 3's code scales it (`apply_scaling` of Meta's llama-models), or linearly."""
+    if rope["rope_type"] == "default":
+        return frequency
+    factor = float(rope["factor"])
+    if rope["rope_type"] == "linear":
+        return frequency / factor
+    low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+    context, wavelength = float(rope["original_max_position_embeddings"]), 2 * math.pi / frequency
+    if wavelength < context / high:
+        return frequency
+    if wavelength > context / low:
+        return frequency / factor
+    smooth = (context / wavelength - low) / (high - low)
+    return (1 - smooth) * frequency / factor + smooth * frequency
+
+
 def keep_float64(model: PreTrainedModel) -> None:
     """Let RoPE's angles and rmsnorm be float64: transformers computes them in float32 whatever the model is."""
     config = model.config
     if config.model_type == "gpt2":
         return
-    size, theta = config.head_dim, config.rope_parameters["rope_theta"]
-    frequencies = theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+    size, rope = config.head_dim or config.hidden_size // config.num_attention_heads, config.rope_parameters
+    frequencies = torch.tensor(
+        [scaled(rope["rope_theta"] ** (-i / size), rope) for i in range(0, size, 2)], dtype=torch.float64
+    )
+    torch.testing.assert_close(frequencies.float(), model.model.rotary_emb.inv_freq.float(), rtol=1e-5, atol=0)
 
     def forward(x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = torch.cat([position_ids[..., None] * frequencies] * 2, -1)
@@ -130,7 +170,7 @@ def make() -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    for case in CONFIGS:
+    for case in sys.argv[1:] or CONFIGS:
         build(case).to(HALF.get(case, torch.float16)).save_pretrained(FOLDER / case)
         (FOLDER / case / "generation_config.json").unlink(missing_ok=True)
         np.savez_compressed(FOLDER / case / "expected.npz", **make_case(case))  # type: ignore[arg-type]

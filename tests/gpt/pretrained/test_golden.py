@@ -63,6 +63,10 @@ def test_the_cases_cover_what_may_differ() -> None:
         "tie_embeddings": {True, False},
         "bias": {True, False},
         "qk_norm": {True, False},
+        "qkv_bias": {True, None},
+        "mlp_bias": {True, False, None},
+        "rope_scaling": {"linear", "llama3", None},
+        "window": {5, None},
         "activation": {"gelu_tanh", "gelu", "silu"},
     }.items():
         assert {getattr(config, field) for config in configs} == values

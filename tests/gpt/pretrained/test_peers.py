@@ -3,6 +3,7 @@
 Run by `pytest -m peers` where transformers is installed: the extra [hf].
 """
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ pytestmark = [
     pytest.mark.peers,
     pytest.mark.filterwarnings("ignore"),  # what torch and transformers warn of is theirs
 ]
+GOLDEN = Path(__file__).parents[2] / "golden"
 LLAMA = {"norm": "rmsnorm", "position": "rope", "mlp": "gated"}
 
 
 @pytest.fixture(scope="module")
 def transformers() -> Any:
-    pytest.importorskip("torch", exc_type=ImportError)
+    torch = pytest.importorskip("torch", exc_type=ImportError)
+    torch.set_num_threads(1)  # models this small only wait for more of them
     return pytest.importorskip("transformers", exc_type=ImportError)
 
 
@@ -60,26 +63,78 @@ def gpt2(transformers: Any, size: str) -> Any:
     )
 
 
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 40,
+}  # fmt: skip
+TIED, WINDOW = {"tie_word_embeddings": True}, {"use_sliding_window": True, "sliding_window": 11, "max_window_layers": 0}
+LLAMAS: dict[str, tuple[str, dict[str, Any]]] = {  # the class of transformers, and its options
+    "llama": ("Llama", {}),
+    "llama tied, llama3": ("Llama", {**TIED, "rope_parameters": LLAMA3}),
+    "llama, linear": ("Llama", {"rope_parameters": LINEAR}),
+    "llama, attention_bias": ("Llama", {"attention_bias": True}),
+    "llama tied, mlp_bias": ("Llama", {**TIED, "mlp_bias": True}),
+    "llama, both biases, linear": ("Llama", {"attention_bias": True, "mlp_bias": True, "rope_parameters": LINEAR}),
+    "mistral": ("Mistral", {"sliding_window": None}),
+    "mistral, window": ("Mistral", {"sliding_window": 11}),
+    # with a window of one, transformers' cache forgets to forget: its text is ours with use_cache=False only
+    "mistral tied, window of two": ("Mistral", {**TIED, "sliding_window": 2}),
+    "mistral, window, llama3": ("Mistral", {"sliding_window": 32, "rope_parameters": LLAMA3}),
+    "qwen2": ("Qwen2", {}),
+    "qwen2 tied, linear": ("Qwen2", {**TIED, "rope_parameters": LINEAR}),
+    "qwen2, window": ("Qwen2", WINDOW),
+    "qwen3": ("Qwen3", {}),
+    "qwen3 tied, biases": ("Qwen3", {**TIED, "attention_bias": True}),
+    "qwen3, window, llama3": ("Qwen3", {**WINDOW, "rope_parameters": LLAMA3}),
+}
+GPT2S = ["gpt2", "medium", "large", "xl"]
+
+
 def llama(transformers: Any, kind: str) -> Any:
-    config = {
-        "llama": transformers.LlamaConfig,
-        "mistral": transformers.MistralConfig,
-        "qwen3": transformers.Qwen3Config,
-    }
-    window = {"sliding_window": None} if kind == "mistral" else {}
-    return config[kind](
+    name, options = LLAMAS[kind]
+    return getattr(transformers, f"{name}Config")(
         vocab_size=211, max_position_embeddings=80, hidden_size=48, intermediate_size=100, num_hidden_layers=3,
-        num_attention_heads=6, num_key_value_heads=2, bos_token_id=None, eos_token_id=None, head_dim=8, **window,
+        num_attention_heads=6, num_key_value_heads=2, bos_token_id=None, eos_token_id=None, head_dim=8, **options,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "medium", "large", "xl", "llama", "mistral", "qwen3"])
-@pytest.mark.parametrize("half", [False, True])
+@pytest.fixture(scope="module")
+def keep_float64() -> Any:
+    """Return what makes transformers compute a float64 model in float64 throughout: it does RoPE and RMSNorm in float32."""
+    spec = importlib.util.spec_from_file_location("make_huggingface", GOLDEN / "make_huggingface.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.keep_float64
+
+
+@pytest.mark.parametrize("kind", [*GPT2S, *LLAMAS])
+def test_logits_in_float64_are_exact(transformers: Any, keep_float64: Any, tmp_path: Path, kind: str) -> None:
+    import torch
+
+    theirs = make(transformers, (llama if kind in LLAMAS else gpt2)(transformers, kind), seed=4)
+    theirs.save_pretrained(tmp_path / "a")
+    theirs = theirs.double()
+    keep_float64(theirs)
+    ids = np.random.default_rng(1).integers(211, size=(2, 70))
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(ids)).logits.numpy()
+    logits = GPT.from_pretrained(tmp_path / "a", dtype=np.float64)(ids).data
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+
+
+HALF = [*GPT2S, "llama", "mistral, window", "qwen2", "qwen3"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "half"), [*((kind, False) for kind in (*GPT2S, *LLAMAS)), *((kind, True) for kind in HALF)]
+)
 def test_logits_text_and_export_agree(transformers: Any, tmp_path: Path, kind: str, half: bool) -> None:
     import torch
 
-    config = (llama if kind in ("llama", "mistral", "qwen3") else gpt2)(transformers, kind)
-    theirs = make(transformers, config, seed=3)
+    theirs = make(transformers, (llama if kind in LLAMAS else gpt2)(transformers, kind), seed=3)
     if half:
         theirs = theirs.to(torch.bfloat16)
     theirs.save_pretrained(tmp_path / "a", max_shard_size="100KB" if half else "5GB")
@@ -110,6 +165,9 @@ def test_logits_text_and_export_agree(transformers: Any, tmp_path: Path, kind: s
         {"tie_embeddings": False, "norm_eps": 1e-3},
         {**LLAMA, "n_kv_heads": 1, "rope_theta": 300.0},
         {**LLAMA, "activation": "gelu_tanh", "bias": False, "qk_norm": True},
+        {**LLAMA, "bias": False, "qkv_bias": True, "window": 5},
+        {**LLAMA, "mlp_bias": False, "qk_norm": True, "window": 5, "rope_scaling": "linear", "rope_factor": 3.0},
+        {**LLAMA, "mlp_bias": False, "rope_scaling": "llama3", "rope_original_context": 20},
     ],
 )
 def test_a_model_of_ours_is_the_same_in_transformers(
