@@ -231,6 +231,9 @@ class LoopConfig(Config):
         1, "micro-batches whose gradients are added up for an update, in the memory of one", least=1
     )
     shards: int | None = option(None, "shards of a batch computed in parallel; chosen for the machine if none", least=1)
+    recompute: bool | None = option(
+        None, "compute activations again in backward instead of keeping them: less memory, more time; if memory asks"
+    )
     lr: float = option(2e-3, "highest learning rate", least=0)
     min_lr: float = option(None, "learning rate at the end of the schedule; lr / 10 if none", least=0)
     warmup_steps: int = option(60, "updates over which the learning rate rises", least=0)

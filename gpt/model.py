@@ -17,6 +17,7 @@ from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, no_init
 from nanograd.ops.rope import llama3_frequencies, rope_frequencies
+from nanograd.recompute import checkpoint
 from nanograd.runtime.files import StrPath
 from nanograd.seeds import next_seed
 
@@ -215,6 +216,12 @@ class Block(Module):
         return x + self.mlp(self.norm2(x))
 
 
+def recomputed(block: Block, x: Tensor) -> Tensor:
+    """Return block(x), keeping x alone for backward, which computes the block again; a frozen block keeps nothing."""
+    trained = x.requires_grad or any(p.requires_grad for p in block.parameters())
+    return checkpoint(block, x) if trained else block(x)
+
+
 class GPT(Module):
     """GPT-2 (Radford et al. 2019), or a Llama-style variant, as `config` selects.
 
@@ -226,10 +233,12 @@ class GPT(Module):
 
     tokenizer  turns text into the ids of this model; a model that was loaded or trained has its own, a new one None
     history    the records of the training that made this model: see `gpt.train`
+    recompute  keep only the input of each block, and compute its activations again in backward: less memory, more time
     """
 
     tokenizer: "Tokenizer | None" = None
     history: "History | None" = None
+    recompute: bool = False
 
     def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None, *, init: bool = True) -> None:
         rng = rng or np.random.default_rng()
@@ -296,7 +305,7 @@ class GPT(Module):
     def transform(self, x: Tensor) -> Tensor:
         """Run the blocks and the last normalisation on x (B, T, C)."""
         for block in self.blocks:
-            x = block(x)
+            x = recomputed(block, x) if self.recompute else block(x)
         return self.norm(x)
 
     @overload

@@ -136,6 +136,7 @@ def test_flags_of_train_are_in_groups() -> None:
         "options",
         "Data",
         "How a model is pretrained",
+        "Batches and memory",
         "Evaluation and checkpoints",
         "The shape of a GPT",
         "Attention and positions",

@@ -33,6 +33,8 @@ FOREIGN = {
     "warmup-steps": "warmup-iters num-warmup-steps warmup",
     "grad-accum-steps": "gradient-accumulation-steps accumulate-grad-batches",
     "batch-size": "per-device-train-batch-size micro-batch-size bs",
+    "recompute": "gradient-checkpointing use-gradient-checkpointing activation-checkpointing checkpointing",
+    "columns": "column-mapping",
     "grad-clip": "max-grad-norm clip clip-grad gradient-clip-val",
     "eval-every": "eval-interval eval-steps log-interval",
     "eval-batches": "eval-iters",
@@ -56,6 +58,7 @@ HEADINGS = {  # in a help; fields that are not listed are shown below the first 
     "Data": "data tokenizer sampling stride val_fraction test_fraction label_column text_column encoding balance "
     "split_seed template end",
     "Base model, and what is trained of it": "init freeze lora_rank lora_alpha lora_target",
+    "Batches and memory": "batch_size grad_accum_steps shards recompute",
     "Evaluation and checkpoints": "eval_every eval_batches save_every patience",
     "Attention and positions": "position rope_theta rope_scaling rope_factor rope_original_context rope_low_freq_factor "
     "rope_high_freq_factor window n_kv_heads head_dim qk_norm qkv_bias",

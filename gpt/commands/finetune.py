@@ -12,6 +12,7 @@ from gpt.finetune.dpo import PreferTask
 from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
 from gpt.finetune.task import begin, resume
 from gpt.finetune.templates import supports_colour
+from gpt.runs.start import print_time
 from gpt.runs.supervise import run_training
 from gpt.runs.team import Workers, with_shards
 from nanograd.runtime.arguments import dispatch
@@ -66,10 +67,12 @@ are computed once, before the first step, and stored in the run.
 """,
 }
 CLASSIFY_DEFAULTS = {
+    "lr": "0.03/d_model of the base, with adapters 0.3/d_model; 5e-4 from random weights",
     "max_steps": "those of --epochs",
     "vocab_size": f"{VOCABULARY} for a new bpe tokenizer, else the tokenizer's",
     "context_length": f"enough for 99 of 100 texts, at most {LONGEST_CONTEXT}",
 }
+LEARNING_RATES = "{:g}/d_model of the base, with adapters {:g}/d_model"
 SHAPE_NOTE = "These are for --init random. Another base has its own shape, and only --dropout can change it."
 NEXT_STEPS = {
     "classify": 'Try it: python -m gpt classify {run} "a text"',
@@ -94,12 +97,16 @@ def finetune(name: str, arguments: Sequence[str]) -> int:
     flags = vars(args)
     run, data = begin(task, with_shards(flags)) if args.resume is None else resume(task, args.resume, flags)
 
+    objective = task.objective(run, data)
+    if not run.is_finished():
+        print_time(run.model, objective, run.config, start=run.state.step, only_long=True)
+
     def finish() -> None:
         print(f"\nsaved in {run.folder}\n")
         task.evaluate(run, data, flags)
         print(f"\n{NEXT_STEPS[name].format(run=run.folder)}")
 
-    finished = run_training(run, task.objective(run, data), f"finetune {name}", finish, Workers.of(flags))
+    finished = run_training(run, objective, f"finetune {name}", finish, Workers.of(flags))
     return 0 if finished else run.exit_code()
 
 
@@ -115,7 +122,8 @@ def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
         help_text = "show which tokens of N conversations are trained on, green or in [brackets], and stop"
         parser.option("--show-mask", help_text, kind=int, least=1)
     classify = name == "classify"
-    add_flags(parser, TASKS[name].config_type, defaults=CLASSIFY_DEFAULTS if classify else None)
+    rates = {"lr": LEARNING_RATES.format(*((0.003, 0.03) if name == "prefer" else (0.03, 0.3)))}
+    add_flags(parser, TASKS[name].config_type, defaults={**rates, **(CLASSIFY_DEFAULTS if classify else {})})
     if classify:
         add_flags(parser, ModelConfig, defaults=CLASSIFY_DEFAULTS, note=SHAPE_NOTE)
     args = parser.parse(arguments)

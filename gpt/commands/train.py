@@ -9,11 +9,12 @@ from gpt.generation.generate import generate_text, start_ids
 from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.presets import SIZES, with_presets
-from gpt.runs.pretrain import begin_pretraining, estimate_time, prepare, resume_pretraining
+from gpt.runs.pretrain import begin_pretraining, prepare, resume_pretraining
 from gpt.runs.run import SAMPLE, Run
+from gpt.runs.start import print_time
 from gpt.runs.supervise import run_training
 from gpt.runs.team import Workers, with_shards
-from gpt.training import make_optimizer
+from gpt.training import make_optimizer, next_token_objective
 from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Train a GPT on a text, and generate some text with it.
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str]) -> int:
     profile = f"time N steps (default {STEPS}), and stop there"
     parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
     vocab_size = f"{ModelConfig().vocab_size} for a new bpe tokenizer, else the tokenizer's"
-    add_flags(parser, TrainConfig)
+    tuned = {"lr": "0.002; with --init 0.03/d_model", "batch_size": "16; with --init those of 4,096 tokens, at most 16"}
+    add_flags(parser, TrainConfig, defaults=tuned)
     add_flags(parser, ModelConfig, defaults={"vocab_size": vocab_size}, note=SHAPE_NOTE)
     options = parser.parse(arguments)
     flags = with_presets(vars(options))
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
                 raise ValueError(f"{dry} starts from the flags and leaves no folder behind; leave --{flag} away")
         model, data, _ = prepare(flags)
         if options.estimate:
-            estimate_time(model, data.train, data.config)
+            print_time(model, next_token_objective(model, data.train, None, data.config), data.config)
         if options.profile is not None:
             profile_training(model, make_optimizer(model, data.config), data.train, data.config, options.profile)
         return 0

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.config import option
+from gpt.config import ModelConfig, option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, batches_by_length, shuffled_batches
 from gpt.finetune.conversations import (
@@ -39,8 +39,9 @@ from gpt.finetune.conversations import (
     with_notes,
 )
 from gpt.finetune.formats import normalise, parse_columns
+from gpt.finetune.sft import TEMPLATE, template_of
 from gpt.finetune.task import COLUMNS, SCORES, Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
-from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples
+from gpt.finetune.templates import Example, Template, encode, encode_splits, pad_examples
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file
@@ -72,7 +73,7 @@ class PreferConfig(FinetuneConfig):
     lr: float = option(1e-4, "highest learning rate", least=0)
     beta: float = option(0.1, "DPO's β: the smaller, the further the policy may move from the reference", above=0)
     label_smoothing: float = option(0.0, "assumed share of pairs labelled the wrong way round", least=0, below=0.5)
-    template: str | None = option(None, "alpaca, chat, or a JSON file; if none, the base's own, else alpaca")
+    template: str | None = option(None, TEMPLATE)
     end: str | None = option(None, "text that ends an answer, instead of the tokenizer's end of text")
     columns: str | None = option(None, COLUMNS.replace("output=answer", "chosen=better"))
     val_fraction: float = option(0.05, "share of the pairs for validation", least=0, below=1)
@@ -219,9 +220,15 @@ class PreferTask(FinetuneTask):
     kind, config_type, data_name, unit = "prefer", PreferConfig, "a file of pairs", "pairs"
     results = (SCORES,)
 
+    def rate(self, base: ModelConfig, *, adapters: bool) -> float:
+        return super().rate(base, adapters=adapters) / 10
+
+    def longest(self, data: Splits[PairExample]) -> int:
+        return 2 * super().longest(data)  # both answers
+
     def start(self, config: PreferConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         assert base is not None
-        template, path, model = template_of(config, base), Path(str(config.data)), base.model()
+        template, path, model = template_of(config.template, config.end, base), Path(str(config.data)), base.model()
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
         config = config.resolve(len(splits.train), 2 * round(float(np.mean(list(map(len, splits.train))))))
         log_probs = log_probs_of(model, [*chain(*splits)], config.batch_size)
@@ -256,14 +263,6 @@ class PreferTask(FinetuneTask):
                 result[when][name] = dataclasses.asdict(metrics)
                 print(f"{when:<9} {name:<8}  {metrics}")
         write_text(run.folder / SCORES, json.dumps(result, indent=2) + "\n")
-
-
-def template_of(config: PreferConfig, base: Checkpoint) -> Template:
-    """Return the template that a config names, else that of the base, else Alpaca's."""
-    stored = None if base.task is None else base.task.template
-    if config.template is None and config.end is None and stored:
-        return Template.from_dict(stored)
-    return load_template(config.template or "alpaca", end=config.end)
 
 
 def read_splits(

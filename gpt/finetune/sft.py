@@ -44,6 +44,7 @@ SHORTENED = "more tokens than the context: turns at their end left out"
 TOO_LONG = "more tokens than the context in the first turn: left out"
 CHUNK = 1024  # tokens whose logits are in memory at a time
 GREEDY = SampleConfig(max_new_tokens=256, temperature=0.0)  # how test questions are answered
+TEMPLATE = "how conversations are written: alpaca, chat, or a JSON file of your own; if none, the base's, else alpaca"
 DATA, RESPONSES = "data.json", "responses.jsonl"
 N_PRINTED = 3  # answers that are printed at the end
 
@@ -52,7 +53,7 @@ N_PRINTED = 3  # answers that are printed at the end
 class InstructConfig(FinetuneConfig):
     """How a model learns to answer."""
 
-    template: str = option("alpaca", "alpaca, chat, or a JSON file of your own: how conversations are written")
+    template: str | None = option(None, TEMPLATE)
     end: str | None = option(None, r"text that ends a response, not the tokenizer's end of text; \n is a new line")
     columns: str | None = option(None, COLUMNS)
     val_fraction: float = option(0.05, "share of the conversations for validation", least=0, below=1)
@@ -70,7 +71,7 @@ class InstructTask(FinetuneTask):
 
     def start(self, config: InstructConfig, base: Checkpoint | None, flags: Mapping[str, Any]) -> Start:
         assert base is not None
-        template, path = template_of(config), Path(str(config.data))
+        template, path = template_of(config.template, config.end, base), Path(str(config.data))
         splits = read_splits(path, config, template, base.tokenizer, base.model_config.context_length)
         lengths = list(map(len, splits.train))
         config = config.resolve(len(lengths), round(float(np.mean(lengths))))
@@ -109,15 +110,24 @@ def show_masks(config: InstructConfig, n: int, *, colour: bool) -> None:
     """Print the first n training conversations with their trainable tokens marked."""
     base = InstructTask().open_base(config)
     assert base is not None
-    data = read_splits(str(config.data), config, template_of(config), base.tokenizer, base.model_config.context_length)
+    template = template_of(config.template, config.end, base)
+    data = read_splits(str(config.data), config, template, base.tokenizer, base.model_config.context_length)
     for number, example in enumerate(data.train[:n], start=1):
         print(f"\n=== {number}: {int(example.loss_mask.sum())} of {len(example.tokens)} tokens are learned ===")
         print(show_mask(example, base.tokenizer, colour=colour))
 
 
-def template_of(config: InstructConfig) -> Template:
-    """Return the template that a config names, with its end; "\\n" is hard to type in a shell."""
-    return load_template(config.template, end=None if config.end is None else config.end.replace(r"\n", "\n"))
+def template_of(name: str | None, end: str | None, base: Checkpoint) -> Template:
+    """Return the template that --template names, with the end that --end names; the base's own, or else Alpaca's.
+
+    "\\n" in `end` stands for a new line, which is hard to type in a shell.
+    """
+    stored = None if base.task is None else base.task.template
+    end = None if end is None else end.replace(r"\n", "\n")
+    if name is None and stored:
+        template = Template.from_dict(stored)
+        return template if end is None else dataclasses.replace(template, end=end)
+    return load_template(name or "alpaca", end=end)
 
 
 def read_splits(

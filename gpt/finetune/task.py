@@ -23,6 +23,8 @@ from gpt.finetune.batching import IndexBatches, batches_by_length, bucketed_batc
 from gpt.lora import LoRASettings, add_lora
 from gpt.model import GPT, find_gpt
 from gpt.runs.checkpoint import Checkpoint, Task, TrainingState, find_checkpoint, load_checkpoint
+from gpt.runs.estimate import available_memory, check_memory, memory_line
+from gpt.runs.presets import tuning_rate
 from gpt.runs.run import Run
 from gpt.runs.start import new_folder, open_base, resume_run, storable_options, unstarted_options
 from gpt.tokenizer import Tokenizer
@@ -109,6 +111,10 @@ class FinetuneTask(ABC):
     unit = "tok"
     results: tuple[str, ...] = ()
 
+    def rate(self, base: ModelConfig, *, adapters: bool) -> float:
+        """Return the learning rate of a base if the user gives none."""
+        return tuning_rate(base, adapters=adapters)
+
     def open_base(self, config: FinetuneConfig, adapters_base: str | None = None) -> Checkpoint | None:
         """Return the checkpoint to start from, or None for random weights; ValueError where no data or none is named."""
         if config.data is None:
@@ -136,6 +142,10 @@ class FinetuneTask(ABC):
     def objective(self, run: Run[Any, Any], data: Any) -> Objective:
         """Return batches, loss and validation loss."""
 
+    def longest(self, data: Any) -> int:
+        """Return the tokens of the longest example to train on: all that the model reads of it at once."""
+        return max(map(len, data.train))
+
     @abstractmethod
     def evaluate(self, run: Run[Any, Any], data: Any, flags: Mapping[str, Any]) -> None:
         """Evaluate the best checkpoint on the test data; print the result and write it to the run's folder."""
@@ -151,11 +161,14 @@ def begin(task: FinetuneTask, flags: Mapping[str, Any], *, folder: Path | None =
         config = dataclasses.replace(config, epochs=None)
     folder = folder or new_folder(flags.get("out"))
     base = task.open_base(config, flags.get("base"))
+    if base is not None and "lr" not in flags:
+        config = dataclasses.replace(config, lr=task.rate(base.model_config, adapters=config.lora_rank is not None))
     start = task.start(config, base, flags)
     config, model = start.config, start.model
     lora = set_trainable(model, config, generator(config.seed, INIT, ADAPTERS))
     trainable, total = count_trainable(model)
     print(f"trained   {trainable:,} of {total:,} parameters: {trainable / total:.1%}")
+    choose_recompute(task, model, config, start.data)
     path, sha256 = ("", "") if base is None else (str(base.path.resolve()), file_sha256(base.path))
     stored = Task(task.kind, config.to_dict(), start.labels, start.template, lora, path, sha256)
     optimizer = make_optimizer(model, config)
@@ -180,7 +193,29 @@ def resume(task: FinetuneTask, path: str, flags: Mapping[str, Any]) -> tuple[Run
         return model
 
     run = resume_run(path, task.kind, task.config_type, flags, load_model, unit=task.unit, results=task.results)
-    return run, task.read(run)
+    data = task.read(run)
+    choose_recompute(task, run.model, run.config, data)
+    return run, data
+
+
+def choose_recompute(task: FinetuneTask, model: Module, config: FinetuneConfig, data: Any) -> None:
+    """Let the model compute activations again if memory asks for it, or the config; MemoryError if it would not fit.
+
+    The memory is printed if it is more than half of what is free, or if activations are computed again.
+    """
+    gpt, (trained, _) = find_gpt(model), count_trainable(model)
+    smaller = "leave the longest examples out, or begin from a smaller model"
+    memory = check_memory(
+        gpt.config,
+        config,
+        tokens=task.longest(data),
+        trained=trained,
+        command=f"finetune {task.kind}",
+        smaller=smaller if config.lora_rank else f"train adapters alone, --lora-rank 8; or {smaller}",
+    )
+    gpt.recompute = memory.recompute
+    if memory.recompute or memory.bytes > (available_memory() or math.inf) / 2:
+        print(memory_line(memory, config))
 
 
 def set_trainable(model: Module, config: FinetuneConfig, rng: np.random.Generator) -> LoRASettings | None:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from gpt.config import ModelConfig, TrainConfig
-from gpt.data.batches import Tokens
-from gpt.model import GPT
-from gpt.training import accumulate_gradients, in_shards, next_token_objective
+from gpt.config import LoopConfig, ModelConfig
+from gpt.model import find_gpt
+from gpt.training import Objective, accumulate_gradients, in_shards
+from nanograd.nn import Module
 from nanograd.ops.linear_cross_entropy import LOGITS
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")  # begins the name of a parameter in a block
@@ -95,7 +96,15 @@ ACTIVATION_MEMORY = {  # arrays of d_ff features: saved for backward besides the
 }
 
 
-def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> int:
+def training_memory(
+    config: ModelConfig,
+    batch_size: int,
+    shards: int = 1,
+    *,
+    tokens: int | None = None,
+    trained: int | None = None,
+    recompute: bool = False,
+) -> int:
     """Return the peak memory of training in float32, in bytes: within 25 % of what was measured, with any grad_accum_steps.
 
     The parameters exist four times (themselves, the gradient, the two moments of AdamW), and every shard adds a gradient
@@ -104,6 +113,10 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
     exist as a whole. The largest temporary arrays come on top: those of the backward pass of the MLP or of attention, or
     those of the output projection: a chunk of logits per shard (16 MB, or as much as its weight, or all logits if they are
     fewer), and the gradient of its weight per shard, at least twice.
+
+    tokens     in an example; a full context if none
+    trained    parameters that are trained, of which alone there are gradients and moments; all if none
+    recompute  the input of each block is kept, and besides what one block saves
     """
     d, ff, vocabulary = config.d_model, config.d_ff, config.vocab_size
     D, H, rows = head_rows(config)
@@ -115,11 +128,13 @@ def training_memory(config: ModelConfig, batch_size: int, shards: int = 1) -> in
         saved, working = (3.0, 3) if config.activation == "silu" else (saved + 2, working + 1)  # swiglu is one op
     block += round((1 + saved) * ff)
     temporary = 2 * d + max(working * ff, (4 if config.qk_norm else 2) * rows)
-    tokens = batch_size * config.context_length
-    copies = 4 + (shards if shards > 1 else 0)
-    logits = min(tokens * vocabulary, shards * max(LOGITS, vocabulary * d))
-    head = logits + tokens * 3 * d + max(2, shards) * vocabulary * d
-    return 4 * (copies * count(config) + tokens * config.n_layers * block + max(tokens * temporary, head))
+    n, total = batch_size * (tokens or config.context_length), count(config)
+    trained = total if trained is None else trained
+    parameters = total + (3 + (shards if shards > 1 else 0)) * trained
+    logits = min(n * vocabulary, shards * max(LOGITS, vocabulary * d))
+    head = logits + n * 3 * d + (max(2, shards) * vocabulary * d if trained >= total else 0)
+    activations = config.n_layers * d + block if recompute else config.n_layers * block
+    return 4 * (parameters + n * activations + max(n * temporary, head))
 
 
 def available_memory() -> int | None:
@@ -190,38 +205,76 @@ def _read(path: Path) -> str:
         return ""
 
 
-def check_memory(model: ModelConfig, config: TrainConfig) -> int:
-    """Return the memory that training takes, in bytes; MemoryError with a way out if it is more than is available."""
-    shards = config.shards or 1
-    needed, free = training_memory(model, config.batch_size, shards), available_memory()
-    if free is None or needed <= free:
-        return needed
-    batch = config.batch_size
-    while batch > 1 and training_memory(model, batch, shards) > free:
+class Memory(NamedTuple):
+    """The peak memory of a training in bytes, and whether activations are computed again to need no more."""
+
+    bytes: int
+    recompute: bool
+
+
+SMALLER = "make the model smaller: --d-model, --n-layers, --context-length or --vocab-size of python -m gpt train"
+
+
+def check_memory(
+    model: ModelConfig,
+    config: LoopConfig,
+    *,
+    tokens: int | None = None,
+    trained: int | None = None,
+    command: str = "train",
+    smaller: str = SMALLER,
+) -> Memory:
+    """Return what training takes; MemoryError with a way out if it is more than is available.
+
+    Activations are computed again if the config says so or, if it leaves that open, if memory would not suffice otherwise.
+    tokens and trained are those of `training_memory`; `smaller` is the way out where a batch of one example is too large.
+    """
+    if (free := available_memory()) is None:
+        free = sys.maxsize
+    options: dict[str, Any] = {"shards": config.shards or 1, "tokens": tokens, "trained": trained}
+    choices = (False, True) if config.recompute is None else (config.recompute,)
+    for recompute in choices:
+        needed = training_memory(model, config.batch_size, recompute=recompute, **options)
+        if needed <= free:
+            return Memory(needed, recompute)
+    batch, options["recompute"] = config.batch_size, choices[-1]
+    while batch > 1 and training_memory(model, batch, **options) > free:
         batch //= 2
     accumulate = -(-config.batch_size * config.grad_accum_steps // batch)
     way_out = (
-        f"python -m gpt train --batch-size {batch} --grad-accum-steps {accumulate} makes batches as large in less "
+        f"python -m gpt {command} --batch-size {batch} --grad-accum-steps {accumulate} makes batches as large in less "
         "memory"
     )
-    if training_memory(model, batch, shards) > free:
-        way_out = (
-            "make the model smaller: --d-model, --n-layers, --context-length or --vocab-size of python -m gpt train"
-        )
+    if training_memory(model, batch, **options) > free:
+        way_out = smaller
     raise MemoryError(f"training would take about {gigabytes(needed)}, and {gigabytes(free)} are free; {way_out}")
 
 
-def step_seconds(model: GPT, tokens: Tokens, config: TrainConfig) -> float:
-    """Measure the seconds of one step, on the data of step 0 and without changing the parameters.
+def memory_line(memory: Memory, config: LoopConfig) -> str:
+    """Return the line that a run prints on its memory."""
+    batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
+    batch += f", in {config.shards} shards side by side" if (config.shards or 1) > 1 else ""
+    chosen = "; memory asks for it" if config.recompute is None else ""
+    recompute = f"; activations are computed again in backward{chosen}" if memory.recompute else ""
+    return f"memory    about {gigabytes(memory.bytes)} with batches of {batch}{recompute}"
+
+
+def step_operations(model: Module, objective: Objective, config: LoopConfig, step: int = 0) -> float:
+    """Return the floating-point operations of a step, about: of every parameter, whether or not it is trained."""
+    ids = objective.batch_of(step, 0).rows[0]  # (B, …, T)
+    return 3 * forward_flops(find_gpt(model).config, ids.shape[-1]) * ids.size * config.grad_accum_steps
+
+
+def step_seconds(model: Module, objective: Objective, config: LoopConfig, step: int = 0) -> float:
+    """Measure the seconds of a step, without changing the parameters.
 
     Of several micro-batches it measures one.
     """
     n, config = config.grad_accum_steps, dataclasses.replace(config, grad_accum_steps=1)
-    objective, times = next_token_objective(model, tokens, None, config), []
-    parallel = in_shards(model, objective, config)
+    parallel, times = in_shards(model, objective, config), []
     for _ in range(2):  # the first one also allocates memory
         began = time.perf_counter()
-        accumulate_gradients(parallel, objective, config, step=0)
+        accumulate_gradients(parallel, objective, config, step)
         times.append(time.perf_counter() - began)
         model.zero_grad()
         if times[0] > 2:

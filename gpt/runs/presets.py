@@ -1,4 +1,4 @@
-"""Options from elsewhere than the flags of a call: a preset of size, and the config.json of another run."""
+"""Options from elsewhere than the flags of a call: a preset of size, the config.json of another run, a base's defaults."""
 
 import contextlib
 from collections.abc import Mapping
@@ -16,6 +16,10 @@ SIZES: dict[str, dict[str, Any]] = {  # a large model needs a lower learning rat
     "medium": {"d_model": 512, "n_heads": 8, "n_layers": 8, "context_length": 256, "lr": 6e-4},
     "gpt2": {"d_model": 768, "n_heads": 12, "n_layers": 12, "context_length": 1024, "lr": 6e-4},
 }
+
+
+TUNING_TOKENS = 4096  # of a micro-batch, if a trained model is trained further
+ADAPTERS_FACTOR = 10  # the rate of adapters, in that of all weights (Schulman 2025, "LoRA Without Regret")
 
 
 class RunConfig(TypedDict):
@@ -48,6 +52,23 @@ def with_presets(flags: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"size must be {', '.join(SIZES)}, got {size!r}")
         values |= SIZES[size]
     return values | flags
+
+
+def tuning_rate(base: ModelConfig, *, adapters: bool = False) -> float:
+    """Return the learning rate with which a trained model is trained further: 0.03/d_model, and of adapters ten times that.
+
+    A wide model needs a low rate, as from scratch; but it has much to lose: from scratch GPT-2's width takes 6e-4.
+
+    >>> f"{tuning_rate(ModelConfig(d_model=768, n_heads=12)):.1e}"  # GPT-2
+    '3.9e-05'
+    """
+    return 0.03 / base.d_model * (ADAPTERS_FACTOR if adapters else 1)
+
+
+def tuning_defaults(base: ModelConfig) -> dict[str, Any]:
+    """Return the options of train that depend on the base, unless they are given: learning rate and batch size."""
+    most = TrainConfig.batch_size
+    return {"lr": tuning_rate(base), "batch_size": max(1, min(most, TUNING_TOKENS // base.context_length))}
 
 
 def options_of(path: Path, *, shape: bool) -> dict[str, Any]:

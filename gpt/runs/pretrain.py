@@ -16,10 +16,10 @@ from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepar
 from gpt.data.documents import TextFiles, no_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
-from gpt.runs.estimate import check_memory, duration, forward_flops, gigabytes, step_seconds, summary
-from gpt.runs.progress import LiveLine
+from gpt.runs.estimate import Memory, check_memory, gigabytes, memory_line, summary
+from gpt.runs.presets import tuning_defaults
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
-from gpt.runs.start import new_folder, open_base, resume_run, storable_options, unstarted_options
+from gpt.runs.start import new_folder, open_base, print_time, resume_run, storable_options, unstarted_options
 from gpt.text.read import HTML_SUFFIXES, python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from gpt.training import Objective, make_optimizer, next_token_objective
@@ -29,7 +29,6 @@ from nanograd.seeds import INIT, generator
 
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # one row per token
 FEW_PASSES = 10  # over a text, which are no reason to say so
-MEASURED = 1e11  # operations of a step: from here on it is said that one is measured, also where output is no terminal
 A_TEXT = "a text"  # the `data` of a config whose text was not read from a file
 
 
@@ -60,7 +59,7 @@ def begin_pretraining(
     if folder is None:
         folder = Path() if in_memory else new_folder(flags.get("out"))
     model, data, state = prepare(flags)
-    estimate_time(model, data.train, data.config)
+    print_time(model, next_token_objective(model, data.train, None, data.config), data.config)
     kind = MemoryRun if in_memory else Run
     run = kind(folder, model, make_optimizer(model, data.config), data.config, data.tokenizer, state)
     run.create(data.files(), storable_options(flags))
@@ -80,14 +79,15 @@ def resume_pretraining(
         return begin_pretraining(options, folder=Path(path))
 
     def load_model(checkpoint: Checkpoint, config: TrainConfig) -> GPT:
-        print_summary(checkpoint.model_config, config)
-        return checkpoint.model()
+        memory, model = print_summary(checkpoint.model_config, config), checkpoint.model()
+        model.recompute = memory.recompute
+        return model
 
     run = resume_run(path, "", TrainConfig, flags, load_model, results=results)
-    train_tokens, val_tokens = run.tokens()
+    objective = next_token_objective(run.model, *run.tokens(), run.config)
     if not run.is_finished():
-        estimate_time(run.model, train_tokens, run.config, start=run.state.step)
-    return run, next_token_objective(run.model, train_tokens, val_tokens, run.config)
+        print_time(run.model, objective, run.config, start=run.state.step)
+    return run, objective
 
 
 def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]:
@@ -104,6 +104,8 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
     else:
         base = open_base(flags["init"], flags.get("base"))
         model_config = initial_config(base, flags, new_tokenizer=new_tokenizer)
+        defaults = tuning_defaults(model_config)
+        config = dataclasses.replace(config, **{k: value for k, value in defaults.items() if k not in flags})
     if config.shards is None:  # the result depends on it, so it is chosen once and stored
         config = dataclasses.replace(config, shards=choose_shards(config.batch_size, model_config.context_length))
     reuse_tokenizer = base is not None and not new_tokenizer
@@ -120,7 +122,7 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
         inherited = "its weights and its tokenizer" if reuse_tokenizer else "its blocks; new token rows are initialised"
         print(f"init      {base.path}, step {base.state.step}: {inherited}")
     check_data(data, model_config.context_length)
-    print_summary(model_config, config)
+    memory = print_summary(model_config, config)
     rng, state = generator(config.seed, INIT), TrainingState(text_sha256=data.sha256)
     if base is None:
         model = GPT(model_config, rng)
@@ -129,6 +131,7 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
         imported = f", imported from {base.state.source}" if base.state.source else ""
         sha256 = file_sha256(base.path)
         state.init = f"{base.path}, step {base.state.step}{imported} (sha256 {sha256[:16]}…)"
+    model.recompute = memory.recompute
     if data.dataset is not None:
         state.dataset = str(data.dataset.path.resolve())
         state.tokens_sha256[MANIFEST] = data.dataset.sha256
@@ -176,22 +179,11 @@ def check_data(data: TrainingData, context_length: int) -> None:
         print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
 
 
-def print_summary(model: ModelConfig, config: TrainConfig) -> None:
-    """Print the size of the model and of its training; MemoryError if the training would not fit."""
+def print_summary(model: ModelConfig, config: TrainConfig) -> Memory:
+    """Print the size of the model and of its training, and return it; MemoryError if the training would not fit."""
     memory = check_memory(model, config)
-    batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
-    batch += f", in {config.shards} shards side by side" if (config.shards or 1) > 1 else ""
-    print(f"model     {summary(model)}\nmemory    about {gigabytes(memory)} with batches of {batch}")
-
-
-def estimate_time(model: GPT, tokens: Tokens, config: TrainConfig, start: int = 0) -> None:
-    """Time a step that changes nothing, and print about how long the steps from `start` on will take."""
-    steps, line = config.max_steps - start, LiveLine()
-    if line.live or 3 * forward_flops(model.config) * config.batch_size * model.config.context_length > MEASURED:
-        line.write("time      measuring a step …")
-    line.write(f"time      about {duration(step_seconds(model, tokens, config) * steps)} for {steps} steps")
-    line.end_line()
-    print(flush=True)
+    print(f"model     {summary(model)}\n{memory_line(memory, config)}")
+    return memory
 
 
 def initial_config(checkpoint: Checkpoint, flags: Mapping[str, Any], *, new_tokenizer: bool = False) -> ModelConfig:

@@ -9,10 +9,12 @@ from typing import Any, NotRequired, TypedDict, TypeVar
 
 from gpt.config import LoopConfig, ModelConfig, known_fields
 from gpt.runs.checkpoint import BEST, LAST, STABLE, Checkpoint, Task, find_checkpoint, load_checkpoint
+from gpt.runs.estimate import duration, step_operations, step_seconds
 from gpt.runs.lock import FolderLock, check_unlocked
+from gpt.runs.progress import LiveLine
 from gpt.runs.run import CONFIG, METRICS, Run, check_data_files, remove_unfinished, truncate_metrics
 from gpt.runs.team import OPTIONS
-from gpt.training import decay_start, learning_rate, make_optimizer
+from gpt.training import Objective, decay_start, learning_rate, make_optimizer
 from nanograd.nn import Module
 from nanograd.runtime import blas
 from nanograd.runtime.files import check_new_folder, read_input
@@ -22,7 +24,7 @@ M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
 MUTABLE_ON_RESUME = {  # the weights so far and the order of the data depend on all other options
     "max_steps", "lr", "min_lr", "warmup_steps", "schedule", "decay_steps", "weight_decay", "beta1", "beta2", "grad_clip",
-    "eval_every", "eval_batches", "save_every", "patience",
+    "eval_every", "eval_batches", "save_every", "patience", "recompute",
 }  # fmt: skip
 
 
@@ -33,6 +35,7 @@ class Begun(TypedDict):
     task: NotRequired[Task]
 
 
+MEASURED = 1e11  # operations of a step that takes about a second: it is said that it is measured
 UNSTARTED = "holds a run that ended before its first checkpoint: nothing was trained"
 
 
@@ -153,6 +156,26 @@ def resume_run(
         run.lock = lock
         on_error.pop_all()  # the lock is the run's now
         return run
+
+
+def print_time(
+    model: Module, objective: Objective, config: LoopConfig, *, start: int = 0, only_long: bool = False
+) -> None:
+    """Time a step that changes nothing, and print about how long the steps from `start` on will take.
+
+    only_long: not where a step takes less than about a second.
+    """
+    steps, line = config.max_steps - start, LiveLine()
+    long = step_operations(model, objective, config, start) > MEASURED
+    if only_long and not long:
+        return
+    if line.live or long:
+        line.write("time      measuring a step …")
+    seconds = step_seconds(model, objective, config, start)
+    each = f", {seconds:.1f} s each" if seconds >= 1 else ""
+    line.write(f"time      about {duration(seconds * steps)} for {steps} steps{each}")
+    line.end_line()
+    print(flush=True)
 
 
 def is_outdated(result: Path, checkpoint: Path) -> bool:

@@ -77,15 +77,16 @@ def linear_cross_entropy_forward_fast(
 
     A step holds one chunk of logits instead of logits, probabilities and their gradient: 16 MB, or as much as the weight
     if that is larger. `block` is the number of tokens in a chunk. (Hsu et al. 2024, arXiv:2410.10989, section 3.2.)
+    Tokens whose target is ignored get no logits: of a conversation, only the tokens of its answers do.
 
     4096 tokens, 8192 classes: no faster (the products are the same), but it holds 16 MB instead of 400 MB.
     """
     check_head(x, weight, reduction)
     t, valid = check_targets((*x.shape[:-1], len(weight)), targets, ignore_index)
-    x_shape, x = x.shape, x.reshape(t.size, x.shape[-1])
-    w = valid.astype(x.dtype)
-    if reduction == "mean":
-        w /= max(int(valid.sum()), 1)
+    shape, x = x.shape, x.reshape(t.size, x.shape[-1])
+    counts = slice(None) if valid.all() else np.flatnonzero(valid)  # all rows, without a copy, or those that count
+    x, t = x[counts], t[counts]
+    w = np.full(t.size, 1 / max(t.size, 1) if reduction == "mean" else 1.0, x.dtype)
     dx = np.empty(x.shape, x.dtype) if needs[0] else None
     dweight = np.empty(weight.shape, x.dtype) if needs[1] else None
     if dweight is not None and t.size == 0:
@@ -97,25 +98,26 @@ def linear_cross_entropy_forward_fast(
     for i in range(0, t.size, block):
         chunk = slice(i, i + block)
         z = np.matmul(x[chunk], weight.T, out=logits[: t[chunk].size])  # (1)
-        losses[chunk] = _losses_and_dz(z, t[chunk], valid[chunk], w[chunk], with_dz=any(needs))  # (2), (3)
+        losses[chunk] = _losses_and_dz(z, t[chunk], w[chunk], with_dz=any(needs))  # (2), (3)
         if dx is not None:
             np.matmul(z, weight, out=dx[chunk])  # (4)
         if dweight is not None and i == 0:
             np.matmul(z.T, x[chunk], out=dweight)  # (5)
         elif dweight is not None:
             dweight += z.T @ x[chunk]
-    return losses @ w, (None if dx is None else dx.reshape(x_shape), dweight)
+    if dx is not None and len(dx) < valid.size:
+        dx, kept = np.zeros((valid.size, shape[-1]), dx.dtype), dx
+        dx[counts] = kept
+    return losses @ w, (None if dx is None else dx.reshape(shape), dweight)
 
 
-def _losses_and_dz(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.ndarray, *, with_dz: bool) -> np.ndarray:
+def _losses_and_dz(z: np.ndarray, t: np.ndarray, w: np.ndarray, *, with_dz: bool) -> np.ndarray:
     """Return each target's loss, and replace the logits z (n, V) by (3) for dy = 1, a few rows at a time."""
     losses = np.empty(len(z), z.dtype)
     rows = max(1, CACHED // z.shape[1])
     for i in range(0, len(z), rows):
         chunk = slice(i, i + rows)
         p, target = z[chunk], t[chunk]
-        if not valid[chunk].all():
-            p[~valid[chunk]] = 0  # ignored rows may hold anything, even NaN
         row = np.arange(len(p))
         top = p.max(axis=1, keepdims=True)
         check_rows(top)
@@ -127,7 +129,6 @@ def _losses_and_dz(z: np.ndarray, t: np.ndarray, valid: np.ndarray, w: np.ndarra
         if with_dz:
             p *= (w[chunk] / total)[:, None]
             p[row, target] -= w[chunk]
-    losses[~valid] = 0
     return losses
 
 

@@ -33,6 +33,11 @@ class Parser(argparse.ArgumentParser):
             options["description"] = wrap(options["description"])
         super().__init__(*args, **options)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write a help or an error; argparse's own hides that the reader went away, if the text is longer than a buffer."""
+        if message and (out := file or sys.stderr) is not None:
+            out.write(message)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, one_line(f"{self.prog.removeprefix('python -m ')}: {message}", f"; see {self.prog} --help") + "\n")
 

@@ -1,5 +1,6 @@
 """Instruction tuning: runs of `finetune instruct`, its refusals, its metrics, and batches that change no result."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "more", ["", "--grad-accum-steps 2 --shards 2", "--lora-rank 2"], ids=["plain", "shards", "lora"]
+    "more",
+    ["", "--grad-accum-steps 2 --shards 2", "--lora-rank 2 --recompute"],
+    ids=["plain", "shards", "lora, recomputed"],
 )
 def test_a_run_that_is_killed_and_resumed_is_the_same_to_the_bit(
     base: str, data: str, tmp_path: Path, more: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
@@ -138,6 +141,31 @@ def test_a_run_that_is_killed_and_resumed_is_the_same_to_the_bit(
     assert result(tmp_path / "stopped") == result(tmp_path / "whole")
     answers = [(tmp_path / name / "responses.jsonl").read_bytes() for name in ("stopped", "whole")]
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(("more", "lr"), [("", 0.03 / 16), ("--lora-rank 2", 0.3 / 16), ("--lr 0.007", 0.007)])
+def test_the_learning_rate_is_that_of_a_base_of_its_width(
+    base: str, data: str, tmp_path: Path, more: str, lr: float
+) -> None:
+    words = ["--data", data, "--init", base, "--out", str(tmp_path / "run"), "--max-steps", "1", "--template", "chat"]
+    assert main(["finetune", "instruct", *words, *more.split()]) == 0
+    task = load_checkpoint(tmp_path / "run" / LAST).task
+    assert task is not None
+    assert task.config["lr"] == pytest.approx(lr)
+
+
+def test_the_template_is_that_of_the_base_unless_one_is_named(base: str, data: str, tmp_path: Path) -> None:
+    assert run(base, data, tmp_path / "first", "--max-steps", "1", "--end", "#") == 0
+    words = ["finetune", "instruct", "--data", data, "--init", str(tmp_path / "first"), "--max-steps", "1"]
+    for name, more, expected in (
+        ("own", [], dataclasses.replace(CHAT, end="#")),
+        ("named", ["--template", "chat"], CHAT),
+        ("end", ["--end", "\\n"], dataclasses.replace(CHAT, end="\n")),
+    ):
+        assert main([*words, "--out", str(tmp_path / name), *more]) == 0
+        task = load_checkpoint(tmp_path / name / LAST).task
+        assert task is not None
+        assert Template.from_dict(task.template) == expected
 
 
 def test_options_of_the_data_cannot_change_in_a_resumed_run(

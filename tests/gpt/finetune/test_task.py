@@ -82,6 +82,9 @@ class ToyTask(FinetuneTask):
     def read(self, run: Toy) -> None:
         return None
 
+    def longest(self, data: None) -> int:
+        return len(ROWS[0])
+
     def objective(self, run: Toy, data: None) -> Objective:
         return make_objective(ROWS, ROWS, collate, loss_of, run.config, shuffled_batches)
 

@@ -3,13 +3,16 @@
 import dataclasses
 import gc
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 import nanograd as ng
 from gpt.config import ModelConfig
-from gpt.model import GPT
+from gpt.finetune.task import freeze
+from gpt.lora import add_lora
+from gpt.model import GPT, Block
 from nanograd._tensor import Tensor
 from nanograd.check.numeric import finite_differences
 from nanograd.nn import LayerNorm, RMSNorm, count_parameters
@@ -413,3 +416,46 @@ def test_a_step_makes_no_reference_cycles(config: ModelConfig) -> None:
         assert gc.collect() == 0  # reference counting alone freed every array
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["whole", "adapters"])
+def test_recompute_changes_no_bit_and_keeps_the_inputs_of_the_blocks(frozen: bool) -> None:
+    gradients, kept = {}, {}
+    for recompute in (False, True):
+        model = GPT(
+            ModelConfig(vocab_size=11, context_length=16, d_model=16, n_layers=3, n_heads=2, dropout=0.2),
+            np.random.default_rng(0),
+        )
+        if frozen:
+            add_lora(model, 2, 4.0, ["w_qkv"], np.random.default_rng(1))
+        model.recompute = recompute
+        ids = np.random.default_rng(2).integers(0, 11, (4, 17))
+        with seeds(0, DROPOUT), ng.memory_report() as report:
+            model.loss(ids[:, :-1], ids[:, 1:]).backward()
+        gradients[recompute] = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        kept[recompute] = report.peak
+        assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+    assert gradients[True].keys() == gradients[False].keys()
+    for name, gradient in gradients[True].items():
+        np.testing.assert_array_equal(gradient, gradients[False][name], err_msg=name)
+    assert kept[True] < 0.6 * kept[False]
+
+
+def test_recompute_keeps_nothing_of_frozen_blocks() -> None:
+    """Below the first parameter that is trained nothing is recorded, and no block is computed again."""
+    model = GPT(
+        ModelConfig(vocab_size=11, context_length=8, d_model=16, n_layers=3, n_heads=2), np.random.default_rng(0)
+    )
+    freeze(model, "all_but_last_block")
+    model.recompute = True
+    runs: list[int] = []
+    forward = Block.forward
+
+    def counted(self: Block, x: Tensor, mask: Any = None) -> Tensor:
+        runs.append(model.blocks.index(self))
+        return forward(self, x, mask)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Block, "forward", counted)
+        model.loss(*(np.random.default_rng(n).integers(0, 11, (2, 8)) for n in (1, 2))).backward()
+    assert runs == [0, 1, 2, 2]

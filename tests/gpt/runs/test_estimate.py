@@ -23,10 +23,12 @@ from gpt.runs.estimate import (
     duration,
     forward_flops,
     gigabytes,
+    memory_line,
     shapes,
     step_seconds,
     training_memory,
 )
+from gpt.training import next_token_objective
 from nanograd.nn import count_parameters
 
 ROOT = Path(gpt.__file__).parents[1]
@@ -168,7 +170,7 @@ def test_enough_memory_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = training_memory(model, config.batch_size)
     for free in (needed, None):
         monkeypatch.setattr(estimate, "available_memory", lambda free=free: free)
-        assert check_memory(model, config) == needed
+        assert check_memory(model, config) == (needed, False)
 
 
 @pytest.mark.parametrize(
@@ -179,14 +181,40 @@ def test_a_batch_too_large_is_to_be_split(
     monkeypatch: pytest.MonkeyPatch, batch_size: int, steps: int, fits: int, way_out: str
 ) -> None:
     model = ModelConfig()
-    monkeypatch.setattr(estimate, "available_memory", lambda: training_memory(model, fits))
+    monkeypatch.setattr(estimate, "available_memory", lambda: training_memory(model, fits, recompute=True))
     with pytest.raises(MemoryError, match=f"--batch-size {way_out} makes batches as large in less memory"):
         check_memory(model, TrainConfig(batch_size=batch_size, grad_accum_steps=steps))
 
 
+@pytest.mark.parametrize("trained", [None, 1000])
+def test_activations_are_computed_again_where_memory_asks(trained: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelConfig(n_layers=8)
+    kept, recomputed = (training_memory(model, 16, trained=trained, recompute=flag) for flag in (False, True))
+    assert recomputed < kept / 2
+    cases = [(None, kept, False), (None, kept - 1, True), (None, recomputed, True), (True, 10**12, True)]
+    for option, free, expected in cases:
+        monkeypatch.setattr(estimate, "available_memory", lambda free=free: free)
+        memory = check_memory(model, TrainConfig(recompute=option), trained=trained)
+        assert memory == (recomputed if expected else kept, expected)
+        line = memory_line(memory, TrainConfig(recompute=option, shards=1))
+        assert ("computed again" in line) == expected
+        assert ("memory asks for it" in line) == (expected and option is None)
+    for option, free in ((False, kept - 1), (None, recomputed - 1)):
+        monkeypatch.setattr(estimate, "available_memory", lambda free=free: free)
+        with pytest.raises(MemoryError, match=r"python -m gpt finetune instruct --batch-size \d+ --grad-accum-steps"):
+            check_memory(model, TrainConfig(recompute=option), trained=trained, command="finetune instruct")
+
+
+def test_a_frozen_base_has_no_gradients_and_shorter_examples_no_full_context() -> None:
+    model = ModelConfig(vocab_size=49152, context_length=8192, d_model=576, n_layers=30, n_heads=9)
+    whole, adapters = (training_memory(model, 16, 2, tokens=130, trained=n) for n in (None, 10**6))
+    assert whole - adapters > 4 * 4 * count(model)  # gradients of two shards, their sum and two moments
+    assert training_memory(model, 16, 2, trained=10**6) > 20 * adapters
+
+
 def test_a_model_too_large_for_a_batch_of_one_is_to_be_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ModelConfig()
-    monkeypatch.setattr(estimate, "available_memory", lambda: training_memory(model, 1) - 1)
+    monkeypatch.setattr(estimate, "available_memory", lambda: training_memory(model, 1, recompute=True) - 1)
     with pytest.raises(MemoryError, match=r"are free; make the model smaller: --d-model, --n-layers"):
         check_memory(model, TrainConfig())
 
@@ -211,7 +239,8 @@ def test_the_system_says_how_much_is_free() -> None:
 def test_the_time_of_a_step_is_that_of_all_its_micro_batches() -> None:
     model = GPT(ModelConfig(vocab_size=20, context_length=8, d_model=8, n_layers=1, n_heads=1))
     seconds = [
-        step_seconds(model, np.arange(99) % 20, TrainConfig(batch_size=2, grad_accum_steps=n)) for n in (1, 10**9)
+        step_seconds(model, next_token_objective(model, np.arange(99) % 20, None, config), config)
+        for config in (TrainConfig(batch_size=2, grad_accum_steps=n) for n in (1, 10**9))
     ]
     assert 1e8 < seconds[1] / seconds[0] < 1e10  # and is not measured for all
 
@@ -266,7 +295,8 @@ def test_timing_a_step_changes_nothing() -> None:
     model = GPT(ModelConfig(vocab_size=11, context_length=5, d_model=8, n_layers=1, n_heads=2, dropout=0.2))
     before = {name: p.data.copy() for name, p in model.named_parameters()}
     tokens = np.arange(100) % 11
-    assert step_seconds(model, tokens, TrainConfig(batch_size=4, shards=2)) > 0
+    config = TrainConfig(batch_size=4, shards=2)
+    assert step_seconds(model, next_token_objective(model, tokens, None, config), config) > 0
     for name, p in model.named_parameters():
         np.testing.assert_array_equal(p.data, before[name])
         assert p.grad is None

@@ -12,7 +12,7 @@ from gpt.__main__ import main
 from gpt.config import Config, ModelConfig, TrainConfig
 from gpt.runs.checkpoint import LAST, load_checkpoint
 from gpt.runs.estimate import count
-from gpt.runs.presets import SIZES, given_fields, with_presets
+from gpt.runs.presets import SIZES, given_fields, tuning_defaults, tuning_rate, with_presets
 
 TINY = "--d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 2 --eval-batches 1 --max-steps 2"
 TEXT = "The cat sat on the mat.\nThe dog lay on the log.\n" * 30
@@ -181,3 +181,23 @@ def test_the_same_from_python() -> None:
         gpt.train("a.txt", size="small", init="one")
     with pytest.raises(FileNotFoundError, match=r"there is no file missing.txt"):
         gpt.train(["a.txt", "missing.txt"])
+
+
+@pytest.mark.parametrize(
+    ("d_model", "context", "rate", "batch"), [(768, 1024, 3.9e-5, 4), (576, 8192, 5.2e-5, 1), (128, 128, 2.3e-4, 16)]
+)
+def test_the_defaults_of_a_trained_model(d_model: int, context: int, rate: float, batch: int) -> None:
+    base = ModelConfig(d_model=d_model, context_length=context, n_heads=1)
+    assert tuning_defaults(base) == {"lr": pytest.approx(rate, rel=0.02), "batch_size": batch}
+    assert tuning_rate(base, adapters=True) == pytest.approx(10 * rate, rel=0.02)
+
+
+def test_a_run_from_a_base_takes_the_defaults_of_a_trained_model_unless_they_are_given() -> None:
+    train(f"--data a.txt {TINY} --out base")
+    few = "--eval-batches 1 --max-steps 2"
+    for words, lr, batch in (("", 0.03 / 16, 16), ("--lr 1e-3 --batch-size 2", 1e-3, 2), ("--config base", 2e-3, 2)):
+        name = f"r{batch}{lr}"
+        words = words.replace("--config base", f"--config base --lr {TrainConfig.lr}")
+        train(f"--data a.txt --init base {few} {words} --out {name}")
+        config, _ = stored(name)
+        assert (config["lr"], config["min_lr"], config["batch_size"]) == (lr, pytest.approx(lr / 10), batch)

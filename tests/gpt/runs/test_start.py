@@ -91,7 +91,7 @@ def test_an_option_may_change_only_if_weights_and_data_do_not_depend_on_it(
     drawn_at_random = getattr(config, "sampling", "") == "random"
     mutable = MUTABLE_ON_RESUME | ({"batch_size", "grad_accum_steps"} if drawn_at_random else set())
     for name, value in config.to_dict().items():
-        other = {"sampling": "epochs", "freeze": "all_but_head"}.get(name)
+        other = {"sampling": "epochs", "freeze": "all_but_head", "recompute": True, "schedule": "linear"}.get(name)
         if other is None or other == value:
             other = "random" if name == "sampling" else 2 if value is None else value * 2 if value else 1
         if name in ("beta1", "beta2", "val_fraction"):

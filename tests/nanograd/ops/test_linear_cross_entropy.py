@@ -44,6 +44,26 @@ def test_the_chunks_change_only_rounding() -> None:
     np.testing.assert_allclose(dweight_chunked, dweight, atol=1e-15)
 
 
+def test_ignored_tokens_get_no_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they hold NaN; the rows of the products are those of the other tokens alone."""
+    assert linear_cross_entropy.fast is not None
+    x, rows, matmul = X.copy(), [], np.matmul
+    x[TARGETS == -100] = np.nan
+
+    def counted(a: np.ndarray, b: np.ndarray, **options: Any) -> Any:
+        rows.append(len(a))
+        return matmul(a, b, **options)
+
+    monkeypatch.setattr(np, "matmul", counted)
+    loss, (dx, dweight) = linear_cross_entropy.fast.forward(x, WEIGHT, TARGETS, needs=(True, False, False))
+    assert rows == [8, 8]  # x weightᵀ and dz weight, and no dzᵀ x
+    assert dweight is None
+    expected, (dx_expected, _) = linear_cross_entropy.fast.forward(X, WEIGHT, TARGETS)
+    assert loss == expected
+    np.testing.assert_array_equal(dx, dx_expected)
+    assert not dx[TARGETS == -100].any()
+
+
 def test_without_gradients_none_is_computed() -> None:
     assert linear_cross_entropy.fast is not None
     _, saved = linear_cross_entropy.fast.forward(X, WEIGHT, TARGETS, needs=(False, False, False))
