@@ -21,47 +21,78 @@ from gpt.model import GPT, MLP, MultiHeadAttention
 from nanograd import ops
 from nanograd.nn import LayerNorm, Linear, RMSNorm
 from nanograd.ops.activation import CUBIC, SCALE
-from nanograd.ops.packed_attention import split_heads
+from nanograd.ops.packed_attention import side_by_side
 from nanograd.ops.rope import rope_tables
 from nanograd.runtime.blas import one_thread
 from nanograd.runtime.threads import PARALLEL_THRESHOLD, available_threads
 
+PIECE = 1024  # tokens of a prompt that are read at once; 512 take 2 % longer a token, 256 take 8 %
 GELU_BLOCK = 2**16  # features at a time: 256 kB, and as much for a temporary array, stay in the CPU's cache
 
 
 class KVCache:
-    """The keys and values of all tokens that a batch of texts has read, in every block.
+    """The keys and values of the tokens that a batch of texts has read, in every block.
 
-    keys[i] and values[i] (B, K, capacity, D) belong to block i. The t-th token of every row is stored in slot
-    t % capacity, so a token past the capacity overwrites the oldest one. A row with a shorter prompt is padded on the
-    left: its own tokens begin at t = starts[b].
+    keys[i] and values[i] (B, K, slots, D) belong to block i. The t-th token of every row is stored in slot t % slots, so a
+    token past the last slot overwrites the oldest one. There are `capacity` slots, or fewer: with a window, no token sees
+    more than the last `window`. A row with a shorter prompt is padded on the left: its own tokens begin at t = starts[b].
     """
 
     def __init__(self, config: ModelConfig, batch_size: int, capacity: int, dtype: np.dtype) -> None:
-        shape = batch_size, config.n_kv_heads, capacity, config.head_dim
-        self.capacity, self.window = capacity, config.window
+        self.capacity, self.slots = capacity, min(capacity, config.window or capacity)
+        shape = batch_size, config.n_kv_heads, self.slots, config.head_dim
         self.keys = [np.zeros(shape, dtype) for _ in range(config.n_layers)]
         self.values = [np.zeros(shape, dtype) for _ in range(config.n_layers)]
-        self.token_ids = np.zeros((batch_size, capacity), np.intp)  # the token in each slot
+        self.token_ids = np.zeros((batch_size, capacity), np.intp)  # the t-th token in column t % capacity
         self.starts = np.zeros(batch_size, np.intp)
         self.length = 0  # tokens of a row that were read, with padding and those overwritten since
 
-    @property
-    def next_slot(self) -> int:
-        """The slot of the next token."""
-        return self.length % self.capacity
+    def cut(self, length: int) -> bool:
+        """Forget all tokens from `length` on; return False, and forget none, if an older one was overwritten already."""
+        assert 0 <= length <= self.length
+        if length < self.length > self.slots:
+            return False
+        self.length = length
+        return True
+
+    def append(self, stored: np.ndarray, new: np.ndarray) -> np.ndarray:
+        """Store the next T tokens' keys (or values) of a block, new (B, K, T, D), into `stored`, one of its arrays.
+
+        Return what these tokens may see, (B, K, N, D), the oldest first: at most `slots` earlier ones, and themselves.
+        """
+        n, T = self.length, new.shape[2]
+        if n + T <= self.slots:
+            stored[:, :, n : n + T] = new
+            return stored[:, :, : n + T]
+        earlier = np.arange(max(n - self.slots, 0), n) % self.slots  # before they are overwritten
+        seen = np.concatenate((stored[:, :, earlier], new), axis=2)
+        kept = min(T, self.slots)
+        stored[:, :, np.arange(n + T - kept, n + T) % self.slots] = new[:, :, T - kept :]
+        return seen
 
     def attn_mask(self, n_slots: int) -> np.ndarray | None:
         """Return the mask (B, 1, 1, n_slots) to add to the next token's scores, or None if it attends to all slots.
 
-        It is -∞ at padding that no later token has overwritten, and at tokens before the window.
+        It is -∞ at padding that no later token has overwritten.
         """
-        first = self.starts if self.window is None else np.maximum(self.starts, self.length + 1 - self.window)
-        if first.max() <= self.length + 1 - n_slots:  # the oldest token still stored
+        if self.starts.max() <= self.length + 1 - n_slots:  # the oldest token still stored
             return None
-        t = self.length - (self.length - np.arange(n_slots)) % self.capacity  # the token in each slot
-        is_hidden = t < first[:, None]
-        return np.where(is_hidden, -np.inf, 0).astype(self.keys[0].dtype)[:, None, None]
+        t = self.length - (self.length - np.arange(n_slots)) % self.slots  # the token in each slot
+        is_padding = t < self.starts[:, None]
+        return np.where(is_padding, -np.inf, 0).astype(self.keys[0].dtype)[:, None, None]
+
+    def may_see(self, T: int) -> np.ndarray | None:
+        """Return which keys the next T tokens see, boolean (B, 1, T, N), of those that `append` returns.
+
+        A token sees itself and up to slots - 1 keys before it, except padding. At the beginning of a text (N = T) the
+        options causal and window of attention say so, at less cost: then only padding is masked, or the result is None.
+        """
+        N = min(self.length, self.slots) + T
+        key, query = np.arange(N), np.arange(N - T, N)[:, None]
+        is_text = key >= self.starts[:, None, None, None] - (self.length + T - N)  # (B, 1, 1, N)
+        if N == T:
+            return None if is_text.all() else is_text
+        return is_text & (key <= query) & (key > query - self.slots)
 
 
 class Decoder:
@@ -74,7 +105,9 @@ class Decoder:
     rope               sliding window: a new token overwrites the oldest. Cached keys keep their rotation angle, since
                        attention depends only on differences of angles; hence padding need not be subtracted either.
 
-    capacity (default: context_length) is the number of slots: fewer take less memory if texts are known to be short.
+    capacity (default: context_length) is the number of tokens to make room for: fewer take less memory if texts are known
+    to be short. A prompt is read in pieces of about PIECE tokens, so besides the cache it takes memory for one piece: its
+    features, and scores of some heads and 64 queries.
     """
 
     def __init__(self, model: GPT, batch_size: int = 1, capacity: int | None = None) -> None:
@@ -106,14 +139,31 @@ class Decoder:
         if n == 1:  # in a small model, a step takes a third of the time of the ops in _prefill
             cache.starts, cache.length = np.zeros(len(ids), np.intp), 0
             return self.step(ids[:, -1])
-        starts = n - np.minimum(lengths, n)
-        is_padding = np.arange(n) < starts[:, None]  # (B, n)
-        ids = np.where(is_padding, 0, ids[:, T - n :])
+        cache.starts, cache.length = n - np.minimum(lengths, n), 0
+        is_padding = np.arange(n) < cache.starts[:, None]  # (B, n)
+        return self.extend(np.where(is_padding, 0, ids[:, T - n :]))
+
+    def extend(self, ids: np.ndarray) -> np.ndarray:
+        """Read T more tokens of each row, ids (B, T), and return the logits (B, V) of the token after the last.
+
+        It is `step` for several tokens at once. There is no room for more than `capacity` tokens; with rotary positions, a
+        text may go beyond context_length.
+        """
+        ids, cache, model = np.asarray(ids), self.cache, self.model
+        if ids.ndim != 2 or len(ids) != self.batch_size or ids.shape[1] == 0:
+            raise ValueError(f"extend: ids must be ({self.batch_size}, T) with T at least 1, got shape {ids.shape}")
+        slides = cache.capacity == self.context_length and model.pos_emb is None
+        if cache.length + ids.shape[1] > cache.capacity and not slides:
+            raise ValueError(
+                f"extend: {cache.length} + {ids.shape[1]} tokens are more than the Decoder's capacity={cache.capacity}"
+            )
+        if ids.min() < 0 or ids.max() >= model.config.vocab_size:
+            raise ValueError(f"extend: ids must lie in [0, {model.config.vocab_size}), got {ids.min()} to {ids.max()}")
+        size = max(1, PIECE // len(ids))
         with self._threads():
-            logits = self._prefill(ids, starts, ~is_padding[:, None, None] if is_padding.any() else None)
-        cache.token_ids[:, :n] = ids
-        cache.starts, cache.length = starts, n
-        return logits
+            for i in range(0, ids.shape[1], size):
+                x = self._read(ids[:, i : i + size])
+            return ops.linear(normalise(model.norm, x), model.lm_head_weight.data)
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each row, ids (B,), and return the logits (B, V) of the token after it."""
@@ -128,7 +178,7 @@ class Decoder:
             raise ValueError(f"step: ids must lie in [0, {self.model.config.vocab_size}), got {ids.tolist()}")
         with self._threads():
             logits = self._decode_step(ids)
-        cache.token_ids[:, cache.next_slot] = ids
+        cache.token_ids[:, cache.length % cache.capacity] = ids
         cache.length += 1
         return logits
 
@@ -151,77 +201,84 @@ class Decoder:
         lengths[lengths == self.context_length] = self.context_length // 2
         return self.prefill(np.concatenate((self.cache.token_ids, ids[:, None]), axis=1), lengths + 1)
 
-    def _prefill(self, ids: np.ndarray, starts: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """Run the model on prompts ids (B, T), store their keys and values, and return the last logits (B, V).
+    def _read(self, ids: np.ndarray) -> np.ndarray:
+        """Run the blocks on the next tokens, ids (B, T), store their keys and values, and return the last token's x (B, C).
 
         In the last block, tokens before the last need only keys and values: 6 % fewer operations with 12 blocks.
         512 tokens of GPT-2 take 440 ms. Divided among threads of our own, by tokens and by heads, they take 500: products
         of half the tokens are slower. Dividing heads alone makes our threads compete with the BLAS's, which spin while
         they wait.
         """
-        (B, T), model = ids.shape, self.model
-        x = ops.embedding(model.tok_emb.weight.data, ids)  # (B, T, C)
+        (B, T), model, cache = ids.shape, self.model, self.cache
+        positions, mask, is_first = np.arange(cache.length, cache.length + T), cache.may_see(T), cache.length == 0
+        x = model.tok_emb.weight.data[ids]  # (B, T, C)
         if model.pos_emb is not None:
-            x += model.pos_emb.weight.data[np.maximum(np.arange(T) - starts[:, None], 0)]
-        x = x.reshape(B * T, -1)
-        for block, keys, values in zip(model.blocks, self.cache.keys, self.cache.values, strict=True):
-            attn, is_last = block.attn, block is model.blocks[-1]
-            qkv = linear(attn.w_qkv, normalise(block.norm1, x)).reshape(B, T, -1)  # (B, T, (H + 2 K) D)
-            qkv = apply_qk_norm_and_rope(attn, qkv)
-            q, k, v = split_heads(qkv, attn.n_heads, attn.n_kv_heads)  # (B, H, T, D), (B, K, T, D) twice
-            keys[:, :, :T], values[:, :, :T] = k, v
-            if is_last:
-                seen = slice(-(attn.window or T), None)
-                last_mask = None if mask is None else mask[..., seen]
+            x += model.pos_emb.weight.data[np.maximum(positions - cache.starts[:, None], 0)]
+        x, cos_sin = x.reshape(B * T, -1), self._cos_sin(np.tile(positions, B))
+        for block, keys, values in zip(model.blocks, cache.keys, cache.values, strict=True):
+            attn = block.attn
+            heads = project_heads(attn, normalise(block.norm1, x), cos_sin).reshape(B, T, -1, attn.head_dim)
+            q, k, v = np.split(heads.swapaxes(1, 2), (attn.n_heads, attn.n_heads + attn.n_kv_heads), axis=1)
+            k, v = cache.append(keys, k), cache.append(values, v)  # (B, K, N, D), with earlier tokens
+            if block is not model.blocks[-1]:
+                y = ops.attention(
+                    q, k, v, mask, causal=is_first, window=cache.slots if is_first else None
+                )  # (B, H, T, D)
+            else:
+                seen = slice(-cache.slots, None)
+                last_mask = None if mask is None else mask[..., -1:, seen]
                 y = ops.attention(q[:, :, -1:], k[:, :, seen], v[:, :, seen], last_mask)
                 x = x.reshape(B, T, -1)[:, -1]  # from here on, B rows
-            else:
-                y = ops.packed_attention(
-                    qkv, mask, n_heads=attn.n_heads, n_kv_heads=attn.n_kv_heads, causal=True, window=attn.window
-                )
-            x = x + linear(attn.out_proj, y.reshape(len(x), -1))
+            x = x + linear(attn.out_proj, side_by_side(y).reshape(len(x), -1))
             x += mlp_forward(block.mlp, normalise(block.norm2, x))
-        return ops.linear(normalise(model.norm, x), model.lm_head_weight.data)
+        for t in positions:
+            cache.token_ids[:, t % cache.capacity] = ids[:, t - cache.length]
+        cache.length += T
+        return x
 
     def _decode_step(self, ids: np.ndarray) -> np.ndarray:
         """Run the model on the next token of each row, ids (B,), store its keys and values, and return logits (B, V)."""
-        model, cache, cos_sin = self.model, self.cache, None
-        slot, n_slots = cache.next_slot, min(cache.length + 1, cache.capacity)
-        attn_mask = cache.attn_mask(n_slots)
+        model, cache = self.model, self.cache
+        slot, n_slots = cache.length % cache.slots, min(cache.length + 1, cache.slots)
+        attn_mask, cos_sin = cache.attn_mask(n_slots), self._cos_sin(np.array([cache.length]))
         x = model.tok_emb.weight.data[ids]  # (B, C)
         if model.pos_emb is not None:
             x += model.pos_emb.weight.data[cache.length - cache.starts]
-        else:
-            frequencies = model.blocks[0].attn.rope_frequencies
-            assert frequencies is not None
-            cos_sin = rope_tables(np.array([cache.length]), frequencies, x.dtype)
         for block, keys, values in zip(model.blocks, cache.keys, cache.values, strict=True):
-            q, k, v = project_qkv(block.attn, normalise(block.norm1, x), cos_sin)  # (B, K, G, D), (B, K, D) twice
-            keys[:, :, slot], values[:, :, slot] = k, v
+            H, K = block.attn.n_heads, block.attn.n_kv_heads
+            heads = project_heads(block.attn, normalise(block.norm1, x), cos_sin)  # (B, H + 2 K, D)
+            q = heads[:, :H].reshape(len(x), K, H // K, -1)  # the queries of one key head side by side
+            keys[:, :, slot], values[:, :, slot] = heads[:, H : H + K], heads[:, H + K :]
             y = attend_cached(q, keys[:, :, :n_slots], values[:, :, :n_slots], attn_mask)  # (B, H D)
             x += linear(block.attn.out_proj, y)
             x += mlp_forward(block.mlp, normalise(block.norm2, x))
         return normalise(model.norm, x) @ model.lm_head_weight.data.T
 
+    def _cos_sin(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the cosines and sines (n, 1, D/2) by which positions (n,) rotate every head, or None without RoPE."""
+        frequencies = self.model.blocks[0].attn.rope_frequencies
+        if frequencies is None:
+            return None
+        cos, sin = rope_tables(positions, frequencies, self.model.tok_emb.weight.dtype)
+        return cos[:, None], sin[:, None]
 
-def project_qkv(
-    attn: MultiHeadAttention, x: np.ndarray, cos_sin: tuple[np.ndarray, np.ndarray] | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the scaled queries (B, K, G, D), G of them per key, and the keys and values (B, K, D) of tokens x (B, C)."""
-    H, K, D = attn.n_heads, attn.n_kv_heads, attn.head_dim
-    heads = linear(attn.w_qkv, x).reshape(-1, H + 2 * K, D)
-    q, k, v = heads[:, :H], heads[:, H : H + K], heads[:, H + K :]
+
+def project_heads(attn: MultiHeadAttention, x: np.ndarray, cos_sin: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """Return the heads (rows, H + 2 K, D) of tokens x (rows, C): queries, keys and values, rotated by their position."""
+    H, K = attn.n_heads, attn.n_kv_heads
+    heads = linear(attn.w_qkv, x).reshape(len(x), H + 2 * K, -1)
     if attn.q_norm is not None and attn.k_norm is not None:
-        q[...], k[...] = normalise(attn.q_norm, q), normalise(attn.k_norm, k)
+        heads[:, :H] = normalise(attn.q_norm, heads[:, :H])
+        heads[:, H : H + K] = normalise(attn.k_norm, heads[:, H : H + K])
     if cos_sin is not None:
         rotate(heads[:, : H + K], *cos_sin)
-    q *= 1 / math.sqrt(D)
-    return q.reshape(-1, K, H // K, D), k, v
+    return heads
 
 
 def attend_cached(q: np.ndarray, keys: np.ndarray, values: np.ndarray, attn_mask: np.ndarray | None) -> np.ndarray:
     """Let one token of each row attend to S slots: q (B, K, G, D), keys and values (B, K, S, D) → (B, H D)."""
     p = q @ keys.swapaxes(2, 3)  # (B, K, G, S)
+    p *= 1 / math.sqrt(q.shape[-1])
     if attn_mask is not None:
         p += attn_mask
     p -= np.maximum.reduce(p, axis=-1, keepdims=True)
@@ -229,18 +286,6 @@ def attend_cached(q: np.ndarray, keys: np.ndarray, values: np.ndarray, attn_mask
     y = p @ values  # (B, K, G, D)
     y /= np.add.reduce(p, axis=-1, keepdims=True)  # after the product: D divisions instead of S
     return y.reshape(len(q), -1)
-
-
-def apply_qk_norm_and_rope(attn: MultiHeadAttention, qkv: np.ndarray) -> np.ndarray:
-    """Normalise the queries and keys of each head of qkv (B, T, (H + 2 K) D), and rotate them by their position."""
-    H, K = attn.n_heads, attn.n_kv_heads
-    heads = qkv.reshape(*qkv.shape[:-1], H + 2 * K, attn.head_dim).swapaxes(-3, -2)  # (B, H + 2 K, T, D)
-    if attn.q_norm is not None and attn.k_norm is not None:
-        heads[:, :H] = normalise(attn.q_norm, heads[:, :H])
-        heads[:, H : H + K] = normalise(attn.k_norm, heads[:, H : H + K])
-    if attn.rope_frequencies is not None:
-        heads = ops.rope(heads, frequencies=attn.rope_frequencies, rotated=H + K)
-    return heads.swapaxes(-3, -2).reshape(qkv.shape)
 
 
 def rotate(heads: np.ndarray, cos: np.ndarray, sin: np.ndarray) -> None:

@@ -1,5 +1,7 @@
 """The decoder: what it says of the next token is what the model's own forward says, at every position."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,7 @@ KINDS: dict[str, dict[str, object]] = {
     "own head": {"tie_embeddings": False},
     "llama": LLAMA,
     "qwen": {**LLAMA, "qk_norm": True, "head_dim": 6, "norm_eps": 1e-3},
+    "mistral": {**LLAMA, "window": 4},
 }
 
 
@@ -93,6 +96,78 @@ def test_rows_padded_on_the_left_are_what_they_are_alone(kind: str) -> None:
             close(logits[b], full(model, ids[b : b + 1, : n + t])[0, -1])
         logits = decoder.step(ids[np.arange(3), lengths + t])
     assert decoder.cache.length == 12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tokens", [2, 10])
+def test_a_prompt_read_in_pieces_is_the_same(kind: str, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.generation.decoder.PIECE", tokens)  # of both rows: pieces of 1 and 5
+    model, ids = make(kind), random_ids(2, 12)
+    decoder = Decoder(model, 2)
+    logits = decoder.prefill(ids[:, :8], np.array([8, 6]))  # the second is padded
+    due = [full(model, ids[:1])[0], full(model, ids[1:, 2:])[0]]
+    close(logits, np.stack((due[0][7], due[1][5])))
+    logits = decoder.extend(ids[:, 8:11])
+    close(logits, np.stack((due[0][10], due[1][8])))
+    assert np.array_equal(decoder.cache.token_ids[0, :11], ids[0, :11])
+    close(decoder.step(ids[:, 11]), np.stack((due[0][11], due[1][9])))
+
+
+@pytest.mark.parametrize("prompt", [1, 3, 4, 5, 17])
+def test_with_a_window_the_cache_holds_the_window(prompt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.generation.decoder.PIECE", 12)  # pieces of 6, longer than the window
+    model, ids = make("mistral", context_length=40), random_ids(2, 40)
+    due = full(model, ids)
+    decoder = Decoder(model, 2)
+    assert {array.shape for array in (*decoder.cache.keys, *decoder.cache.values)} == {(2, 2, 4, 4)}
+    close(decoder.prefill(ids[:, :prompt]), due[:, prompt - 1])
+    for t in range(prompt, prompt + 7):
+        close(decoder.step(ids[:, t]), due[:, t])
+    close(decoder.extend(ids[:, prompt + 7 : 38]), due[:, 37])
+    for t in (38, 39):
+        close(decoder.step(ids[:, t]), due[:, t])
+
+
+def test_a_text_extended_beyond_the_context_slides_as_its_tokens_do_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.generation.decoder.PIECE", 4)
+    model, ids = make("llama", context_length=5), random_ids(1, 20)
+    decoder = Decoder(model)
+    decoder.prefill(ids[:, :3])
+    due = banded(model, ids, 5)
+    close(decoder.extend(ids[:, 3:17]), due[:, 16])
+    close(decoder.step(ids[:, 17]), due[:, 17])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "mistral"])
+def test_what_was_read_last_can_be_forgotten(kind: str) -> None:
+    model, ids = make(kind, context_length=20), random_ids(2, 20)
+    decoder = Decoder(model)
+    decoder.prefill(ids[:1, :4])
+    assert decoder.cache.cut(2)
+    other = np.concatenate((ids[:1, :2], ids[1:, 2:]), axis=1)
+    due = full(model, other)
+    close(decoder.extend(other[:, 2:9]), due[:, 8])
+    overwritten = kind == "mistral"  # 9 tokens are more than its window
+    assert decoder.cache.cut(7) is not overwritten
+    assert decoder.cache.length == (9 if overwritten else 7)
+    n = decoder.cache.length
+    assert decoder.cache.cut(n)
+    close(decoder.step(other[:, n]), due[:, n])
+
+
+def test_a_long_prompt_takes_memory_for_one_piece() -> None:
+    T, F = 2560, 2048
+    shape = {"vocab_size": 2000, "context_length": T, "d_model": 8, "n_layers": 2, "n_heads": 4, "d_ff": F}
+    decoder = Decoder(GPT(ModelConfig(**{**LLAMA, **shape})))  # type: ignore[arg-type]
+    tracemalloc.start()
+    decoder.prefill(np.zeros((1, T), int))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    features, scores = (
+        4 * F * T,
+        4 * 4 * T * T,
+    )  # of a whole prompt, the MLP has four arrays of 21 MB, and P takes 105 MB
+    assert peak < 2 * features < scores / 2
 
 
 @pytest.mark.parametrize("context", [1, 2, 5, 12])
@@ -220,11 +295,13 @@ def test_it_reads_the_models_own_weights_and_records_nothing() -> None:
         (lambda d: d.step(np.array([0, 17])), r"step: ids must lie in \[0, 17\), got \[0, 17\]"),
         (lambda d: d.step(np.array([-1, 0])), r"step: ids must lie in \[0, 17\), got \[-1, 0\]"),
         (lambda d: d.prefill(np.full((2, 1), 17)), r"step: ids must lie in \[0, 17\), got \[17, 17\]"),
-        (lambda d: d.prefill(np.full((2, 2), 17)), r"embedding: ids must lie in \[0, 17\)"),
+        (lambda d: d.prefill(np.full((2, 2), 17)), r"extend: ids must lie in \[0, 17\), got 17 to 17"),
         (
             lambda d: [d.step(np.zeros(2, int)) for _ in range(5)],
             "cache is full; make the Decoder with more than capacity=4",
         ),
+        (lambda d: d.extend(np.zeros(2, int)), r"extend: ids must be \(2, T\) with T at least 1, got shape \(2,\)"),
+        (lambda d: [d.extend(np.zeros((2, 3), int)) for _ in "12"], "3 \\+ 3 tokens are more than .* capacity=4"),
         (lambda d: d.reorder(np.zeros(1, int)), r"reorder: rows must be \(2,\), one for each row, got shape \(1,\)"),
     ],
 )
