@@ -173,8 +173,9 @@ def _format(explanation: Explanation) -> str:
     """Format a pre-token, its merges in order and its ids as lines."""
     lines = [repr(explanation.text)]
     if explanation.steps:  # otherwise the ids are those of the bytes, or of a special token
-        start = explanation.start or [bytes([byte]) for byte in explanation.text.encode("utf-8")]
-        lines.append(f"{'pieces' if explanation.start else 'bytes':>10}  {_tokens(start)}")
+        lines.append(
+            f"{'bytes' if max(map(len, explanation.start)) == 1 else 'pieces':>10}  {_tokens(explanation.start)}"
+        )
     lines += [f"{f'merge {rank}':>10}  {_tokens(tokens)}" for rank, tokens in explanation.steps]
     lines.append(f"{'ids':>10}  {' '.join(map(str, explanation.ids))}")
     return "\n".join(lines)

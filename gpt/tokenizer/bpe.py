@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, NamedTuple, Self
 
 from gpt.tokenizer.base import Vocab
-from gpt.tokenizer.pairs import Pair, Word, merge_steps
+from gpt.tokenizer.pairs import Pair, Word, merge_steps, split_bytes
 from gpt.tokenizer.pretokens import EOT, check_special_tokens, split_pretokens, word_finder
 from gpt.tokenizer.special_tokens import Allowed, Specials, SpecialTokenizer
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
@@ -23,9 +23,9 @@ class Explanation(NamedTuple):
     """The steps by which one pre-token, or one special token, becomes ids."""
 
     text: str
+    start: Word  # the tokens before the first merge; () for a special token
     steps: list[tuple[int, Word]]  # the rank of the merge, and the tokens after it
     ids: list[int]
-    start: Word = ()  # the tokens before the first merge, if they are not the bytes
 
 
 class BPETokenizer(SpecialTokenizer):
@@ -139,10 +139,11 @@ class BPETokenizer(SpecialTokenizer):
         chunks, allowed = self._check((text,), allowed_special, disallowed_special, "explain")
         for words, special in split_pretokens(chunks, self.pattern, allowed):
             for word in words:
-                steps = [(ranks[pair], tokens) for pair, tokens in merge_steps(word.encode("utf-8"), ranks)]
-                explanations.append(Explanation(word, steps, list(self._words[word])))
+                data = word.encode("utf-8")
+                steps = [(ranks[pair], tokens) for pair, tokens in merge_steps(data, ranks)]
+                explanations.append(Explanation(word, split_bytes(data), steps, list(self._words[word])))
             if special is not None:
-                explanations.append(Explanation(special, [], [self.special_tokens[special]]))
+                explanations.append(Explanation(special, (), [], [self.special_tokens[special]]))
         return explanations
 
     def _encode(self, chunks: Iterable[str], allowed: Sequence[str]) -> Iterator[Iterable[int]]:

@@ -140,13 +140,13 @@ class SentencePieceTokenizer(SpecialTokenizer):
         checked = self._check((text,), allowed_special, disallowed_special, "explain")
         for words in self._split(*checked):
             if isinstance(words, AddedToken):
-                explanations.append(Explanation(words.text, [], [words.id]))
+                explanations.append(Explanation(words.text, (), [], [words.id]))
                 continue
             for word in words:
                 ids = self._symbols(word)
                 start = self._pieces(ids)
                 steps = [(rank, self._pieces(ids)) for rank in self.merges.steps(ids)]
-                explanations.append(Explanation(word, steps, ids, start))
+                explanations.append(Explanation(word, start, steps, ids))
         return explanations
 
     def _pieces(self, ids: Iterable[int]) -> tuple[bytes, ...]:

@@ -128,14 +128,14 @@ def test_merges_are_explained_in_order() -> None:
     # ranks: o w 0, l ow 1, " " low 2; lower and lowest by hand as in test_ids_worked_by_hand
     tokenizer = BPETokenizer.train("low low low lower lowest", 260)
     low, lower, eot = tokenizer.explain(f"low lower{EOT}", allowed_special="all")
-    assert low == ("low", [(0, (b"l", b"ow")), (1, (b"low",))], [257])
+    assert low == ("low", (b"l", b"o", b"w"), [(0, (b"l", b"ow")), (1, (b"low",))], [257])
     assert lower.steps == [
         (0, (b" ", b"l", b"ow", b"e", b"r")),
         (1, (b" ", b"low", b"e", b"r")),
         (2, (b" low", b"e", b"r")),
     ]
     assert lower.ids == [258, 101, 114]
-    assert eot == (EOT, [], [259])
+    assert eot == (EOT, (), [], [259])
 
 
 @settings(deadline=None)
