@@ -246,6 +246,10 @@ class LoopConfig(Config):
     weight_decay: float = option(0.1, "decay of matrices and embeddings, per unit of learning rate", least=0)
     beta1: float = option(0.9, "decay rate of AdamW's first moment", least=0, below=1)
     beta2: float = option(0.99, "decay rate of AdamW's second moment", least=0, below=1)
+    ema: float | None = option(
+        None, "decay of an exponential average of the weights, which is then evaluated and saved; off if none",
+        above=0, below=1,
+    )  # fmt: skip
     grad_clip: float | None = option(1.0, "largest norm of the gradient; off if none", least=0)
     eval_every: int = option(100, "updates between evaluations; the last one is always evaluated", least=1)
     save_every: int = option(100, "updates between checkpoints; the last one is always saved", least=1)

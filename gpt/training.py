@@ -72,7 +72,7 @@ def decay_start(config: LoopConfig) -> float:
 
 def make_optimizer(model: Module, config: LoopConfig) -> AdamW:
     """Return the optimizer that the config names, for the parameters that require a gradient: AdamW in fine-tuning."""
-    options: dict[str, Any] = {"beta1": config.beta1, "beta2": config.beta2, "weight_decay": config.weight_decay}
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("beta1", "beta2", "weight_decay", "ema")}
     if isinstance(config, TrainConfig) and config.optimizer == "muon":
         return Muon(model.named_parameters(), config.lr, matrices=hidden_matrices(model), **options)
     return AdamW(model.named_parameters(), config.lr, **options)
@@ -213,12 +213,12 @@ def fit(
             with region("optimizer"):
                 parallel.update(lr)
             speed = n_targets / (time.perf_counter() - step_began)
-            done = step + 1
-            val_loss = None
+            done, val_loss = step + 1, None
             if done % config.eval_every == 0 or done == config.max_steps:
                 parallel.check_copies()
                 if objective.val_batches is not None:
-                    val_loss = mean_over_targets(parallel.loss_sum, objective.val_batches())
+                    with parallel.averaged():
+                        val_loss = mean_over_targets(parallel.loss_sum, objective.val_batches())
             if after_step(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began)):
                 break
     finally:

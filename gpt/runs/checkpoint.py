@@ -1,7 +1,8 @@
 """A checkpoint is one safetensors file: the model, the optimizer, and all that resuming needs.
 
-Tensors are named `model.*`, and `adamw.m.*` and `adamw.v.*` (or `muon.…`) for the optimizer. The metadata holds, as JSON,
-the configs, the tokenizer and the state of the training, and a SHA-256 over everything, which detects a damaged file.
+Tensors are named `model.*`, and `adamw.m.*` and `adamw.v.*` (or `muon.…`) for the optimizer. Where it keeps an exponential
+average of the weights, `model.*` is that average, and `adamw.p.*` are the weights of the last step. The metadata holds, as
+JSON, the configs, the tokenizer and the state of the training, and a SHA-256 over everything, which detects a damaged file.
 Imported weights (`python -m gpt import`) are a checkpoint too, at step 0 and without an optimizer.
 
 The checkpoint of a fine-tuned model also has a `task`. If it was trained with LoRA, the file holds only the trained
@@ -175,7 +176,12 @@ class Checkpoint:
     def load_optimizer(self, optimizer: AdamW) -> None:
         """Restore the optimizer's state; ValueError if the file has none, as for imported weights."""
         self.check_resumable(self.kind)
-        optimizer.load_state_dict(self.with_prefix(f"{optimizer.kind}."), self.state.step)
+        state = self.with_prefix(f"{optimizer.kind}.")
+        for name, parameter in optimizer.parameters.items():
+            if f"p.{name}" in state:
+                state[f"e.{name}"] = parameter.data.copy()
+                parameter.copy_(state.pop(f"p.{name}"))
+        optimizer.load_state_dict(state, self.state.step)
 
     def check_resumable(self, kind: str = "") -> None:
         """Raise ValueError unless this is a run that can be resumed, and of this kind; "" is pretraining."""
@@ -214,9 +220,12 @@ def save_checkpoint(
     if task is not None and task.lora is not None and task.base:
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         arrays = {name: array for name, array in arrays.items() if name in trained}
+    state_of = {} if optimizer is None else optimizer.state_dict()
+    for name in [name for name in arrays if f"e.{name}" in state_of]:
+        state_of[f"p.{name}"], arrays[name] = arrays[name], state_of.pop(f"e.{name}")
     tensors = {f"model.{name}": array for name, array in arrays.items()}
     if optimizer is not None:
-        tensors |= {f"{optimizer.kind}.{name}": array for name, array in optimizer.state_dict().items()}
+        tensors |= {f"{optimizer.kind}.{name}": array for name, array in state_of.items()}
     train_config = TrainConfig.from_dict(
         known_fields(TrainConfig, config.to_dict())
     )  # of a fine-tuning, what both have

@@ -202,7 +202,8 @@ class MemoryRun(Run[M, C]):
 
     def save(self, name: str) -> None:
         if name == BEST:
-            self.best = {name: array.copy() for name, array in self.model.state_dict().items()}
+            averaged = {name: array for name, array in self.optimizer.state_dict().items() if name.startswith("e.")}
+            self.best = {n: averaged.get(f"e.{n}", a).copy() for n, a in self.model.state_dict().items()}
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -98,12 +98,13 @@ class Muon(AdamW):
         beta2: float = 0.999,
         eps: float = 1e-8,
         weight_decay: float = 0.01,
+        ema: float | None = None,
         flat: Sequence[np.ndarray] | None = None,
     ) -> None:
         check_options("Muon", momentum=momentum)
         self.matrices, self.momentum = {name: tuple(rows) for name, rows in matrices.items()}, momentum
         super().__init__(
-            parameters, lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, flat=flat
+            parameters, lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, ema=ema, flat=flat
         )  # fmt: skip
         self.pieces = {name: list(self._pieces(name)) for name in self.matrices}
 
@@ -156,6 +157,7 @@ class Muon(AdamW):
                 w -= step
 
         parallel_map(update, batches, [len(batch) * cost(batch[0].shape) for batch in batches])
+        self._update_average()
 
     def _is_own(self, piece: Piece) -> bool:
         return self.span.start <= piece.span.start < self.span.stop

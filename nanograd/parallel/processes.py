@@ -87,15 +87,15 @@ class ProcessTeam(SharedTeam):
         self.called = time.process_time()
 
     def begin(self, make: Callable[..., Any], model: Any, optimizer: AdamW, *arguments: Any) -> None:
-        p, g, m, v = optimizer.flat
+        p, g, *averages = optimizer.flat
         frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-        arrays = [p, m, v, *[g] * self.size, *(parameter.data for parameter in frozen)]
+        arrays = [p, *averages, *[g] * self.size, *(parameter.data for parameter in frozen)]
         size = sum(bytes_for(a.nbytes) for a in arrays)
         try:
             block = SharedBlock(size)
         except OSError as error:
             raise NoTeamError(f"{self.size} processes cannot share {size:,} bytes: {error.strerror}") from error
-        shared = [block.copy_of(a) for a in (p, m, v)]
+        shared = [block.copy_of(a) for a in (p, *averages)]
         self.gradients = [block.empty(g.shape, g.dtype) for _ in range(self.size)]
         optimizer.use_arrays([shared[0], self.gradients[0], *shared[1:]])
         for parameter in frozen:
@@ -240,8 +240,8 @@ def join(rank: int, size: int, threads: int, pipe: int, handle: int | str, block
     with suppress(EOFError, BrokenPipeError, ConnectionError), np.errstate(all="ignore"):
         data = team.pipe.recv()
         try:
-            make, model, (kind, options, t, counts), (p, m, v), team.gradients, arguments = loads(data, block)
-            optimizer = kind(model.named_parameters(), flat=[p, team.gradients[rank], m, v], **options)
+            make, model, (kind, options, t, counts), (p, *averages), team.gradients, arguments = loads(data, block)
+            optimizer = kind(model.named_parameters(), flat=[p, team.gradients[rank], *averages], **options)
             optimizer.t, optimizer.counts = t, counts
             team.begin(make, model, optimizer, *arguments)
         except Exception as error:

@@ -11,8 +11,8 @@ So the bits of the result depend on the number of shards, but never on where a s
 """
 
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -186,18 +186,24 @@ class Replica:
             optimizer.step()
         optimizer.zero_grad()
 
+    def swap_average(self) -> None:
+        """Exchange the parameters and their exponential average."""
+        assert isinstance(self.optimizer, AdamW)
+        self.optimizer.swap_average()
+        self.team.gather(self.optimizer.flat[0], self.bounds)
+
     def losses(self, shards: Sequence[Rows]) -> list[float]:
         """Return the losses of this rank's shards of a batch, without dropout."""
         with self.limited():
             return losses_of(self.model, self.loss_of, shards)
 
     def averages(self) -> list[np.ndarray]:
-        """Return the optimizer's m and v, of the part that this rank owns."""
+        """Return the optimizer's m, v and e, of the part that this rank owns."""
         assert isinstance(self.optimizer, AdamW)
         return self.optimizer.flat[2:]
 
     def _gather_averages(self) -> list[np.ndarray]:
-        """Return all of m and v, on rank 0, between two calls."""
+        """Return all of m, v and e, on rank 0, between two calls."""
         return [np.concatenate(parts) for parts in zip(*self.team.call("averages"), strict=True)]
 
     def machine(self) -> dict[str, Any]:
@@ -263,6 +269,18 @@ class DataParallel:
     def update(self, lr: float) -> None:
         """Update the parameters with the gradient."""
         self.team.call("update", lr, self.scale)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the model have the exponential average of its parameters, if the optimizer keeps one."""
+        if getattr(self.optimizer, "ema", None) is None:
+            yield
+            return
+        self.team.call("swap_average")
+        try:
+            yield
+        finally:
+            self.team.call("swap_average")
 
     def loss_sum(self, rows: Rows) -> float:
         """Return the loss of a batch, summed over its targets, without dropout."""

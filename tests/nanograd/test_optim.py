@@ -447,3 +447,30 @@ def test_counts_are_saved_where_they_differ_and_an_old_state_has_none() -> None:
     assert again.counts == {"p": 10, "q": 10}
     with pytest.raises(ValueError, match=r"other parameters than the model, among them t\.r"):
         again.load_state_dict(state | {"t.r": np.array(1)}, 10)
+
+
+# The average of the parameters
+
+
+def test_the_average_by_its_formula() -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal((3, 2)), rng.standard_normal(4)]
+    parameters = [Parameter(value.copy()) for value in values]
+    optimizer = AdamW(parameters, 0.1, ema=0.3)
+    averages = [value.copy() for value in values]
+    for t in range(1, 5):
+        for i, p in enumerate(parameters):
+            p.grad = None if (i, t) == (0, 2) else rng.standard_normal(p.shape)
+        optimizer.step()
+        d = min(0.3, (1 + t) / (10 + t))
+        averages = [d * e + (1 - d) * p.data for e, p in zip(averages, parameters, strict=True)]
+    last = [p.data.copy() for p in parameters]
+    optimizer.swap_average()
+    for p, e in zip(parameters, averages, strict=True):
+        np.testing.assert_allclose(p.data, e, rtol=1e-12)
+    optimizer.swap_average()
+    for p, value in zip(parameters, last, strict=True):
+        np.testing.assert_array_equal(p.data, value)
+    assert {name[:2] for name in optimizer.state_dict()} == {"m.", "v.", "e."} | {"t."}
+    with pytest.raises(ValueError, match=r"AdamW: ema must be in \[0, 1\), got 1.5"):
+        AdamW([Parameter(np.zeros(1))], ema=1.5)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from gpt.runs.checkpoint import (
 )
 from gpt.runs.safetensors import load_file, save_file
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from gpt.training import accumulate_gradients, in_shards, make_optimizer, next_token_objective
+from gpt.training import Record, accumulate_gradients, evaluate, in_shards, make_optimizer, next_token_objective, train
 from nanograd.optim import AdamW
 from nanograd.runtime.files import file_sha256
 
@@ -81,6 +82,25 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     for name, array in optimizer.state_dict().items():
         assert np.any(array), name
         np.testing.assert_array_equal(fresh.state_dict()[name], array, err_msg=name)
+
+
+def test_with_an_average_the_model_is_the_average_and_training_goes_on_from_the_weights(tmp_path: Path) -> None:
+    config, tokens = replace(TRAIN, ema=0.5, warmup_steps=0, eval_every=1), np.array([0, 1, 2, 1, 0, 2, 2, 1])
+    model, records = GPT(MODEL, np.random.default_rng(0)), list[Record]()
+    optimizer = make_optimizer(model, config)
+    train(model, optimizer, tokens, tokens, config, after_step=records.append)
+    save_checkpoint(tmp_path / LAST, model, optimizer, config, TOKENIZER, TrainingState(step=5))
+    checkpoint = load_checkpoint(tmp_path / LAST)
+    averaged = checkpoint.model()
+    assert records[-1].val_loss == pytest.approx(evaluate(averaged, tokens, 2), rel=1e-6)
+    assert records[-1].val_loss != pytest.approx(evaluate(model, tokens, 2), rel=1e-6)
+    again = make_optimizer(averaged, config)
+    checkpoint.load_optimizer(again)
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(again.parameters[name].data, p.data)
+    assert {name: a.tobytes() for name, a in again.state_dict().items()} == {
+        name: a.tobytes() for name, a in optimizer.state_dict().items()
+    }
 
 
 def test_a_model_takes_the_arrays_of_the_file_and_an_optimizer_moves_them(tmp_path: Path) -> None:

@@ -68,15 +68,15 @@ class SharingTeam(SharedTeam, ThreadTeam):
 
     def begin(self, make: Callable[..., Any], model: Any, optimizer: AdamW, *arguments: Any) -> None:
         self.gradients = [np.full_like(optimizer.flat[1], np.nan) for _ in range(self.size)]
-        p, _, m, v = optimizer.flat
-        optimizer.use_arrays([p, self.gradients[0], m, v])
+        p, _, *averages = optimizer.flat
+        optimizer.use_arrays([p, self.gradients[0], *averages])
         ThreadTeam.begin(self, make, model, optimizer, *arguments)
 
     def objects_of(self, other: ThreadTeam, model: Any, optimizer: AdamW) -> tuple[Any, AdamW]:
         assert isinstance(other, SharingTeam)
-        p, _, m, v = optimizer.flat
+        p, _, *averages = optimizer.flat
         other.gradients, model = self.gradients, copy.deepcopy(model)
-        flat = [p, self.gradients[other.rank], m, v]
+        flat = [p, self.gradients[other.rank], *averages]
         theirs = type(optimizer)(model.named_parameters(), flat=flat, **optimizer.options())
         theirs.t, theirs.counts = optimizer.t, dict(optimizer.counts)
         return model, theirs

@@ -48,6 +48,7 @@ class Case(NamedTuple):
     dtype: str
     chunk: int
     muon: bool
+    ema: float | None
     dropout: float
     clip: float | None
     batches: list[list[Rows]]  # by step, then by micro-batch
@@ -71,17 +72,18 @@ def cases(draw: st.DrawFn) -> Case:
     ]
     chunk, dropout = draw(st.sampled_from([1, 3, 16, 2**17])), draw(st.sampled_from([0.0, 0.3]))
     muon = draw(st.booleans())
-    return Case(teams, shards, shapes, dtype, chunk, muon, dropout, draw(st.sampled_from([None, 0.5])), batches)
+    ema = draw(st.sampled_from([None, 0.9]))
+    return Case(teams, shards, shapes, dtype, chunk, muon, ema, dropout, draw(st.sampled_from([None, 0.5])), batches)
 
 
 def train(case: Case, teams: list[Team]) -> dict[str, Any]:
     """Train two steps with each team; return all that must be equal, arrays as bytes."""
     model = Weights(case.shapes, case.dtype, case.dropout)
-    optimizer = AdamW(model.named_parameters(), weight_decay=0.1)
+    optimizer = AdamW(model.named_parameters(), weight_decay=0.1, ema=case.ema)
     if case.muon:
         rows = {f"weights.{i}": shape[0] for i, shape in enumerate(case.shapes) if len(shape) == 2}
         matrices = {name: (1, n - 1) if n > 3 else (n,) for name, n in rows.items()}
-        optimizer = Muon(model.named_parameters(), weight_decay=0.1, matrices=matrices)
+        optimizer = Muon(model.named_parameters(), weight_decay=0.1, ema=case.ema, matrices=matrices)
     seen: dict[str, Any] = {"losses": [], "norms": [], "evaluated": []}
     for i, team in enumerate(teams):
         parallel = DataParallel(model, optimizer, loss_of, shards=case.shards, seed=7, team=team)
@@ -92,13 +94,15 @@ def train(case: Case, teams: list[Team]) -> dict[str, Any]:
                 seen["norms"].append(parallel.clip(case.clip))
                 parallel.update(0.01 * (step + 1))
                 parallel.check_copies()
-                seen["evaluated"].append(parallel.loss_sum(batches[0]))
+                with parallel.averaged():
+                    seen["evaluated"].append(parallel.loss_sum(batches[0]))
             seen[f"state {i}"] = {name: a.tobytes() for name, a in optimizer.state_dict().items()}
         finally:
             parallel.close()
     assert optimizer.span == slice(0, optimizer.flat[0].size)
-    p, _, m, v = optimizer.flat
-    return {**seen, "p": p.tobytes(), "m": m.tobytes(), "v": v.tobytes(), "t": optimizer.t, "counts": optimizer.counts}
+    p, _, *averages = optimizer.flat
+    arrays = [a.tobytes() for a in (p, *averages)]
+    return {**seen, "arrays": arrays, "t": optimizer.t, "counts": optimizer.counts}
 
 
 @given(case=cases())
