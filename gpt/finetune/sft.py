@@ -21,6 +21,7 @@ from gpt.finetune.batching import Splits, epoch_order, padding_share
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, Conversation, Message, read_conversations
 from gpt.finetune.task import (
     COLUMNS,
+    Content,
     FinetuneConfig,
     FinetuneTask,
     Start,
@@ -33,6 +34,7 @@ from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file
+from gpt.text.records import read_json
 from gpt.tokenizer import Tokenizer
 from gpt.training import Batch, Objective, mean_loss, next_token_loss
 from nanograd import ops
@@ -45,8 +47,8 @@ TOO_LONG = "more tokens than the context in the first turn: left out"
 CHUNK = 1024  # tokens whose logits are in memory at a time
 GREEDY = SampleConfig(max_new_tokens=256, temperature=0.0)  # how test questions are answered
 TEMPLATE = "how conversations are written: alpaca, chat, or a JSON file of your own; if none, the base's, else alpaca"
-DATA, RESPONSES = "data.json", "responses.jsonl"
-N_PRINTED = 3  # answers that are printed at the end
+DATA, BEFORE, RESPONSES = "data.json", "before.jsonl", "responses.jsonl"
+N_PRINTED = 3  # answers that are printed at the end, beside those of the base
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class InstructTask(FinetuneTask):
         print(f"epoch     {-(-len(lengths) // config.batch_size):,} batches; {config.max_steps:,} steps")
         model = base.model()
         print_scores("before", model, splits.test, config)
-        return Start(model, config, base.tokenizer, splits, {DATA: path}, template=template.to_dict())
+        before = list(respond(model, base.tokenizer, template, splits.test[:N_PRINTED]))
+        files: dict[str, Content] = {DATA: path, BEFORE: partial(write_responses, before)}
+        return Start(model, config, base.tokenizer, splits, files, template=template.to_dict())
 
     def read(self, run: Instructing) -> Splits[Example]:
         path = run_file(run.folder, DATA, run.state)
@@ -95,15 +99,18 @@ class InstructTask(FinetuneTask):
         print_scores("after", model, data.test, run.config)
         responses = list(respond(model, run.tokenizer, stored_template(run), data.test))
         n_exact = sum(response.is_exact for response in responses)
-        lines = [json.dumps(response.to_dict(), ensure_ascii=False) + "\n" for response in responses]
-        write_text(run.folder / RESPONSES, "".join(lines))
+        write_responses(responses, run.folder / RESPONSES)
         share = n_exact / len(responses)
         print(f"exact     {n_exact} of {len(responses)} answers are the expected ones: {share:.1%}")
         print(f"answers   {run.folder / RESPONSES}")
-        for response in responses[:N_PRINTED]:
+        before = answers_before(run)
+        for number, response in enumerate(responses[:N_PRINTED]):
             question = response.example.messages[-2]
             print(f"\n{question.content}{' | ' if question.input else ''}{question.input}")
-            print(f"    expected: {response.expected}\n    answered: {response.text}")
+            print(f"    expected: {response.expected}")
+            if before:
+                print(f"    before:   {before[number]}")
+            print(f"    answered: {response.text}")
 
 
 def show_masks(config: InstructConfig, n: int, *, colour: bool) -> None:
@@ -258,6 +265,19 @@ def respond(model: GPT, tokenizer: Tokenizer, template: Template, examples: Sequ
     for example in examples:
         assert example.messages[-1].role == ASSISTANT
         yield Response(example, "".join(answer(model, tokenizer, template, example.messages[:-1], GREEDY)))
+
+
+def write_responses(responses: Sequence[Response], path: Path) -> None:
+    """Write answers, one a line."""
+    lines = [json.dumps(response.to_dict(), ensure_ascii=False) + "\n" for response in responses]
+    write_text(path, "".join(lines))
+
+
+def answers_before(run: Run[Any, Any]) -> list[str]:
+    """Return what the base answered to the first test questions; nothing in a run of an earlier version."""
+    if BEFORE not in run.state.tokens_sha256:
+        return []
+    return [record.fields["response"] for record in read_json(run_file(run.folder, BEFORE, run.state))]
 
 
 def stored_template(run: Run[Any, Any]) -> Template:

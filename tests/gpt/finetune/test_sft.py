@@ -103,7 +103,13 @@ def test_a_run_prints_its_scores_and_writes_its_answers(base: str, data: str, tm
     for fields in answers:
         assert list(fields) == ["instruction", "input", "expected", "response"]
         assert fields["expected"] == ANIMALS[fields["input"]]
-        assert f"{fields['instruction']} | {fields['input']}\n    expected: {fields['expected']}\n" in shown
+        assert (
+            f"{fields['instruction']} | {fields['input']}\n    expected: {fields['expected']}\n    before:   " in shown
+        )
+        assert f"\n    answered: {fields['response']}\n" in shown
+    untrained = [json.loads(line) for line in (tmp_path / "run" / "before.jsonl").read_text("utf-8").splitlines()]
+    assert [fields["expected"] for fields in untrained] == [fields["expected"] for fields in answers]
+    assert [fields["response"] for fields in untrained] != [fields["response"] for fields in answers]
     assert shown.endswith(f"\nTalk to it: python -m gpt chat {tmp_path / 'run'}\n")
     checkpoint = load_checkpoint(tmp_path / "run" / LAST)
     assert checkpoint.task is not None
