@@ -24,7 +24,7 @@ from gpt.text.documents import Document, Skipped, list_files, read_documents
 from gpt.text.html import strip_html
 from gpt.text.read import HTML_SUFFIXES, EmptyFileError, Warn
 from gpt.tokenizer import Tokenizer
-from gpt.tokenizer.pretokens import last_split_point
+from gpt.tokenizer.pretokens import cut_chunks
 from nanograd.runtime.files import StrPath
 from nanograd.runtime.workers import in_order
 
@@ -168,27 +168,6 @@ def hash_fraction(document: Document) -> float:
     """Hash the beginning of a document to a number in [0, 1)."""
     beginning = "".join(slice_text(document.blocks, 0, HASHED))
     return int.from_bytes(hashlib.sha256(beginning.encode()).digest()[:8], "big") / 2**64
-
-
-def cut_chunks(blocks: Iterable[str], size: int) -> Iterator[str]:
-    """Cut a text into chunks of at most about `size` characters; where the text's blocks end makes no difference.
-
-    A chunk ends at a split point (see `last_split_point`). A stretch without one is a longer chunk.
-    """
-    buffer, start, length = "", 0, size
-    for block in blocks:
-        if start:
-            buffer, start = buffer[start:], 0
-        buffer += block
-        while len(buffer) - start >= length:
-            end = last_split_point(buffer, start, start + length)
-            if end is not None:
-                yield buffer[start:end]
-                start, length = end, size
-            else:
-                length *= 2
-    if start < len(buffer):
-        yield buffer[start:]
 
 
 def slice_text(blocks: Iterable[str], start: int, stop: int | None = None) -> Iterator[str]:

@@ -3,7 +3,8 @@
 - `base.py`          the interface of every tokenizer, and how it is saved
 - `char.py`          one id for each character
 - `pairs.py`         byte-pair encoding in its shortest form: the specification
-- `pretokens.py`     the words of a text, across whose edges nothing is merged; special tokens; split points
+- `splits.py`        the words of a stretch of text, by the patterns of GPT-2 and others, or those of a file; `unicode.py`
+- `pretokens.py`     words of a text that comes in chunks, across whose edges nothing is merged; special tokens; split points
 - `trainer.py`       counting words and learning merges, fast
 - `word_encoder.py`  encoding a word by its merges, fast
 - `special_tokens.py`  which special tokens in a text are read
@@ -21,8 +22,9 @@ from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.formats.huggingface import to_huggingface
 from gpt.tokenizer.formats.llama2c import ScoredTokenizer
 from gpt.tokenizer.formats.load import load_tokenizer, tokenizer_from_dict
-from gpt.tokenizer.pretokens import EOT, PATTERNS
+from gpt.tokenizer.pretokens import EOT
 from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
+from gpt.tokenizer.splits import PATTERNS
 from gpt.tokenizer.trainer import train_bpe
 
 __all__ = [

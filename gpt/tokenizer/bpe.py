@@ -4,19 +4,24 @@ Text is split into pre-tokens, each is written in UTF-8, and pairs are merged in
 All 256 bytes are tokens, so every text can be encoded, and decoding returns it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
+from gpt.tokenizer.added_tokens import AddedToken
 from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.pairs import Pair, Word, merge_steps, split_bytes
-from gpt.tokenizer.pretokens import EOT, check_special_tokens, split_pretokens, word_finder
+from gpt.tokenizer.pretokens import EOT, Segment, check_special_tokens, cuts_at_split_points, split_pretokens
 from gpt.tokenizer.special_tokens import Allowed, Specials, SpecialTokenizer
+from gpt.tokenizer.splits import Pretokenizer, resolve, word_finder
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
 from gpt.tokenizer.word_encoder import WordEncoder
 from nanograd.runtime.files import StrPath
 from nanograd.runtime.typed_json import check_form
+
+ENDS_OF_TEXT = (EOT, "<|end_of_text|>", "<｜end▁of▁sentence｜>")  # of Llama 3 and DeepSeek V3
+FLAGS = ("normalized", "lstrip", "rstrip", "single_word")
 
 
 class Explanation(NamedTuple):
@@ -46,10 +51,13 @@ class BPETokenizer(SpecialTokenizer):
         self,
         vocab: Mapping[int, bytes],
         merges: Iterable[Pair],
-        special_tokens: Iterable[str] | None = (),
+        special_tokens: Iterable[str] | Mapping[str, int] | None = (),
         *,
-        pattern: str = "gpt2",
+        pattern: str | Pretokenizer = "gpt2",
         allowed_special: Specials = "all",
+        ignore_merges: bool = False,
+        drops_bytes: bool = False,
+        flags: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """Take any vocabulary, such as `train_bpe` returns; special tokens it lacks get the ids after its greatest.
 
@@ -57,29 +65,62 @@ class BPETokenizer(SpecialTokenizer):
         as Stanford's CS336 asks. One that was trained or loaded allows none, like tiktoken's: a special token in a text
         from outside could be forged, so `encode` raises.
 
-        Raises ValueError for tokens that are empty or have two ids, for merges that are not in the order of training or
-        use tokens that the vocabulary lacks, for special tokens that text itself needs, and for an unknown pattern.
+        The rest is for other projects' files. Special tokens may come with their ids; then one may also be made by merges.
+        `ignore_merges`: a word that is a token is not merged. `drops_bytes`: bytes that are no tokens are left out, and not
+        an error. `flags` gives special tokens those of AddedToken: normalized, lstrip, rstrip or single_word.
+
+        Raises ValueError for tokens that are empty or have two ids, for merges that use tokens that the vocabulary lacks,
+        for special tokens that text itself needs, and for an unknown pattern.
         """
         self.vocab = dict(vocab)
         self.merges = [(left, right) for left, right in merges]
         self.pattern = pattern
         word_finder(pattern)  # raises for an unknown name
-        ids_of = invert_vocab(self.vocab)
-        merged = check_merges(self.merges, ids_of)
         self.special_tokens: dict[str, int] = {}
-        for token in check_special_tokens("BPETokenizer", special_tokens or ()):
-            data = token.encode("utf-8")
-            if data in merged:
-                rule = "a special token must not be the result of a merge"
-                raise ValueError(f"BPETokenizer: {rule}, got {token!r}; write it like {EOT!r}")
-            if data not in ids_of:
-                ids_of[data] = max(self.vocab) + 1
-                self.vocab[ids_of[data]] = data
-            self.special_tokens[token] = ids_of[data]
-        self.eot_id = self.special_tokens.get(EOT)
+        if isinstance(special_tokens, Mapping):
+            own = set(special_tokens.values())
+            ids_of = invert_vocab({id: token for id, token in self.vocab.items() if id not in own})
+            for token, id in special_tokens.items():
+                data = self.vocab.setdefault(id, token.encode("utf-8"))
+                ids_of.setdefault(data, id)
+            self.special_tokens = dict(special_tokens)
+            merged = check_merges(self.merges, ids_of)
+        else:
+            ids_of = invert_vocab(self.vocab)
+            merged = check_merges(self.merges, ids_of)
+            for token in check_special_tokens("BPETokenizer", special_tokens or ()):
+                data = token.encode("utf-8")
+                if data in merged:
+                    rule = "a special token must not be the result of a merge"
+                    raise ValueError(f"BPETokenizer: {rule}, got {token!r}; write it like {EOT!r}")
+                if data not in ids_of:
+                    ids_of[data] = max(self.vocab) + 1
+                    self.vocab[ids_of[data]] = data
+                self.special_tokens[token] = ids_of[data]
+        self.eot_id = next((self.special_tokens[name] for name in ENDS_OF_TEXT if name in self.special_tokens), None)
         self.end_ids = () if self.eot_id is None else (self.eot_id,)
         self.allowed_special = self._resolve("allowed_special", allowed_special)
-        self._words = WordEncoder(ids_of, self.merges)
+        self.ignore_merges, self.drops_bytes = ignore_merges, drops_bytes
+        self.flags = {token: tuple(sorted(names)) for token, names in (flags or {}).items() if names}
+        if unknown := [name for names in self.flags.values() for name in names if name not in FLAGS]:
+            raise ValueError(f"BPETokenizer: flags must be among {', '.join(FLAGS)}, got {unknown[0]!r}")
+        self._resolve("flags", self.flags.keys())
+        self._tokens = {
+            token: token if token not in self.flags else self._added(token) for token in self.special_tokens
+        }
+        self._ids_of = ids_of
+        special = set(self.special_tokens.values())
+        whole = (
+            {data: id for data, id in ids_of.items() if id not in special or data in merged} if ignore_merges else None
+        )
+        self._words = WordEncoder(ids_of, self.merges, whole=whole, drops_bytes=drops_bytes)
+
+    def _added(self, token: str) -> AddedToken:
+        return AddedToken(token, self.special_tokens[token], **dict.fromkeys(self.flags[token], True))
+
+    @property
+    def cuts_at_split_points(self) -> bool:
+        return cuts_at_split_points(self.pattern, self._tokens.values())
 
     @classmethod
     def train(
@@ -122,7 +163,8 @@ class BPETokenizer(SpecialTokenizer):
 
         Valid UTF-8 gets the ids of `encode_ordinary`; any other byte is a character of its own.
         """
-        segments = split_pretokens((data.decode("utf-8", "surrogateescape"),), self.pattern)
+        pattern = resolve(self.pattern)._replace(normalizer=None, prefix_space=False)
+        segments = split_pretokens((data.decode("utf-8", "surrogateescape"),), pattern)
         return [id for segment in segments for word in segment.words for id in self._words[word]]
 
     def explain(
@@ -137,9 +179,9 @@ class BPETokenizer(SpecialTokenizer):
         ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         explanations: list[Explanation] = []
         chunks, allowed = self._check((text,), allowed_special, disallowed_special, "explain")
-        for words, special in split_pretokens(chunks, self.pattern, allowed):
+        for words, special in self._split(chunks, allowed):
             for word in words:
-                data = word.encode("utf-8")
+                data = self._words.to_merge(word)
                 steps = [(ranks[pair], tokens) for pair, tokens in merge_steps(data, ranks)]
                 explanations.append(Explanation(word, split_bytes(data), steps, list(self._words[word])))
             if special is not None:
@@ -151,8 +193,11 @@ class BPETokenizer(SpecialTokenizer):
             chain.from_iterable(map(self._words.__getitem__, words))
             if special is None
             else (self.special_tokens[special],)
-            for words, special in split_pretokens(chunks, self.pattern, allowed)
+            for words, special in self._split(chunks, allowed)
         )
+
+    def _split(self, chunks: Iterable[str], allowed: Sequence[str]) -> Iterator[Segment]:
+        return split_pretokens(chunks, self.pattern, [self._tokens[token] for token in allowed])
 
     def to_fields(self) -> dict[str, Any]:
         """Return the vocabulary, the merges and the special tokens as an object for JSON.
@@ -160,19 +205,28 @@ class BPETokenizer(SpecialTokenizer):
         A token is written as text with one character, U+0000 to U+00FF, for each byte; a merge as two ids.
         """
         special_ids = set(self.special_tokens.values())
-        ids_of = {token: id for id, token in self.vocab.items()}
+        optional = {
+            "ignore_merges": self.ignore_merges,
+            "drops_bytes": self.drops_bytes,
+            "flags": {token: list(names) for token, names in self.flags.items()},
+        }
         return {
-            "pattern": self.pattern,
+            "pattern": self.pattern if isinstance(self.pattern, str) else self.pattern.to_fields(),
             "vocab": {token.decode("latin-1"): id for id, token in self.vocab.items() if id not in special_ids},
-            "merges": [[ids_of[left], ids_of[right]] for left, right in self.merges],
+            "merges": [[self._ids_of[left], self._ids_of[right]] for left, right in self.merges],
             "special_tokens": dict(self.special_tokens),
             "allowed_special": list(self.allowed_special),
+            **{key: value for key, value in optional.items() if value},
         }
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        types = {"pattern": str, "vocab": dict, "merges": list, "special_tokens": dict, "allowed_special": list}
-        check_form(fields, types)
+        form = {
+            "pattern": str | dict, "vocab": dict, "merges": list, "special_tokens": dict, "allowed_special": list[str],
+        }  # fmt: skip
+        optional = {"ignore_merges": bool, "drops_bytes": bool, "flags": dict[str, list[str]]}
+        form |= {key: optional[key] for key in fields if key in optional}  # type: ignore[misc]
+        fields = check_form(fields, form)
         vocab: Vocab = {}
         add_tokens(vocab, "vocab", fields["vocab"], lambda token: token.encode("latin-1"))
         add_tokens(vocab, "special_tokens", fields["special_tokens"], lambda token: token.encode("utf-8"))
@@ -183,10 +237,15 @@ class BPETokenizer(SpecialTokenizer):
             if unknown := [id for id in merge if id not in vocab]:
                 raise ValueError(f"merge {len(merges)} names the id {unknown[0]}, which no token has")
             merges.append((vocab[merge[0]], vocab[merge[1]]))
-        allowed = fields["allowed_special"]
-        if invalid := [token for token in allowed if not isinstance(token, str)]:
-            raise ValueError(f"'allowed_special' must hold texts, got {invalid[0]!r}")
-        return cls(vocab, merges, fields["special_tokens"], pattern=fields["pattern"], allowed_special=allowed)
+        pattern = fields["pattern"]
+        return cls(
+            vocab,
+            merges,
+            fields["special_tokens"],
+            pattern=pattern if isinstance(pattern, str) else Pretokenizer.from_fields(pattern),
+            allowed_special=fields["allowed_special"],
+            **{key: fields[key] for key in optional if key in fields},
+        )
 
 
 # Checks of a vocabulary and its merges, whatever file they come from: errors are reported before anything is encoded.
@@ -226,23 +285,15 @@ def invert_vocab(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
 
 
 def check_merges(merges: Sequence[Pair], ids_of: Mapping[bytes, int]) -> set[bytes]:
-    """Return the merged tokens; ValueError unless each merge joins bytes or tokens of earlier merges, in training order."""
-    merged: set[bytes] = set()
-    used: set[bytes] = set()
+    """Return the merged tokens; ValueError unless the merges are distinct and join tokens to tokens."""
     seen: set[Pair] = set()
     for rank, (left, right) in enumerate(merges):
-        problem = None
         if missing := [token for token in (left, right, left + right) if token not in ids_of]:
             problem = f"needs {missing[0]!r}, which the vocabulary does not have"
-        elif unmade := [token for token in (left, right) if len(token) > 1 and token not in merged]:
-            problem = f"joins {unmade[0]!r}, which no earlier merge makes; keep the order of training"
-        elif left + right in used:
-            problem = f"makes {left + right!r}, which an earlier merge joined; keep the order of training"
         elif (left, right) in seen:
             problem = "is there twice"
-        if problem is not None:
-            raise ValueError(f"BPETokenizer: merge {rank} of {left!r} and {right!r} {problem}")
-        seen.add((left, right))
-        merged.add(left + right)
-        used.update((left, right))
-    return merged
+        else:
+            seen.add((left, right))
+            continue
+        raise ValueError(f"BPETokenizer: merge {rank} of {left!r} and {right!r} {problem}")
+    return {left + right for left, right in merges}

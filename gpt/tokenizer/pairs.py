@@ -67,14 +67,21 @@ def encode_naively(data: bytes, merges: Sequence[Pair]) -> Word:
 def merge_steps(data: bytes, ranks: Mapping[Pair, int]) -> Iterator[tuple[Pair, Word]]:
     """Yield each pair that is merged and the word after it, lowest rank first; the rank of a merge is its number.
 
+    A pair is merged wherever it occurs, from left to right. Where merges are not in the order of training, one of them may
+    make a pair of a lower rank, which then goes first.
+
     >>> list(merge_steps(b"low", {(b"l", b"o"): 0, (b"lo", b"w"): 1}))
     [((b'l', b'o'), (b'lo', b'w')), ((b'lo', b'w'), (b'low',))]
     """
-    word = split_bytes(data)
+    word, last = split_bytes(data), None
     while candidates := [pair for pair in pairwise(word) if pair in ranks]:
         pair = min(candidates, key=ranks.__getitem__)
-        word = merge_pair(word, pair)
-        yield pair, word
+        if last is not None and pair != last:
+            yield last, word
+        i = list(pairwise(word)).index(pair)
+        word, last = (*word[:i], word[i] + word[i + 1], *word[i + 2 :]), pair
+    if last is not None:
+        yield last, word
 
 
 def split_bytes(data: bytes) -> Word:

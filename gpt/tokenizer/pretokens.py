@@ -1,46 +1,29 @@
 """Split text into pre-tokens: words, numbers, punctuation, spaces. No pair is merged across their edges.
 
 Without them a merge could join a word, the space and the next word ("of the"), and the vocabulary would fill with such
-accidents. A pattern matches every character, so the pre-tokens of a text, joined, are the text again.
+accidents. Each of our patterns matches every character, so the pre-tokens of a text, joined, are the text again.
 
 A text may come in chunks, cut anywhere; the result is that of the whole text. So a pre-token is passed on only when no
 text that follows can change it, and the rest waits for the next chunk. At a *split point* the opposite holds: a text can
-be cut there, its two sides encoded apart, and the ids joined.
+be cut there, its two sides encoded apart, and the ids joined. With a pattern of which neither is known, as another
+project's file may bring one, the whole text is read before it is split.
 """
 
-import difflib
 import functools
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import regex  # type: ignore[import-untyped]
 
+from gpt.tokenizer.added_tokens import AddedToken, TokenFinder
 from gpt.tokenizer.base import check_text
+from gpt.tokenizer.splits import FindWords, Pretokenizer, resolve, word_finder
+from gpt.tokenizer.unicode import as_unicode_16, nfc
 
 EOT = "<|endoftext|>"
 BLOCK = 1 << 15  # characters searched at once: the strings found in them fit the cache, and memory stays small
 
-PATTERNS = {
-    # GPT-2: github.com/openai/gpt-2, src/encoder.py, Encoder.__init__
-    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    # GPT-3.5 and GPT-4: github.com/openai/tiktoken, tiktoken_ext/openai_public.py, cl100k_base
-    "cl100k": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-    # GPT-4o: the same file, o200k_base
-    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-}
-
-# The same for ASCII, faster: alternatives that cannot begin alike may change places, so the frequent ones come first, and
-# one that begins with a fixed character fails at once. 1.1 MB of English: 34 instead of 41 ms.
-FASTER = {"gpt2": r" [A-Za-z]+|[A-Za-z]+|'(?:[stmd]|re|ve|ll)|[^\sA-Za-z0-9]+| [^\sA-Za-z0-9]+| ?[0-9]+|\s+(?!\S)|\s+"}
-
-_ASCII = {"L": "A-Za-z", "Lu": "A-Z", "Ll": "a-z", "Lt": "", "Lm": "", "Lo": "", "M": "", "N": "0-9"}
 _OPEN_RUN = regex.compile(r"(?r)\s+|[\p{L}\p{M}]+")  # (?r): match backwards, from the end
 
 
@@ -52,17 +35,45 @@ class Segment(NamedTuple):
 
 
 def split_pretokens(
-    chunks: Iterable[str], pattern: str, special_tokens: Sequence[str] = (), *, block: int = BLOCK
+    chunks: Iterable[str],
+    pattern: str | Pretokenizer,
+    special_tokens: Sequence[str | AddedToken] = (),
+    *,
+    block: int = BLOCK,
 ) -> Iterator[Segment]:
     """Split the text "".join(chunks) into pre-tokens and special tokens; where it is cut makes no difference.
 
     Of special tokens that begin at the same character the longest counts. Memory holds the current chunk and a few times
-    `block` characters, or a few times the longest pre-token if that is more.
+    `block` characters, or a few times the longest pre-token if that is more; with a normalizer the longest stretch
+    without a split point; with a pattern that is not known, or added tokens that look at their neighbours, the text.
 
     Raises ValueError for an unknown pattern.
     """
-    find_words = word_finder(pattern)
-    find_specials = _special_finder(tuple(special_tokens))
+    pretokenizer = resolve(pattern)
+    find_words = word_finder(pretokenizer)
+    plain = tuple(token for token in special_tokens if isinstance(token, str))
+    if len(plain) == len(special_tokens) and pretokenizer.is_known and pretokenizer.normalizer is None:
+        yield from _split_stream(chunks, find_words, _special_finder(plain), block)
+        return
+    finders = _token_finders(tuple(special_tokens), pretokenizer.normalizer is not None)
+    texts = cut_chunks(chunks, block) if cuts_at_split_points(pretokenizer, special_tokens) else ["".join(chunks)]
+    for text in texts:
+        yield from _split_whole(text, pretokenizer, find_words, *finders)
+
+
+def cuts_at_split_points(pattern: str | Pretokenizer, special_tokens: Iterable[str | AddedToken]) -> bool:
+    """Return whether every text can be cut at a split point, its two sides encoded apart, and the ids joined."""
+    tokens = [token if isinstance(token, AddedToken) else AddedToken(token, 0) for token in special_tokens]
+    return resolve(pattern).is_known and not any(
+        token.lstrip or token.rstrip or token.single_word or first_split_point(token.text) is not None
+        for token in tokens
+    )
+
+
+def _split_stream(
+    chunks: Iterable[str], find_words: FindWords, find_specials: "_SpecialFinder | None", block: int
+) -> Iterator[Segment]:
+    """Yield the segments of a text in chunks, where the words, joined, are the text."""
     buffer: list[str] = []
     size, threshold = 0, block
     for chunk in chunks:
@@ -76,6 +87,35 @@ def split_pretokens(
         size -= end
         threshold = max(block, 2 * size)  # doubling: a long word is searched again few times, not once a chunk
     yield from _split_final("".join(buffer), find_words, find_specials, block=block, more=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _token_finders(
+    special_tokens: tuple[str | AddedToken, ...], normalize: bool
+) -> tuple[TokenFinder, TokenFinder, dict[str, str]]:
+    """Return what finds tokens before and after normalization, and the texts of the latter before they were normalized."""
+    tokens = [token if isinstance(token, AddedToken) else AddedToken(token, 0) for token in special_tokens]
+    late = {nfc(token.text) if normalize else token.text: token for token in tokens if token.normalized}
+    first = TokenFinder(token for token in tokens if not token.normalized)
+    then = TokenFinder(token._replace(text=text) for text, token in late.items())
+    return first, then, {text: token.text for text, token in late.items()}
+
+
+def _split_whole(
+    text: str,
+    pretokenizer: Pretokenizer,
+    find_words: FindWords,
+    first: TokenFinder,
+    then: TokenFinder,
+    texts: dict[str, str],
+) -> Iterator[Segment]:
+    """Yield the segments of a text: what is between the first tokens is normalized, and searched for the others."""
+    for between, token in first.split(text):
+        if token is not None:
+            yield Segment([], token.text)
+            continue
+        for rest, late in then.split(nfc(between) if pretokenizer.normalizer else between):
+            yield Segment([], texts[late.text]) if late is not None else Segment(find_words(rest), None)
 
 
 def check_chunks(chunks: Iterable[str], name: str, disallowed: Sequence[str] = ()) -> Iterator[str]:
@@ -98,29 +138,6 @@ def check_chunks(chunks: Iterable[str], name: str, disallowed: Sequence[str] = (
             end += len(chunk)
             tail = window[max(0, len(window) - specials.longest + 1) :]
         yield chunk
-
-
-@functools.cache
-def word_finder(pattern: str) -> Callable[[str], list[str]]:
-    """Return the function that finds the pre-tokens of a text; ValueError if PATTERNS has no such name."""
-    if pattern not in PATTERNS:
-        near = difflib.get_close_matches(str(pattern), PATTERNS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"pattern must be one of {', '.join(map(repr, PATTERNS))}, got {pattern!r}{hint}")
-    find = regex.compile(PATTERNS[pattern]).findall
-    find_in_ascii = re.compile(FASTER.get(pattern, _ascii_form(PATTERNS[pattern])), re.ASCII).findall
-
-    def find_words(text: str) -> list[str]:
-        if text.isascii():
-            return find_in_ascii(text)  # 1.1 MB of English: 41 instead of 93 ms
-        mapped = as_unicode_16(text)
-        words: list[str] = find(mapped)
-        if mapped is text:
-            return words
-        ends = accumulate(map(len, words), initial=0)
-        return [text[start:end] for start, end in pairwise(ends)]
-
-    return find_words
 
 
 def check_special_tokens(name: str, special_tokens: Iterable[str]) -> tuple[str, ...]:
@@ -152,7 +169,7 @@ def _special_finder(special_tokens: tuple[str, ...]) -> _SpecialFinder | None:
 
 
 def _split_final(
-    text: str, find_words: Callable[[str], list[str]], specials: _SpecialFinder | None, *, block: int, more: bool
+    text: str, find_words: FindWords, specials: _SpecialFinder | None, *, block: int, more: bool
 ) -> Generator[Segment, None, int]:
     """Yield the segments of `text` and return the index where they end. With `more` text to come, only the final ones."""
     start, stop = 0, len(text)
@@ -169,7 +186,7 @@ def _split_final(
 
 
 def _split_words(
-    text: str, start: int, stop: int, find_words: Callable[[str], list[str]], *, block: int, more: bool
+    text: str, start: int, stop: int, find_words: FindWords, *, block: int, more: bool
 ) -> Generator[Segment, None, int]:
     """Yield the pre-tokens of text[start:stop], a block at a time, and return the index where they end."""
     size = block
@@ -204,55 +221,6 @@ def _final_end(text: str) -> int:
     return min(len(text) - 3, run.start() if run else len(text))
 
 
-def _ascii_form(pattern: str) -> str:
-    r"""Rewrite the classes \p{…} of a pattern for ASCII text, so that `re`, which is faster than `regex`, can search it."""
-
-    def write_out(match: re.Match[str]) -> str:
-        members = re.sub(r"\\p\{(\w+)\}", lambda name: _ASCII[name[1]], match[0])
-        return members if members.startswith("[") else f"[{members}]"
-
-    return re.sub(r"\[[^]]*\]|\\p\{\w+\}", write_out, pattern)
-
-
-# Unicode. Each version makes new letters, marks and digits, so an update of `regex` would change how a pattern splits.
-# But the ids of a text belong to the tokenizer, and tokenizers are shared. So all patterns see the characters as Unicode 16
-# (2024) classified them, as tiktoken 0.14 and Hugging Face's tokenizers 0.23 do.
-
-PRIVATE = "\ue000"  # never a letter, mark, digit or white space
-CHANGED = {ord("ʕ"): "a"}  # a lowercase letter in Unicode 16, without case since
-
-# First and last of the code points that became letters, marks or digits in Unicode 17 and 18. Those in between that became
-# something else were not letters, marks or digits in Unicode 16 either.
-NEWER = (
-    (0x558, 0x558), (0x58B, 0x58C), (0x5C8, 0x5C9), (0x88F, 0x88F), (0xB53, 0xB54), (0xC5C, 0xC5C), (0xCDC, 0xCDC),
-    (0x1ACF, 0x1AF0), (0x208F, 0x208F), (0x209D, 0x209F), (0xA7CE, 0xA7CF), (0xA7D2, 0xA7D2), (0xA7D4, 0xA7D4),
-    (0xA7DD, 0xA7F1), (0xAB6C, 0xAB6D), (0x107BB, 0x107BF), (0x10940, 0x10959), (0x10EC5, 0x10EFB), (0x11B0A, 0x11B67),
-    (0x11DB0, 0x11DF1), (0x1246F, 0x1247F), (0x12550, 0x12686), (0x16EA0, 0x16ED3), (0x16FF2, 0x16FF6),
-    (0x187F8, 0x187FF), (0x18CD6, 0x18CDA), (0x18D09, 0x191D2), (0x1B123, 0x1B128), (0x1B168, 0x1B168),
-    (0x1D127, 0x1D128), (0x1D250, 0x1D281), (0x1D6A6, 0x1D6A6), (0x1DF1F, 0x1DF24), (0x1DF2B, 0x1DFFF),
-    (0x1E6C0, 0x1E6FF), (0x2B73A, 0x2B73F), (0x2B81E, 0x2B81E), (0x2CEA2, 0x2CEAD), (0x323B0, 0x3FC3F),
-)  # fmt: skip
-
-
-def as_unicode_16(text: str) -> str:
-    """Return a text of the same length whose characters have the classes that those of `text` had in Unicode 16.
-
-    It is `text` itself if no character changed, as in nearly all texts.
-
-    >>> as_unicode_16("ab\\U00016ea0")  # a letter since Unicode 17
-    'ab\\ue000'
-    """
-    substitutes = _unicode_16_substitutes()
-    if substitutes.keys().isdisjoint(map(ord, set(text))):
-        return text
-    return text.translate(substitutes)
-
-
-@functools.cache
-def _unicode_16_substitutes() -> dict[int, str]:
-    return {code: PRIVATE for first, last in NEWER for code in range(first, last + 1)} | CHANGED
-
-
 # Split points: between a letter or digit and white space every pattern ends a pre-token. The pre-tokens before look no
 # further, none looks back, and nothing is merged across pre-tokens.
 
@@ -280,3 +248,24 @@ def last_split_point(text: str, start: int, stop: int) -> int | None:
     while match and not _FIRST_POINT.match(as_unicode_16(match[0])):  # a letter in `regex`, but not in Unicode 16
         match = _LAST_POINT.search(text, start, match.end() - 1)
     return match.start() + 1 if match else None
+
+
+def cut_chunks(blocks: Iterable[str], size: int) -> Iterator[str]:
+    """Cut a text into chunks of at most about `size` characters; where the text's blocks end makes no difference.
+
+    A chunk ends at a split point (see `last_split_point`). A stretch without one is a longer chunk.
+    """
+    buffer, start, length = "", 0, size
+    for block in blocks:
+        if start:
+            buffer, start = buffer[start:], 0
+        buffer += block
+        while len(buffer) - start >= length:
+            end = last_split_point(buffer, start, start + length)
+            if end is not None:
+                yield buffer[start:end]
+                start, length = end, size
+            else:
+                length *= 2
+    if start < len(buffer):
+        yield buffer[start:]

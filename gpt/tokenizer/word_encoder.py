@@ -25,20 +25,37 @@ class WordEncoder(dict[str, tuple[int, ...]]):
     >>> words["lowlo"]
     (4, 3)
 
-    `ids_of` maps every token to its id. The merges must be in the order of training: a token is merged before it is used.
-    Then joining a pair creates only pairs of a later rank, and both functions below agree with the specification.
+    `ids_of` maps every token to its id. With `whole`, a word that is in it is not merged. With `drops_bytes`, a byte that
+    is no token is left out of a word; else it is an error.
     """
 
-    def __init__(self, ids_of: Mapping[bytes, int], merges: Sequence[Pair]) -> None:
+    def __init__(
+        self,
+        ids_of: Mapping[bytes, int],
+        merges: Sequence[Pair],
+        *,
+        whole: Mapping[bytes, int] | None = None,
+        drops_bytes: bool = False,
+    ) -> None:
         super().__init__()
+        self._whole, self._drops_bytes = whole or {}, drops_bytes
         self._byte_ids = [ids_of.get(bytes([byte]), EMPTY) for byte in range(256)]
         self._ranks = {(ids_of[left], ids_of[right]): rank for rank, (left, right) in enumerate(merges)}
         self._merged = [ids_of[left + right] for left, right in merges]  # the id of the token that each merge makes
 
+    def to_merge(self, word: str) -> bytes:
+        """Return the bytes of a word that are merged: none of a word that is taken whole."""
+        data = word.encode("utf-8", "surrogateescape")
+        return b"" if data in self._whole else bytes(byte for byte in data if self._byte_ids[byte] != EMPTY)
+
     def __missing__(self, word: str) -> tuple[int, ...]:
         data = word.encode("utf-8", "surrogateescape")  # a surrogate is an invalid byte, from encode_bytes
         symbols = [self._byte_ids[byte] for byte in data]
-        if EMPTY in symbols:
+        if (id := self._whole.get(data)) is not None:
+            symbols = [id]
+        elif EMPTY in symbols and self._drops_bytes:
+            symbols = [symbol for symbol in symbols if symbol != EMPTY]
+        elif EMPTY in symbols:
             byte = data[symbols.index(EMPTY)]
             found = f"0x{byte:02x} in {word[:20]!r}; give it all 256 bytes"
             raise ValueError(f"encode: every byte must be a token of the vocabulary, got {found}")
@@ -68,10 +85,11 @@ def merge_short(symbols: list[int], rank_at: dict[tuple[int, int], int], merged:
 
 
 def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: list[int]) -> list[int]:
-    """Merge rank after rank, at all its positions from left to right, in O(n log n) at most.
+    """Merge rank after rank, at all its positions from left to right, in O(n log n).
 
     The symbols are a linked list: `after[i]` and `before[i]` are the neighbours of position i. A merge keeps the left
     position and empties the right one. The pair at a recorded position may have changed since, so it is looked up again.
+    Merges in the order of training make only pairs of later ranks; where others make an earlier one, that goes first.
     """
     n = len(symbols)
     rank_of = rank_at.get
@@ -79,14 +97,21 @@ def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: 
     before, after = positions[:-1], positions[2:]  # both share their integers with `positions`
     cells = [*symbols, EMPTY, EMPTY]  # cells[n] is right of the last symbol, cells[-1] left of the first
     positions_of: dict[int, list[int]] = {}  # rank -> the positions of the left symbol of its pair
+    interrupted: set[int] = set()  # ranks whose positions are a heap since an earlier rank came between
     for i, pair in zip(positions[1:], pairwise(symbols), strict=False):
         if (rank := rank_of(pair)) is not None:
             positions_of.setdefault(rank, []).append(i)
     queue = sorted(positions_of)  # its keys; a sorted list is a heap
+    push, pop = heapq.heappush, heapq.heappop
     while queue:
-        rank = heapq.heappop(queue)
+        rank = pop(queue)
         new = merged[rank]
-        for i in positions_of.pop(rank):  # in order: the pass that made the pair's newer symbol recorded them
+        places, earliest = positions_of[rank], rank
+        take = pop if rank in interrupted else list.pop
+        if rank not in interrupted:
+            places.sort(reverse=True)  # the leftmost is last
+        while places and earliest == rank:
+            i = take(places)
             j = after[i]
             if rank_of((cells[i], cells[j])) != rank:
                 continue
@@ -100,6 +125,19 @@ def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: 
                     continue
                 if later not in positions_of:
                     positions_of[later] = []
-                    heapq.heappush(queue, later)
-                positions_of[later].append(position)
+                    push(queue, later)
+                if later in interrupted:
+                    push(positions_of[later], position)
+                else:
+                    positions_of[later].append(position)
+                if later < rank:
+                    earliest = later
+        if places:
+            push(queue, rank)
+            if rank not in interrupted:
+                interrupted.add(rank)
+                places.reverse()
+        else:
+            del positions_of[rank]
+            interrupted.discard(rank)
     return [symbol for symbol in cells if symbol != EMPTY]

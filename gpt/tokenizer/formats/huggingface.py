@@ -7,59 +7,214 @@ that this project does not support is an error that names it, so the ids are nev
 from collections.abc import Mapping
 from typing import Any
 
-from gpt.tokenizer.bpe import BPETokenizer
-from gpt.tokenizer.formats.openai import read_vocab, to_visible
-from gpt.tokenizer.pretokens import PATTERNS
+from gpt.text.read import Warn
+from gpt.tokenizer.base import Vocab
+from gpt.tokenizer.bpe import FLAGS, BPETokenizer
+from gpt.tokenizer.formats.openai import BYTE_OF, read_vocab, to_visible
+from gpt.tokenizer.formats.pre_tokenizers import byte_level, kind_of, read_pretokenizer, write_pretokenizer
+from gpt.tokenizer.pairs import Pair
 
 # The supported values of "model": the usual one, and one with the same meaning.
 MODEL = {
-    "dropout": (None, 0),
+    "dropout": (None, 0, 0.0),
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
-    "byte_fallback": (False, None),
-    "ignore_merges": (False, None),
+    "byte_fallback": (False, None, True),  # True concerns bytes without a token: see _read_model
+    "fuse_unk": (False, None, True),
+    "ignore_merges": (False, None, True),
 }
-NAMES = {pattern: name for name, pattern in PATTERNS.items()}
 
 
-def from_huggingface(fields: Mapping[str, Any]) -> BPETokenizer:
-    """Make the tokenizer from the object of a tokenizer.json; ValueError names a setting that is not supported.
+def from_huggingface(
+    fields: Mapping[str, Any], config: Mapping[str, Any] | None = None, *, warn: Warn = lambda note: None
+) -> BPETokenizer:
+    """Make the tokenizer from the object of a tokenizer.json, and that of the tokenizer_config.json beside it.
 
-    All its added tokens become special tokens. `encode` reads those it calls special only if they are allowed, as in all
-    tokenizers here; it always reads the others.
+    All added tokens become special tokens. `encode` reads those that the file calls special only if they are allowed, as
+    in all tokenizers here; it always reads the others. A note for `warn` says what has no meaning here.
+
+    Raises ValueError that names a setting that is not supported.
     """
+    config = config or {}
     model = _checked(fields.get("model"), "model")
     if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"the model must be BPE, got {model.get('type')!r}")
+        raise ValueError(f"the model must be BPE, got {_short(repr(model.get('type')))}")
     for key, allowed in MODEL.items():
-        if model.get(key) not in allowed:
-            raise ValueError(f"model.{key} must be {allowed[0]!r}, got {model[key]!r}, which is not supported")
-    for key in ("normalizer", "truncation", "padding"):
+        value = model.get(key)
+        if not any(type(value) is type(one) and value == one for one in allowed):
+            raise ValueError(f"model.{key} must be {allowed[0]!r}, got {_short(repr(value))}, which is not supported")
+    pattern = read_pretokenizer(fields.get("normalizer"), fields.get("pre_tokenizer"))
+    _check_decoder(fields.get("decoder"))
+    for key in ("truncation", "padding"):
         if fields.get(key) is not None:
-            raise ValueError(f"{key} must be null, got {_kind(fields[key])}, which is not supported")
-    for key in ("post_processor", "decoder"):
-        if fields.get(key) is not None and _kind(fields[key]) != "ByteLevel":
-            raise ValueError(f"{key} must be ByteLevel or null, got {_kind(fields[key])}, which is not supported")
-    pattern = _pattern(fields.get("pre_tokenizer"))
+            warn(f"{key} in tokenizer.json, which is for batches, is ignored")
+    added = _read_added(fields, config)
+    vocab, merges = _read_model(model, added)
+    tokens = set(vocab.values())
+    lost = [byte for byte in range(256) if bytes([byte]) not in tokens]
+    if lost:
+        if model.get("unk_token") is not None or model.get("byte_fallback"):
+            found = f"got none for 0x{lost[0]:02x}, and an unk_token or byte_fallback"
+            raise ValueError(f"model.vocab must have a token for each byte, {found}, which is not supported")
+        names = ", ".join(f"0x{byte:02x}" for byte in lost[:4]) + (", …" if len(lost) > 4 else "")
+        warn(f"{len(lost)} bytes ({names}) have no token and are left out of texts, as in Hugging Face's tokenizers")
+    tokenizer = BPETokenizer(
+        vocab,
+        merges,
+        {text: token["id"] for text, token in added.items()},
+        pattern=pattern,
+        allowed_special=[text for text, token in added.items() if token.get("special") is False],
+        ignore_merges=model.get("ignore_merges") is True,
+        drops_bytes=bool(lost),
+        flags={text: [flag for flag in FLAGS if token.get(flag)] for text, token in added.items()},
+    )
+    return _with_ends(tokenizer, fields.get("post_processor"), config, warn)
+
+
+def _read_model(model: Mapping[str, Any], added: Mapping[str, Any]) -> tuple[Vocab, list[Pair]]:
+    """Return the vocabulary, with the added tokens, and the merges."""
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise ValueError(f"'model.merges' must be a list, got {type(merges).__name__}")
     located = ((f"model.merges[{n}]", _split_merge(merge)) for n, merge in enumerate(merges))
+    tokens = dict(_checked(model.get("vocab"), "model.vocab"))
+    own = {}  # added tokens that are written as they are, not byte by byte
+    for text, token in added.items():
+        id = token["id"]
+        if tokens.get(text, id) != id:
+            raise ValueError(f"added_tokens gives {_short(repr(text))} the id {id}, and model.vocab another")
+        if text not in tokens or not text.isascii() or not all(character in BYTE_OF for character in text):
+            tokens.pop(text, None)
+            own[id] = text
+    vocab, pairs = read_vocab("model.vocab", tokens, located)
+    for id, text in own.items():
+        if id in vocab:
+            shown = to_visible(vocab[id])
+            raise ValueError(f"added_tokens gives {_short(repr(text))} the id {id}, which {_short(repr(shown))} has")
+        vocab[id] = text.encode("utf-8")
+    return vocab, pairs
+
+
+def _read_added(fields: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the added tokens by text: those of tokenizer.json, and those that only tokenizer_config.json has."""
     added = fields.get("added_tokens", [])
     if not isinstance(added, list):
         raise ValueError(f"'added_tokens' must be a list, got {type(added).__name__}")
-    added_ids = {token["content"]: token["id"] for token in map(_added, added)}
-    tokens = dict(_checked(model.get("vocab"), "model.vocab"))
-    for text, id in added_ids.items():
-        if tokens.pop(text, id) != id:  # it may be in both
-            raise ValueError(f"added_tokens gives {text!r} the id {id}, and model.vocab another")
-    vocab, pairs = read_vocab("model.vocab", tokens, located)
-    for text, id in added_ids.items():
-        if id in vocab:
-            raise ValueError(f"added_tokens gives {text!r} the id {id}, which {to_visible(vocab[id])!r} has")
-        vocab[id] = text.encode("utf-8")
-    always = [token["content"] for token in added if token.get("special") is False]
-    return BPETokenizer(vocab, pairs, added_ids, pattern=pattern, allowed_special=always)
+    tokens: dict[str, Mapping[str, Any]] = {}
+    ids: set[int] = set()
+    decoder = _checked(config.get("added_tokens_decoder") or {}, "added_tokens_decoder")
+    more = [{**_checked(token, "added_tokens_decoder"), "id": _to_id(id)} for id, token in decoder.items()]
+    for token in (*added, *more):
+        checked = _added(token)
+        text = checked["content"]
+        if text in tokens and tokens[text]["id"] == checked["id"]:
+            continue
+        if text in tokens or checked["id"] in ids:
+            raise ValueError(f"an added token must have one text and one id, got {_short(repr(text))}: {checked['id']}")
+        tokens[text] = checked
+        ids.add(checked["id"])
+    return tokens
+
+
+def _to_id(text: str) -> int | str:
+    return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+def _added(token: Any) -> Mapping[str, Any]:
+    """Return an added token; ValueError unless it has a text, an id and flags."""
+    token = _checked(token, "added_tokens")
+    text, id = token.get("content"), token.get("id")
+    if not isinstance(text, str) or not text or type(id) is not int or not 0 <= id < 2**31:
+        found = _short(repr(dict(token)))
+        raise ValueError(f"an added token must have a text as content and an integer id, got {found}")
+    for flag in (*FLAGS, "special"):
+        if not isinstance(token.get(flag, False), bool):
+            raise ValueError(f"added token {_short(repr(text))}: {flag} must be true or false")
+    return token
+
+
+def _check_decoder(decoder: Any) -> None:
+    """Raise ValueError unless the bytes of the tokens, joined, are the text."""
+    steps = [decoder]
+    if decoder is not None and kind_of(decoder) == "Sequence":
+        steps = decoder.get("decoders")
+    kinds = [kind_of(step) for step in steps] if isinstance(steps, list) else ["Sequence without decoders"]
+    if decoder is not None and kinds != ["ByteLevel"]:
+        found = " and ".join(kinds)
+        raise ValueError(f"decoder must be ByteLevel or null, got {_short(found)}, which is not supported")
+
+
+def _with_ends(tokenizer: BPETokenizer, processor: Any, config: Mapping[str, Any], warn: Warn) -> BPETokenizer:
+    """Return the tokenizer with the tokens that the two files put around texts.
+
+    A token after every text is not added: in data each document ends with one, and a prompt must not end.
+    """
+    before, after = _read_post_processor(processor)
+    bos_id, eos_id = (_named_id(tokenizer, config, key) for key in ("bos_token", "eos_token"))
+    adds_bos = before is not None
+    bos_id = before if before is not None else bos_id
+    if isinstance(config.get("add_bos_token"), bool) and bos_id is not None:
+        adds_bos = config["add_bos_token"]
+    if after is not None:
+        eos_id = after if eos_id is None else eos_id
+        warn(f"the token {after} after every text, for the ends of documents, is not added to prompts")
+    for id in (bos_id, eos_id):
+        if id is not None and id not in tokenizer.vocab:
+            raise ValueError(f"post_processor must add tokens of the vocabulary, got the id {id}")
+    end_ids = tokenizer.end_ids if eos_id is None else (eos_id,)
+    if (bos_id, adds_bos, end_ids) == (None, False, tokenizer.end_ids):
+        return tokenizer
+    return tokenizer.with_ends(bos_id=bos_id, adds_bos=adds_bos, end_ids=end_ids)
+
+
+def _named_id(tokenizer: BPETokenizer, config: Mapping[str, Any], key: str) -> int | None:
+    """Return the id of a token that tokenizer_config.json names."""
+    token = config.get(key)
+    text = token.get("content") if isinstance(token, Mapping) else token
+    return tokenizer.special_tokens.get(text) if isinstance(text, str) else None
+
+
+def _read_post_processor(processor: Any) -> tuple[int | None, int | None]:
+    """Return the ids of the tokens that are added before and after a text, if any."""
+    steps = [processor]
+    if processor is not None and kind_of(processor) == "Sequence":
+        steps = processor.get("processors")
+        if not isinstance(steps, list):
+            raise ValueError(f"post_processor.processors must be a list, got {type(steps).__name__}")
+    templates = []
+    for step in steps:
+        kind = "ByteLevel" if step is None else kind_of(step)  # ByteLevel concerns offsets, and no ids
+        if kind == "TemplateProcessing":
+            templates.append(step)
+        elif kind != "ByteLevel":
+            raise ValueError(
+                f"post_processor must be ByteLevel or TemplateProcessing, got {kind}, which is not supported"
+            )
+    if not templates:
+        return None, None
+    rule = "post_processor.TemplateProcessing.single must be a text with at most one token before and one after it"
+    single = templates[0].get("single")
+    if len(templates) > 1 or not isinstance(single, list) or not all(isinstance(piece, Mapping) for piece in single):
+        raise ValueError(rule)
+    ids = [_template_id(piece, templates[0], rule) for piece in single]
+    if ids.count(None) != 1 or ids.index(None) > 1 or len(ids) - ids.index(None) > 2:
+        raise ValueError(f"{rule}, got {len(ids)} pieces")
+    text = ids.index(None)
+    return (ids[0] if text == 1 else None), (ids[-1] if len(ids) > text + 1 else None)
+
+
+def _template_id(piece: Mapping[str, Any], template: Mapping[str, Any], rule: str) -> int | None:
+    """Return the id of a token in a template, or None for the text."""
+    if list(piece) == ["Sequence"]:
+        return None
+    token = piece.get("SpecialToken")
+    known = template.get("special_tokens")
+    name = token.get("id") if isinstance(token, Mapping) else None
+    entry = known.get(name) if isinstance(known, Mapping) and isinstance(name, str) else None
+    ids = entry.get("ids") if isinstance(entry, Mapping) else None
+    if not isinstance(ids, list) or len(ids) != 1 or type(ids[0]) is not int:
+        raise ValueError(f"{rule}, got {_short(repr(dict(piece)))}")
+    return int(ids[0])
 
 
 def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
@@ -68,20 +223,32 @@ def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
     It always reads special tokens in a text as their ids.
     """
     special = tokenizer.special_tokens
-    vocab = {to_visible(token): id for id, token in sorted(tokenizer.vocab.items()) if id not in special.values()}
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    by_id = {id: text for text, id in special.items()}
+    plain = {id: to_visible(token) for id, token in sorted(tokenizer.vocab.items()) if id not in by_id}
+    vocab = plain
+    parts = {token for pair in tokenizer.merges for token in (*pair, pair[0] + pair[1])}
+    after = list(
+        range(len(plain), len(plain) + len(special))
+    )  # the ids that its reader gives, if the vocabulary has none
+    if sorted(by_id) != after or not parts.isdisjoint(tokenizer.vocab[id] for id in by_id):
+        both = sorted([*plain.items(), *by_id.items()])
+        vocab = {id: to_visible(tokenizer.vocab[id]) if tokenizer.vocab[id] in parts else text for id, text in both}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": id, "content": text, **plain, "special": text not in tokenizer.allowed_special}
-            for text, id in sorted(special.items(), key=lambda item: item[1])
+            {
+                "id": id,
+                "content": text,
+                **{flag: flag in tokenizer.flags.get(text, ()) for flag in FLAGS},
+                "special": text not in tokenizer.allowed_special,
+            }
+            for id, text in sorted(by_id.items())
         ],
-        "normalizer": None,
-        "pre_tokenizer": _pre_tokenizer(tokenizer.pattern),
-        "post_processor": None,
-        "decoder": _byte_level(use_regex=True),
+        **write_pretokenizer(tokenizer.pattern),
+        "post_processor": _template(tokenizer) if tokenizer.adds_bos else None,
+        "decoder": byte_level(use_regex=True),
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -90,58 +257,25 @@ def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": vocab,
+            "ignore_merges": tokenizer.ignore_merges,
+            "vocab": {text: id for id, text in vocab.items()},
             "merges": [f"{to_visible(left)} {to_visible(right)}" for left, right in tokenizer.merges],
         },
     }
 
 
-def _byte_level(*, use_regex: bool) -> dict[str, Any]:
-    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
-
-
-def _pre_tokenizer(pattern: str) -> dict[str, Any]:
-    if pattern == "gpt2":
-        return _byte_level(use_regex=True)  # GPT-2's pattern is built in
-    split = {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [split, _byte_level(use_regex=False)]}
-
-
-def _pattern(pre_tokenizer: Any) -> str:
-    """Return the name of a pre-tokenizer's pattern."""
-    steps = [pre_tokenizer]
-    if isinstance(pre_tokenizer, Mapping) and pre_tokenizer.get("type") == "Sequence":
-        steps = pre_tokenizer.get("pretokenizers")  # type: ignore[assignment]
-    kinds = [_kind(step) for step in steps] if isinstance(steps, list) else []
-    if kinds not in (["ByteLevel"], ["Split", "ByteLevel"]):
-        found = " and ".join(kinds) or "none"
-        raise ValueError(f"pre_tokenizer must be ByteLevel or Split and ByteLevel, got {found}, which is not supported")
-    if steps[-1].get("add_prefix_space", True):
-        raise ValueError("pre_tokenizer.add_prefix_space must be false, got true, which is not supported")
-    if steps[-1].get("use_regex", True) != (len(steps) == 1):
-        raise ValueError("pre_tokenizer must split once: by Split, or by ByteLevel's use_regex")
-    if len(steps) == 1:
-        return "gpt2"
-    split = steps[0]
-    value = split.get("pattern")
-    regex = value.get("Regex") if isinstance(value, Mapping) else None
-    if regex not in NAMES:
-        raise ValueError(f"pre_tokenizer.Split must have one of the patterns {', '.join(PATTERNS)}, got {value!r}")
-    if split.get("behavior") != "Isolated" or split.get("invert"):
-        raise ValueError(f"pre_tokenizer.Split must have the behavior Isolated, got {split.get('behavior')!r}")
-    return NAMES[regex]
-
-
-def _added(token: Any) -> Mapping[str, Any]:
-    """Return an added token; ValueError unless it matches its text wherever that occurs."""
-    token = _checked(token, "added_tokens")
-    if not isinstance(token.get("content"), str) or type(token.get("id")) is not int:
-        raise ValueError(f"an added token must have a text as content and an integer id, got {dict(token)!r}")
-    for flag in ("single_word", "lstrip", "rstrip"):
-        if token.get(flag):
-            raise ValueError(f"added token {token['content']!r}: {flag} must be false, got true, which is unsupported")
-    return token
+def _template(tokenizer: BPETokenizer) -> dict[str, Any]:
+    """Return a post-processor that adds the BOS before every text."""
+    id = tokenizer.bos_id
+    name = next((text for text, token in tokenizer.special_tokens.items() if token == id), f"token {id}")
+    bos = [{"SpecialToken": {"id": name, "type_id": type_id}} for type_id in (0, 1)]
+    text, second = ({"Sequence": {"id": which, "type_id": type_id}} for type_id, which in enumerate("AB"))
+    return {
+        "type": "TemplateProcessing",
+        "single": [bos[0], text],
+        "pair": [bos[0], text, bos[1], second],
+        "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}},
+    }
 
 
 def _split_merge(merge: Any) -> Any:
@@ -149,11 +283,11 @@ def _split_merge(merge: Any) -> Any:
     return merge.split(" ") if isinstance(merge, str) else merge if isinstance(merge, list) else [merge]
 
 
-def _kind(value: Any) -> str:
-    return str(value.get("type", "an object without type")) if isinstance(value, Mapping) else type(value).__name__
-
-
 def _checked(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"'{name}' must be an object, got {type(value).__name__}")
     return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

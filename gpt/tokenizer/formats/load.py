@@ -2,10 +2,12 @@
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt.text.read import Warn
 from gpt.tokenizer.base import FORMAT, VERSION, Tokenizer
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
@@ -22,15 +24,19 @@ _CLASSES = (BPETokenizer, CharTokenizer, SentencePieceTokenizer, ScoredTokenizer
 KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in _CLASSES}
 # OpenAI's names, and Hugging Face's for the same
 COMPANIONS = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}
+CONFIG = "tokenizer_config.json"
 _RANKS = re.compile(rb"\s*[A-Za-z0-9+/]+=* \d+\s*[\r\n]")
 
 
-def load_tokenizer(path: StrPath, *, pattern: str | None = None, special_tokens: SpecialIds | None = None) -> Tokenizer:
+def load_tokenizer(
+    path: StrPath, *, pattern: str | None = None, special_tokens: SpecialIds | None = None, warn: Warn = warnings.warn
+) -> Tokenizer:
     """Read a tokenizer from a file, or from the folder it is in.
 
     The formats: a file of `Tokenizer.save`; Hugging Face's tokenizer.json; OpenAI's encoder.json with vocab.bpe (or
     vocab.json with merges.txt), of which either may be named; tiktoken's .tiktoken. `pattern` and `special_tokens` are
-    for files that lack them: both for a .tiktoken file of unknown name, the pattern for OpenAI's pair.
+    for files that lack them: both for a .tiktoken file of unknown name, the pattern for OpenAI's pair. The
+    tokenizer_config.json beside a tokenizer.json is read too; `warn` gets what in the two has no meaning here.
 
     Raises OSError if a file cannot be read, ValueError with its name if it is damaged or of another format.
     """
@@ -60,7 +66,9 @@ def load_tokenizer(path: StrPath, *, pattern: str | None = None, special_tokens:
         if pattern is not None or special_tokens is not None:
             raise ValueError("pattern and special_tokens must be left out: the file itself has them")
         if isinstance(fields, Mapping) and "model" in fields:
-            return from_huggingface_sentencepiece(fields) if is_sentencepiece(fields) else from_huggingface(fields)
+            if is_sentencepiece(fields):
+                return from_huggingface_sentencepiece(fields)
+            return from_huggingface(fields, _read_config(path.with_name(CONFIG)), warn=warn)
         return tokenizer_from_dict(fields)
 
 
@@ -74,6 +82,17 @@ def tokenizer_from_dict(fields: Mapping[str, Any]) -> Tokenizer:
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"'kind' must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
     return KINDS[kind].from_dict(fields)
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    """Return the object of a tokenizer_config.json, empty if there is no such file."""
+    if not path.is_file():
+        return {}
+    with _name_errors(path):
+        fields = parse_json(read_input(path))
+        if not isinstance(fields, Mapping):
+            raise ValueError(f"it must be an object, got {type(fields).__name__}")
+        return fields
 
 
 def _in_folder(folder: Path) -> Path:

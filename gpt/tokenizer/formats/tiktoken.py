@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.pairs import Pair
-from gpt.tokenizer.pretokens import EOT, PATTERNS
+from gpt.tokenizer.pretokens import EOT
+from gpt.tokenizer.splits import PATTERNS
 from gpt.tokenizer.word_encoder import merge_short
 
 SpecialIds = Mapping[str, int] | Iterable[str]  # texts and their ids, or texts that get the ids after the greatest rank

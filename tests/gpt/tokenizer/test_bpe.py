@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, tokenizer_from_dict, train_bpe
 from gpt.tokenizer.pairs import encode_naively
-from gpt.tokenizer.pretokens import BLOCK, word_finder
+from gpt.tokenizer.pretokens import BLOCK
+from gpt.tokenizer.splits import word_finder
 
 BYTES = {byte: bytes([byte]) for byte in range(256)}
 TEXT = "low low low lower lowest; the newer, the wider: it's they'll 2024\n\n\tété 😀😀 中文"
@@ -259,16 +260,6 @@ def test_wrong_special_tokens_are_refused(tokenizer: BPETokenizer) -> None:
         ({**BYTES, 256: b""}, [], "a token must have at least one byte, got b'' for id 256"),
         ({**BYTES, 256: b"a"}, [], "a token must have one id, got 97 and 256 for b'a'"),
         (BYTES, [(b"a", b"b")], "merge 0 of b'a' and b'b' needs b'ab', which the vocabulary does not have"),
-        (
-            {**BYTES, 256: b"abc", 257: b"bc"},
-            [(b"a", b"bc")],
-            "merge 0 .* joins b'bc', which no earlier merge makes; keep",
-        ),
-        (
-            {**BYTES, 256: b"ab", 257: b"abc", 258: b"bc", 259: b"abcd"},
-            [(b"a", b"b"), (b"b", b"c"), (b"ab", b"c"), (b"abc", b"d"), (b"a", b"bc")],
-            "merge 4 .* makes b'abc', which an earlier merge joined; keep the order of training",
-        ),
         ({**BYTES, 256: b"ab"}, [(b"a", b"b"), (b"a", b"b")], "merge 1 of b'a' and b'b' is there twice"),
     ],
 )

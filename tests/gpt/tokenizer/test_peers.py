@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, load_tokenizer, to_huggingface
 from gpt.tokenizer.formats.huggingface import from_huggingface
-from gpt.tokenizer.pretokens import as_unicode_16
+from gpt.tokenizer.unicode import as_unicode_16
 
 pytestmark = pytest.mark.peers
 EXAMPLES = 4000  # for each of the three patterns
@@ -120,7 +120,7 @@ def test_the_ids_of_every_character(ours: BPETokenizer, tiktoken_peer: Any) -> N
 
 @pytest.mark.parametrize("name", ["L", "Lu", "Ll", "Lt", "Lm", "Lo", "M", "N"])
 def test_characters_are_of_the_classes_that_tiktoken_sees(name: str) -> None:
-    """Where this fails, `regex` knows a newer Unicode, and NEWER in pretokens.py lacks its additions."""
+    """Where this fails, `regex` knows a newer Unicode, and NEWER in unicode.py lacks its additions."""
     tiktoken = pytest.importorskip("tiktoken")
     single = {bytes([byte]): byte for byte in range(256)}
     peer = tiktoken.Encoding("class", pat_str=rf"\p{{{name}}}", mergeable_ranks=single, special_tokens={})

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from gpt.tokenizer import BPETokenizer
 from gpt.tokenizer.pretokens import (
     BLOCK,
-    PATTERNS,
     _final_end,
     check_special_tokens,
     first_split_point,
     last_split_point,
     split_pretokens,
-    word_finder,
 )
+from gpt.tokenizer.splits import PATTERNS, word_finder
 
 # Characters on which the patterns differ: contractions, capitals, caseless letters, marks, digits, line ends, slashes.
 EDGES = st.text(alphabet="'sSlLrRe aAéДж中\u0301ǅʰ12³ \t\n\r\u00a0\u3000\x1c/.!€😀<|>", max_size=40)
@@ -164,7 +163,8 @@ def test_a_word_longer_than_the_block_is_searched_few_times() -> None:
 
 def test_an_unknown_pattern_gets_a_suggestion() -> None:
     with pytest.raises(
-        ValueError, match=r"pattern must be one of 'gpt2', 'cl100k', 'o200k', got 'gtp2'; did you mean 'gpt2'\?"
+        ValueError,
+        match=r"pattern must be one of 'gpt2', 'cl100k', 'o200k', 'qwen2', 'smollm', got 'gtp2'; did you mean 'gpt2'\?",
     ):
         word_finder("gtp2")
 
