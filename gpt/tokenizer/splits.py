@@ -86,7 +86,7 @@ class Pretokenizer(NamedTuple):
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "Pretokenizer":
         """Read what `to_fields` returned; ValueError says what is wrong with it."""
-        form = {"splits": list[dict], "normalizer": str | None, "prefix_space": bool}  # type: ignore[type-arg]
+        form = {"splits": list[dict], "normalizer": str | None, "prefix_space": bool}
         checked = check_form(fields, form)
         splits = tuple(Split(**check_form(split, {"regex": str, "keep": str})) for split in checked["splits"])
         if wrong := [split.keep for split in splits if split.keep not in ("all", "matches", "gaps")]:
