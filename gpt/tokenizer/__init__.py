@@ -4,7 +4,7 @@
 - `char.py`          one id for each character
 - `pairs.py`         byte-pair encoding in its shortest form: the specification
 - `splits.py`        the words of a stretch of text, by the patterns of GPT-2 and others, or those of a file; `unicode.py`
-- `pretokens.py`     words of a text that comes in chunks, across whose edges nothing is merged; special tokens; split points
+- `pretokens.py`     the words of a text that comes in chunks, across whose edges nothing is merged; split points
 - `trainer.py`       counting words and learning merges, fast
 - `word_encoder.py`  encoding a word by its merges, fast
 - `special_tokens.py`  which special tokens in a text are read
