@@ -9,9 +9,9 @@ from gpt.commands.arguments import Parser, add_base, add_flags, add_run_folder, 
 from gpt.config import ModelConfig
 from gpt.finetune.classifier import LONGEST_CONTEXT, VOCABULARY, ClassifyTask
 from gpt.finetune.dpo import PreferTask
+from gpt.finetune.examples import supports_colour
 from gpt.finetune.sft import InstructConfig, InstructTask, show_masks
 from gpt.finetune.task import begin, resume
-from gpt.finetune.templates import supports_colour
 from gpt.runs.start import print_time
 from gpt.runs.supervise import run_training
 from gpt.runs.team import Workers, with_shards

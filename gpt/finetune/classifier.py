@@ -108,7 +108,7 @@ def encode_texts(
     for row in rows:
         text = row.text if characters is None else "".join(filter(characters.__contains__, row.text))
         n_unknown += len(row.text) - len(text)
-        tokens = tokenizer.encode_ordinary(text) if text.strip() else []
+        tokens = tokenizer.prefix + tokenizer.encode_ordinary(text) if text.strip() else []
         if not tokens:
             reason = f"has no character that the tokenizer has: {row.text[:40]!r}" if row.text.strip() else "is empty"
             raise ValueError(f"{path}, line {row.line}: the text {reason}; take it out")
@@ -237,7 +237,8 @@ def make_gpt(
         tokenizer = make_tokenizer(config.tokenizer, flags.get("vocab_size", VOCABULARY), "".join(texts), texts)
     else:
         tokenizer = base.tokenizer
-    lengths, shape = [len(tokenizer.encode_ordinary(text)) for text in texts], known_fields(ModelConfig, flags)
+    lengths = [len(tokenizer.prefix + tokenizer.encode_ordinary(text)) for text in texts]
+    shape = known_fields(ModelConfig, flags)
     if base is None:
         shape = {"context_length": choose_context(lengths), **shape, "vocab_size": tokenizer.vocab_size}
         gpt = GPT(ModelConfig(**shape), generator(config.seed, INIT))

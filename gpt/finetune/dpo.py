@@ -38,10 +38,11 @@ from gpt.finetune.conversations import (
     parse_messages,
     with_notes,
 )
+from gpt.finetune.examples import Example, encode, encode_splits, pad_examples
 from gpt.finetune.formats import normalise, parse_columns
 from gpt.finetune.sft import TEMPLATE, template_of
 from gpt.finetune.task import COLUMNS, SCORES, Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
-from gpt.finetune.templates import Example, Template, encode, encode_splits, pad_examples
+from gpt.finetune.templates import Template
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file

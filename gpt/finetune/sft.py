@@ -1,7 +1,7 @@
 """Supervised fine-tuning on instructions: a model that continues texts learns to answer.
 
 The loss is that of pretraining, the cross-entropy of the next token, over the tokens of the responses alone (see
-`templates.py`). The result is evaluated on test conversations: by the same loss, by the share of their tokens that are the
+`examples.py`). The result is evaluated on test conversations: by the same loss, by the share of their tokens that are the
 model's first choice, and by the answers that it generates.
 """
 
@@ -19,6 +19,7 @@ from gpt.config import SampleConfig, option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, epoch_order, padding_share
 from gpt.finetune.conversations import ASSISTANT, SYSTEM, Conversation, Message, read_conversations
+from gpt.finetune.examples import Example, encode, encode_splits, pad_examples, show_mask
 from gpt.finetune.task import (
     COLUMNS,
     Content,
@@ -29,7 +30,8 @@ from gpt.finetune.task import (
     load_best,
     make_objective,
 )
-from gpt.finetune.templates import Example, Template, encode, encode_splits, load_template, pad_examples, show_mask
+from gpt.finetune.templates import Template, load_template
+from gpt.generation.decoder import Decoder
 from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
@@ -204,12 +206,18 @@ def print_scores(when: str, model: GPT, test: Sequence[Example], config: Instruc
 
 
 def answer(
-    model: GPT, tokenizer: Tokenizer, template: Template, messages: Sequence[Message], config: SampleConfig
+    model: GPT,
+    tokenizer: Tokenizer,
+    template: Template,
+    messages: Sequence[Message],
+    config: SampleConfig,
+    decoder: Decoder | None = None,
 ) -> Iterator[str]:
     """Return the answer to messages, the last of which is the user's, streamed as complete characters.
 
     It ends with the model's end of a response, after max_new_tokens, or where the context is full: the question is never
-    cut off. Raises ValueError where the messages alone fill the context.
+    cut off. A decoder keeps what it has read of a conversation from answer to answer. Raises ValueError where the messages
+    alone fill the context.
     """
     ids = encode(messages, template, tokenizer).tokens.tolist()
     max_tokens = model.config.context_length + 1 - len(ids)  # the last generated token is not an input
@@ -217,7 +225,9 @@ def answer(
         sizes = f"{len(ids):,} tokens, with its template, and the context {model.config.context_length:,}"
         raise ValueError(f"the question has {sizes}: no room for an answer; ask something shorter")
     config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, max_tokens))
-    texts = generate_text(model, tokenizer, ids, config, stop=[template.end] if template.end else ())
+    is_token = tokenizer.special_tokens.get(template.end) in tokenizer.end_ids
+    stop = [template.end] if template.end and not is_token else []
+    texts = generate_text(model, tokenizer, ids, config, stop=stop, decoder=decoder)
     return (text for (text,) in texts if text)
 
 

@@ -1,45 +1,34 @@
 """Chat templates: how a conversation becomes tokens, and which of them a model learns to predict.
 
-A template is data: a few strings in which {content} stands for a message. Two are built in; your own is a JSON file with
+A template is data: a few strings in which {content} stands for a message. Some are built in; your own is a JSON file with
 the same fields. A checkpoint stores the template that its model was trained with: `chat` must use the same.
 
     alpaca    Below is an instruction … ### Instruction: … ### Input: … ### Response: …   (Taori et al. 2023)
     chat      User: … Assistant: …                                                         a fifth of the tokens
+    chatml    <|im_start|>user … <|im_end|> <|im_start|>assistant …                        Qwen, SmolLM2
+    llama3, llama2, mistral, gemma                                                         of the models of these names
 
-The model learns the tokens of the responses, each with its end, and no others. A text of n + 1 tokens has n inputs and n
-targets, the inputs one step later. A target that belongs to a prompt is -100 and ignored: it adds nothing to the loss or to
-any gradient.
-
-    tokens      User:  hi  ⏎  Assistant:  ⏎   Hello  !     <end>
-    targets     -100 -100  -100        -100   Hello  !     <end>      (from the second token on)
+A template may also be a program in the language Jinja, as the models of Hugging Face bring it: `jinja.py` runs it.
 """
 
 import dataclasses
+import hashlib
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TextIO, TypeVar
-
-import numpy as np
+from typing import Any, NamedTuple, Self
 
 from gpt.config import nearest
-from gpt.data.batches import IGNORE
-from gpt.finetune.batching import Splits, pad
-from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Conversation, Message, count_notes, split_conversations
+from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Message
+from gpt.finetune.jinja import run_jinja
 from gpt.text.read import read_text
-from gpt.tokenizer import EOT, Tokenizer
-from gpt.training import Batch
 from nanograd.runtime.files import StrPath
 from nanograd.runtime.typed_json import parse_json
 
 CONTENT = "{content}"
-RESPONSE, PROMPT, RESET = "\x1b[1;32m", "\x1b[2m", "\x1b[0m"  # bold green, dim
-
-C = TypeVar("C", bound=Conversation)
-E = TypeVar("E")
+STRIP = ("none", "message", "turn")
 
 
 class Segment(NamedTuple):
@@ -51,29 +40,46 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """The strings around messages. `system`, `user` and `input` have {content} once, the others do not."""
+    """The strings around messages, or a Jinja template. `user`, `input`, `system` and `response` have {content} once."""
 
     name: str
-    user: str  # an instruction, or a message of the user
-    reply: str  # precedes every response
-    input: str = "{content}\n"  # Alpaca's input, after its instruction
-    system: str = "{content}\n"  # the system message, at the beginning
+    user: str = CONTENT  # an instruction, or a message of the user
+    reply: str = ""  # precedes every response
+    input: str = (
+        "{content}\n"  # Alpaca's input, after its instruction; if empty, it joins the message after an empty line
+    )
+    system: str = "{content}\n"  # the system message, at the beginning; if empty, there can be none
     default_system: str = ""  # for conversations without one; none if empty
     between: str = "\n"  # after a response that another message follows
     end: str = ""  # ends a response; if empty, the tokenizer's end of text does
+    begin: str = ""  # the beginning of a conversation
+    response: str = CONTENT
+    strip: str = (
+        "none"  # leave out the white space around a "message", or around a "turn": a system message and the user's
+    )
+    system_in_user: bool = False  # the system message is a part of the first message of the user
+    joined: bool = False  # encode a conversation as one text, as transformers does, and not each segment by itself
+    jinja: str = ""  # writes the whole conversation, from `begin` as bos_token and `end` as eos_token
 
     def __post_init__(self) -> None:
-        for name, text in vars(self).items():
-            if not isinstance(text, str):
-                raise ValueError(f"template: {name!r} must be a text, got {type(text).__name__}")
-            n_contents = 1 if name in ("user", "input", "system") else 0
-            if text.count(CONTENT) != n_contents:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default) if field.name != "name" else str
+            if type(value) is not kind:
+                rule = "a text" if kind is str else "true or false"
+                raise ValueError(f"template: {field.name!r} must be {rule}, got {type(value).__name__}")
+        if self.jinja:
+            return
+        for name in ("user", "reply", "input", "system", "default_system", "between", "end", "begin", "response"):
+            text, n_contents = getattr(self, name), int(name in ("user", "input", "system", "response"))
+            if text.count(CONTENT) != n_contents and (text or name not in ("input", "system")):
                 rule = "have {content} once" if n_contents else "not have {content}"
                 raise ValueError(f"template: {name!r} must {rule}, got {text!r}")
-        if not self.reply:
+        if not self.reply and self.user.endswith(CONTENT):
             raise ValueError("template: 'reply' must not be empty: it tells the model to answer")
+        if self.strip not in STRIP:
+            raise ValueError(f"template: 'strip' must be {' or '.join(STRIP)}, got {self.strip!r}")
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON's types."""
         return dataclasses.asdict(self)
 
@@ -86,35 +92,76 @@ class Template:
         for key in fields:
             if key not in known:
                 raise ValueError(f"template: unknown field {key!r}{nearest(key, known)}; fields: {', '.join(known)}")
-        for name in ("name", "user", "reply"):
+        for name in ("name",) if fields.get("jinja") else ("name", "user", "reply"):
             if name not in fields:
                 raise ValueError(f"template: the field {name!r} is missing")
         return cls(**fields)
 
     def render(self, messages: Sequence[Message]) -> list[Segment]:
-        """Return the text of messages in segments, prompts and responses in turn.
+        """Return the text of messages in segments, prompts and responses in turn; without the ends of responses.
 
         A prompt ends with `reply`, also after the last message if that is the user's.
 
         >>> CHAT.render([Message("user", "2 + 3?"), Message("assistant", "5")])
         [Segment(text='User: 2 + 3?\\nAssistant:\\n', trainable=False), Segment(text='5', trainable=True)]
         """
+        if self.jinja:
+            return self._run(messages)
         segments: list[Segment] = []
-        prompt = ""
+        prompt, in_user = self.begin, ""
         if self.default_system and not (messages and messages[0].role == SYSTEM):
-            prompt = self.system.replace(CONTENT, self.default_system)
+            messages = [Message(SYSTEM, self.default_system), *messages]
         for message in messages:
+            content, is_part = message.content, message.role == SYSTEM and self.system_in_user
+            if message.input and not self.input:
+                content += "\n\n" + message.input
+            if self.strip == "message" and not is_part:
+                content = content.strip()
+            if message.role == USER:
+                content, in_user = in_user + content, ""
+            if self.strip == "turn" and not is_part:
+                content = content.strip()
             if message.role == ASSISTANT:
-                segments += Segment(prompt, False), Segment(message.content, message.learned)
+                text = self.response.replace(CONTENT, content)
+                segments += Segment(prompt, False), Segment(text, message.learned)
                 prompt = self.between
             elif message.role == USER:
-                prompt += self.user.replace(CONTENT, message.content)
+                prompt += self.user.replace(CONTENT, content)
                 prompt += self.input.replace(CONTENT, message.input) if message.input else ""
                 prompt += self.reply
+            elif not self.system:
+                raise ValueError(f"the template {self.name} has no system message; leave it out")
+            elif self.system_in_user:
+                in_user = self.system.replace(CONTENT, content)
             else:
-                prompt += self.system.replace(CONTENT, message.content)
+                prompt += self.system.replace(CONTENT, content)
         if messages and messages[-1].role == USER:
             segments.append(Segment(prompt, False))
+        return segments
+
+    def _run(self, messages: Sequence[Message]) -> list[Segment]:
+        """Return the text that the Jinja template writes, in segments; responses have their ends.
+
+        A response is what the text of the messages up to it has more than the prompt that asks for it. Where a template
+        writes earlier responses differently from the last one, as Qwen3's does, these are read but not learned.
+        """
+        chat = [{"role": m.role, "content": m.content + ("\n\n" + m.input if m.input else "")} for m in messages]
+        responses = [i for i, message in enumerate(messages) if message.role == ASSISTANT]
+        if len(messages) - 1 not in responses:
+            return [Segment(text, False) for text in run_jinja(self.jinja, [(chat, True)], self.begin, self.end)]
+        jobs = [job for i in responses for job in ((chat[:i], True), (chat[: i + 1], False))]
+        texts = run_jinja(self.jinja, jobs, self.begin, self.end)
+        segments, before = list[Segment](), ""
+        for i, prompt, text in zip(responses, texts[::2], texts[1::2], strict=True):
+            if not text.startswith(prompt):
+                raise ValueError(f"the template {self.name} writes an answer otherwise than it asks for it")
+            if not prompt.startswith(before):
+                segments, before = [], ""
+            response = text[len(prompt) :]
+            if self.end and self.end in response:
+                response = response[: response.rindex(self.end) + len(self.end)]
+            segments += Segment(prompt[len(before) :], False), Segment(response, messages[i].learned)
+            before = prompt + response
         return segments
 
 
@@ -129,7 +176,62 @@ ALPACA = Template(
     between="\n\n",
 )
 CHAT = Template(name="chat", user="User: {content}\n", reply="Assistant:\n")
-TEMPLATES = {template.name: template for template in (ALPACA, CHAT)}
+CHATML = Template(
+    name="chatml",
+    user="<|im_start|>user\n{content}<|im_end|>\n",
+    reply="<|im_start|>assistant\n",
+    input="",
+    system="<|im_start|>system\n{content}<|im_end|>\n",
+    end="<|im_end|>",
+    joined=True,
+)
+LLAMA3 = Template(
+    name="llama3",
+    user="<|start_header_id|>user<|end_header_id|>\n\n{content}<|eot_id|>",
+    reply="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    input="",
+    system="<|start_header_id|>system<|end_header_id|>\n\n{content}<|eot_id|>",
+    between="",
+    end="<|eot_id|>",
+    begin="<|begin_of_text|>",
+    strip="message",
+    joined=True,
+)
+LLAMA2 = Template(
+    name="llama2",
+    user="<s>[INST] {content} [/INST]",
+    input="",
+    system="<<SYS>>\n{content}\n<</SYS>>\n\n",
+    between="",
+    end="</s>",
+    response=" {content} ",
+    strip="turn",
+    system_in_user=True,
+    joined=True,
+)
+MISTRAL = Template(
+    name="mistral",
+    user="[INST] {content} [/INST]",
+    input="",
+    system="",
+    between="",
+    end="</s>",
+    begin="<s>",
+    joined=True,
+)
+GEMMA = Template(
+    name="gemma",
+    user="<start_of_turn>user\n{content}<end_of_turn>\n",
+    reply="<start_of_turn>model\n",
+    input="",
+    system="{content}\n\n",
+    end="<end_of_turn>",
+    begin="<bos>",
+    strip="message",
+    system_in_user=True,
+    joined=True,
+)
+TEMPLATES = {template.name: template for template in (ALPACA, CHAT, CHATML, LLAMA3, LLAMA2, MISTRAL, GEMMA)}
 
 
 def load_template(name: StrPath, *, end: str | None = None) -> Template:
@@ -141,7 +243,8 @@ def load_template(name: StrPath, *, end: str | None = None) -> Template:
     if (template := TEMPLATES.get(name)) is None:
         if not Path(name).is_file():
             hint = nearest(name, list(TEMPLATES))
-            raise ValueError(f"template: must be alpaca, chat or a JSON file, got {name!r}, which is no file{hint}")
+            names = ", ".join(TEMPLATES)
+            raise ValueError(f"template: must be {names} or a JSON file, got {name!r}, which is no file{hint}")
         try:
             template = Template.from_dict(parse_json(read_text(Path(name))))
         except ValueError as error:
@@ -149,105 +252,33 @@ def load_template(name: StrPath, *, end: str | None = None) -> Template:
     return template if end is None else dataclasses.replace(template, end=end)
 
 
-@dataclass(frozen=True)
-class Example:
-    """The tokens (n + 1,) of messages, and a mask (n + 1,) of those that the model learns to predict."""
-
-    messages: tuple[Message, ...]
-    tokens: np.ndarray
-    loss_mask: np.ndarray
-
-    def __len__(self) -> int:
-        """Return how many tokens the model reads."""
-        return len(self.tokens) - 1
-
-    @property
-    def ids(self) -> np.ndarray:
-        """The inputs of the model (n,): all tokens but the last."""
-        return self.tokens[:-1]
-
-    @property
-    def targets(self) -> np.ndarray:
-        """The next tokens (n,), or -100 outside the loss mask."""
-        return np.where(self.loss_mask[1:], self.tokens[1:], IGNORE)
+# The built-in templates by the SHA-256 of the Jinja templates that write the same, without their default system message;
+# and what their bos_token and eos_token must be, where they use them. Tests compare what the two write.
+KNOWN = {
+    "153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3": (CHATML, "", ""),  # OpenHermes
+    "fa20279545c63820a4cac5045e8858d956e9a84864fff5b3aeefcbb1065859e9": (CHATML, "", ""),  # SmolLM2, Qwen2
+    "ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122": (LLAMA3, "<|begin_of_text|>", ""),
+    "b48c47f6443892716176eb200bf4ef108f64e06ca26ed0fa8ebc0a4b3992fcb2": (LLAMA3, "<|begin_of_text|>", ""),  # the first
+    "9780fae5bfea3cfd7be37d328c6edfd296a8869be8131495bbe7eb37e780c88c": (LLAMA2, "<s>", "</s>"),
+    "26a59556925c987317ce5291811ba3b7f32ec4c647c400c6cc7e3a9993007ba7": (MISTRAL, "<s>", "</s>"),  # Mixtral
+    "7e995b379ec01747807246483647cd99030abf331653f1119e16d7ac041a3495": (
+        dataclasses.replace(MISTRAL, between=" "), "<s>", "</s>",
+    ),  # Mistral 0.1
+    "7de1c58e208eda46e9c7f86397df37ec49883aeece39fb961e0a6b24088dd3c4": (GEMMA, "<bos>", ""),  # Gemma 3
+    "ecd6ae513fe103f0eb62e8ab5bfa8d0fe45c1074fa398b089c93a7e70c15cfd6": (
+        dataclasses.replace(GEMMA, system=""), "<bos>", "",
+    ),  # Gemma 1 and 2
+}  # fmt: skip
+DEFAULT_SYSTEM = re.compile(r"<\|im_start\|>system\n((?:(?!<\||['\\{]).)*)<\|im_end\|>\n' \}\}\{% endif %\}", re.DOTALL)
 
 
-def end_ids(tokenizer: Tokenizer, template: Template) -> list[int]:
-    """Return the tokens that end a response: the template's own end, or the end-of-text token.
-
-    Raises ValueError where there is neither: a model that never sees an end would never stop.
-    """
-    if template.end:
-        try:
-            return tokenizer.encode_ordinary(template.end)
-        except ValueError as error:
-            raise ValueError(f"the end of a response, {template.end!r}: {error}") from None
-    if tokenizer.eot_id is None:
-        way_out = r"name a text that it can encode and that no response has, as in finetune instruct --end '\n\n'"
-        raise ValueError(f"tokenizer: the base's, of kind {tokenizer.kind}, has no {EOT} to end a response; {way_out}")
-    return [tokenizer.eot_id]
-
-
-def encode(messages: Sequence[Message], template: Template, tokenizer: Tokenizer) -> Example:
-    """Return the tokens of messages. Every segment is encoded separately, exactly as at generation.
-
-    A special token written in a message is ordinary text: only the end that is added here ends a response. Raises
-    ValueError for a response that contains the template's own end.
-    """
-    end = end_ids(tokenizer, template)
-    tokens: list[int] = []
-    loss_mask: list[bool] = []
-    for number, (text, trainable) in enumerate(template.render(messages)):
-        is_response = number % 2 == 1  # also one that is not learned
-        if is_response and template.end and template.end in text:
-            raise ValueError(
-                f"a response contains {template.end!r}, which is to end it; choose another --end of finetune"
-            )
-        ids = tokenizer.encode_ordinary(text) + (end if is_response else [])
-        tokens += ids
-        loss_mask += [trainable] * len(ids)
-    return Example(tuple(messages), np.array(tokens, np.int64), np.array(loss_mask, bool))
-
-
-def encode_splits(
-    conversations: Sequence[C], encode_one: Callable[[C], tuple[E | None, str]], fractions: Sequence[float], seed: int
-) -> tuple[Splits[E], list[str]]:
-    """Split conversations and encode them; return the examples of each split, and notes on what was left out.
-
-    `encode_one` returns an example, or None for a conversation to leave out, and the rule that it applied, or "". Its
-    ValueErrors get the location of the conversation.
-    """
-    splits, counts = list[list[E]](), Counter[str]()
-    for split in split_conversations(conversations, fractions, seed):
-        splits.append([])
-        for conversation in split:
-            try:
-                example, rule = encode_one(conversation)
-            except ValueError as error:
-                raise ValueError(f"data: {conversation.location}: {error}") from None
-            splits[-1] += [] if example is None else [example]
-            counts[rule] += bool(rule)
-    return Splits(*splits), count_notes(+counts)
-
-
-def pad_examples(examples: Sequence[Example], filler: int = 0) -> Batch:
-    """Return a batch of ids (B, T) and targets (B, T), T being the longest; padding is never a target."""
-    ids, targets = pad([example.ids for example in examples], filler), pad([e.targets for e in examples], IGNORE)
-    return Batch((ids, targets), int((targets != IGNORE).sum()))
-
-
-def show_mask(example: Example, tokenizer: Tokenizer, *, colour: bool) -> str:
-    """Return the text of an example with its trainable tokens marked: green, or between [ and ] without colour."""
-    shown = ""
-    for trainable, group in groupby(range(len(example.tokens)), lambda i: bool(example.loss_mask[i])):
-        text = tokenizer.decode(example.tokens[i] for i in group)
-        if colour:
-            shown += (RESPONSE if trainable else PROMPT) + text + RESET
-        else:
-            shown += f"[{text}]" if trainable else text
-    return shown
-
-
-def supports_colour(out: TextIO) -> bool:
-    """Tell whether to print in colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
-    return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def template_of_model(source: str, bos_token: str = "", eos_token: str = "") -> Template:
+    """Return the template that a model brings in Jinja: the built-in one that writes the same, else a program."""
+    text = source.replace(r"\n", "\n")
+    default = DEFAULT_SYSTEM.search(text)
+    start, stop = default.span(1) if default else (0, 0)
+    key = hashlib.sha256((text[:start] + (CONTENT if default else "") + text[stop:]).encode()).hexdigest()
+    known, bos, eos = KNOWN.get(key, (None, "", ""))
+    if known is None or (bos and bos != bos_token) or (eos and eos != eos_token):
+        return Template(name="jinja", begin=bos_token, end=eos_token, jinja=source)
+    return dataclasses.replace(known, default_system=default[1]) if default else known

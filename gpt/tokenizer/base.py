@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -25,6 +25,8 @@ class Tokenizer(ABC):
 
     kind: ClassVar[str]
     vocab: Vocab
+    special_tokens: Mapping[str, int] = {}  # the tokens that ordinary text never becomes, by their text
+    allowed_special: Collection[str] = ()  # those that `encode` reads in any text
     eot_id: int | None = None  # the id of <|endoftext|>, which separates documents
     bos_id: int | None = None  # the token that a text without a prompt begins with, if the model knows one
     adds_bos: bool = False  # whether bos_id precedes every text, as it did when the model was trained
@@ -125,18 +127,24 @@ class Tokenizer(ABC):
 
     @property
     def sha256(self) -> str:
-        """Return the SHA-256, in hex, of the canonical JSON of `to_dict()`."""
-        return hashlib.sha256(self._json().encode("ascii")).hexdigest()
+        """Return the SHA-256, in hex, of the canonical JSON of `to_dict()`.
+
+        Without a `prefix`, the tokens at which texts begin and end change the ids of no text, and are left out.
+        """
+        fields = self.to_dict()
+        counts = {key: value for key, value in fields.items() if key not in ENDS or self.prefix}
+        return hashlib.sha256(_json(counts).encode("ascii")).hexdigest()
 
     def save(self, path: StrPath) -> None:
         """Write the tokenizer as one JSON file, atomically."""
-        write_text(path, self._json() + "\n")
-
-    def _json(self) -> str:
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        write_text(path, _json(self.to_dict()) + "\n")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocab_size={self.vocab_size})"
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def check_text(name: str, text: str) -> None:

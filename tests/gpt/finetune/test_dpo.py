@@ -361,7 +361,7 @@ def test_prompts_use_the_template_of_the_base(data: str, tmp_path: Path) -> None
     ("more", "message"),
     [
         ("--init random", "init: give the run or checkpoint to start from: --init RUN; random weights"),
-        ("--template chatty", "template: must be alpaca, chat or a JSON file"),
+        ("--template chatty", "template: must be alpaca, chat, chatml, llama3,"),
         ("--label-smoothing 0.5", "label_smoothing must be below 0.5, got 0.5"),
         ("--beta 0", "beta must be above 0, got 0"),
         ("--template alpaca", "no pair to train on fits the base's context of 64 tokens"),

@@ -8,8 +8,9 @@ import pytest
 
 from gpt.finetune.conversations import UNLEARNED, Message, read_conversations
 from gpt.finetune.dpo import SEVERAL, encode_pair, read_pairs
+from gpt.finetune.examples import encode
 from gpt.finetune.formats import DOLLY, HH, IMPLICIT, NAME, PARTS, SHAREGPT
-from gpt.finetune.templates import Template, encode
+from gpt.finetune.templates import Template
 from gpt.tokenizer import BPETokenizer
 
 Entry = dict[str, Any]

@@ -12,9 +12,10 @@ from gpt.__main__ import main
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import Message
+from gpt.finetune.examples import Example, encode, pad_examples
 from gpt.finetune.sft import InstructConfig, Response, answer, token_accuracy, truncate
 from gpt.finetune.task import evaluation_batches, make_objective
-from gpt.finetune.templates import CHAT, Example, Template, encode, pad_examples
+from gpt.finetune.templates import CHAT, Template
 from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, TrainingState, load_checkpoint, save_checkpoint

@@ -14,22 +14,9 @@ import nanograd
 from gpt.config import ModelConfig
 from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import Conversation, Message, split_conversations
+from gpt.finetune.examples import Example, encode, encode_splits, end_ids, pad_examples, show_mask, supports_colour
 from gpt.finetune.sft import encode_conversation
-from gpt.finetune.templates import (
-    ALPACA,
-    CHAT,
-    TEMPLATES,
-    Example,
-    Segment,
-    Template,
-    encode,
-    encode_splits,
-    end_ids,
-    load_template,
-    pad_examples,
-    show_mask,
-    supports_colour,
-)
+from gpt.finetune.templates import ALPACA, CHAT, TEMPLATES, Segment, Template, load_template
 from gpt.model import GPT
 from gpt.tokenizer import BPETokenizer, CharTokenizer
 from nanograd import ops

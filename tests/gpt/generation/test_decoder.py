@@ -309,3 +309,38 @@ def test_what_does_not_fit_is_said(act, message: str) -> None:  # type: ignore[n
     decoder = Decoder(make("gpt2"), 2, capacity=4)
     with pytest.raises(ValueError, match=message):
         act(decoder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_grows_is_read_once(kind: str) -> None:
+    """Tokens of the common beginning stay, also where the rest is another; the logits are those of the model's forward."""
+    model, ids = make(kind), random_ids(12).tolist()
+    decoder, steps = Decoder(model), []
+    decode_step = decoder._decode_step
+    decoder._decode_step = lambda ids: steps.append(int(ids[0])) or decode_step(ids)  # type: ignore[method-assign,func-returns-value]
+    other = [*ids[:4], (ids[4] + 1) % 17, *ids[5:7]]
+    for text, new in ((ids[:3], None), (ids[:6], 3), (ids[:6], 1), (other, 3), (ids, 8), (ids[:2], 1), (ids[5:], None)):
+        steps.clear()
+        logits = decoder.read(text)
+        np.testing.assert_allclose(logits, full(model, np.array([text]))[:, -1], rtol=1e-9, atol=1e-12)
+        assert decoder.cache.length == len(text)
+        assert decoder.cache.token_ids[0, : len(text)].tolist() == text
+        if new is not None:
+            assert steps == text[-new:]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_text_whose_beginning_was_overwritten_is_read_again(kind: str) -> None:
+    model, ids = make(kind), random_ids(20)
+    decoder = Decoder(model)
+    decoder.read(ids[:12].tolist())
+    for id in ids[12:]:
+        decoder.step(np.array([id]))
+    for text in (ids[:12].tolist(), ids.tolist()):
+        expected = Decoder(model).prefill(np.array([text]))
+        np.testing.assert_allclose(decoder.read(text), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_read_is_for_one_text() -> None:
+    with pytest.raises(ValueError, match="read: needs a Decoder of one text, got batch_size=2; use prefill"):
+        Decoder(make("gpt2"), 2).read([1])
