@@ -44,7 +44,7 @@ def read_subject(path: str | None) -> Subject:
         print(f"model     {'the default config' if path is None else path}, newly initialised, on random tokens")
         return Subject(config, training, random_tokens(config))
     checkpoint = load_checkpoint(find_checkpoint(path, LAST))
-    if checkpoint.task is not None:
+    if checkpoint.kind and checkpoint.task is not None:
         raise ValueError(
             f"{checkpoint.path} was fine-tuned to {checkpoint.kind}; the doctor examines models that predict a text's next "
             f"token: examine its base checkpoint{f', {checkpoint.task.base}' if checkpoint.task.base else ''}"

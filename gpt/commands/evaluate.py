@@ -20,7 +20,8 @@ DESCRIPTION = """Measure a trained model on all tokens of a text, each predicted
     python -m gpt eval runs/mine                  the run's own validation text
     python -m gpt eval runs/mine --data FILE      any text
 
-The loss is in nats per token; perplexity is its exponential; bits per byte compare models with different tokenizers. The
+The first token is predicted from the beginning of the model's own texts; if it has none, the first token is only read. The
+loss is in nats per token; perplexity is its exponential; bits per byte compare models with different tokenizers. The
 windows do not overlap; python -m gpt score lets them overlap, so that every token has context.
 """
 
@@ -32,21 +33,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--batch-size", "windows at once", 32, least=1)
     options = parser.parse(arguments)
     checkpoint = load_checkpoint(find_checkpoint(options.run), options.base)
+    tokenizer = checkpoint.tokenizer
     tokens: Tokens
     if options.data is not None:
-        tokenizer = checkpoint.tokenizer
-        tokens = np.array(tokenizer.prefix + tokenizer.encode_data(read_text(options.data)))
+        text, begin = read_text(options.data), [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+        tokens = np.array(begin + tokenizer.encode_data(text))
+        n_bytes = len(text.encode("utf-8")) - (0 if begin else len(tokenizer.decode_bytes(tokens[:1].tolist())))
     else:
         try:
             tokens = run_tokens(checkpoint.path.parent, VAL_TOKENS, checkpoint.state)
         except (FileNotFoundError, ValueError) as error:
             raise ValueError(f"{error}, or give a text with --data") from None
+        blocks = (tokens[i : i + BLOCK].tolist() for i in range(1, len(tokens), BLOCK))
+        n_bytes = sum(len(tokenizer.decode_bytes(ids)) for ids in blocks)
     if len(tokens) < 2:
         raise ValueError(f"data: needs two tokens or more, one to predict from, got {len(tokens)}; give --data FILE")
     shards = choose_shards(options.batch_size, checkpoint.model_config.context_length)
     loss = evaluate(checkpoint.model(), tokens, options.batch_size, shards=shards)
-    blocks = (tokens[i : i + BLOCK].tolist() for i in range(1, len(tokens), BLOCK))
-    n_bytes = sum(len(checkpoint.tokenizer.decode_bytes(ids)) for ids in blocks)
     score = Score(len(tokens) - 1, n_bytes, -loss * (len(tokens) - 1))
     name = "validation text" if options.data is None else Path(options.data).name
     print(f"{name}: {score.tokens:,} tokens, {score.bytes:,} bytes\n{score}")

@@ -1,19 +1,21 @@
 """python -m gpt import: make a checkpoint from pretrained weights of others."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpt.commands.arguments import Parser
 from gpt.config import TrainConfig
+from gpt.finetune.templates import template_of_model
 from gpt.pretrained import load_pretrained
+from gpt.pretrained.chat_files import ChatFiles
 from gpt.pretrained.download import MODELS, check_files, fetch, instructions
 from gpt.pretrained.load import find_weights
-from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
+from gpt.runs.checkpoint import LAST, Task, TrainingState, save_checkpoint
 from gpt.runs.estimate import gigabytes, summary
 from nanograd.runtime.files import check_new_folder, new_folder
 
-DESCRIPTION = """Make a checkpoint from pretrained weights; sample, eval and info then open it.
+DESCRIPTION = """Make a checkpoint from pretrained weights; sample, chat, eval and info then open it.
 
     python -m gpt import FOLDER             weights, config.json, tokenizer
     python -m gpt import stories15M.bin     of llama2.c, beside tokenizer.bin
@@ -85,11 +87,29 @@ def convert(path: Path, tokenizer: str | None, folder: Path, ignore_config: Sequ
         f"tokenizer {pretrained.tokenizer.kind}, {pretrained.tokenizer.vocab_size:,} tokens",
         flush=True,
     )
+    task, hint = None, f'python -m gpt sample {folder} --prompt "Once upon"'
+    if (chat := pretrained.chat) is not None:
+        print("\n".join(describe(chat)), flush=True)
+        if chat.template:
+            template = template_of_model(chat.template, chat.bos_token, chat.eos_token)
+            print(f"chat      its own template, {template.name}", flush=True)
+            task, hint = Task("", template=template.to_dict()), f"python -m gpt chat {folder}"
     model = pretrained.model()
     state = TrainingState(source=pretrained.source)
     with new_folder(folder) as temporary:
-        save_checkpoint(temporary / LAST, model, None, TrainConfig(), pretrained.tokenizer, state)
+        save_checkpoint(temporary / LAST, model, None, TrainConfig(), pretrained.tokenizer, state, task)
     file = folder / LAST
-    print(
-        f'saved     {file}, {gigabytes(file.stat().st_size)}; try: python -m gpt sample {folder} --prompt "Once upon"'
-    )
+    print(f"saved     {file}, {gigabytes(file.stat().st_size)}; try: {hint}")
+
+
+def describe(chat: ChatFiles) -> Iterator[str]:
+    """Yield lines on the tokens that begin and end a text, on suggested settings, and on what was not used."""
+    tokenizer = chat.tokenizer
+    begin = "none" if tokenizer.bos_id is None else repr(tokenizer.decode([tokenizer.bos_id]))
+    ends = ", ".join(repr(tokenizer.decode([id])) for id in tokenizer.end_ids) or "none"
+    yield f"texts     {'all begin' if tokenizer.adds_bos else 'begin, without a prompt,'} with {begin} and end with {ends}"
+    if chat.suggestions:
+        flags = " ".join(f"--{key.replace('_', '-')} {value:g}" for key, value in chat.suggestions.items())
+        yield f"note      its generation_config.json suggests {flags}"
+    for note in chat.notes:
+        yield f"note      {note}"

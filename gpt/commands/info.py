@@ -25,12 +25,14 @@ def history(checkpoint: Checkpoint) -> Iterator[str]:
     """Yield the size of the file and the origin of its weights."""
     state, config = checkpoint.state, checkpoint.train_config
     yield f"{checkpoint.path}: {gigabytes(checkpoint.path.stat().st_size)}, step {state.step}"
-    if checkpoint.task is not None:
+    if checkpoint.kind and checkpoint.task is not None:
         yield from finetuning(checkpoint.task, duration(state.elapsed_s))
         batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
         yield f"{state.step} of {config.max_steps} steps, with batches of {batch} and a learning rate up to {config.lr:g}"
     elif state.source:
         yield f"imported from {state.source}"
+        if checkpoint.task is not None and checkpoint.task.template:
+            yield f"chat template: {checkpoint.task.template['name']}"
     else:
         data = ", ".join(config.paths) or "the documentation of Python"
         windows = state.step * config.batch_size * config.grad_accum_steps

@@ -15,8 +15,9 @@ DESCRIPTION = """Print the ln p that a model gives each token of a text, given t
     python -m gpt score runs/mine "To be, or not"    each token, then the total
     python -m gpt score runs/mine --data FILE        the total for a UTF-8 text
 
-The first token is predicted from the token that a text without a prompt continues. A text longer than the context is
-read in overlapping windows, so that each token has context; a small --stride gives more context and takes longer.
+The first token is predicted from the token that a text without a prompt continues: the beginning of the model's own texts
+if it has one, else a new line. A text longer than the context is read in overlapping windows, so that each token has
+context; a small --stride gives more context and takes longer.
 """
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("text: must not be empty; give at least one character")
     log_p = token_log_probabilities(checkpoint.model(), start_ids(tokenizer)[-1:] + ids, stride=args.stride)
     tokens = [tokenizer.decode_bytes([id]) for id in ids]
-    score = Score(len(ids), sum(map(len, tokens)), float(log_p.sum()))
+    score = Score(len(ids), len(text.encode("utf-8")), float(log_p.sum()))
     if args.json:
         for id, token, value in zip(ids, tokens, log_p.tolist(), strict=True):
             print(json.dumps({"id": id, "token": token.decode("utf-8", "replace"), "log_probability": value}))

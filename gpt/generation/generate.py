@@ -14,7 +14,13 @@ from nanograd.seeds import SAMPLE, generator
 
 
 def generate(
-    model: GPT, ids: Iterable[int], config: SampleConfig, n: int = 1, *, end_ids: Collection[int] = ()
+    model: GPT,
+    ids: Iterable[int],
+    config: SampleConfig,
+    n: int = 1,
+    *,
+    end_ids: Collection[int] = (),
+    decoder: Decoder | None = None,
 ) -> Iterator[list[int | None]]:
     """Yield one column a step: the next token of each of n samples that continue `ids`.
 
@@ -22,6 +28,8 @@ def generate(
     or after max_new_tokens. If the prompt is longer than the context, the model sees its end. Sample s draws its t-th
     token from (seed, t, s), and (seed, t, 0) equals (seed, t): the same seed gives the same tokens, and more samples do
     not change the first, up to rounding: the logits of a batch may round differently from those of one row.
+
+    A decoder of one text (n = 1) keeps what it has read from call to call: only what is new in `ids` is read.
 
     Raises ValueError if `ids` is empty or a logit is not finite.
     """
@@ -33,9 +41,11 @@ def generate(
     seen = [set(prompt) for _ in range(n)]  # for repetition_penalty
     tokens = np.array(prompt[-1:] * n)
     for t in range(config.max_new_tokens):
-        if t == 0:
+        if decoder is None:
             decoder = Decoder(model, n, len(prompt) + config.max_new_tokens)
             logits = decoder.prefill(np.tile(prompt, (n, 1)))  # (n, V)
+        elif t == 0:
+            logits = decoder.read(prompt)
         else:
             logits = decoder.step(tokens)
         for s in np.flatnonzero(~ended):
@@ -49,7 +59,14 @@ def generate(
 
 
 def generate_text(
-    model: GPT, tokenizer: Tokenizer, ids: Iterable[int], config: SampleConfig, n: int = 1, *, stop: Sequence[str] = ()
+    model: GPT,
+    tokenizer: Tokenizer,
+    ids: Iterable[int],
+    config: SampleConfig,
+    n: int = 1,
+    *,
+    stop: Sequence[str] = (),
+    decoder: Decoder | None = None,
 ) -> Iterator[list[str]]:
     """Yield what each step adds to each of n texts that continue `ids`: complete characters, or "".
 
@@ -57,7 +74,7 @@ def generate_text(
     embedding may have more rows than the vocabulary has tokens; such an id stands for no text and is left out.
     """
     streams = [TextStream(tokenizer, stop) for _ in range(n)]
-    for column in generate(model, ids, config, n, end_ids=tokenizer.end_ids):
+    for column in generate(model, ids, config, n, end_ids=tokenizer.end_ids, decoder=decoder):
         yield [stream.add(token) for stream, token in zip(streams, column, strict=True)]
         if all(stream.ended for stream in streams):
             return

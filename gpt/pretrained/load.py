@@ -11,6 +11,7 @@ import numpy as np
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from gpt.pretrained import llama2c, openai
+from gpt.pretrained.chat_files import ChatFiles, read_chat_files
 from gpt.pretrained.families import connect, read_config, strip_prefix
 from gpt.pretrained.hf_config import HFConfig, read_json
 from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
@@ -28,7 +29,7 @@ _MAGIC = re.compile(rb"PK\x03\x04|\x80[\x02-\x05][^\x00]|\x1f\x8b\x08")
 class Pretrained:
     """A pretrained model. `tensors` has its weights by our names; each is read when it is looked up.
 
-    tokenizer is None if none could be read; `no_tokenizer` then says why.
+    tokenizer is None if none could be read; `no_tokenizer` then says why. `chat` is how to talk with the model.
     """
 
     model_config: ModelConfig
@@ -38,6 +39,7 @@ class Pretrained:
     ignored: tuple[str, ...] = ()  # keys of its config.json that do not affect logits
     names: str = ""  # what is unusual in the names of its tensors
     no_tokenizer: str = ""
+    chat: ChatFiles | None = None
 
     def model(self, dtype: Any = np.float32) -> GPT:
         """Return the model, in evaluation mode, with its tokenizer if there is one.
@@ -77,7 +79,11 @@ def load_pretrained(
     else:
         raise ValueError(f"{weights}: must be a .safetensors file, its .index.json, a .ckpt.index or llama2.c's .bin")
     read, why = _read_tokenizer(weights, tokenizer, config.vocab_size)
-    return Pretrained(config, tensors, read, f"{weights.resolve()} ({kind})", no_tokenizer=why, **notes)
+    chat = None
+    if read is not None and weights.suffix != ".bin":
+        chat = read_chat_files(weights.parent, read)
+        read = chat.tokenizer
+    return Pretrained(config, tensors, read, f"{weights.resolve()} ({kind})", no_tokenizer=why, chat=chat, **notes)
 
 
 def _open_huggingface(

@@ -60,7 +60,7 @@ class TrainingState:
 class Task:
     """What a model was fine-tuned for, and from what; a new task needs no code here.
 
-    kind         "classify", "instruct" or "prefer": the subcommand of finetune
+    kind         "classify", "instruct" or "prefer": the subcommand of finetune; "" for an imported chat model
     config       the options of the fine-tuning, from its config's `to_dict`
     labels       the labels of a classifier, in the order of its outputs
     template     the prompt template, if the task has one

@@ -53,7 +53,9 @@ class Echo:
         self.asked: list[list[Message]] = []
         self.texts = texts
 
-    def __call__(self, model: GPT, tokenizer: BPETokenizer, template: Template, messages: list[Message], config: SampleConfig) -> Iterator[str]:  # fmt: skip # noqa: E501
+    def __call__(
+        self, model: GPT, tokenizer: BPETokenizer, template: Template, messages: list[Message], *_: object
+    ) -> Iterator[str]:
         self.asked.append(list(messages))
         return iter(self.texts or [str(len(self.asked))])
 
@@ -165,3 +167,21 @@ def test_a_model_that_was_not_fine_tuned_needs_a_template(
         capsys.readouterr().err
     )
     assert talk(monkeypatch, capsys, "a\n", str(path), "--template", CHAT.name, "--max-new-tokens", "0") == ("\n", "")
+
+
+def test_a_conversation_is_read_once_and_answered_as_if_read_again(capsys: Output) -> None:
+    """Greedy answers are those of a decoder that begins anew, and only new tokens are read."""
+    made, config = model(120), SampleConfig(max_new_tokens=9, temperature=0.0)
+    chat, read = Chat(made, BYTES, SHORT, "s"), []
+    step = chat.decoder.step
+    chat.decoder.step = lambda ids: read.append(int(ids[0])) or step(ids)  # type: ignore[method-assign,func-returns-value]
+    for turn in range(4):
+        read.clear()
+        chat.say(f"q{turn}", config)
+        *messages, reply = chat.messages
+        assert reply.content == "".join(answer(made, BYTES, SHORT, messages, config))
+        if turn:  # the last token of the answer before, its end, /<q1>: and all but one of this answer
+            assert len(read) <= 2 + len("/<q1>:") + config.max_new_tokens - 1
+    chat.reset()
+    chat.say("q0", config)
+    assert len(chat.messages) == 3

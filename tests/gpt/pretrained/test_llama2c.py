@@ -1,5 +1,6 @@
 """The .bin of llama2.c and its tokenizer: against a plain writing-down of what run.c computes."""
 
+import json
 import struct
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt.__main__ import main
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.tokenizer import ScoredTokenizer, tokenizer_from_dict
@@ -190,3 +192,27 @@ def test_rows_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("gpt.pretrained.lazy_tensors.BLOCK", 100)  # of 48 bytes a row
     table = GPT.from_pretrained(tmp_path / "model.bin").tok_emb.weight.data
     np.testing.assert_array_equal(table, w["emb"])
+
+
+@pytest.mark.parametrize("text", ["ab abc", "aab", "éab c"])
+def test_a_text_is_scored_after_the_token_that_begins_every_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """The loss is that of run.c's forward from <s>, which is not scored; the bytes are those of the text."""
+    w = write(tmp_path / "model.bin")
+    write_tokenizer(tmp_path / "tokenizer.bin")
+    ids = [1, *by_run_c(text)]
+    logits = forward(w, ids[:-1])
+    top = logits.max(axis=-1)
+    log_p = logits[np.arange(len(ids) - 1), ids[1:]] - top - np.log(np.exp(logits - top[:, None]).sum(axis=-1))
+    assert main(["import", str(tmp_path / "model.bin"), "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    assert main(["score", str(tmp_path / "run"), text, "--json"]) == 0
+    *tokens, total = map(json.loads, capsys.readouterr().out.splitlines())
+    np.testing.assert_allclose([token["log_probability"] for token in tokens], log_p, rtol=1e-4)
+    assert (total["tokens"], total["bytes"]) == (len(ids) - 1, len(text.encode()))
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    assert main(["eval", str(tmp_path / "run"), "--data", str(tmp_path / "text.txt")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"text.txt: {len(ids) - 1} tokens, {len(text.encode())} bytes"
+    assert float(second.split()[1]) == pytest.approx(-log_p.mean(), rel=1e-4)
