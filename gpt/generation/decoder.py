@@ -181,18 +181,15 @@ class Decoder:
         """Read a text ids (T,), of which the cache keeps the tokens with which it begins already; return the logits (1, V).
 
         A conversation that grows is read once: the earlier turns stay in the cache. The result is that of `prefill`, up to
-        rounding. If the text does not fit into the slots, or its beginning is no longer there, all is read.
+        rounding. If the text does not fit into the cache, or its beginning is no longer there, all is read.
         """
         cache = self.cache
         if self.batch_size != 1:
             raise ValueError(f"read: needs a Decoder of one text, got batch_size={self.batch_size}; use prefill")
         n = min(common_prefix(cache.token_ids[0, : cache.length].tolist(), ids), len(ids) - 1)
-        if n <= 0 or cache.starts[0] or max(cache.length, len(ids)) > cache.capacity:
+        if n < 1 or cache.starts[0] or len(ids) > cache.capacity or not cache.cut(n):
             return self.prefill(np.asarray(ids)[None])
-        cache.length = n
-        for id in ids[n:]:
-            logits = self.step(np.array([id]))
-        return logits
+        return self.extend(np.asarray(ids)[None, n:])
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each row, ids (B,), and return the logits (B, V) of the token after it."""
