@@ -16,7 +16,7 @@ from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepar
 from gpt.data.documents import TextFiles, no_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
-from gpt.runs.estimate import Memory, check_memory, gigabytes, memory_line, summary
+from gpt.runs.estimate import SMALLER, Memory, check_memory, gigabytes, memory_line, summary
 from gpt.runs.presets import tuning_defaults
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
 from gpt.runs.start import new_folder, open_base, print_time, resume_run, storable_options, unstarted_options
@@ -29,6 +29,7 @@ from nanograd.seeds import INIT, generator
 
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # one row per token
 FEW_PASSES = 10  # over a text, which are no reason to say so
+SHORTER = "take a shorter --context-length, or train adapters alone: python -m gpt finetune instruct --lora-rank 8"
 A_TEXT = "a text"  # the `data` of a config whose text was not read from a file
 
 
@@ -122,7 +123,7 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
         inherited = "its weights and its tokenizer" if reuse_tokenizer else "its blocks; new token rows are initialised"
         print(f"init      {base.path}, step {base.state.step}: {inherited}")
     check_data(data, model_config.context_length)
-    memory = print_summary(model_config, config)
+    memory = print_summary(model_config, config, from_base=base is not None)
     rng, state = generator(config.seed, INIT), TrainingState(text_sha256=data.sha256)
     if base is None:
         model = GPT(model_config, rng)
@@ -179,9 +180,9 @@ def check_data(data: TrainingData, context_length: int) -> None:
         print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
 
 
-def print_summary(model: ModelConfig, config: TrainConfig) -> Memory:
+def print_summary(model: ModelConfig, config: TrainConfig, *, from_base: bool = False) -> Memory:
     """Print the size of the model and of its training, and return it; MemoryError if the training would not fit."""
-    memory = check_memory(model, config)
+    memory = check_memory(model, config, smaller=SHORTER if from_base else SMALLER)
     print(f"model     {summary(model)}\n{memory_line(memory, config)}")
     return memory
 

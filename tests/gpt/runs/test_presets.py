@@ -192,6 +192,19 @@ def test_the_defaults_of_a_trained_model(d_model: int, context: int, rate: float
     assert tuning_rate(base, adapters=True) == pytest.approx(10 * rate, rel=0.02)
 
 
+def test_a_base_that_is_too_large_cannot_be_made_smaller(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(f"--data a.txt {TINY} --out base")
+    monkeypatch.setattr("gpt.runs.estimate.available_memory", lambda: 1000)
+    for words, way_out in (
+        ("--init base", "take a shorter --context-length, or"),
+        (TINY, "make the model smaller: --d-"),
+    ):
+        train(f"--data a.txt {words}", code=1)
+        assert way_out in capsys.readouterr().err
+
+
 def test_a_run_from_a_base_takes_the_defaults_of_a_trained_model_unless_they_are_given() -> None:
     train(f"--data a.txt {TINY} --out base")
     few = "--eval-batches 1 --max-steps 2"
