@@ -141,7 +141,7 @@ def convert(arguments: Sequence[str]) -> int:
     tokenizer = load_tokenizer(options.tokenizer, pattern=options.pattern, special_tokens=options.special_token)
     if options.to == "gpt":
         tokenizer.save(options.out)
-    elif isinstance(tokenizer, BPETokenizer):
+    elif isinstance(tokenizer, BPETokenizer | SentencePieceTokenizer):
         write_text(options.out, json.dumps(to_huggingface(tokenizer), ensure_ascii=False, indent=2) + "\n")
     else:
         raise ValueError("convert: the tokenizer must be bpe, got char, which Hugging Face's format cannot store")

@@ -23,10 +23,11 @@ class AddedToken(NamedTuple):
     text: str
     id: int
     special: bool = True  # read only where it is allowed; the others are read in every text
-    normalized: bool = False  # looked for after normalization, and normalized itself
+    normalized: bool = False  # looked for after normalization
     lstrip: bool = False  # takes the white space before it
     rstrip: bool = False  # takes the white space after it
     single_word: bool = False  # read only where no letter, digit or underscore is next to it
+    pattern: str = ""  # what is looked for, if not `text`
 
 
 class TokenFinder:

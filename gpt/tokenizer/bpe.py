@@ -116,7 +116,8 @@ class BPETokenizer(SpecialTokenizer):
         self._words = WordEncoder(ids_of, self.merges, whole=whole, drops_bytes=drops_bytes)
 
     def _added(self, token: str) -> AddedToken:
-        return AddedToken(token, self.special_tokens[token], **dict.fromkeys(self.flags[token], True))
+        flags: dict[str, Any] = dict.fromkeys(self.flags[token], True)
+        return AddedToken(token, self.special_tokens[token], **flags)
 
     @property
     def cuts_at_split_points(self) -> bool:

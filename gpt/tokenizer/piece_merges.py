@@ -74,7 +74,7 @@ class PieceMerges:
 
     def _rank_by_score(self, scores: Mapping[str, float]) -> None:
         rank_of = {score: rank for rank, score in enumerate(sorted(set(scores.values()), reverse=True))}
-        get = self.pieces.get
+        get = {piece: self.pieces[piece] for piece in scores}.get
         for piece, score in scores.items():
             for i in range(1, len(piece)):
                 left, right = get(piece[:i]), get(piece[i:])

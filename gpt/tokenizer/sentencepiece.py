@@ -115,6 +115,7 @@ class SentencePieceTokenizer(SpecialTokenizer):
             raise ValueError(f"the vocabulary must have a piece for {missing[0]}")
         self.special_tokens = {token.text: token.id for token in self.added_tokens if token.special}
         self.allowed_special = ()
+        texts |= {token.id: token.pattern for token in self.added_tokens if token.pattern}
         self.vocab = {id: self._bytes(text) for id, text in texts.items()}
         self.eot_id = eot_id
         self.end_ids = () if eot_id is None else (eot_id,)
@@ -255,7 +256,7 @@ class SentencePieceTokenizer(SpecialTokenizer):
         """Return what looks for the added tokens that are not special, and for those that are allowed."""
         if allowed not in self._finders:
             tokens = [token for token in self.added_tokens if not token.special or token.text in allowed]
-            normalized = [token._replace(text=self._normalize(token.text)) for token in tokens if token.normalized]
+            normalized = [token._replace(text=token.pattern or token.text) for token in tokens if token.normalized]
             raw = [token for token in tokens if not token.normalized]
             whole = [token.text for token in raw + normalized if token.single_word]
             self._finders[allowed] = _Finders(
@@ -267,10 +268,6 @@ class SentencePieceTokenizer(SpecialTokenizer):
                 any(token.lstrip or token.rstrip for token in tokens),
             )
         return self._finders[allowed]
-
-    def _normalize(self, text: str) -> str:
-        """Return the text of an added token as it is in a text whose spaces are written as ▁."""
-        return (self.spaces.symbol if self.spaces.prefix == "segment" else "") + text.replace(" ", self.spaces.symbol)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`. Of bytes in a row that are not UTF-8 each becomes U+FFFD, as Hugging Face's do."""

@@ -1,4 +1,4 @@
-"""Read and write Hugging Face's tokenizer.json, if it describes byte-level BPE.
+"""Read and write Hugging Face's tokenizer.json: byte-level BPE here, SentencePiece's in `sentencepiece_json.py`.
 
 That file may have settings that change the ids: normalizers, other ways to split, tokens added around the text. A setting
 that this project does not support is an error that names it, so the ids are never silently different.
@@ -10,9 +10,16 @@ from typing import Any
 from gpt.text.read import Warn
 from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.bpe import FLAGS, BPETokenizer
+from gpt.tokenizer.formats.ends import with_ends, write_post_processor
 from gpt.tokenizer.formats.openai import BYTE_OF, read_vocab, to_visible
 from gpt.tokenizer.formats.pre_tokenizers import byte_level, kind_of, read_pretokenizer, write_pretokenizer
+from gpt.tokenizer.formats.sentencepiece_json import (
+    from_huggingface_sentencepiece,
+    is_sentencepiece,
+    to_huggingface_sentencepiece,
+)
 from gpt.tokenizer.pairs import Pair
+from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
 
 # The supported values of "model": the usual one, and one with the same meaning.
 MODEL = {
@@ -27,7 +34,7 @@ MODEL = {
 
 def from_huggingface(
     fields: Mapping[str, Any], config: Mapping[str, Any] | None = None, *, warn: Warn = lambda note: None
-) -> BPETokenizer:
+) -> BPETokenizer | SentencePieceTokenizer:
     """Make the tokenizer from the object of a tokenizer.json, and that of the tokenizer_config.json beside it.
 
     All added tokens become special tokens. `encode` reads those that the file calls special only if they are allowed, as
@@ -36,6 +43,13 @@ def from_huggingface(
     Raises ValueError that names a setting that is not supported.
     """
     config = config or {}
+    for key in ("truncation", "padding"):
+        if fields.get(key) is not None:
+            warn(f"{key} in tokenizer.json, which is for batches, is ignored")
+    added = _read_added(fields, config)
+    if is_sentencepiece(fields):
+        pieces = from_huggingface_sentencepiece(fields, added.values())
+        return with_ends(pieces, fields.get("post_processor"), config, warn)
     model = _checked(fields.get("model"), "model")
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"the model must be BPE, got {_short(repr(model.get('type')))}")
@@ -45,10 +59,6 @@ def from_huggingface(
             raise ValueError(f"model.{key} must be {allowed[0]!r}, got {_short(repr(value))}, which is not supported")
     pattern = read_pretokenizer(fields.get("normalizer"), fields.get("pre_tokenizer"))
     _check_decoder(fields.get("decoder"))
-    for key in ("truncation", "padding"):
-        if fields.get(key) is not None:
-            warn(f"{key} in tokenizer.json, which is for batches, is ignored")
-    added = _read_added(fields, config)
     vocab, merges = _read_model(model, added)
     tokens = set(vocab.values())
     lost = [byte for byte in range(256) if bytes([byte]) not in tokens]
@@ -68,7 +78,7 @@ def from_huggingface(
         drops_bytes=bool(lost),
         flags={text: [flag for flag in FLAGS if token.get(flag)] for text, token in added.items()},
     )
-    return _with_ends(tokenizer, fields.get("post_processor"), config, warn)
+    return with_ends(tokenizer, fields.get("post_processor"), config, warn)
 
 
 def _read_model(model: Mapping[str, Any], added: Mapping[str, Any]) -> tuple[Vocab, list[Pair]]:
@@ -144,84 +154,13 @@ def _check_decoder(decoder: Any) -> None:
         raise ValueError(f"decoder must be ByteLevel or null, got {_short(found)}, which is not supported")
 
 
-def _with_ends(tokenizer: BPETokenizer, processor: Any, config: Mapping[str, Any], warn: Warn) -> BPETokenizer:
-    """Return the tokenizer with the tokens that the two files put around texts.
-
-    A token after every text is not added: in data each document ends with one, and a prompt must not end.
-    """
-    before, after = _read_post_processor(processor)
-    bos_id, eos_id = (_named_id(tokenizer, config, key) for key in ("bos_token", "eos_token"))
-    adds_bos = before is not None
-    bos_id = before if before is not None else bos_id
-    if isinstance(config.get("add_bos_token"), bool) and bos_id is not None:
-        adds_bos = config["add_bos_token"]
-    if after is not None:
-        eos_id = after if eos_id is None else eos_id
-        warn(f"the token {after} after every text, for the ends of documents, is not added to prompts")
-    for id in (bos_id, eos_id):
-        if id is not None and id not in tokenizer.vocab:
-            raise ValueError(f"post_processor must add tokens of the vocabulary, got the id {id}")
-    end_ids = tokenizer.end_ids if eos_id is None else (eos_id,)
-    if (bos_id, adds_bos, end_ids) == (None, False, tokenizer.end_ids):
-        return tokenizer
-    return tokenizer.with_ends(bos_id=bos_id, adds_bos=adds_bos, end_ids=end_ids)
-
-
-def _named_id(tokenizer: BPETokenizer, config: Mapping[str, Any], key: str) -> int | None:
-    """Return the id of a token that tokenizer_config.json names."""
-    token = config.get(key)
-    text = token.get("content") if isinstance(token, Mapping) else token
-    return tokenizer.special_tokens.get(text) if isinstance(text, str) else None
-
-
-def _read_post_processor(processor: Any) -> tuple[int | None, int | None]:
-    """Return the ids of the tokens that are added before and after a text, if any."""
-    steps = [processor]
-    if processor is not None and kind_of(processor) == "Sequence":
-        steps = processor.get("processors")
-        if not isinstance(steps, list):
-            raise ValueError(f"post_processor.processors must be a list, got {type(steps).__name__}")
-    templates = []
-    for step in steps:
-        kind = "ByteLevel" if step is None else kind_of(step)  # ByteLevel concerns offsets, and no ids
-        if kind == "TemplateProcessing":
-            templates.append(step)
-        elif kind != "ByteLevel":
-            raise ValueError(
-                f"post_processor must be ByteLevel or TemplateProcessing, got {kind}, which is not supported"
-            )
-    if not templates:
-        return None, None
-    rule = "post_processor.TemplateProcessing.single must be a text with at most one token before and one after it"
-    single = templates[0].get("single")
-    if len(templates) > 1 or not isinstance(single, list) or not all(isinstance(piece, Mapping) for piece in single):
-        raise ValueError(rule)
-    ids = [_template_id(piece, templates[0], rule) for piece in single]
-    if ids.count(None) != 1 or ids.index(None) > 1 or len(ids) - ids.index(None) > 2:
-        raise ValueError(f"{rule}, got {len(ids)} pieces")
-    text = ids.index(None)
-    return (ids[0] if text == 1 else None), (ids[-1] if len(ids) > text + 1 else None)
-
-
-def _template_id(piece: Mapping[str, Any], template: Mapping[str, Any], rule: str) -> int | None:
-    """Return the id of a token in a template, or None for the text."""
-    if list(piece) == ["Sequence"]:
-        return None
-    token = piece.get("SpecialToken")
-    known = template.get("special_tokens")
-    name = token.get("id") if isinstance(token, Mapping) else None
-    entry = known.get(name) if isinstance(known, Mapping) and isinstance(name, str) else None
-    ids = entry.get("ids") if isinstance(entry, Mapping) else None
-    if not isinstance(ids, list) or len(ids) != 1 or type(ids[0]) is not int:
-        raise ValueError(f"{rule}, got {_short(repr(dict(piece)))}")
-    return int(ids[0])
-
-
-def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
+def to_huggingface(tokenizer: BPETokenizer | SentencePieceTokenizer) -> dict[str, Any]:
     """Return an object that Hugging Face's `Tokenizer.from_file` reads as the same tokenizer.
 
     It always reads special tokens in a text as their ids.
     """
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        return to_huggingface_sentencepiece(tokenizer)
     special = tokenizer.special_tokens
     by_id = {id: text for text, id in special.items()}
     plain = {id: to_visible(token) for id, token in sorted(tokenizer.vocab.items()) if id not in by_id}
@@ -247,7 +186,7 @@ def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
             for id, text in sorted(by_id.items())
         ],
         **write_pretokenizer(tokenizer.pattern),
-        "post_processor": _template(tokenizer) if tokenizer.adds_bos else None,
+        "post_processor": write_post_processor(tokenizer) if tokenizer.adds_bos else None,
         "decoder": byte_level(use_regex=True),
         "model": {
             "type": "BPE",
@@ -261,20 +200,6 @@ def to_huggingface(tokenizer: BPETokenizer) -> dict[str, Any]:
             "vocab": {text: id for id, text in vocab.items()},
             "merges": [f"{to_visible(left)} {to_visible(right)}" for left, right in tokenizer.merges],
         },
-    }
-
-
-def _template(tokenizer: BPETokenizer) -> dict[str, Any]:
-    """Return a post-processor that adds the BOS before every text."""
-    id = tokenizer.bos_id
-    name = next((text for text, token in tokenizer.special_tokens.items() if token == id), f"token {id}")
-    bos = [{"SpecialToken": {"id": name, "type_id": type_id}} for type_id in (0, 1)]
-    text, second = ({"Sequence": {"id": which, "type_id": type_id}} for type_id, which in enumerate("AB"))
-    return {
-        "type": "TemplateProcessing",
-        "single": [bos[0], text],
-        "pair": [bos[0], text, bos[1], second],
-        "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}},
     }
 
 

@@ -14,7 +14,7 @@ from gpt.tokenizer.char import CharTokenizer
 from gpt.tokenizer.formats.huggingface import from_huggingface
 from gpt.tokenizer.formats.llama2c import ScoredTokenizer
 from gpt.tokenizer.formats.openai import from_openai
-from gpt.tokenizer.formats.sentencepiece_json import from_huggingface_sentencepiece, is_sentencepiece
+from gpt.tokenizer.formats.sentencepiece_model import from_sentencepiece_model
 from gpt.tokenizer.formats.tiktoken import SpecialIds, from_tiktoken
 from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
 from nanograd.runtime.files import StrPath, read_input
@@ -33,10 +33,11 @@ def load_tokenizer(
 ) -> Tokenizer:
     """Read a tokenizer from a file, or from the folder it is in.
 
-    The formats: a file of `Tokenizer.save`; Hugging Face's tokenizer.json; OpenAI's encoder.json with vocab.bpe (or
-    vocab.json with merges.txt), of which either may be named; tiktoken's .tiktoken. `pattern` and `special_tokens` are
-    for files that lack them: both for a .tiktoken file of unknown name, the pattern for OpenAI's pair. The
-    tokenizer_config.json beside a tokenizer.json is read too; `warn` gets what in the two has no meaning here.
+    The formats: a file of `Tokenizer.save`; Hugging Face's tokenizer.json; SentencePiece's tokenizer.model; OpenAI's
+    encoder.json with vocab.bpe (or vocab.json with merges.txt), of which either may be named; tiktoken's .tiktoken.
+    `pattern` and `special_tokens` are for files that lack them: both for a .tiktoken file of unknown name, the pattern for
+    OpenAI's pair. The tokenizer_config.json beside a tokenizer.json or tokenizer.model is read too; `warn` gets what in the
+    two has no meaning here.
 
     Raises OSError if a file cannot be read, ValueError with its name if it is damaged or of another format.
     """
@@ -62,12 +63,12 @@ def load_tokenizer(
         data = read_input(path)
         if path.suffix == ".tiktoken" or _RANKS.match(data):
             return from_tiktoken(data, name=path.stem, pattern=pattern, special_tokens=special_tokens)
-        fields = parse_json(data)
         if pattern is not None or special_tokens is not None:
             raise ValueError("pattern and special_tokens must be left out: the file itself has them")
+        if path.suffix == ".model":
+            return from_sentencepiece_model(data, _read_config(path.with_name(CONFIG)))
+        fields = parse_json(data)
         if isinstance(fields, Mapping) and "model" in fields:
-            if is_sentencepiece(fields):
-                return from_huggingface_sentencepiece(fields)
             return from_huggingface(fields, _read_config(path.with_name(CONFIG)), warn=warn)
         return tokenizer_from_dict(fields)
 
@@ -97,13 +98,14 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 def _in_folder(folder: Path) -> Path:
     """Return the file to load from a folder."""
-    for name in ("tokenizer.json", *COMPANIONS):
+    for name in ("tokenizer.json", "tokenizer.model", *COMPANIONS):
         if (folder / name).is_file():
             return folder / name
     ranks = sorted(folder.glob("*.tiktoken"))
     if len(ranks) == 1:
         return ranks[0]
-    files = "a tokenizer.json, an encoder.json with vocab.bpe, a vocab.json with merges.txt or one .tiktoken file"
+    pairs = "an encoder.json with vocab.bpe, a vocab.json with merges.txt"
+    files = f"a tokenizer.json, a tokenizer.model, {pairs} or one .tiktoken file"
     found = len(ranks) or "none of them"
     raise ValueError(f"load_tokenizer: {folder} must have {files}, got {found}; name the file itself")
 

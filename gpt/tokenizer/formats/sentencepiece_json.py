@@ -4,10 +4,11 @@ The file spells the ▁ in two ways: as a normalizer, which also looks at the te
 as a pre-tokenizer, Metaspace (newer Mistral). What this project does not support is an error that names it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpt.tokenizer.added_tokens import AddedToken
+from gpt.tokenizer.formats.ends import write_post_processor
 from gpt.tokenizer.piece_merges import PieceMerges
 from gpt.tokenizer.sentencepiece import BYTE_PIECES, SentencePieceTokenizer, Spaces, Unknown
 from nanograd.runtime.typed_json import check_form
@@ -28,8 +29,13 @@ def is_sentencepiece(fields: Mapping[str, Any]) -> bool:
     return "Metaspace" in kinds or replaces or (isinstance(model, Mapping) and model.get("byte_fallback") is True)
 
 
-def from_huggingface_sentencepiece(fields: Mapping[str, Any]) -> SentencePieceTokenizer:
-    """Make the tokenizer from the object of a tokenizer.json; ValueError names a setting that is not supported."""
+def from_huggingface_sentencepiece(
+    fields: Mapping[str, Any], added_tokens: Iterable[Mapping[str, Any]]
+) -> SentencePieceTokenizer:
+    """Make the tokenizer from the object of a tokenizer.json and its added tokens, whose form was checked.
+
+    Raises ValueError that names a setting that is not supported.
+    """
     model = check_form(fields.get("model"), dict, "model")
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"model.type must be 'BPE', got {model.get('type')!r}, which is not supported")
@@ -37,7 +43,6 @@ def from_huggingface_sentencepiece(fields: Mapping[str, Any]) -> SentencePieceTo
         if model.get(key):
             raise ValueError(f"model.{key} must be null or false, got {model[key]!r}, which is not supported")
     pieces = check_form(model.get("vocab"), dict[str, int], "model.vocab")
-    added = [_added(token) for token in check_form(fields.get("added_tokens") or [], list, "added_tokens")]
     falls_back = bool(check_form(model.get("byte_fallback") or False, bool, "model.byte_fallback"))
     falls_back = falls_back and not pieces.keys().isdisjoint(BYTE_PIECES)  # without byte tokens it has no effect
     unk = check_form(model.get("unk_token"), str | None, "model.unk_token")
@@ -45,14 +50,14 @@ def from_huggingface_sentencepiece(fields: Mapping[str, Any]) -> SentencePieceTo
         raise ValueError(f"model.unk_token is {unk!r}, which is not in model.vocab")
     unknown = Unknown(falls_back, None if unk is None else pieces[unk], bool(model.get("fuse_unk")))
     prefix, split = _prefix(fields.get("normalizer"), fields.get("pre_tokenizer"))
+    added = [_added(token, prefix if fields.get("normalizer") else None) for token in added_tokens]
     spaces = Spaces(SPACE, prefix, split, _strips(fields.get("decoder"), falls_back))
     unmerged = frozenset([*(BYTE_PIECES if falls_back else ()), *([] if unk is None else [unk])])
     merges = check_form(model.get("merges"), list, "model.merges")
     piece_merges = PieceMerges(pieces, map(_split_merge, merges), unmerged=unmerged)
     ids = {token.text: token.id for token in added if token.special}
     eot_id = next((ids[text] for text in END_TEXTS if text in ids), None)
-    tokenizer = SentencePieceTokenizer(piece_merges, added, spaces=spaces, unknown=unknown, eot_id=eot_id)
-    return _with_start(tokenizer, fields.get("post_processor"))
+    return SentencePieceTokenizer(piece_merges, added, spaces=spaces, unknown=unknown, eot_id=eot_id)
 
 
 def _steps(value: Any) -> list[Any]:
@@ -113,11 +118,14 @@ def _strips(decoder: Any, falls_back: bool) -> bool:
     return steps[-1] == strip
 
 
-def _added(token: Any) -> AddedToken:
-    token = check_form(token, dict, "added_tokens")
-    text = check_form(token.get("content"), str, "added_tokens.content")
-    flags = {flag: check_form(token.get(flag, False), bool, f"added_tokens.{flag}") for flag in FLAGS}
-    return AddedToken(text, check_form(token.get("id"), int, "added_tokens.id"), **flags)
+def _added(token: Mapping[str, Any], prefix: str | None) -> AddedToken:
+    """Return an added token; `prefix` is that of the normalizer, None where there is none."""
+    text = token["content"]
+    flags = {flag: bool(token.get(flag, False)) for flag in FLAGS}
+    flags["normalized"] &= prefix is not None
+    normalized = ("▁" if prefix == "segment" else "") + text.replace(" ", SPACE)
+    pattern = normalized if flags["normalized"] and normalized != text else ""
+    return AddedToken(text, token["id"], pattern=pattern, **flags)
 
 
 def _split_merge(merge: Any) -> tuple[str, str]:
@@ -128,29 +136,57 @@ def _split_merge(merge: Any) -> tuple[str, str]:
     return pair[0], pair[1]
 
 
-def _with_start(tokenizer: SentencePieceTokenizer, post_processor: Any) -> SentencePieceTokenizer:
-    """Return the tokenizer with the token that a post-processor adds before a text, if it adds one."""
-    steps = [
-        step for step in _steps(post_processor) if not (isinstance(step, Mapping) and step.get("type") == "ByteLevel")
-    ]
-    if not steps:
-        return tokenizer
-    template = steps[0] if len(steps) == 1 and isinstance(steps[0], Mapping) else {}
-    single = template.get("single")
-    members = [*single] if template.get("type") == "TemplateProcessing" and isinstance(single, Sequence) else []
-    kinds = [next(iter(member)) if isinstance(member, Mapping) and member else None for member in members]
-    if kinds == ["Sequence"]:
-        return tokenizer
-    if kinds != ["SpecialToken", "Sequence"]:
-        found = ", ".join(map(str, kinds)) or _short(post_processor)
+def to_huggingface_sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
+    """Return an object that Hugging Face's `Tokenizer.from_file` reads as the same tokenizer.
+
+    It always reads special tokens in a text as their ids. Scores become merges: the pieces in the order of their scores,
+    and of the pairs that make one those with the lowest ids first, as in transformers.
+
+    Raises ValueError for symbols that tokenizer.model adds within a text, where the format would add a ▁.
+    """
+    spaces, merges, unknown = tokenizer.spaces, tokenizer.merges, tokenizer.unknown
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": spaces.symbol}
+    prepend = {"type": "Prepend", "prepend": spaces.symbol}
+    back = {"type": "Replace", "pattern": {"String": spaces.symbol}, "content": " "}
+    scheme = next((theirs for theirs, ours in SCHEMES.items() if ours == spaces.prefix), None)
+    metaspace = {"type": "Metaspace", "replacement": spaces.symbol, "prepend_scheme": scheme, "split": spaces.split}
+    normalizers = [prepend, replace] if spaces.prefix == "segment" else [replace]
+    by_metaspace = spaces.split or spaces.prefix in ("missing", "first")
+    lost = [t.text for t in tokenizer.added_tokens if t.normalized and spaces.prefix == "segment" and not t.pattern]
+    if lost:
         raise ValueError(
-            f"post_processor must add one token before the text or none, got {found}, which is not supported"
+            f"to_huggingface: the symbol {lost[0]!r} is found after a ▁ is added, which the format cannot say"
         )
-    text = check_form(members[0]["SpecialToken"], dict, "post_processor.single").get("id")
-    id = next((token.id for token in tokenizer.added_tokens if token.text == text), None)
-    if id is None:
-        raise ValueError(f"post_processor adds {_short(text)}, which is no added token")
-    return tokenizer.with_ends(bos_id=id, adds_bos=True, end_ids=tokenizer.end_ids)
+    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if spaces.strip else []
+    fallback = [{"type": "ByteFallback"}] if unknown.byte_fallback else []
+    pairs = list(merges.pairs())
+    if merges.scores is not None:
+        pairs.sort(key=lambda pair: (merges.ranks[pair[0] * merges.size + pair[1]], pair))
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": token.id, "content": token.text, **{flag: getattr(token, flag) for flag in FLAGS}}
+            for token in sorted(tokenizer.added_tokens, key=lambda token: token.id)
+        ],
+        "normalizer": None if by_metaspace else {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": metaspace if by_metaspace else None,
+        "post_processor": write_post_processor(tokenizer) if tokenizer.adds_bos else None,
+        "decoder": {"type": "Sequence", "decoders": [back, *fallback, {"type": "Fuse"}, *strip]},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None if unknown.id is None else merges.texts[unknown.id],
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": unknown.fuse,
+            "byte_fallback": unknown.byte_fallback,
+            "ignore_merges": False,
+            "vocab": dict(sorted(merges.pieces.items(), key=lambda item: item[1])),
+            "merges": [[merges.texts[left], merges.texts[right]] for left, right in pairs],
+        },
+    }
 
 
 def _short(value: Any) -> str:
