@@ -54,6 +54,8 @@ from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import evaluating
 from nanograd.op import no_grad
+from nanograd.ops.linear_cross_entropy import LOGITS
+from nanograd.recompute import checkpoint
 from nanograd.runtime.files import StrPath, write_text
 
 FIELDS = ("prompt", "instruction", "input", "chosen", "rejected")
@@ -294,12 +296,24 @@ def answer_log_probs(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor
     """Return ln π(answer | prompt) (N,) for each row of ids (N, T): the sum of its targets' log-probabilities, in nats.
 
     Targets (N, T) of -100 are ignored, and their positions never reach the output layer: N rows with M targets make
-    logits (M, V), not (N, T, V).
+    logits (M, V), not (N, T, V). If these are more than one chunk, each chunk is computed again in backward.
     """
     rows, positions = np.nonzero(targets != IGNORE)  # (M,) both
     x = model.hidden_states(ids)[rows, positions]  # (N, T, C) → (M, C)
-    losses = ops.cross_entropy(ops.linear(x, model.lm_head_weight), targets[rows, positions], reduction="none")  # (M,)
+    weight, t = model.lm_head_weight, targets[rows, positions]
+    size = max(
+        LOGITS // len(weight), weight.shape[1]
+    )  # tokens in a chunk: its logits are 16 MB, or as large as the weight
+    chunks = [(x[i : i + size], weight, t[i : i + size]) for i in range(0, len(t), size)] if len(t) > size else []
+    losses = (
+        ops.concat([checkpoint(token_losses, *chunk) for chunk in chunks]) if chunks else token_losses(x, weight, t)
+    )
     return ops.scatter_add(np.zeros(len(ids), losses.dtype), rows, -losses, axis=0)
+
+
+def token_losses(x: Tensor, weight: Tensor, targets: np.ndarray) -> Tensor:
+    """Return the cross-entropy (M,) of targets (M,) from hidden states x (M, C), in nats."""
+    return ops.cross_entropy(ops.linear(x, weight), targets, reduction="none")
 
 
 def pair_log_probs(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:

@@ -35,13 +35,14 @@ from gpt.finetune.dpo import (
     with_reference,
 )
 from gpt.finetune.templates import CHAT, Template
+from gpt.lora import add_lora
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import Progress, read_metrics
 from gpt.runs.safetensors import save_file
 from gpt.tokenizer import BPETokenizer
 from gpt.training import Record, accumulate_gradients, in_shards, mean_loss
-from nanograd import ops
+from nanograd import memory_report, ops
 from nanograd.op import Observer, observe
 from nanograd.seeds import seeds
 
@@ -196,6 +197,31 @@ def test_the_gradient_equals_that_of_the_loss_from_other_ops(tmp_path: Path) -> 
         assert ours.grad is not None
         assert theirs.grad is not None
         np.testing.assert_allclose(ours.grad, theirs.grad, atol=1e-10 * np.abs(theirs.grad).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_chunks_of_logits_change_only_rounding_and_are_not_kept(
+    frozen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """101 targets are 7 chunks of 16 tokens, as many as there are features."""
+    entries = [{"prompt": "p", "chosen": "y" * n, "rejected": "n" * 2 * n} for n in (9, 2, 13, 7)]
+    examples, results = examples_of(entries, tmp_path), []
+    for size in (2**22, 1):
+        monkeypatch.setattr("gpt.finetune.dpo.LOGITS", size)
+        model = make_model()
+        if frozen:
+            add_lora(model, 2, 4.0, ["w_qkv"], np.random.default_rng(0))
+            model.blocks[0].attn.w_qkv.lora_b.data += 0.1  # type: ignore[attr-defined]
+        with memory_report() as report:
+            loss = dpo_loss(model, *pad_pairs(examples), np.zeros((4, 2)), **BETA)
+            loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        results.append((loss.item(), gradients, report.peak))
+    (loss, gradients, peak), (chunked, chunked_gradients, chunked_peak) = results
+    assert chunked == pytest.approx(loss, rel=1e-13)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(chunked_gradients[name], gradient, atol=1e-12 * np.abs(gradient).max(), err_msg=name)
+    assert chunked_peak < peak - 0.7 * 101 * 257 * 8  # bytes of the logits
 
 
 def test_pairs_sorted_by_length_keep_their_rows(tmp_path: Path) -> None:
