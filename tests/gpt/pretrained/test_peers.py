@@ -13,6 +13,7 @@ import pytest
 from gpt.config import ModelConfig, SampleConfig
 from gpt.generation.generate import generate
 from gpt.model import GPT
+from gpt.pretrained import load_pretrained
 from gpt.pretrained.export import export
 from gpt.tokenizer import BPETokenizer
 
@@ -202,3 +203,37 @@ def test_the_124m_shape(transformers: Any, tmp_path: Path) -> None:
     greedy = theirs.generate(torch.from_numpy(ids[:, :8]), max_new_tokens=64, do_sample=False, pad_token_id=0)[0, 8:]
     sampled = generate(ours, ids[0, :8], SampleConfig(max_new_tokens=64, temperature=0))
     assert [token for (token,) in sampled] == greedy.tolist()
+
+
+TEXTS = (
+    "The capital of France is",
+    "def fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)\n",
+    "Ὀδυσσεύς — 東京 🎉 ça va?",
+    "<|im_start|>user\nWhat is gravity?<|im_end|>\n<|im_start|>assistant\n",
+)
+
+
+def test_a_real_chat_model(transformers: Any, keep_float64: Any, smollm2: Path) -> None:
+    """SmolLM2 as its folder is. In float32 both round: of logits up to 45, each is wrong by up to 1e-4."""
+    import torch
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32).eval()
+    pretrained = load_pretrained(smollm2)
+    ours = pretrained.model()
+    for text in TEXTS:
+        ids = np.array([tokenizer(text)["input_ids"]])
+        expected = logits_of(theirs, ids)
+        assert expected.std() > 3
+        np.testing.assert_allclose(ours(ids).data, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        greedy = theirs.generate(torch.from_numpy(ids), max_new_tokens=64, do_sample=False, pad_token_id=0)
+        greedy = greedy[0, ids.shape[1] :].tolist()
+        sampled = generate(ours, ids[0].tolist(), SampleConfig(max_new_tokens=len(greedy), temperature=0))
+        assert [token for (token,) in sampled] == greedy
+
+    theirs = theirs.double()
+    keep_float64(theirs)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(ids)).logits.numpy()
+    ours = pretrained.model(np.float64)
+    np.testing.assert_allclose(ours(ids).data, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
