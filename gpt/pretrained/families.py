@@ -167,7 +167,7 @@ def read_window(hf: HFConfig, kind: str) -> int | None:
     if kind in ("qwen2", "qwen3"):
         full = hf.get("max_window_layers", 28)  # so many layers, the first ones, have no window
         used = hf.read("use_sliding_window", bool, False)
-        if type(full) is not int or (used and types is None and 0 < full < layers):
+        if type(full) is not int or full < 0 or (used and types is None and 0 < full < layers):
             rule = f"must be 0 or at least the {layers} layers: a window in some layers only is not supported"
             raise hf.error("max_window_layers", rule, full)
         window = window if used and (full == 0 or types is not None) else None

@@ -105,6 +105,7 @@ def test_a_key_that_changes_the_mathematics_is_refused_by_name(gpt2: Any, key: s
         ("llama", "head_dim", 5, "position=rope rotates pairs of features"),
         ("qwen3", "layer_types", ["sliding_attention"] * 2, "layer_types must be full_attention in every layer"),
         ("qwen3", "max_window_layers", 1.5, "max_window_layers must be 0 or at least the 2 layers"),
+        ("qwen3", "max_window_layers", -1, "max_window_layers must be 0 or at least the 2 layers"),
         ("qwen3", "mlp_bias", True, "mlp_bias changes"),
         ("qwen3", "attention_bias", True, r"8 tensors are missing, among them layers.0.self_attn.q_proj.bias"),
         ("gpt2", "n_head", 0, r"n_head must be a whole number from 1 to 2\*\*31, found 0"),
