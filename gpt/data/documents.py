@@ -232,7 +232,8 @@ def _encode_batch(tokenizer: Tokenizer, batch: list[Chunk]) -> tuple[np.ndarray,
     ends = []
     for chunk in batch:
         try:
-            ids += [*(tokenizer.prefix if chunk.first else []), *tokenizer.encode_data(chunk.text)]
+            ids += tokenizer.prefix if chunk.first else []
+            ids += tokenizer.encode_data(chunk.text, inside=not chunk.first)
         except ValueError as error:
             raise ValueError(f"{chunk.document}: {error}") from None
         if chunk.last and tokenizer.eot_id is not None:

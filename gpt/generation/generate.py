@@ -135,8 +135,11 @@ def _overlap(text: str, s: str) -> int:
 
 
 def decode_generated(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """Return the text of generated ids; those that are no token of the vocabulary are left out."""
-    return tokenizer.decode(id for id in ids if id in tokenizer.vocab)
+    """Return the text of generated ids; those that are no token of the vocabulary are left out.
+
+    It continues a text, so it keeps the space at its beginning, which `decode` of SentencePiece's tokenizers removes.
+    """
+    return tokenizer.decode_bytes(id for id in ids if id in tokenizer.vocab).decode("utf-8", errors="replace")
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:

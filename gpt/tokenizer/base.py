@@ -50,10 +50,10 @@ class Tokenizer(ABC):
         """Return the ids of `text`, with special tokens, if this tokenizer has any, as ordinary text."""
         return self.encode(text)
 
-    def encode_data(self, text: str) -> list[int]:
+    def encode_data(self, text: str, *, inside: bool = False) -> list[int]:
         """Return the ids of a text for training or evaluation: an <|endoftext|> written in it ends a document.
 
-        Where `adds_bos` is True, `prefix` must precede them.
+        Where `adds_bos` is True, `prefix` must precede them. `inside`: the text continues another, cut at a split point.
         """
         return self.encode(text)
 

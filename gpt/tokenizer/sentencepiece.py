@@ -153,8 +153,18 @@ class SentencePieceTokenizer(SpecialTokenizer):
     def _pieces(self, ids: Iterable[int]) -> tuple[bytes, ...]:
         return tuple(self.merges.texts.get(id, "").encode("utf-8") for id in ids)
 
-    def _encode(self, chunks: Iterable[str], allowed: Sequence[str]) -> Iterator[Iterable[int]]:
-        for words in self._split(chunks, allowed):
+    def encode_data(self, text: str, *, inside: bool = False) -> list[int]:
+        """Return the ids of a text for training or evaluation, with special tokens as their ids.
+
+        A text that continues another, `inside` of a document, gets no ▁ before it.
+        """
+        checked = self._check((text,), "all", "all", "encode_data")
+        return [id for ids in self._encode(*checked, inside=inside) for id in ids]
+
+    def _encode(
+        self, chunks: Iterable[str], allowed: Sequence[str], *, inside: bool = False
+    ) -> Iterator[Iterable[int]]:
+        for words in self._split(chunks, allowed, inside=inside):
             if isinstance(words, AddedToken):
                 yield (words.id,)
             else:
@@ -187,10 +197,12 @@ class SentencePieceTokenizer(SpecialTokenizer):
                 ids.append(unknown)
         return ids
 
-    def _split(self, chunks: Iterable[str], allowed: Sequence[str]) -> Iterator[list[str] | AddedToken]:
+    def _split(
+        self, chunks: Iterable[str], allowed: Sequence[str], *, inside: bool = False
+    ) -> Iterator[list[str] | AddedToken]:
         """Yield the words and the added tokens of a text, each when no text that follows can change it."""
         finders = self._find(tuple(allowed))
-        text, threshold, begins, inside = "", BLOCK, True, False
+        text, threshold, begins = "", BLOCK, not inside
         for chunk in chunks:
             for start in range(0, len(chunk), BLOCK):
                 text += chunk[start : start + BLOCK]

@@ -52,7 +52,7 @@ class SpecialTokenizer(Tokenizer):
         """Return the ids of `text`, with special tokens as ordinary text."""
         return self.encode(text, allowed_special=(), disallowed_special=())
 
-    def encode_data(self, text: str) -> list[int]:
+    def encode_data(self, text: str, *, inside: bool = False) -> list[int]:
         """Return the ids of a text for training or evaluation, with special tokens as their ids."""
         return self.encode(text, allowed_special="all")
 

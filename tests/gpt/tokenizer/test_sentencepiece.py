@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt.generation.generate import TextStream
+from gpt.generation.generate import TextStream, decode_generated
 from gpt.tokenizer import SentencePieceTokenizer, tokenizer_from_dict
 from gpt.tokenizer.added_tokens import AddedToken
 from gpt.tokenizer.piece_merges import PieceMerges
@@ -106,6 +106,16 @@ def test_a_stream_keeps_every_space_and_character() -> None:
     tokenizer = make("segment", Unknown(byte_fallback=True), strip=True)
     stream = TextStream(tokenizer)
     assert [stream.add(id) for id in (9, 13 + 0xC3, 13 + 0xA9, 9)] == [" low", "", "é", " low"]
+    assert decode_generated(tokenizer, [9, 13 + 0xC3, 13 + 0xA9, 9]) == " lowé low"
+
+
+def test_a_document_in_parts() -> None:
+    for tokenizer in (make("segment"), make("missing"), make("first")):
+        assert tokenizer.encode_data("low") + tokenizer.encode_data(" low", inside=True) == tokenizer.encode_data(
+            "low low"
+        )
+        parts = tokenizer.encode_data("lo") + tokenizer.encode_data("low<s>l", inside=True)
+        assert parts == tokenizer.encode_data("lolow<s>l")
 
 
 def test_explanations() -> None:
