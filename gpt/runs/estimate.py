@@ -251,12 +251,14 @@ def check_memory(
 
 
 def memory_line(memory: Memory, config: LoopConfig) -> str:
-    """Return the line that a run prints on its memory."""
+    """Return the line that a run prints on its memory; it says how much is free if the run takes more than half."""
     batch = f"{config.batch_size}" + (f" × {config.grad_accum_steps}" if config.grad_accum_steps > 1 else "")
     batch += f", in {config.shards} shards side by side" if (config.shards or 1) > 1 else ""
     chosen = "; memory asks for it" if config.recompute is None else ""
     recompute = f"; activations are computed again in backward{chosen}" if memory.recompute else ""
-    return f"memory    about {gigabytes(memory.bytes)} with batches of {batch}{recompute}"
+    free = available_memory()
+    of = f", of {gigabytes(free)} that are free," if free is not None and memory.bytes > free / 2 else ""
+    return f"memory    about {gigabytes(memory.bytes)}{of} with batches of {batch}{recompute}"
 
 
 def step_operations(model: Module, objective: Objective, config: LoopConfig, step: int = 0) -> float:

@@ -198,6 +198,7 @@ def test_activations_are_computed_again_where_memory_asks(trained: int | None, m
         assert memory == (recomputed if expected else kept, expected)
         line = memory_line(memory, TrainConfig(recompute=option, shards=1))
         assert ("computed again" in line) == expected
+        assert (f", of {gigabytes(free)} that are free," in line) == (free in (kept, recomputed))
         assert ("memory asks for it" in line) == (expected and option is None)
     for option, free in ((False, kept - 1), (None, recomputed - 1)):
         monkeypatch.setattr(estimate, "available_memory", lambda free=free: free)
