@@ -27,6 +27,7 @@ from nanograd.ops.rope import rope_tables
 from nanograd.runtime.blas import one_thread
 from nanograd.runtime.threads import PARALLEL_THRESHOLD, available_threads
 
+FIRST_SLOTS = 256  # of the cache
 PIECE = 1024  # tokens of a prompt that are read at once; 512 take 2 % longer a token, 256 take 8 %
 GELU_BLOCK = 2**16  # features at a time: 256 kB, and as much for a temporary array, stay in the CPU's cache
 
@@ -45,19 +46,31 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
 class KVCache:
     """The keys and values of the tokens that a batch of texts has read, in every block.
 
-    keys[i] and values[i] (B, K, slots, D) belong to block i. The t-th token of every row is stored in slot t % slots, so a
+    keys[i] and values[i] (B, K, S, D) belong to block i. The t-th token of every row is stored in slot t % slots, so a
     token past the last slot overwrites the oldest one. There are `capacity` slots, or fewer: with a window, no token sees
-    more than the last `window`. A row with a shorter prompt is padded on the left: its own tokens begin at t = starts[b].
+    more than the last `window`. The arrays grow with the text, up to S = slots. A row with a shorter prompt is padded on
+    the left: its own tokens begin at t = starts[b].
     """
 
     def __init__(self, config: ModelConfig, batch_size: int, capacity: int, dtype: np.dtype) -> None:
         self.capacity, self.slots = capacity, min(capacity, config.window or capacity)
-        shape = batch_size, config.n_kv_heads, self.slots, config.head_dim
-        self.keys = [np.zeros(shape, dtype) for _ in range(config.n_layers)]
-        self.values = [np.zeros(shape, dtype) for _ in range(config.n_layers)]
+        shape = batch_size, config.n_kv_heads, min(self.slots, FIRST_SLOTS), config.head_dim
+        self.keys = [np.empty(shape, dtype) for _ in range(config.n_layers)]
+        self.values = [np.empty(shape, dtype) for _ in range(config.n_layers)]
         self.token_ids = np.zeros((batch_size, capacity), np.intp)  # the t-th token in column t % capacity
         self.starts = np.zeros(batch_size, np.intp)
         self.length = 0  # tokens of a row that were read, with padding and those overwritten since
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for the next tokens: at least twice as much as there is, so that each token is copied about once."""
+        n, room = min(self.length, self.slots), self.keys[0].shape[2]
+        if (needed := min(self.length + tokens, self.slots)) <= room:
+            return
+        for arrays in (self.keys, self.values):
+            for i, array in enumerate(arrays):
+                B, K, _, D = array.shape
+                arrays[i] = np.empty((B, K, min(max(needed, 2 * room), self.slots), D), array.dtype)
+                arrays[i][:, :, :n] = array[:, :, :n]
 
     def cut(self, length: int) -> bool:
         """Forget all tokens from `length` on; return False, and forget none, if an older one was overwritten already."""
@@ -117,9 +130,9 @@ class Decoder:
     rope               sliding window: a new token overwrites the oldest. Cached keys keep their rotation angle, since
                        attention depends only on differences of angles; hence padding need not be subtracted either.
 
-    capacity (default: context_length) is the number of tokens to make room for: fewer take less memory if texts are known
-    to be short. A prompt is read in pieces of about PIECE tokens, so besides the cache it takes memory for one piece: its
-    features, and scores of some heads and 64 queries.
+    capacity (default: context_length) is the number of tokens that a text may have. A prompt is read in pieces of about
+    PIECE tokens. So besides the cache, it takes memory for one piece: its features, a mask of its tokens and all before
+    them, and the scores of 64 queries.
     """
 
     def __init__(self, model: GPT, batch_size: int = 1, capacity: int | None = None) -> None:
@@ -171,6 +184,7 @@ class Decoder:
             )
         if ids.min() < 0 or ids.max() >= model.config.vocab_size:
             raise ValueError(f"extend: ids must lie in [0, {model.config.vocab_size}), got {ids.min()} to {ids.max()}")
+        cache.reserve(ids.shape[1])
         size = max(1, PIECE // len(ids))
         with self._threads():
             for i in range(0, ids.shape[1], size):
@@ -264,6 +278,7 @@ class Decoder:
     def _decode_step(self, ids: np.ndarray) -> np.ndarray:
         """Run the model on the next token of each row, ids (B,), store its keys and values, and return logits (B, V)."""
         model, cache = self.model, self.cache
+        cache.reserve(1)
         slot, n_slots = cache.length % cache.slots, min(cache.length + 1, cache.slots)
         attn_mask, cos_sin = cache.attn_mask(n_slots), self._cos_sin(np.array([cache.length]))
         x = model.tok_emb.weight.data[ids]  # (B, C)

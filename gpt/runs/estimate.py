@@ -80,11 +80,12 @@ def forward_flops(config: ModelConfig, tokens: int | None = None) -> int:
 
 
 def cache_memory(config: ModelConfig, tokens: int = 1, itemsize: int = 4) -> int:
-    """Return the bytes of the key–value cache of `tokens` tokens; itemsize 4 is float32.
+    """Return the bytes of the key–value cache of `tokens` tokens, of which a window keeps the last; itemsize 4 is float32.
 
     >>> cache_memory(ModelConfig(d_model=768, n_layers=12, n_heads=12))  # GPT-2 small: 12 · 2 · 768 · 4
     73728
     """
+    tokens = min(tokens, config.window or tokens)
     return tokens * config.n_layers * 2 * config.n_kv_heads * config.head_dim * itemsize
 
 

@@ -155,6 +155,19 @@ def test_what_was_read_last_can_be_forgotten(kind: str) -> None:
     close(decoder.step(other[:, n]), due[:, n])
 
 
+def test_the_cache_grows_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt.generation.decoder.FIRST_SLOTS", 2)
+    model, ids = make("window", context_length=20), random_ids(1, 20)  # a window of 5
+    decoder, slots = Decoder(model), []
+    for t in range(20):
+        close(decoder.step(ids[:, t]), full(model, ids[:, : t + 1])[:, -1])
+        slots.append(decoder.cache.keys[0].shape[2])
+    assert slots == [2, 2, 4, 4] + 16 * [5]
+    decoder = Decoder(model)
+    decoder.prefill(ids[:, :3])
+    assert decoder.cache.values[2].shape[2] == 4
+
+
 def test_a_long_prompt_takes_memory_for_one_piece() -> None:
     T, F = 2560, 2048
     shape = {"vocab_size": 2000, "context_length": T, "d_model": 8, "n_layers": 2, "n_heads": 4, "d_ff": F}
