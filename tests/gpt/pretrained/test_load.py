@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpt.commands.import_ import main as main_import
 from gpt.config import ModelConfig
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
@@ -262,21 +263,44 @@ def test_the_tokenizer_beside_the_weights(gpt2: Any) -> None:
 PEAK = """
 import re, sys
 from pathlib import Path
+import numpy as np
+import gpt.api  # modules take memory too
+from gpt.generation.decoder import Decoder
 from gpt.model import GPT
 peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text(encoding="ascii"))[1])
 before = peak()
-GPT.from_pretrained(sys.argv[1])
+model = GPT.from_pretrained(sys.argv[1])
+if sys.argv[2:]:
+    Decoder(model).step(np.array([int(sys.argv[2])]))
 print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of its memory in /proc")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of its memory in /proc")
+
+
+def peak_of_loading(path: Path, *prompt: str) -> int:
+    """Return by how much opening a model, and the first token, raises the peak of a new process's memory, in bytes."""
+    command = [sys.executable, "-c", PEAK, str(path), *prompt]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@LINUX
 def test_loading_takes_little_more_than_the_model(tmp_path: Path) -> None:
     config = ModelConfig(vocab_size=16000, context_length=64, d_model=512, n_layers=8, n_heads=8)
     model = GPT(config, init=False)
     size = sum(p.data.nbytes for p in model.parameters())  # 133 MB, a quarter of it one table
     export(tmp_path / "out", config, model.state_dict(), None)
-    ran = subprocess.run(
-        [sys.executable, "-c", PEAK, str(tmp_path / "out")], capture_output=True, text=True, check=True
-    )
-    assert size < int(ran.stdout) < 1.1 * size
+    assert size < peak_of_loading(tmp_path / "out") < 1.1 * size
+
+
+@LINUX
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore:21 bytes")  # that have no token
+def test_smollm2_takes_its_size_once_as_a_folder_and_as_a_checkpoint_with_the_first_token(
+    smollm2: Path, tmp_path: Path
+) -> None:
+    size = (smollm2 / "model.safetensors").stat().st_size  # 538 MB
+    assert peak_of_loading(smollm2, "1") < 1.1 * size
+    assert main_import([str(smollm2), "--out", str(tmp_path / "run")]) == 0
+    assert peak_of_loading(tmp_path / "run", "1") < 1.1 * size
