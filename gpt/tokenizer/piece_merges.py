@@ -41,8 +41,10 @@ class PieceMerges:
         self.texts = {id: piece for piece, id in pieces.items()}
         if len(self.texts) < len(pieces):
             piece, id = next((piece, id) for piece, id in pieces.items() if self.texts[id] != piece)
-            raise ValueError(f"the pieces {piece!r} and {self.texts[id]!r} have the same id, {id}")
+            raise ValueError(f"the pieces {quote(piece)} and {quote(self.texts[id])} have the same id, {id}")
         self.size = max(self.texts, default=0) + 1
+        if unknown := next((piece for piece in scores or () if piece not in pieces), None):
+            raise ValueError(f"the score of {quote(unknown)} is that of no piece")
         self.ranks: dict[int, int] = {}  # from left * size + right: half the memory of pairs as keys
         if scores is not None:
             self._rank_by_score(scores)
@@ -52,12 +54,12 @@ class PieceMerges:
                 key, piece = pieces[left] * self.size + pieces[right], left + right
                 pieces[piece]
             except KeyError as error:
-                needs = f"needs {error.args[0]!r}, which is no piece"
-                raise ValueError(f"merge {rank} of {left!r} and {right!r} {needs}") from None
-            if not left or not right or not unmerged.isdisjoint((left, right, piece)):
-                raise ValueError(f"merge {rank} of {left!r} and {right!r} must join pieces of text")
+                needs = f"needs {quote(error.args[0])}, which is no piece"
+                raise ValueError(f"merge {rank} of {quote(left)} and {quote(right)} {needs}") from None
+            if not left or not right or left in unmerged or right in unmerged or piece in unmerged:
+                raise ValueError(f"merge {rank} of {quote(left)} and {quote(right)} must join pieces of text")
             if self.ranks.setdefault(key, rank) != rank:
-                raise ValueError(f"merge {rank} of {left!r} and {right!r} is there twice")
+                raise ValueError(f"merge {rank} of {quote(left)} and {quote(right)} is there twice")
             made.add(piece)
         # The neighbouring characters inside of pieces that merges make. Between two others nothing ever merges.
         self.inner: set[str] = set()
@@ -145,3 +147,8 @@ class PieceMerges:
                     heapq.heappush(queue, later)
                 heapq.heappush(positions_of[later], position)
         return [symbol for symbol in cells if symbol != EMPTY]
+
+
+def quote(text: str) -> str:
+    """Return a text as an error quotes it: not all of a long one."""
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from gpt.tokenizer.added_tokens import AddedToken, TokenFinder
 from gpt.tokenizer.base import check_text
 from gpt.tokenizer.bpe import Explanation
-from gpt.tokenizer.piece_merges import PieceMerges
+from gpt.tokenizer.piece_merges import PieceMerges, quote
 from gpt.tokenizer.pretokens import BLOCK
 from gpt.tokenizer.special_tokens import Allowed, Specials, SpecialTokenizer
 from nanograd.runtime.typed_json import check_form
@@ -27,7 +27,7 @@ BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 PREFIXES = ("never", "segment", "missing", "first")
 CACHED_WORDS = 1 << 16
 CACHED_CHARACTERS = 48  # longer words are rarely repeated
-_BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Spaces:
     def __post_init__(self) -> None:
         if len(self.symbol) != 1 or self.prefix not in PREFIXES:
             rule = f"spaces: symbol must be one character, and prefix one of {', '.join(PREFIXES)}"
-            raise ValueError(f"{rule}, got {self.symbol!r} and {self.prefix!r}")
+            raise ValueError(f"{rule}, got {quote(self.symbol)} and {quote(self.prefix)}")
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,11 @@ class SentencePieceTokenizer(SpecialTokenizer):
             if not token.text:
                 raise ValueError(f"an added token must have a text, and the one of id {token.id} has none")
             if texts.setdefault(token.id, token.text) != token.text:
-                raise ValueError(f"the added token {token.text!r} has the id {token.id}, which {texts[token.id]!r} has")
+                raise ValueError(
+                    f"the added token {quote(token.text)} has the id {token.id}, which {quote(texts[token.id])} has"
+                )
             if ids.setdefault(token.text, token.id) != token.id:
-                raise ValueError(f"{token.text!r} has two ids, {ids[token.text]} and {token.id}")
+                raise ValueError(f"{quote(token.text)} has two ids, {ids[token.text]} and {token.id}")
         check_text("vocabulary", "".join(texts.values()))
         needed = {f"the space, {spaces.symbol!r}": spaces.symbol in merges.pieces}
         if unknown.byte_fallback:
@@ -120,17 +122,20 @@ class SentencePieceTokenizer(SpecialTokenizer):
         self.eot_id = eot_id
         self.end_ids = () if eot_id is None else (eot_id,)
         self._byte_ids = [merges.pieces[piece] for piece in BYTE_PIECES] if unknown.byte_fallback else []
-        self._decoded_as_bytes = {id for id, text in texts.items() if unknown.byte_fallback and _BYTE.fullmatch(text)}
+        self._decoded_as_bytes = {id for id, text in texts.items() if self._is_byte(text)}
         joined = {pair for pair in merges.inner if pair[1] != spaces.symbol} if spaces.split else merges.inner
         self._joined = frozenset(joined)  # the neighbours between which no word ends
         self._fuses = unknown.fuse and unknown.id is not None and not unknown.byte_fallback
         self._words: dict[str, list[int]] = {}
         self._finders: dict[tuple[str, ...], _Finders] = {}
 
+    def _is_byte(self, text: str) -> bool:
+        return self.unknown.byte_fallback and len(text) == 6 and _BYTE.fullmatch(text) is not None
+
     def _bytes(self, text: str) -> bytes:
         """Return the bytes that a token is decoded to."""
-        if self.unknown.byte_fallback and (byte := _BYTE.fullmatch(text)):
-            return bytes([int(byte[1], 16)])
+        if self._is_byte(text):
+            return bytes([int(text[3:5], 16)])
         return text.replace(self.spaces.symbol, " ").encode("utf-8")
 
     def explain(
@@ -333,5 +338,5 @@ FIELDS = {"pieces": dict[str, int], "added_tokens": list, "spaces": Spaces, "unk
 def _merge_of_ids(merge: Any, texts: Mapping[int, str]) -> tuple[str, str]:
     """Return the pieces of a merge that is stored as two ids."""
     if not (isinstance(merge, list) and len(merge) == 2 and all(type(id) is int and id in texts for id in merge)):
-        raise ValueError(f"'merges' must hold pairs of ids of pieces, got {merge!r}")
+        raise ValueError(f"'merges' must hold pairs of ids of pieces, got {quote(str(merge))}")
     return texts[merge[0]], texts[merge[1]]

@@ -40,6 +40,7 @@ from gpt.finetune.templates import ALPACA, Template, load_template
 from gpt.lora import LoRASettings, add_lora
 from gpt.metrics import Record
 from gpt.model import GPT
+from gpt.pretrained.llama2c import read_tokenizer
 from gpt.runs.checkpoint import Task, TrainingState, _digest, load_checkpoint, save_checkpoint
 from gpt.runs.pretrain import begin_pretraining, resume_pretraining
 from gpt.runs.run import METRICS, check_data_files, read_metrics, truncate_metrics
@@ -48,7 +49,8 @@ from gpt.runs.supervise import run_training
 from gpt.text.documents import read_documents
 from gpt.text.html import strip_html
 from gpt.text.read import read_text
-from gpt.tokenizer import BPETokenizer, CharTokenizer, load_tokenizer, to_huggingface
+from gpt.tokenizer import BPETokenizer, CharTokenizer, SentencePieceTokenizer, load_tokenizer, to_huggingface
+from gpt.tokenizer.sentencepiece import BYTE_PIECES
 from gpt.training import NotFiniteError, make_optimizer
 from nanograd.runtime.files import file_sha256
 from nanograd.study.drills.command import PROGRESS_FILE, list_drills
@@ -195,6 +197,31 @@ def make_tokenizers(folder: Path) -> None:
     (folder / "cl100k_base.tiktoken").write_text(ranks, encoding="utf-8")
 
 
+def make_pieces(folder: Path) -> None:
+    """Write SentencePiece's tokenizer in four formats."""
+    names = ["<unk>", "<s>", "</s>", *BYTE_PIECES, "▁", *"tobehisqu", "to", "▁to", "be", "▁be", "th", "is"]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * (len(names) - 259)]
+    length = [bytes([10, len(name.encode())]) + name.encode() for name in names]
+    pieces = [length[i] + struct.pack("<Bf", 21, -i) + bytes([24, kind]) for i, kind in enumerate(kinds)]
+    model = b"".join(bytes([10, len(piece)]) + piece for piece in pieces)
+    model += bytes([18, 5, 24, 2, 152, 2, 1]) + bytes([26, 2, 32, 0])  # bpe with bytes; extra spaces are kept
+    (folder / "tokenizer.model").write_bytes(model)
+    tokenizer = load_tokenizer(folder / "tokenizer.model")
+    assert isinstance(tokenizer, SentencePieceTokenizer)
+    tokenizer.save(folder / "pieces.json")
+    (folder / "huggingface.json").write_text(json.dumps(to_huggingface(tokenizer)), encoding="utf-8")
+    texts = [name.replace("▁", " ").encode() for name in names]
+    rows = b"".join(struct.pack("<fi", -i, len(text)) + text for i, text in enumerate(texts))
+    (folder / "tokenizer.bin").write_bytes(struct.pack("<i", 6) + rows)
+
+
+def open_pieces(folder: Path, name: str) -> None:
+    path = folder / name
+    tokenizer = read_tokenizer(path, 275) if name == "tokenizer.bin" else load_tokenizer(path)
+    tokenizer.decode(tokenizer.encode_ordinary("to be"))
+    tokenizer.decode(tokenizer.encode_data("is that</s> é the question"))
+
+
 def open_tokenizer(folder: Path, name: str) -> None:
     ranks = name.endswith(".tiktoken")
     tokenizer = load_tokenizer(folder / name, pattern="gpt2" if ranks else None, special_tokens={} if ranks else None)
@@ -292,6 +319,7 @@ KINDS = [
         "tokenizers", make_tokenizers, open_tokenizer,
         ("bpe.json", "char.json", "huggingface.json", "vocab.json", "merges.txt", "cl100k_base.tiktoken"),
     ),
+    Kind("pieces", make_pieces, open_pieces, ("tokenizer.model", "pieces.json", "huggingface.json", "tokenizer.bin")),
     Kind("GPT-2", copy_golden(*HUGGINGFACE), open_pretrained, ("config.json", "model.safetensors")),
     Kind("Llama", copy_golden(*LLAMA), open_pretrained, ("config.json", "model.safetensors")),
     Kind("shards", make_sharded, open_pretrained, ("model.safetensors.index.json", "model-0.safetensors")),

@@ -79,9 +79,11 @@ def tokenizer_from_dict(fields: Mapping[str, Any]) -> Tokenizer:
         raise ValueError(f'this is not a tokenizer: it must be an object with "format": "{FORMAT}"')
     version, kind = fields.get("version"), fields.get("kind")
     if version != VERSION:
-        raise ValueError(f"'version' must be {VERSION}, got {version!r}; another version of this program wrote it")
+        raise ValueError(
+            f"'version' must be {VERSION}, got {repr(version)[:40]}; another version of this program wrote it"
+        )
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"'kind' must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+        raise ValueError(f"'kind' must be one of {', '.join(map(repr, KINDS))}, got {repr(kind)[:40]}")
     return KINDS[kind].from_dict(fields)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gpt.tokenizer.added_tokens import AddedToken
 from gpt.tokenizer.formats.ends import write_post_processor
-from gpt.tokenizer.piece_merges import PieceMerges
+from gpt.tokenizer.piece_merges import PieceMerges, quote
 from gpt.tokenizer.sentencepiece import BYTE_PIECES, SentencePieceTokenizer, Spaces, Unknown
 from nanograd.runtime.typed_json import check_form
 
@@ -38,16 +38,18 @@ def from_huggingface_sentencepiece(
     """
     model = check_form(fields.get("model"), dict, "model")
     if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"model.type must be 'BPE', got {model.get('type')!r}, which is not supported")
+        raise ValueError(f"model.type must be 'BPE', got {_short(model.get('type'))}, which is not supported")
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
         if model.get(key):
-            raise ValueError(f"model.{key} must be null or false, got {model[key]!r}, which is not supported")
-    pieces = check_form(model.get("vocab"), dict[str, int], "model.vocab")
+            raise ValueError(f"model.{key} must be null or false, got {_short(model[key])}, which is not supported")
+    pieces = check_form(model.get("vocab"), dict, "model.vocab")
+    if wrong := next((piece for piece, id in pieces.items() if type(id) is not int or not 0 <= id < 1 << 31), None):
+        raise ValueError(f"model.vocab must give pieces an id, got {quote(wrong)}: {_short(pieces[wrong])}")
     falls_back = bool(check_form(model.get("byte_fallback") or False, bool, "model.byte_fallback"))
     falls_back = falls_back and not pieces.keys().isdisjoint(BYTE_PIECES)  # without byte tokens it has no effect
     unk = check_form(model.get("unk_token"), str | None, "model.unk_token")
     if unk is not None and unk not in pieces:
-        raise ValueError(f"model.unk_token is {unk!r}, which is not in model.vocab")
+        raise ValueError(f"model.unk_token is {quote(unk)}, which is not in model.vocab")
     unknown = Unknown(falls_back, None if unk is None else pieces[unk], bool(model.get("fuse_unk")))
     prefix, split = _prefix(fields.get("normalizer"), fields.get("pre_tokenizer"))
     added = [_added(token, prefix if fields.get("normalizer") else None) for token in added_tokens]
@@ -95,7 +97,7 @@ def _prefix(normalizer: Any, pre_tokenizer: Any) -> tuple[str, bool]:
             raise ValueError(f"pre_tokenizer: {_short(step)} is not supported; {supported}")
         scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
         if scheme not in SCHEMES:
-            raise ValueError(f"pre_tokenizer.prepend_scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+            raise ValueError(f"pre_tokenizer.prepend_scheme must be one of {', '.join(SCHEMES)}, got {_short(scheme)}")
         prefix, split, replaces = SCHEMES[scheme], bool(step.get("split", True)), True
     if not replaces:
         raise ValueError(f"neither normalizer nor pre_tokenizer replaces spaces by {SPACE}, which is not supported")
@@ -155,7 +157,7 @@ def to_huggingface_sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str,
     lost = [t.text for t in tokenizer.added_tokens if t.normalized and spaces.prefix == "segment" and not t.pattern]
     if lost:
         raise ValueError(
-            f"to_huggingface: the symbol {lost[0]!r} is found after a ▁ is added, which the format cannot say"
+            f"to_huggingface: the symbol {quote(lost[0])} is found after a ▁ is added, which the format cannot say"
         )
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if spaces.strip else []
     fallback = [{"type": "ByteFallback"}] if unknown.byte_fallback else []

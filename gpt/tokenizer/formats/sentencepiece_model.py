@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from gpt.tokenizer.added_tokens import AddedToken
-from gpt.tokenizer.piece_merges import PieceMerges
+from gpt.tokenizer.piece_merges import PieceMerges, quote
 from gpt.tokenizer.sentencepiece import SentencePieceTokenizer, Spaces, Unknown
 
 PIECES, TRAINER, NORMALIZER = 1, 2, 3  # fields of a ModelProto
@@ -86,7 +86,7 @@ def from_sentencepiece_model(data: bytes, config: Mapping[str, Any] | None = Non
     if normalizer.get(2) or normalizer.get(6):
         name = _text(normalizer.get(1, b""), "normalizer_spec.name")
         raise ValueError(
-            f"normalizer_spec must be identity, got {name!r} with a table of characters, which is not supported"
+            f"normalizer_spec must be identity, got {quote(name)} with a table of characters, which is not supported"
         )
     if normalizer.get(4, 1):
         raise ValueError("normalizer_spec.remove_extra_whitespaces must be false, got true, which is not supported")
@@ -97,7 +97,7 @@ def from_sentencepiece_model(data: bytes, config: Mapping[str, Any] | None = Non
     falls_back = bool(trainer.get(35))
     merges = PieceMerges(pieces, scores=scores)
     if unmade := next((p for p in scores if not merges.pieces.keys() >= set(p)), None):
-        raise ValueError(f"the piece {unmade!r} has a character that is no piece, which is not supported")
+        raise ValueError(f"the piece {quote(unmade)} has a character that is no piece, which is not supported")
     eos_id, bos_id = (_id(trainer, key, default, pieces) for key, default in ((42, 2), (41, 1)))
     tokenizer = SentencePieceTokenizer(merges, added, spaces=spaces, unknown=Unknown(falls_back, unk_id), eot_id=eos_id)
     adds_bos = bos_id is not None and config.get("add_bos_token", True) is not False
@@ -116,13 +116,13 @@ def _pieces(messages: list[bytes]) -> tuple[dict[str, int], dict[str, float], li
         piece = _text(fields.get(1, b""), name)
         score, kind = fields.get(2, bytes(4)), _as(int, fields.get(3, NORMAL), name)
         if not piece or piece in pieces:
-            raise ValueError(f"{name} must have a text that no other has, got {piece!r}")
+            raise ValueError(f"{name} must have a text that no other has, got {quote(piece)}")
         if (
             not isinstance(score, bytes)
             or len(score) != 4
             or not math.isfinite(number := struct.unpack("<f", score)[0])
         ):
-            raise ValueError(f"{name}, {piece!r}, must have a number as its score")
+            raise ValueError(f"{name}, {quote(piece)}, must have a number as its score")
         pieces[piece] = id
         if kind == NORMAL:
             scores[piece] = number
@@ -133,7 +133,7 @@ def _pieces(messages: list[bytes]) -> tuple[dict[str, int], dict[str, float], li
             unk_ids += [id] if kind == UNKNOWN else []
         elif kind != BYTE:
             found = "UNUSED" if kind == UNUSED else kind
-            raise ValueError(f"{name}, {piece!r}, has the type {found}, which is not supported")
+            raise ValueError(f"{name}, {quote(piece)}, has the type {found}, which is not supported")
     if len(unk_ids) != 1:
         raise ValueError(f"one piece must be the unknown token, got {len(unk_ids)}")
     return pieces, scores, added, unk_ids[0]

@@ -65,7 +65,7 @@ def test_a_tokenizer_json_with_metaspace() -> None:
         (("model", "unk_token"), "<x>", "model.unk_token is '<x>', which is not in model.vocab"),
         (("model", "merges"), [["h", "i", "h"]], "must hold pairs of pieces"),
         (("model", "merges"), [["<unk>", "i"]], "needs '<unk>i', which is no piece"),
-        (("model", "vocab"), {"h": -1}, "'model.vocab.h' must be"),
+        (("model", "vocab"), {"h": -1}, "model.vocab must give pieces an id, got 'h': -1"),
         (("normalizer", "normalizers"), [PREPEND, {"type": "NFKC"}], "normalizer: {'type': 'NFKC'} is not supported"),
         (("normalizer", "normalizers"), [PREPEND], "neither normalizer nor pre_tokenizer replaces spaces"),
         (("pre_tokenizer",), {"type": "Whitespace"}, "pre_tokenizer: {'type': 'Whitespace'} is not supported"),
