@@ -95,9 +95,10 @@ def measure(rounds: int, compared: bool, model: Path | None = None) -> dict[str,
         small = ask(sides["ours"], "small") if model is None else None
         for process in sides.values():
             process.communicate()  # closing its input ends it
-    bandwidth, peak = (median(bound[name] for bound in bounds) for name in ("bandwidth", "peak"))
+    bandwidth, product, peak = (median(bound[name] for bound in bounds) for name in ("bandwidth", "product", "peak"))
     figures: dict[str, Any] = {
         "cores": cores(), "numpy": np.__version__, "kernel": blas.kernel(), "bandwidth, GB/s": bandwidth / 1e9,
+        "in a product, GB/s": product / 1e9,
         "matmul peak, GFLOP/s": peak / 1e9,
     }  # fmt: skip
     speeds = {}
@@ -108,6 +109,7 @@ def measure(rounds: int, compared: bool, model: Path | None = None) -> dict[str,
         figures[f"{name}, prompt tokens/s"] = LONG / prompt
         if name == "ours":
             config = GPT2 if model is None else ModelConfig(**opening.pop("config"))
+            figures["share of a product"] = speeds[name] * matrix_bytes(config) / product
             figures["share of bandwidth"] = speeds[name] * matrix_bytes(config) / bandwidth
             figures["share of peak"] = prompt_flops(config, LONG) / prompt / peak
     if compared:
@@ -237,8 +239,12 @@ def turn(side: Side) -> dict[str, Any]:
 
 
 def bounds() -> dict[str, float]:
-    """Measure the bounds: bytes per second of reading 1 GB on all cores, and FLOP/s of a square matrix product."""
-    chunks = np.array_split(np.ones(250_000_000, np.float32), cores())
+    """Measure the bounds: bytes per second of reading 1 GB on all cores, and FLOP/s of a square matrix product.
+
+    The BLAS may read a matrix with rows of d_model numbers more slowly, a bound that a better kernel could raise.
+    """
+    numbers, d_model = np.ones(250_000_000, np.float32), OPENING["config"]["d_model"]
+    chunks = np.array_split(numbers, cores())
     tasks = [
         partial(np.matmul, chunk[: len(chunk) // 1000 * 1000].reshape(-1, 1000), np.ones(1000, np.float32))
         for chunk in chunks
@@ -248,7 +254,12 @@ def bounds() -> dict[str, float]:
         began = time.perf_counter()
         threads.run(tasks)
         took.append(time.perf_counter() - began)
-    return {"bandwidth": 1e9 / min(took), "peak": matmul_peak()}
+    matrix, row, products = numbers[: len(numbers) // d_model * d_model].reshape(-1, d_model), numbers[:d_model], []
+    for _ in range(3):
+        began = time.perf_counter()
+        matrix @ row
+        products.append(time.perf_counter() - began)
+    return {"bandwidth": 1e9 / min(took), "product": 1e9 / min(products), "peak": matmul_peak()}
 
 
 def small() -> dict[str, float]:
