@@ -36,8 +36,8 @@ Train a tokenizer, encode text, decode ids, show the merges, convert between for
     python -m gpt tokenizer explain tokenizer.json "lower"
     python -m gpt tokenizer convert FOLDER -o tokenizer.json
 
-A TOKENIZER is a file or folder: one that `train` wrote, Hugging Face's tokenizer.json, OpenAI's encoder.json with
-vocab.bpe, or tiktoken's .tiktoken.
+A TOKENIZER is a file or folder: one that `train` wrote, Hugging Face's tokenizer.json, SentencePiece's tokenizer.model,
+OpenAI's encoder.json with vocab.bpe, or tiktoken's .tiktoken.
 """
 LARGE = 1 << 25  # bytes: from this size on several processes count words; they take longer to start than a smaller text
 
