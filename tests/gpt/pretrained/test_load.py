@@ -15,7 +15,8 @@ from gpt.config import ModelConfig
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.export import export
-from gpt.runs.safetensors import load_file
+from gpt.pretrained.lazy_tensors import LazyTensors, lazy_tensors
+from gpt.runs.safetensors import CAN_MAP, load_file, read_header
 from gpt.tokenizer import BPETokenizer, to_huggingface
 
 Tensors = dict[str, np.ndarray]
@@ -258,6 +259,27 @@ def test_the_tokenizer_beside_the_weights(gpt2: Any) -> None:
     assert "the tokenizer has 256 tokens, the model 31" in load_pretrained(gpt2.path).no_tokenizer
     with pytest.raises(ValueError, match="the tokenizer has 256 tokens, the model 31"):
         load_pretrained(gpt2.path, gpt2.path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("shift", [0, 1])  # where the data begins decides whether float32 numbers are aligned
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_stay_in_the_file_where_they_can_and_are_never_written(
+    tmp_path: Path, shift: int, dtype: type[np.floating[Any]]
+) -> None:
+    path, x = tmp_path / "model.safetensors", np.arange(6, dtype=np.float32).reshape(2, 3)
+    header = json.dumps({"x": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}})
+    text = header.ljust(len(header) + -len(header) % 8 + shift).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + x.tobytes())
+    before = path.read_bytes()
+    tensor = lazy_tensors(path, read_header(path)[0])
+    array = LazyTensors(tensor).arrays(np.dtype(dtype))["x"]
+    assert np.array_equal(array, x)
+    assert array.dtype == dtype
+    assert array.flags.aligned
+    assert (array.base is not None) is (shift == 0 and dtype == np.float32 and CAN_MAP)  # a view of the mapped file
+    array[0] = 7
+    assert array[0].tolist() == [7, 7, 7]
+    assert path.read_bytes() == before
 
 
 PEAK = """
