@@ -232,7 +232,7 @@ class LoopConfig(Config):
     )
     shards: int | None = option(None, "shards of a batch computed in parallel; chosen for the machine if none", least=1)
     recompute: bool | None = option(
-        None, "compute activations again in backward instead of keeping them: less memory, more time; if memory asks"
+        None, "compute activations again in backward: less memory, more time; if none, where memory would not suffice"
     )
     lr: float = option(2e-3, "highest learning rate", least=0)
     min_lr: float = option(None, "learning rate at the end of the schedule; lr / 10 if none", least=0)
