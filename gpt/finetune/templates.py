@@ -13,6 +13,7 @@ A template may also be a program in the language Jinja, as the models of Hugging
 
 import dataclasses
 import hashlib
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ class Template:
     system_in_user: bool = False  # the system message is a part of the first message of the user
     joined: bool = False  # encode a conversation as one text, as transformers does, and not each segment by itself
     jinja: str = ""  # writes the whole conversation, from `begin` as bos_token and `end` as eos_token
+    source: str = dataclasses.field(default="", compare=False)  # the model's own program, for which the strings stand
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -138,6 +140,46 @@ class Template:
         if messages and messages[-1].role == USER:
             segments.append(Segment(prompt, False))
         return segments
+
+    def to_jinja(self, end: str = "") -> str:
+        """Return a program in Jinja that writes what `render` does; `end` follows a response where the template has none.
+
+        The part `input` of a message is left out: the messages of transformers have none.
+        """
+        if self.jinja or self.source:
+            return self.jinja or self.source
+
+        def expression(text: str) -> str:
+            """Return the string as an expression, in which {content} is the variable `content`."""
+            return " + content + ".join(json.dumps(part, ensure_ascii=False) for part in text.split(CONTENT))
+
+        def show(text: str) -> str:
+            return "{{ " + expression(text) + " }}" if text else ""
+
+        message, turn = (".strip()" if self.strip == kind else "" for kind in ("message", "turn"))
+        system, strip = show(self.system), message or turn
+        if self.system_in_user:
+            system, strip = "{% set ns.system = " + expression(self.system) + " %}", ""
+        if not self.system:
+            system = "{{ raise_exception('there must be no system message') }}"
+        default = ""
+        if self.default_system:
+            content = json.dumps(self.default_system, ensure_ascii=False)
+            default = (
+                "{% if messages[0].role != 'system' %}{% set content = " + content + " %}" + system + "{% endif %}"
+            )
+        return "".join([
+            "{% set ns = namespace(system='') %}", show(self.begin), default,
+            "{% for message in messages %}{% if message.role == 'system' %}",
+            "{% set content = message.content" + strip + " %}", system,
+            "{% elif message.role == 'user' %}",
+            "{% set content = (ns.system + message.content" + message + ")" + turn + " %}{% set ns.system = '' %}",
+            show(self.user), "{% if not loop.last or add_generation_prompt %}", show(self.reply), "{% endif %}",
+            "{% else %}{% set content = message.content" + message + turn + " %}", show(self.response),
+            show(self.end or end),
+            "{% if not loop.last %}", show(self.between), "{% endif %}",
+            "{% endif %}{% endfor %}",
+        ])  # fmt: skip
 
     def _run(self, messages: Sequence[Message]) -> list[Segment]:
         """Return the text that the Jinja template writes, in segments; responses have their ends.
@@ -281,4 +323,6 @@ def template_of_model(source: str, bos_token: str = "", eos_token: str = "") -> 
     known, bos, eos = KNOWN.get(key, (None, "", ""))
     if known is None or (bos and bos != bos_token) or (eos and eos != eos_token):
         return Template(name="jinja", begin=bos_token, end=eos_token, jinja=source)
-    return dataclasses.replace(known, default_system=default[1]) if default else known
+    if default:
+        known = dataclasses.replace(known, default_system=default[1])
+    return dataclasses.replace(known, source=source)

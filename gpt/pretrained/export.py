@@ -1,9 +1,10 @@
-"""Export a model in Hugging Face's format: config.json, model.safetensors and the tokenizer's files."""
+"""Export a model in Hugging Face's format: config.json, model.safetensors, the tokenizer's files and a chat template."""
 
 import json
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,33 +12,36 @@ from gpt.config import ModelConfig
 from gpt.pretrained.families import FAMILIES, LLAMA_KINDS, Link, links, llama_kinds, write_config
 from gpt.pretrained.load import CONFIG, SINGLE
 from gpt.runs.safetensors import save_file
-from gpt.tokenizer import EOT, BPETokenizer, Tokenizer, to_huggingface
+from gpt.tokenizer import BPETokenizer, Tokenizer, to_huggingface
+from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
 from nanograd.runtime.files import StrPath, new_folder, write_text
 
 
 def export(
-    folder: StrPath, config: ModelConfig, state: Mapping[str, np.ndarray], tokenizer: Tokenizer | None
+    folder: StrPath,
+    config: ModelConfig,
+    state: Mapping[str, np.ndarray],
+    tokenizer: Tokenizer | None,
+    chat_template: str = "",
 ) -> list[Path]:
     """Write the folder, which must be new or empty, and return its files; after an error none of them remain.
 
-    state is the model's state_dict. The tokenizer is written if it is byte-level BPE; the format has no other of ours.
+    state          the model's state_dict
+    tokenizer      written if it is byte-level BPE or SentencePiece's; the format has no other of ours
+    chat_template  a program in Jinja that writes a conversation as the model was taught to read it, or ""
 
     Raises ValueError, before writing, for a model that neither gpt2 nor llama can describe.
     """
     folder = Path(folder)
     kind = layout(config)
     family = FAMILIES[kind]
-    eot_id = None if tokenizer is None else tokenizer.eot_id
-    texts = {CONFIG: write_config(config, kind) | {"bos_token_id": eot_id, "eos_token_id": eot_id}}
-    if isinstance(tokenizer, BPETokenizer):
+    ids = {} if tokenizer is None else _ends(tokenizer)
+    texts = {CONFIG: write_config(config, kind) | {"bos_token_id": None, "eos_token_id": None} | ids}
+    if any(id is not None for id in ids.values()):
+        texts["generation_config.json"] = ids
+    if isinstance(tokenizer, (BPETokenizer, SentencePieceTokenizer)):
         texts["tokenizer.json"] = to_huggingface(tokenizer)
-        end = {"bos_token": EOT, "eos_token": EOT} if eot_id is not None else {}
-        texts["tokenizer_config.json"] = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": config.context_length,
-            "clean_up_tokenization_spaces": False,
-            **end,
-        }
+        texts["tokenizer_config.json"] = _tokenizer_config(tokenizer, config, chat_template)
     tensors = {}
     for link in links(family, config):
         for name, array in _split(link, state):
@@ -48,6 +52,31 @@ def export(
         for name, fields in texts.items():
             write_text(temporary / name, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
     return [folder / name for name in (SINGLE, *texts)]
+
+
+def _ends(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the ids that begin and end a text, under the names of transformers; several ends are a list."""
+    begin = tokenizer.eot_id if tokenizer.bos_id is None else tokenizer.bos_id
+    ends = list(tokenizer.end_ids)
+    return {"bos_token_id": begin, "eos_token_id": ends[0] if len(ends) == 1 else ends or None}
+
+
+def _tokenizer_config(
+    tokenizer: BPETokenizer | SentencePieceTokenizer, config: ModelConfig, chat_template: str
+) -> dict[str, Any]:
+    """Return the object of tokenizer_config.json. Only a special token has a name there."""
+    names = {id: text for text, id in tokenizer.special_tokens.items()}
+    ids = _ends(tokenizer) | {"eos_token_id": next(iter(tokenizer.end_ids), None)}
+    tokens = {key.removesuffix("_id"): names[id] for key, id in ids.items() if id in names}
+    if isinstance(tokenizer, SentencePieceTokenizer) and tokenizer.unknown.id in names:
+        tokens["unk_token"] = names[tokenizer.unknown.id]
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.context_length,
+        "clean_up_tokenization_spaces": False,
+        **tokens,
+        **({"chat_template": chat_template} if chat_template else {}),
+    }
 
 
 def layout(config: ModelConfig) -> str:

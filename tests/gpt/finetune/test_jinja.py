@@ -103,6 +103,27 @@ def test_a_program_writes_what_the_built_in_template_writes() -> None:
         assert ours.loss_mask.tolist() == theirs.loss_mask.tolist()
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_as_a_program_writes_what_it_renders(name: str) -> None:
+    template = TEMPLATES[name]
+    for system in ([], [Message("system", " Be {brief}. ")]):
+        if system and not template.system:
+            with pytest.raises(ValueError, match="there must be no system message"):
+                run_jinja(template.to_jinja("<end>"), [([{"role": "system", "content": "x"}], True)], "", "")
+            continue
+        for n in (1, 2, 3, 5):
+            messages = [
+                *system,
+                *(Message("user" if i % 2 == 0 else "assistant", f" '{i}' \"\\n\" é😀 ") for i in range(n)),
+            ]
+            expected = ""
+            segments = template.render(messages)
+            for i, segment in enumerate(segments):
+                expected += segment.text + ((template.end or "<end>") if i % 2 else "")
+            chat = [{"role": message.role, "content": message.content} for message in messages]
+            assert run_jinja(template.to_jinja("<end>"), [(chat, True)], "", "") == [expected]
+
+
 def test_the_mask_is_the_response_with_its_end() -> None:
     example = encode([*CHAT, Message("assistant", "b a")], CHATML, TOKENIZER)
     assert TOKENIZER.decode(example.tokens[example.loss_mask]) == "ab<|im_end|>b a<|im_end|>"
