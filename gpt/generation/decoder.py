@@ -261,8 +261,7 @@ class Decoder:
             q, k, v = np.split(heads.swapaxes(1, 2), (attn.n_heads, attn.n_heads + attn.n_kv_heads), axis=1)
             k, v = cache.append(keys, k), cache.append(values, v)  # (B, K, N, D), with earlier tokens
             if block is not model.blocks[-1]:
-                with one_thread():  # its products are small: more threads gain nothing, and lose much on a busy machine
-                    y = ops.attention(q, k, v, mask, causal=is_first, window=cache.slots if is_first else None)
+                y = ops.attention(q, k, v, mask, causal=is_first, window=cache.slots if is_first else None)
             else:
                 seen = slice(-cache.slots, None)
                 last_mask = None if mask is None else mask[..., -1:, seen]
