@@ -198,7 +198,7 @@ class BPETokenizer(SpecialTokenizer):
         )
 
     def _split(self, chunks: Iterable[str], allowed: Sequence[str]) -> Iterator[Segment]:
-        return split_pretokens(chunks, self.pattern, [self._tokens[token] for token in allowed])
+        return split_pretokens(chunks, self.pattern, tuple(map(self._tokens.__getitem__, allowed)))
 
     def to_fields(self) -> dict[str, Any]:
         """Return the vocabulary, the merges and the special tokens as an object for JSON.
@@ -288,13 +288,13 @@ def invert_vocab(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
 def check_merges(merges: Sequence[Pair], ids_of: Mapping[bytes, int]) -> set[bytes]:
     """Return the merged tokens; ValueError unless the merges are distinct and join tokens to tokens."""
     seen: set[Pair] = set()
+    merged: set[bytes] = set()
     for rank, (left, right) in enumerate(merges):
-        if missing := [token for token in (left, right, left + right) if token not in ids_of]:
-            problem = f"needs {missing[0]!r}, which the vocabulary does not have"
-        elif (left, right) in seen:
-            problem = "is there twice"
-        else:
-            seen.add((left, right))
-            continue
-        raise ValueError(f"BPETokenizer: merge {rank} of {left!r} and {right!r} {problem}")
-    return {left + right for left, right in merges}
+        both = left + right
+        if not (left in ids_of and right in ids_of and both in ids_of) or (left, right) in seen:
+            missing = [token for token in (left, right, both) if token not in ids_of]
+            problem = f"needs {missing[0]!r}, which the vocabulary does not have" if missing else "is there twice"
+            raise ValueError(f"BPETokenizer: merge {rank} of {left!r} and {right!r} {problem}")
+        seen.add((left, right))
+        merged.add(both)
+    return merged

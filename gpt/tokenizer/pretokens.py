@@ -51,27 +51,17 @@ def split_pretokens(
     """
     pretokenizer = resolve(pattern)
     find_words = word_finder(pretokenizer)
-    plain = tuple(token for token in special_tokens if isinstance(token, str))
-    if len(plain) == len(special_tokens) and pretokenizer.is_known and pretokenizer.normalizer is None:
-        yield from _split_stream(chunks, find_words, _special_finder(plain), block)
-        return
-    finders = _token_finders(tuple(special_tokens), pretokenizer.normalizer is not None)
-    texts = cut_chunks(chunks, block) if cuts_at_split_points(pretokenizer, special_tokens) else ["".join(chunks)]
-    for text in texts:
-        yield from _split_whole(text, pretokenizer, find_words, *finders)
-
-
-def cuts_at_split_points(pattern: str | Pretokenizer, special_tokens: Iterable[str | AddedToken]) -> bool:
-    """Return whether every text can be cut at a split point, its two sides encoded apart, and the ids joined."""
-    tokens = [token if isinstance(token, AddedToken) else AddedToken(token, 0) for token in special_tokens]
-    return resolve(pattern).is_known and not any(
-        token.lstrip or token.rstrip or token.single_word or first_split_point(token.text) is not None
-        for token in tokens
-    )
+    finders = _token_finders(pretokenizer, tuple(special_tokens))
+    if isinstance(finders, _SpecialFinder):
+        yield from _split_stream(chunks, find_words, finders, block)
+    else:
+        texts = cut_chunks(chunks, block) if finders.cuts_at_split_points else ["".join(chunks)]
+        for text in texts:
+            yield from _split_whole(text, pretokenizer, find_words, finders)
 
 
 def _split_stream(
-    chunks: Iterable[str], find_words: FindWords, find_specials: "_SpecialFinder | None", block: int
+    chunks: Iterable[str], find_words: FindWords, find_specials: "_SpecialFinder", block: int
 ) -> Iterator[Segment]:
     """Yield the segments of a text in chunks, where the words, joined, are the text."""
     buffer: list[str] = []
@@ -89,33 +79,50 @@ def _split_stream(
     yield from _split_final("".join(buffer), find_words, find_specials, block=block, more=False)
 
 
+def cuts_at_split_points(pattern: str | Pretokenizer, special_tokens: Iterable[str | AddedToken]) -> bool:
+    """Return whether every text can be cut at a split point, its two sides encoded apart, and the ids joined."""
+    tokens = [token if isinstance(token, AddedToken) else AddedToken(token, 0) for token in special_tokens]
+    return resolve(pattern).is_known and not any(
+        token.lstrip or token.rstrip or token.single_word or first_split_point(token.text) is not None
+        for token in tokens
+    )
+
+
+class _TokenFinders(NamedTuple):
+    """What finds added tokens before and after a text is normalized."""
+
+    first: TokenFinder
+    then: TokenFinder
+    texts: dict[str, str]  # of the latter tokens, from their normalized texts
+    cuts_at_split_points: bool
+
+
 @functools.lru_cache(maxsize=64)
 def _token_finders(
-    special_tokens: tuple[str | AddedToken, ...], normalize: bool
-) -> tuple[TokenFinder, TokenFinder, dict[str, str]]:
-    """Return what finds tokens before and after normalization, and the texts of the latter before they were normalized."""
+    pretokenizer: Pretokenizer, special_tokens: tuple[str | AddedToken, ...]
+) -> "_SpecialFinder | _TokenFinders":
+    """Return what finds special tokens: one pattern where a text can be streamed, else two finders."""
+    plain = tuple(token for token in special_tokens if isinstance(token, str))
+    if len(plain) == len(special_tokens) and pretokenizer.is_known and pretokenizer.normalizer is None:
+        return _special_finder(plain)
     tokens = [token if isinstance(token, AddedToken) else AddedToken(token, 0) for token in special_tokens]
-    late = {nfc(token.text) if normalize else token.text: token for token in tokens if token.normalized}
+    late = {nfc(token.text) if pretokenizer.normalizer else token.text: token for token in tokens if token.normalized}
     first = TokenFinder(token for token in tokens if not token.normalized)
     then = TokenFinder(token._replace(text=text) for text, token in late.items())
-    return first, then, {text: token.text for text, token in late.items()}
+    texts = {text: token.text for text, token in late.items()}
+    return _TokenFinders(first, then, texts, cuts_at_split_points(pretokenizer, special_tokens))
 
 
 def _split_whole(
-    text: str,
-    pretokenizer: Pretokenizer,
-    find_words: FindWords,
-    first: TokenFinder,
-    then: TokenFinder,
-    texts: dict[str, str],
+    text: str, pretokenizer: Pretokenizer, find_words: FindWords, finders: _TokenFinders
 ) -> Iterator[Segment]:
     """Yield the segments of a text: what is between the first tokens is normalized, and searched for the others."""
-    for between, token in first.split(text):
+    for between, token in finders.first.split(text):
         if token is not None:
             yield Segment([], token.text)
             continue
-        for rest, late in then.split(nfc(between) if pretokenizer.normalizer else between):
-            yield Segment([], texts[late.text]) if late is not None else Segment(find_words(rest), None)
+        for rest, late in finders.then.split(nfc(between) if pretokenizer.normalizer else between):
+            yield Segment([], finders.texts[late.text]) if late is not None else Segment(find_words(rest), None)
 
 
 def check_chunks(chunks: Iterable[str], name: str, disallowed: Sequence[str] = ()) -> Iterator[str]:
@@ -128,15 +135,14 @@ def check_chunks(chunks: Iterable[str], name: str, disallowed: Sequence[str] = (
     tail, end = "", 0
     for chunk in chunks:
         check_text(name, chunk)
-        if specials is not None:
-            window = tail + chunk
-            if match := specials.pattern.search(window):
-                token, index = match[0], end - len(tail) + match.start()
-                found = f"got {token!r} at index {index} of the text"
-                way_out = f"allowed_special={{{token!r}}} gives its id, disallowed_special=() reads it as text"
-                raise ValueError(f"{name}: a special token must be allowed, {found}; {way_out}")
-            end += len(chunk)
-            tail = window[max(0, len(window) - specials.longest + 1) :]
+        window = tail + chunk
+        if match := specials.pattern.search(window):
+            token, index = match[0], end - len(tail) + match.start()
+            found = f"got {token!r} at index {index} of the text"
+            way_out = f"allowed_special={{{token!r}}} gives its id, disallowed_special=() reads it as text"
+            raise ValueError(f"{name}: a special token must be allowed, {found}; {way_out}")
+        end += len(chunk)
+        tail = window[max(0, len(window) - specials.longest + 1) :]
         yield chunk
 
 
@@ -161,27 +167,26 @@ class _SpecialFinder(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def _special_finder(special_tokens: tuple[str, ...]) -> _SpecialFinder | None:
+def _special_finder(special_tokens: tuple[str, ...]) -> _SpecialFinder:
     if not special_tokens:
-        return None
+        return _SpecialFinder(re.compile(r"(?!)"), 1)  # nothing
     longest_first = sorted(special_tokens, key=len, reverse=True)  # `re` takes the first alternative that matches
     return _SpecialFinder(re.compile("|".join(map(re.escape, longest_first))), len(longest_first[0]))
 
 
 def _split_final(
-    text: str, find_words: FindWords, specials: _SpecialFinder | None, *, block: int, more: bool
+    text: str, find_words: FindWords, specials: _SpecialFinder, *, block: int, more: bool
 ) -> Generator[Segment, None, int]:
     """Yield the segments of `text` and return the index where they end. With `more` text to come, only the final ones."""
     start, stop = 0, len(text)
-    if specials is not None:
-        for match in specials.pattern.finditer(text):
-            if more and match.start() + specials.longest > len(text):
-                break  # with more text a longer one may begin here
-            yield from _split_words(text, start, match.start(), find_words, block=block, more=False)
-            yield Segment([], match[0])
-            start = match.end()
-        if more:
-            stop = max(start, stop - specials.longest + 1)  # one may begin in the last characters
+    for match in specials.pattern.finditer(text):
+        if more and match.start() + specials.longest > len(text):
+            break  # with more text a longer one may begin here
+        yield from _split_words(text, start, match.start(), find_words, block=block, more=False)
+        yield Segment([], match[0])
+        start = match.end()
+    if more:
+        stop = max(start, stop - specials.longest + 1)  # one may begin in the last characters
     return (yield from _split_words(text, start, stop, find_words, block=block, more=more))
 
 

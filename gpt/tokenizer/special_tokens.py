@@ -63,7 +63,7 @@ class SpecialTokenizer(Tokenizer):
         allowed = self.allowed_special if allowed is None else self._resolve("allowed_special", allowed)
         refused = self._resolve("disallowed_special", disallowed)
         if disallowed == "all":
-            refused = tuple(token for token in refused if token not in allowed)
+            refused = tuple(sorted(set(refused).difference(allowed)))
         return check_chunks(chunks, name, refused), allowed
 
     def _resolve(self, option: str, tokens: Specials) -> tuple[str, ...]:

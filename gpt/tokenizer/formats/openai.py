@@ -75,17 +75,23 @@ def read_vocab(section: str, tokens: Mapping[Any, Any], merges: Iterable[tuple[s
     """
     vocab: Vocab = {}
     add_tokens(vocab, section, tokens, from_visible)
-    known = set(vocab.values())
+    bytes_of = {text: vocab[id] for text, id in tokens.items()}
     pairs: list[Pair] = []
     for location, texts in merges:
         if len(texts) != 2 or not all(isinstance(text, str) and text for text in texts):
-            raise ValueError(f"{location} must be two tokens, got {texts!r}")
-        try:
-            left, right = map(from_visible, texts)
-        except ValueError as error:
-            raise ValueError(f"{location}: {error}") from None
-        for token in (left, right, left + right):
-            if token not in known:
-                raise ValueError(f"{location} needs the token {to_visible(token)!r}, which {section} does not have")
-        pairs.append((left, right))
+            raise ValueError(f"{location} must be two tokens, got {_short(repr(texts))}")
+        left, right = texts
+        if not (left in bytes_of and right in bytes_of and left + right in bytes_of):
+            for text in texts:
+                try:
+                    from_visible(text)
+                except ValueError as error:
+                    raise ValueError(f"{location}: {error}") from None
+            missing = next(text for text in (left, right, left + right) if text not in bytes_of)
+            raise ValueError(f"{location} needs the token {_short(repr(missing))}, which {section} does not have")
+        pairs.append((bytes_of[left], bytes_of[right]))
     return vocab, pairs
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
