@@ -88,7 +88,7 @@ def peers(ours: BPETokenizer) -> dict[str, Callable[[str], list[int]]]:
     special = set(ours.special_tokens.values())
     ranks = {token: id for id, token in ours.vocab.items() if id not in special}
     rust = tiktoken.Encoding(
-        "peer", pat_str=PATTERNS[ours.pattern], mergeable_ranks=ranks, special_tokens=ours.special_tokens
+        "peer", pat_str=PATTERNS[str(ours.pattern)], mergeable_ranks=ranks, special_tokens=ours.special_tokens
     )
     hugging_face: Any = tokenizers.Tokenizer.from_str(json.dumps(to_huggingface(ours)))
     return {"tiktoken": rust.encode_ordinary, "hugging face": lambda text: list(hugging_face.encode(text).ids)}

@@ -73,7 +73,7 @@ def convert(path: Path, tokenizer: str | None, folder: Path, ignore_config: Sequ
     if pretrained.tokenizer is None:
         raise ValueError(
             f"a checkpoint needs the model's tokenizer, and none could be read: {pretrained.no_tokenizer}; put "
-            "tokenizer.json or vocab.json and merges.txt, beside the weights (llama2.c: tokenizer.bin), or use --tokenizer"
+            "tokenizer.json beside the weights (llama2.c: tokenizer.bin), or use --tokenizer"
         )
     print(f"source    {pretrained.source}")
     if pretrained.ignored:

@@ -2,8 +2,8 @@
 
 A chunk is about 1 MB of one document, so memory holds a few chunks and never a whole text file. It holds the first lines
 of a .jsonl and the first pages of HTML, 64 million characters at most, and any stretch of text without a split point.
-Documents are cut only at points where every tokenizer starts a new word: the ids of the chunks, joined, are the ids of
-the document.
+Documents are cut only at points where our tokenizers start a new word: the ids of the chunks, joined, are the ids of the
+document. For a tokenizer with a pattern of its own, of which this is not known, a document is one chunk.
 """
 
 import hashlib

@@ -8,6 +8,7 @@ part that is not listed is written again, over whatever is left of it. manifest.
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -113,7 +114,8 @@ def prepare(
     if (out / MANIFEST).is_file():
         (out / UNFINISHED).unlink(missing_ok=True)
         return open_dataset(out)
-    chunks = files.chunks(val_fraction, min(CHUNK, max(1, shard_tokens // 4)))
+    size = min(CHUNK, max(1, shard_tokens // 4)) if tokenizer.cuts_at_split_points else sys.maxsize
+    chunks = files.chunks(val_fraction, size)
     first = next(chunks, None)
     if first is None:
         raise no_text(files)

@@ -31,6 +31,7 @@ class Tokenizer(ABC):
     bos_id: int | None = None  # the token that a text without a prompt begins with, if the model knows one
     adds_bos: bool = False  # whether bos_id precedes every text, as it did when the model was trained
     end_ids: tuple[int, ...] = ()  # the tokens at which generation ends
+    cuts_at_split_points: bool = True  # whether a text can be cut there (see pretokens.py), and the ids joined
     _ends: Mapping[str, Any] = {}  # what `with_ends` changed
 
     @cached_property

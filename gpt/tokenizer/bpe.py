@@ -14,7 +14,7 @@ from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.pairs import Pair, Word, merge_steps, split_bytes
 from gpt.tokenizer.pretokens import EOT, Segment, check_special_tokens, cuts_at_split_points, split_pretokens
 from gpt.tokenizer.special_tokens import Allowed, Specials, SpecialTokenizer
-from gpt.tokenizer.splits import Pretokenizer, resolve, word_finder
+from gpt.tokenizer.splits import NAMED, PATTERNS, Pretokenizer, resolve, word_finder
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
 from gpt.tokenizer.word_encoder import WordEncoder
 from nanograd.runtime.files import StrPath
@@ -74,8 +74,9 @@ class BPETokenizer(SpecialTokenizer):
         """
         self.vocab = dict(vocab)
         self.merges = [(left, right) for left, right in merges]
-        self.pattern = pattern
-        word_finder(pattern)  # raises for an unknown name
+        pretokenizer = resolve(pattern)
+        word_finder(pretokenizer)  # raises for an expression that is not supported
+        self.pattern = next((name for name in PATTERNS if NAMED[name] == pretokenizer), pretokenizer)
         self.special_tokens: dict[str, int] = {}
         if isinstance(special_tokens, Mapping):
             own = set(special_tokens.values())
@@ -108,6 +109,7 @@ class BPETokenizer(SpecialTokenizer):
         self._tokens = {
             token: token if token not in self.flags else self._added(token) for token in self.special_tokens
         }
+        self.cuts_at_split_points = cuts_at_split_points(pretokenizer, self._tokens.values())
         self._ids_of = ids_of
         special = set(self.special_tokens.values())
         whole = (
@@ -118,10 +120,6 @@ class BPETokenizer(SpecialTokenizer):
     def _added(self, token: str) -> AddedToken:
         flags: dict[str, Any] = dict.fromkeys(self.flags[token], True)
         return AddedToken(token, self.special_tokens[token], **flags)
-
-    @property
-    def cuts_at_split_points(self) -> bool:
-        return cuts_at_split_points(self.pattern, self._tokens.values())
 
     @classmethod
     def train(

@@ -81,6 +81,25 @@ def from_huggingface(
     return with_ends(tokenizer, fields.get("post_processor"), config, warn)
 
 
+def with_config(tokenizer: BPETokenizer, config: Mapping[str, Any], *, warn: Warn = lambda note: None) -> BPETokenizer:
+    """Return the tokenizer of vocab.json and merges.txt with what the tokenizer_config.json beside them adds."""
+    added = {text: token for text, token in _read_added({}, config).items() if text not in tokenizer.special_tokens}
+    vocab = dict(tokenizer.vocab)
+    for text, token in added.items():
+        if vocab.setdefault(token["id"], text.encode("utf-8")) != text.encode("utf-8"):
+            raise ValueError(f"{_short(repr(text))} has the id {token['id']}, which another token has")
+    if added:
+        tokenizer = BPETokenizer(
+            vocab,
+            tokenizer.merges,
+            {**tokenizer.special_tokens, **{text: token["id"] for text, token in added.items()}},
+            pattern=tokenizer.pattern,
+            allowed_special=[text for text, token in added.items() if token.get("special") is False],
+            flags={text: [flag for flag in FLAGS if token.get(flag)] for text, token in added.items()},
+        )
+    return with_ends(tokenizer, None, config, warn)
+
+
 def _read_model(model: Mapping[str, Any], added: Mapping[str, Any]) -> tuple[Vocab, list[Pair]]:
     """Return the vocabulary, with the added tokens, and the merges."""
     merges = model.get("merges")

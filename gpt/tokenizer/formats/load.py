@@ -11,12 +11,15 @@ from gpt.text.read import Warn
 from gpt.tokenizer.base import FORMAT, VERSION, Tokenizer
 from gpt.tokenizer.bpe import BPETokenizer
 from gpt.tokenizer.char import CharTokenizer
-from gpt.tokenizer.formats.huggingface import from_huggingface
+from gpt.tokenizer.formats.huggingface import from_huggingface, with_config
 from gpt.tokenizer.formats.llama2c import ScoredTokenizer
 from gpt.tokenizer.formats.openai import from_openai
+from gpt.tokenizer.formats.pre_tokenizers import read_pretokenizer
 from gpt.tokenizer.formats.sentencepiece_model import from_sentencepiece_model
 from gpt.tokenizer.formats.tiktoken import SpecialIds, from_tiktoken
+from gpt.tokenizer.pretokens import EOT
 from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
+from gpt.tokenizer.splits import NAMED, Pretokenizer
 from nanograd.runtime.files import StrPath, read_input
 from nanograd.runtime.typed_json import parse_json
 
@@ -24,7 +27,8 @@ _CLASSES = (BPETokenizer, CharTokenizer, SentencePieceTokenizer, ScoredTokenizer
 KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in _CLASSES}
 # OpenAI's names, and Hugging Face's for the same
 COMPANIONS = {"encoder.json": "vocab.bpe", "vocab.json": "merges.txt"}
-CONFIG = "tokenizer_config.json"
+TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
+CLASSES = {"Qwen2Tokenizer": "qwen2"}  # of tokenizer_config.json, and their patterns
 _RANKS = re.compile(rb"\s*[A-Za-z0-9+/]+=* \d+\s*[\r\n]")
 
 
@@ -57,8 +61,10 @@ def load_tokenizer(
             tokens = parse_json(read_input(vocab))
         with _name_errors(merges):
             lines = read_input(merges).decode("utf-8")
+        config = _read_config(path.with_name(CONFIG))
         with _name_errors(path):
-            return from_openai(tokens, lines, pattern=pattern or "gpt2")
+            tokenizer = from_openai(tokens, lines, pattern=pattern or _pattern_beside(path, tokens, config))
+            return with_config(tokenizer, config, warn=warn)
     with _name_errors(path):
         data = read_input(path)
         if path.suffix == ".tiktoken" or _RANKS.match(data):
@@ -96,6 +102,28 @@ def _read_config(path: Path) -> Mapping[str, Any]:
         if not isinstance(fields, Mapping):
             raise ValueError(f"it must be an object, got {type(fields).__name__}")
         return fields
+
+
+def _pattern_beside(path: Path, tokens: Any, config: Mapping[str, Any]) -> str | Pretokenizer:
+    """Return how the tokenizer of vocab.json and merges.txt splits text, which the two do not say, from the files beside.
+
+    Many models have these two files, with patterns of their own; only OpenAI's names, GPT-2's vocabulary and a config.json
+    of GPT-2 mean GPT-2's pattern.
+    """
+    if path.name in ("encoder.json", "vocab.bpe"):
+        return "gpt2"
+    if path.with_name(TOKENIZER).is_file():
+        fields = parse_json(read_input(path.with_name(TOKENIZER)))
+        if isinstance(fields, Mapping) and "model" in fields:
+            return read_pretokenizer(fields.get("normalizer"), fields.get("pre_tokenizer"))
+    kind = str(config.get("tokenizer_class")).removesuffix("Fast")
+    if kind in CLASSES:
+        return CLASSES[kind]
+    model = _read_config(path.with_name("config.json")).get("model_type")
+    if model == "gpt2" or (isinstance(tokens, Mapping) and len(tokens) == 50257 and tokens.get(EOT) == 50256):
+        return "gpt2"
+    way_out = "python -m gpt tokenizer convert FOLDER --pattern NAME -o FILE, where NAME is one of " + ", ".join(NAMED)
+    raise ValueError(f"vocab.json and merges.txt do not say how to split text: put tokenizer.json beside, or {way_out}")
 
 
 def _in_folder(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.bpe import BPETokenizer, add_tokens
 from gpt.tokenizer.pairs import Pair
+from gpt.tokenizer.splits import Pretokenizer
 
 _SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)  # the form of special tokens
 
@@ -44,7 +45,7 @@ def from_visible(text: str) -> bytes:
         raise ValueError(f"{error.args[0]!r} is not the code of a byte; a space is written 'Ġ'") from None
 
 
-def from_openai(encoder: Any, merges: str, *, pattern: str = "gpt2") -> BPETokenizer:
+def from_openai(encoder: Any, merges: str, *, pattern: str | Pretokenizer = "gpt2") -> BPETokenizer:
     """Make the tokenizer from the object of encoder.json and the text of vocab.bpe.
 
     Tokens that no merge makes are its special tokens. Raises ValueError if the files are invalid, or if such a token does

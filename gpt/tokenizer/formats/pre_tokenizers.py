@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gpt.tokenizer.splits import NAMED, PATTERNS, QWEN2, Pretokenizer, Split, resolve, word_finder
+from gpt.tokenizer.splits import PATTERNS, QWEN2, Pretokenizer, Split, resolve
 
 GPT2 = PATTERNS["gpt2"]  # built into the step ByteLevel
 # Other spellings of the same pattern
@@ -18,8 +18,8 @@ SAME = {
 COVERING = (*PATTERNS.values(), QWEN2)  # these match every character, so there are no gaps
 
 
-def read_pretokenizer(normalizer: Any, pre_tokenizer: Any) -> str | Pretokenizer:
-    """Return the pre-tokenizer, or its name if it is one of our patterns; ValueError names what is not supported."""
+def read_pretokenizer(normalizer: Any, pre_tokenizer: Any) -> Pretokenizer:
+    """Return the pre-tokenizer; ValueError names what is not supported."""
     steps = _steps(pre_tokenizer, "pre_tokenizer", "pretokenizers")
     kinds = [kind_of(step) for step in steps]
     if "ByteLevel" not in kinds or kinds.index("ByteLevel") != len(kinds) - 1:
@@ -42,9 +42,7 @@ def read_pretokenizer(normalizer: Any, pre_tokenizer: Any) -> str | Pretokenizer
     if _flag(steps[-1], "use_regex", True):
         splits.append(Split(GPT2))
     names = _normalizers(normalizer)
-    pretokenizer = Pretokenizer(tuple(splits), "NFC" if names else None, prefix_space)
-    word_finder(pretokenizer)  # raises for a pattern that is not supported
-    return next((name for name in PATTERNS if NAMED[name] == pretokenizer), pretokenizer)
+    return Pretokenizer(tuple(splits), "NFC" if names else None, prefix_space)
 
 
 def write_pretokenizer(pattern: str | Pretokenizer) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from gpt.tokenizer.word_encoder import LONG, WordEncoder
 
 
 def encoder_of(merges: list[Pair]) -> tuple[WordEncoder, dict[int, bytes]]:
-    tokens = dict.fromkeys([*(bytes([byte]) for byte in range(256)), *(left + right for left, right in merges)])
+    made = [token for left, right in merges for token in (left, right, left + right)]
+    tokens = dict.fromkeys([*(bytes([byte]) for byte in range(256)), *made])
     vocab = dict(enumerate(reversed(tokens)))  # ids in an order of their own, unlike ranks and bytes
     return WordEncoder({token: id for id, token in vocab.items()}, merges), vocab
 
@@ -57,6 +58,17 @@ def apply(merge: Merge, word: str, merges: list[Pair]) -> tuple[bytes, ...]:
 @settings(max_examples=400, deadline=None)
 @given(merges=ordered_merges(), word=st.text("abcd", max_size=40))
 def test_fast_is_naive_for_any_merges_in_order(merge: Merge, merges: list[Pair], word: str) -> None:
+    assert apply(merge, word, merges) == encode_naively(word.encode(), merges)
+
+
+ANY_TOKEN = st.text("abc", min_size=1, max_size=4).map(str.encode)
+
+
+@merge_ways
+@settings(max_examples=400, deadline=None)
+@given(merges=st.lists(st.tuples(ANY_TOKEN, ANY_TOKEN), max_size=25, unique=True), word=st.text("abc", max_size=40))
+def test_fast_is_naive_for_merges_in_any_order(merge: Merge, merges: list[Pair], word: str) -> None:
+    """A merge may make a pair of a lower rank, as in the files of Llama 3 and gpt-oss, which list all ways to a token."""
     assert apply(merge, word, merges) == encode_naively(word.encode(), merges)
 
 

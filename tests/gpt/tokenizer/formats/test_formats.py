@@ -14,6 +14,7 @@ from gpt.tokenizer import EOT, PATTERNS, BPETokenizer, load_tokenizer, to_huggin
 from gpt.tokenizer.formats.openai import BYTE_OF, from_visible, to_visible
 from gpt.tokenizer.formats.tiktoken import KNOWN, recover_merges
 from gpt.tokenizer.pairs import Pair, train_naively
+from gpt.tokenizer.splits import NAMED
 
 TEXT = "low low low lower lowest; the newer, the wider: it's they'll 2024\n\n\tété 😀😀 中文"
 BPE = BPETokenizer.train(TEXT, 300)
@@ -63,11 +64,37 @@ def test_bytes_are_made_visible() -> None:
 @pytest.mark.parametrize("names", [("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")])
 def test_gpt2_files_are_read_from_either_or_their_folder(tmp_path: Path, names: tuple[str, str]) -> None:
     write_openai(tmp_path, *names)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     for path in (tmp_path, *(tmp_path / name for name in names)):
         assert same(load_tokenizer(path), BPE)
     changed = load_tokenizer(tmp_path, pattern="cl100k")
     assert isinstance(changed, BPETokenizer)
     assert changed.pattern == "cl100k"
+
+
+def test_vocab_and_merges_of_another_model_need_a_pattern(tmp_path: Path) -> None:
+    """Qwen3 has these two files too: with GPT-2's pattern its ids would be wrong without a word."""
+    write_openai(tmp_path, "vocab.json", "merges.txt")
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
+    with pytest.raises(
+        ValueError, match=r"do not say how to split text: put tokenizer.json beside, or .* --pattern NAME"
+    ):
+        load_tokenizer(tmp_path)
+    assert load_tokenizer(tmp_path, pattern="smollm").encode("12 low") == [49, 50, 258]
+    special = {"300": {"content": "<|im_end|>", "special": True}, "301": {"content": "<think>", "special": False}}
+    config = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": special, "eos_token": "<|im_end|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    qwen = load_tokenizer(tmp_path)
+    assert isinstance(qwen, BPETokenizer)
+    assert (qwen.pattern, qwen.end_ids, qwen.allowed_special) == (NAMED["qwen2"], (300,), ("<think>",))
+    assert qwen.encode("e\u0301<think>low12") == [*qwen.encode("\u00e9"), 301, 257, 49, 50]
+    (tmp_path / "tokenizer_config.json").unlink()
+    fields = to_huggingface(BPETokenizer.train(TEXT, 300, pattern="cl100k"))
+    sections = {key: fields[key] for key in ("normalizer", "pre_tokenizer")}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {}, **sections}))
+    other = load_tokenizer(tmp_path / "vocab.json")
+    assert isinstance(other, BPETokenizer)
+    assert other.pattern == "cl100k"
 
 
 def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
