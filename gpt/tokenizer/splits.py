@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import regex  # type: ignore[import-untyped]
 
 from gpt.tokenizer.unicode import as_unicode_16, nfc
-from nanograd.runtime.typed_json import check_form
+from nanograd.runtime.typed_json import check_form, short
 
 PATTERNS = {
     # GPT-2: github.com/openai/gpt-2, src/encoder.py, Encoder.__init__
@@ -154,7 +154,10 @@ def _cutter(split: Split) -> FindWords:
         find, find_spans = pattern.findall, pattern.finditer
     else:
         pattern = compile_regex(split.regex)
-        find, find_spans = _limited(pattern, pattern.findall), _limited(pattern, functools.partial(_spans, pattern))
+        find, find_spans = (
+            _limited(split.regex, pattern.findall),
+            _limited(split.regex, functools.partial(_spans, pattern)),
+        )
     ascii_form = split.regex in _IN_ASCII and (FASTER.get(split.regex) or _ascii_form(split.regex))
     find_in_ascii = re.compile(ascii_form, re.ASCII).findall if ascii_form else find
 
@@ -177,7 +180,7 @@ def _cutter(split: Split) -> FindWords:
     return cut
 
 
-def _limited(pattern: Any, search: Callable[..., Any]) -> Callable[[str], Any]:
+def _limited(expression: str, search: Callable[..., Any]) -> Callable[[str], Any]:
     """Bound the time that searches by an unknown pattern take in all: some take 2ⁿ steps for n characters."""
     left = SECONDS
 
@@ -188,7 +191,7 @@ def _limited(pattern: Any, search: Callable[..., Any]) -> Callable[[str], Any]:
         try:
             result = search(text, timeout=max(left, 1e-3))
         except (TimeoutError, MemoryError):
-            found = f"got {_short(pattern.pattern)!r}, which takes too long on {_short(text)!r}"
+            found = f"got {short(expression)!r}, which takes too long on {short(text)!r}"
             raise ValueError(f"a pattern must be searched in a time in proportion to the text, {found}") from None
         left -= time.monotonic() - start
         return result
@@ -243,14 +246,14 @@ def compile_regex(pattern: str) -> Any:
     Raises ValueError that names what Oniguruma and `regex` read in different ways, for what is invalid, and for an
     expression that is so large or deep that compiling it would take all memory.
     """
-    rule = f"a pattern must be an expression that is read alike by all engines, got {_short(pattern)!r}"
+    rule = f"a pattern must be an expression that is read alike by all engines, got {short(pattern)!r}"
     if len(pattern) > LONGEST:
         raise ValueError(f"{rule}, of {len(pattern):,} characters")
     sizes, last, i, in_class, written = [0], 0, 0, 0, []
     while i < len(pattern):
         match = (_MEMBER if in_class else _SYNTAX).match(pattern, i)
         if match is None:
-            raise ValueError(f"{rule}, where {_short(pattern[i : i + 12])!r} is not supported")
+            raise ValueError(f"{rule}, where {short(pattern[i : i + 12])!r} is not supported")
         kind, token, i = match.lastgroup if match["escape"] is None else "escape", match[0], match.end()
         if kind == "class":
             in_class += 1
@@ -267,7 +270,7 @@ def compile_regex(pattern: str) -> Any:
         elif match.groupdict().get("repeat") is not None:
             if match["n"] is not None:
                 if (token.endswith("?") and match["comma"] is None) or pattern[i : i + 1] in ("+", "*", "?", "{"):
-                    raise ValueError(f"{rule}, where {_short(token + pattern[i : i + 1])!r} is not supported")
+                    raise ValueError(f"{rule}, where {short(token + pattern[i : i + 1])!r} is not supported")
                 sizes[-1] += last * (max(int(match["n"][:9]), int((match["m"] or "1")[:9])) - 1)
             last = 0
         if kind not in ("repeat", "n", "m", "comma", "close") and not in_class:
@@ -279,8 +282,4 @@ def compile_regex(pattern: str) -> Any:
     try:
         return regex.compile("".join(written), regex.V1)
     except (regex.error, ValueError, OverflowError, RecursionError, KeyError, IndexError) as error:
-        raise ValueError(f"{rule}: {_short(str(error))}") from None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        raise ValueError(f"{rule}: {short(str(error))}") from None

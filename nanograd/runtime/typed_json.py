@@ -64,13 +64,13 @@ def check_form(value: Any, form: Any, name: str = "") -> Any:
         if missing := [key for key in types if key in required and key not in fields]:
             raise ValueError(f"the key {_path(name, missing[0])!r} is missing")
         if closed and (unknown := sorted(fields.keys() - types.keys())):
-            raise ValueError(f"the key {_path(name, _short(unknown[0]))!r} is unknown; the keys are {', '.join(types)}")
+            raise ValueError(f"the key {_path(name, short(unknown[0]))!r} is unknown; the keys are {', '.join(types)}")
         checked = {key: check_form(v, types.get(key, Any), _path(name, key)) for key, v in fields.items()}
         return checked if isinstance(kind, Mapping) or typing.is_typeddict(kind) else kind(**checked)
     if not _fits(value, kind):
         raise _other_form(value, [kind], name)
     if kind is dict and inner:
-        return {key: check_form(v, inner[1], _path(name, _short(key))) for key, v in value.items()}
+        return {key: check_form(v, inner[1], _path(name, short(key))) for key, v in value.items()}
     if kind in (list, tuple) and inner:
         return kind(check_form(v, inner[0], f"{name}[{i}]") for i, v in enumerate(value))
     return float(value) if kind is float else value
@@ -108,7 +108,8 @@ def _path(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return a text for an error message: its beginning, if it is long."""
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -117,5 +118,5 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {_short(repeated)!r} is there twice")
+        raise ValueError(f"the key {short(repeated)!r} is there twice")
     return fields

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from gpt.text.read import Warn
 from gpt.tokenizer.formats.pre_tokenizers import kind_of
 from gpt.tokenizer.special_tokens import SpecialTokenizer
+from nanograd.runtime.typed_json import short
 
 _T = TypeVar("_T", bound=SpecialTokenizer)
 
@@ -79,7 +80,7 @@ def _template_id(piece: Mapping[str, Any], template: Mapping[str, Any], rule: st
     entry = known.get(name) if isinstance(known, Mapping) and isinstance(name, str) else None
     ids = entry.get("ids") if isinstance(entry, Mapping) else None
     if not isinstance(ids, list) or len(ids) != 1 or type(ids[0]) is not int:
-        raise ValueError(f"{rule}, got {_short(repr(dict(piece)))}")
+        raise ValueError(f"{rule}, got {short(repr(dict(piece)))}")
     return int(ids[0])
 
 
@@ -95,7 +96,3 @@ def write_post_processor(tokenizer: SpecialTokenizer) -> dict[str, Any]:
         "pair": [bos[0], text, bos[1], second],
         "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}},
     }
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt.tokenizer.splits import PATTERNS, QWEN2, Pretokenizer, Split, resolve
+from nanograd.runtime.typed_json import short
 
 GPT2 = PATTERNS["gpt2"]  # built into the step ByteLevel
 # Other spellings of the same pattern
@@ -79,14 +80,14 @@ def _split(step: Mapping[str, Any]) -> Split:
     elif isinstance(pattern, Mapping) and list(pattern) == ["String"] and isinstance(pattern["String"], str):
         expression = re.sub(r"([^\w\s])", r"\\\1", pattern["String"])
     else:
-        raise ValueError(f"pre_tokenizer.Split.pattern must be a Regex or a String, got {_short(repr(pattern))}")
+        raise ValueError(f"pre_tokenizer.Split.pattern must be a Regex or a String, got {short(repr(pattern))}")
     if not expression:
         raise ValueError("pre_tokenizer.Split.pattern must not be empty")
     if behavior == "Isolated":
         return Split(expression)
     if behavior != "Removed":
         rule = "pre_tokenizer.Split.behavior must be Isolated or Removed"
-        raise ValueError(f"{rule}, got {_short(repr(behavior))}, which is not supported")
+        raise ValueError(f"{rule}, got {short(repr(behavior))}, which is not supported")
     return Split(expression, "all" if invert and expression in COVERING else "matches" if invert else "gaps")
 
 
@@ -113,16 +114,12 @@ def _steps(section: Any, name: str, key: str, depth: int = 0) -> list[Any]:
 def _flag(step: Mapping[str, Any], key: str, default: bool) -> bool:
     value = step.get(key, default)
     if not isinstance(value, bool):
-        raise ValueError(f"pre_tokenizer.{kind_of(step)}.{key} must be true or false, got {_short(repr(value))}")
+        raise ValueError(f"pre_tokenizer.{kind_of(step)}.{key} must be true or false, got {short(repr(value))}")
     return value
 
 
 def kind_of(value: Any) -> str:
     """Return the type that a step names."""
-    return _short(
+    return short(
         str(value.get("type", "an object without type")) if isinstance(value, Mapping) else type(value).__name__
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
