@@ -76,9 +76,12 @@ class PieceMerges:
 
     def _rank_by_score(self, scores: Mapping[str, float]) -> None:
         rank_of = {score: rank for rank, score in enumerate(sorted(set(scores.values()), reverse=True))}
+        lengths = set(map(len, scores)) - {0}
         get = {piece: self.pieces[piece] for piece in scores}.get
         for piece, score in scores.items():
-            for i in range(1, len(piece)):
+            for i in lengths:
+                if len(piece) - i not in lengths:
+                    continue  # a piece of a million characters would be cut a million times
                 left, right = get(piece[:i]), get(piece[i:])
                 if left is not None and right is not None:
                     self.ranks[left * self.size + right] = rank_of[score]

@@ -116,7 +116,9 @@ def _strips(decoder: Any, falls_back: bool) -> bool:
             ", ".join(str(step.get("type")) if isinstance(step, Mapping) else _short(step) for step in steps) or "none"
         )
         supported = f"Replace {SPACE}, ByteFallback where model.byte_fallback is true, Fuse, and Strip or not"
-        raise ValueError(f"decoder must be a Sequence of {supported}; got {kinds}, which is not supported")
+        raise ValueError(
+            f"decoder must be a Sequence of {supported}; got {_short(kinds)[1:-1]}, which is not supported"
+        )
     return steps[-1] == strip
 
 

@@ -47,3 +47,8 @@ def test_a_rank_that_comes_before_those_that_make_it() -> None:
     assert merges.merge([0] * 7) == [2, 2, 0]  # as soon as there is aa, it becomes aaa
     tied = PieceMerges({"a": 0, "aa": 1, "aaa": 2}, scores={"a": 0.0, "aa": -1.0, "aaa": -2.0})
     assert tied.merge([0] * 7) == [1, 1, 2]  # aa aa aa a, of which only the last two make a piece
+
+
+def test_a_piece_as_long_as_a_book_is_no_trap() -> None:
+    pieces = {"a": 0, "aa": 1, "a" * 1_000_000: 2}
+    assert len(PieceMerges(pieces, scores=dict.fromkeys(pieces, 0.0)).ranks) == 1  # cutting it everywhere took minutes
