@@ -134,7 +134,7 @@ def convert(arguments: Sequence[str]) -> int:
     parser.option("-o --out", "the JSON file to write", metavar="FILE", required=True)
     parser.option("--to", "the format: this program's or Hugging Face's", "gpt", choices=("gpt", "huggingface"))
     pattern = "how it splits text into words, for a file without a pattern"
-    parser.option("--pattern", pattern, choices=tuple(NAMED))
+    parser.option("--pattern", f"{pattern}: {', '.join(NAMED)}", metavar="NAME", choices=tuple(NAMED))
     special_token = "for a file without special tokens; may be repeated"
     parser.option("--special-token", special_token, action="append", metavar="TEXT")
     options = parser.parse(arguments)
