@@ -3,8 +3,8 @@
     python examples/chat_smollm2.py FOLDER
 
 FOLDER holds the files of https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct: config.json, model.safetensors,
-tokenizer.json, tokenizer_config.json. The first run imports it into runs/smollm2; `python -m gpt chat runs/smollm2` then asks
-for messages of your own. The answers are greedy: each token is the most probable one, so they are always the same.
+tokenizer.json, tokenizer_config.json. The first run imports it into runs/smollm2; `python -m gpt chat` opens it.
+The answers are greedy: each token is the most probable one, so they are always the same.
 """
 
 from pathlib import Path
