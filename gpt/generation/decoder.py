@@ -11,6 +11,7 @@ all tokens of a prompt. A change of gpt/model.py must be made here too; `python 
 """
 
 import contextlib
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ from nanograd.runtime.blas import one_thread
 from nanograd.runtime.threads import PARALLEL_THRESHOLD, available_threads
 
 FIRST_SLOTS = 256  # of the cache
-PIECE = 1024  # tokens of a prompt that are read at once; 512 take 2 % longer a token, 256 take 8 %
+PIECE = 1024  # tokens of a prompt that are read at once
 GELU_BLOCK = 2**16  # features at a time: 256 kB, and as much for a temporary array, stay in the CPU's cache
 
 
@@ -38,9 +39,7 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     >>> common_prefix([5, 6, 7], [5, 6, 8, 9])
     2
     """
-    return next(
-        (n for n, (first, second) in enumerate(zip(a, b, strict=False)) if first != second), min(len(a), len(b))
-    )
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 class KVCache:
@@ -60,22 +59,29 @@ class KVCache:
         self.token_ids = np.zeros((batch_size, capacity), np.intp)  # the t-th token in column t % capacity
         self.starts = np.zeros(batch_size, np.intp)
         self.length = 0  # tokens of a row that were read, with padding and those overwritten since
+        self.begun = 0  # the largest length since the cache was cleared, with reads that Ctrl-C may have interrupted
 
     def reserve(self, tokens: int) -> None:
         """Make room for the next tokens: at least twice as much as there is, so that each token is copied about once."""
-        n, room = min(self.length, self.slots), self.keys[0].shape[2]
+        if not self.holds(self.length):
+            raise ValueError("an interrupted read overwrote tokens that the next ones see; read the text with prefill")
+        self.begun = max(self.begun, self.length + tokens)
+        n, (B, K, room, D) = min(self.length, self.slots), self.values[-1].shape  # of the array that grows last
         if (needed := min(self.length + tokens, self.slots)) <= room:
             return
         for arrays in (self.keys, self.values):
             for i, array in enumerate(arrays):
-                B, K, _, D = array.shape
-                arrays[i] = np.empty((B, K, min(max(needed, 2 * room), self.slots), D), array.dtype)
-                arrays[i][:, :, :n] = array[:, :, :n]
+                larger = np.empty((B, K, min(max(needed, 2 * room), self.slots), D), array.dtype)
+                larger[:, :, :n], arrays[i] = array[:, :, :n], larger
+
+    def holds(self, length: int) -> bool:
+        """Return whether token number `length` finds the slots - 1 tokens before it, which are all that it sees."""
+        return self.begun <= max(self.slots, length + 1)
 
     def cut(self, length: int) -> bool:
-        """Forget all tokens from `length` on; return False, and forget none, if an older one was overwritten already."""
+        """Forget all tokens from `length` on; return False, and forget none, if the next one sees an overwritten token."""
         assert 0 <= length <= self.length
-        if length < self.length > self.slots:
+        if not self.holds(length):
             return False
         self.length = length
         return True
@@ -130,9 +136,8 @@ class Decoder:
     rope               sliding window: a new token overwrites the oldest. Cached keys keep their rotation angle, since
                        attention depends only on differences of angles; hence padding need not be subtracted either.
 
-    capacity (default: context_length) is the number of tokens that a text may have. A prompt is read in pieces of about
-    PIECE tokens. So besides the cache, it takes memory for one piece: its features, a mask of its tokens and all before
-    them, and the scores of 64 queries.
+    capacity (default: context_length) is the number of tokens that a text may have. A prompt is read in pieces, and takes
+    memory for one besides the cache: for its features, its attention mask and the scores of 64 queries.
     """
 
     def __init__(self, model: GPT, batch_size: int = 1, capacity: int | None = None) -> None:
@@ -161,18 +166,18 @@ class Decoder:
         n, cache = min(int(lengths.max()), self.context_length), self.cache  # columns of padding alone are cut off
         if n > cache.capacity:
             raise ValueError(f"prefill: {n} tokens are more than the Decoder's capacity={cache.capacity}")
+        cache.length = cache.begun = 0
+        cache.starts = n - np.minimum(lengths, n)
         if n == 1:  # in a small model, a step takes a third of the time of the ops in _read
-            cache.starts, cache.length = np.zeros(len(ids), np.intp), 0
             return self.step(ids[:, -1])
-        cache.starts, cache.length = n - np.minimum(lengths, n), 0
         is_padding = np.arange(n) < cache.starts[:, None]  # (B, n)
         return self.extend(np.where(is_padding, 0, ids[:, T - n :]))
 
     def extend(self, ids: np.ndarray) -> np.ndarray:
         """Read T more tokens of each row, ids (B, T), and return the logits (B, V) of the token after the last.
 
-        It is `step` for several tokens at once. There is no room for more than `capacity` tokens; with rotary positions, a
-        text may go beyond context_length.
+        It is `step` for several tokens at once. There is no room for more than `capacity` tokens; with RoPE, a text may go
+        beyond context_length.
         """
         ids, cache, model = np.asarray(ids), self.cache, self.model
         if ids.ndim != 2 or len(ids) != self.batch_size or ids.shape[1] == 0:
@@ -185,9 +190,8 @@ class Decoder:
         if ids.min() < 0 or ids.max() >= model.config.vocab_size:
             raise ValueError(f"extend: ids must lie in [0, {model.config.vocab_size}), got {ids.min()} to {ids.max()}")
         cache.reserve(ids.shape[1])
-        size = max(1, PIECE // len(ids))
         with self._threads():
-            for i in range(0, ids.shape[1], size):
+            for i in range(0, ids.shape[1], size := max(1, PIECE // len(ids))):
                 x = self._read(ids[:, i : i + size])
             return ops.linear(normalise(model.norm, x), model.lm_head_weight.data)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig
+from gpt.generation import decoder as decoder_module
 from gpt.generation.decoder import Decoder
 from gpt.model import GPT
 from nanograd import ops
@@ -150,9 +151,10 @@ def test_what_was_read_last_can_be_forgotten(kind: str) -> None:
     overwritten = kind == "mistral"  # 9 tokens are more than its window
     assert decoder.cache.cut(7) is not overwritten
     assert decoder.cache.length == (9 if overwritten else 7)
+    assert not overwritten or decoder.cache.cut(8)  # token 8 sees tokens 5, 6 and 7
     n = decoder.cache.length
     assert decoder.cache.cut(n)
-    close(decoder.step(other[:, n]), due[:, n])
+    close(decoder.step(other[:, n]), full(model, other)[:, n])
 
 
 def test_the_cache_grows_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,3 +359,71 @@ def test_a_text_whose_beginning_was_overwritten_is_read_again(kind: str) -> None
 def test_read_is_for_one_text() -> None:
     with pytest.raises(ValueError, match="read: needs a Decoder of one text, got batch_size=2; use prefill"):
         Decoder(make("gpt2"), 2).read([1])
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "window of one"])
+@pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.parametrize("what", ["read", "step", "second piece"])
+def test_what_an_interruption_left_in_the_cache_is_not_trusted(
+    kind: str, layer: int, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C may come between two layers; a text that is read afterwards has the logits of a new Decoder."""
+    if what == "second piece":
+        monkeypatch.setattr("gpt.generation.decoder.PIECE", 3)
+    model, ids = make(kind), random_ids(2, 12)
+    other = np.concatenate((ids[:1, :3], ids[1:, 3:]), axis=1)[0].tolist()
+    for n in (2, 4, 7):  # the window has 4
+        for then in (ids[0], other[: n + 1]):
+            decoder = Decoder(model)
+            decoder.read(ids[0, :n].tolist())
+            with monkeypatch.context() as patch:
+                interrupt(patch, what, layer)
+                with pytest.raises(KeyboardInterrupt):
+                    decoder.step(np.array(other[n : n + 1])) if what == "step" else decoder.read(other)
+            logits, expected = decoder.read(list(then)), Decoder(model).prefill(np.array([then]))
+            np.testing.assert_allclose(logits, expected, rtol=1e-9, atol=1e-12)
+
+
+def interrupt(patch: pytest.MonkeyPatch, what: str, layer: int) -> None:
+    """Raise KeyboardInterrupt when a layer has stored its keys and values; of a text, in the first or the second piece."""
+    name, calls = ("side_by_side", "attend_cached")[what == "step"], []
+    due = layer + (3 if what == "second piece" else 0)
+
+    def interrupted(*args: object) -> np.ndarray:
+        calls.append(name)
+        if len(calls) > due:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    original = getattr(decoder_module, name)
+    patch.setattr(decoder_module, name, interrupted)
+
+
+@pytest.mark.parametrize("arrays", ["keys", "values"])
+def test_a_cache_whose_growth_was_interrupted_grows_again(arrays: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(list[np.ndarray]):
+        def __setitem__(self, i, value) -> None:  # type: ignore[no-untyped-def]
+            if i == 1:
+                raise KeyboardInterrupt
+            super().__setitem__(i, value)
+
+    monkeypatch.setattr("gpt.generation.decoder.FIRST_SLOTS", 2)
+    model, ids = make("llama"), random_ids(1, 12)
+    decoder = Decoder(model)
+    decoder.prefill(ids[:, :2])
+    plain = getattr(decoder.cache, arrays)
+    setattr(decoder.cache, arrays, Interrupted(plain))
+    with pytest.raises(KeyboardInterrupt):
+        decoder.step(ids[:, 2])
+    setattr(decoder.cache, arrays, list(getattr(decoder.cache, arrays)))
+    close(decoder.extend(ids[:, 2:4]), full(model, ids)[:, 3])
+
+
+def test_an_overwritten_token_is_missed_by_an_error() -> None:
+    model, ids = make("mistral"), random_ids(1, 12)
+    decoder = Decoder(model)
+    decoder.prefill(ids[:, :4])
+    decoder.cache.reserve(3)  # as a read that is interrupted
+    with pytest.raises(ValueError, match="an interrupted read overwrote tokens that the next"):
+        decoder.step(ids[:, 4])
+    close(decoder.prefill(ids), full(model, ids)[:, -1])
