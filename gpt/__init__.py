@@ -5,6 +5,7 @@
     model = gpt.train("my.txt", out="runs/mine")     # or gpt.train(text)
     model = gpt.load("runs/mine")
     print(model.generate("Once upon", max_new_tokens=100))
+    gpt.Chat.open("runs/smollm2").say("Who are you?")
 
 `python -m gpt` has the same as commands, and more: fine-tuning, scoring, export. A package's docstring says what is in it.
 """
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gpt.config import ModelConfig as ModelConfig
     from gpt.config import SampleConfig as SampleConfig
     from gpt.config import TrainConfig as TrainConfig
+    from gpt.finetune.chat import Chat as Chat
     from gpt.model import GPT as GPT
     from gpt.tokenizer import BPETokenizer as BPETokenizer
     from gpt.tokenizer import CharTokenizer as CharTokenizer
@@ -31,6 +33,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "BPETokenizer": "tokenizer",
     "CharTokenizer": "tokenizer",
+    "Chat": "finetune.chat",
     "GPT": "model",
     "ModelConfig": "config",
     "SampleConfig": "config",

@@ -6,14 +6,8 @@ from collections.abc import Sequence
 from gpt.commands.arguments import Parser, add_checkpoint, add_flags, take
 from gpt.commands.interactive import interact
 from gpt.config import SampleConfig
-from gpt.finetune.conversations import ASSISTANT, SYSTEM, USER, Message
-from gpt.finetune.examples import end_ids
-from gpt.finetune.sft import answer, truncate
-from gpt.finetune.templates import TEMPLATES, Template, load_template
-from gpt.generation.decoder import Decoder
-from gpt.model import GPT
-from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
-from gpt.tokenizer import Tokenizer
+from gpt.finetune.chat import Chat
+from gpt.finetune.templates import TEMPLATES
 
 DESCRIPTION = """Talk with a model that `finetune instruct` taught to answer, or with an imported chat model.
 
@@ -41,57 +35,10 @@ def main(arguments: Sequence[str]) -> int:
     add_flags(parser, SampleConfig)
     args = parser.parse(arguments)
     config = take(SampleConfig, args)
-    checkpoint = load_checkpoint(find_checkpoint(args.run), args.base)
-    if args.template is not None:
-        template = load_template(args.template)
-    elif checkpoint.task is not None and checkpoint.task.template:
-        template = Template.from_dict(checkpoint.task.template)
-    else:
-        raise ValueError(
-            f"{checkpoint.path} has no template, so it was not trained to answer: teach it with `python -m gpt finetune "
-            "instruct`, let it continue texts with `sample`, or name the --template that it was trained with: "
-            f"{', '.join(TEMPLATES)} or a JSON file"
-        )
-    end_ids(checkpoint.tokenizer, template)  # raises ValueError now where there is none
-    chat = Chat(checkpoint.model(), checkpoint.tokenizer, template, args.system)
+    chat = Chat.open(args.run, args.template, args.system, base=args.base, warn=print_note)
     interact(config, chat.say, greeting=GREETING, explain=HELP, commands={"/reset": chat.reset})
     return 0
 
 
-class Chat:
-    """A conversation, and the model that answers."""
-
-    def __init__(self, model: GPT, tokenizer: Tokenizer, template: Template, system: str | None = None) -> None:
-        self.model, self.tokenizer, self.template = model, tokenizer, template
-        self.decoder = Decoder(model)  # keeps what it has read, from turn to turn
-        self.system = [] if system is None else [Message(SYSTEM, system)]
-        self.reset()
-
-    def reset(self) -> None:
-        """Start a new conversation."""
-        self.messages = list(self.system)
-
-    def say(self, text: str, config: SampleConfig) -> None:
-        """Print the answer to the user's text while it is generated, and add both to the conversation.
-
-        A quarter of the context is reserved for the answer, or less if max_new_tokens is. An answer that Ctrl-C stops is
-        added as far as it was generated; if it is empty, the question is not added either.
-        """
-        if not text.strip():
-            raise ValueError("write a message; an empty line is none")
-        T = self.model.config.context_length
-        max_tokens = T - min(config.max_new_tokens, T // 4)
-        messages, n_dropped = truncate([*self.messages, Message(USER, text)], self.template, self.tokenizer, max_tokens)
-        stream = answer(self.model, self.tokenizer, self.template, messages, config, self.decoder)
-        if n_dropped:
-            turns = f"{n_dropped} turn{'s' if n_dropped > 1 else ''}"
-            print(f"note: dropped the oldest {turns}: the context of {T:,} tokens is full", file=sys.stderr)
-        reply = ""
-        try:
-            for characters in stream:
-                reply += characters
-                print(characters, end="", flush=True)
-            print()
-        finally:
-            if reply:
-                self.messages = [*messages, Message(ASSISTANT, reply)]
+def print_note(note: str) -> None:
+    print(f"note: {note}", file=sys.stderr)

@@ -6,7 +6,7 @@ task.py                 the options that all tasks share; a task reads data, bui
 
 classify                classification_data.py (labelled texts) → classifier.py (model, task and metrics)
 instruct                formats.py (those of other programs) → conversations.py → templates.py (their text; jinja.py runs
-                        other people's) → examples.py (tokens and loss mask) → sft.py (model, answers and task)
+                        other people's) → examples.py (tokens and loss mask) → chat.py (answers) → sft.py (task)
 prefer                  dpo.py (pairs of answers, loss, reference and task), on the files of instruct
 
 A new task is a subclass of FinetuneTask, with its name, summary and description in gpt/commands/finetune.py. It names its

@@ -60,7 +60,7 @@ class Example:
         return np.where(self.loss_mask[1:], self.tokens[1:], IGNORE)
 
 
-def end_ids(tokenizer: Tokenizer, template: Template) -> list[int]:
+def response_end(tokenizer: Tokenizer, template: Template) -> list[int]:
     """Return the tokens that end a response: the template's own end, or the end-of-text token.
 
     Raises ValueError where there is neither: a model that never sees an end would never stop.
@@ -96,7 +96,7 @@ def encode_segments(messages: Sequence[Message], template: Template, tokenizer: 
 
     A special token written in a message is ordinary text: only the end that is added here ends a response.
     """
-    end = end_ids(tokenizer, template)
+    end = response_end(tokenizer, template)
     tokens, loss_mask = list(tokenizer.prefix), [False] * len(tokenizer.prefix)
     for number, (text, trainable) in enumerate(template.render(messages)):
         is_response = number % 2 == 1  # also one that is not learned
@@ -113,7 +113,7 @@ def encode_joined(messages: Sequence[Message], template: Template, tokenizer: To
     """
     mark, marked = mark_special_tokens(messages, tokenizer)
     segments = template.render(marked)
-    end = "" if template.jinja else template.end or tokenizer.decode(end_ids(tokenizer, template))
+    end = "" if template.jinja else template.end or tokenizer.decode(response_end(tokenizer, template))
     texts = [text + (end if number % 2 == 1 else "") for number, (text, _) in enumerate(segments)]
     tokens = encode_marked("".join(texts), mark, tokenizer)
     loss_mask = np.zeros(len(tokens), bool)

@@ -18,7 +18,8 @@ import numpy as np
 from gpt.config import SampleConfig, option
 from gpt.data.batches import IGNORE
 from gpt.finetune.batching import Splits, epoch_order, padding_share
-from gpt.finetune.conversations import ASSISTANT, SYSTEM, Conversation, Message, read_conversations
+from gpt.finetune.chat import answer
+from gpt.finetune.conversations import ASSISTANT, Conversation, read_conversations
 from gpt.finetune.examples import Example, encode, encode_splits, pad_examples, show_mask
 from gpt.finetune.task import (
     COLUMNS,
@@ -31,8 +32,6 @@ from gpt.finetune.task import (
     make_objective,
 )
 from gpt.finetune.templates import Template, load_template
-from gpt.generation.decoder import Decoder
-from gpt.generation.generate import generate_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file
@@ -203,48 +202,6 @@ def print_scores(when: str, model: GPT, test: Sequence[Example], config: Instruc
         loss = mean_loss(model, batches, next_token_loss, shards=config.shards)
         share = token_accuracy(model, batches)
         print(f"{when:<9} response loss {loss:.4f} nats a token, token accuracy {share:.1%}, of {len(test)} responses")
-
-
-def answer(
-    model: GPT,
-    tokenizer: Tokenizer,
-    template: Template,
-    messages: Sequence[Message],
-    config: SampleConfig,
-    decoder: Decoder | None = None,
-) -> Iterator[str]:
-    """Return the answer to messages, the last of which is the user's, streamed as complete characters.
-
-    It ends with the model's end of a response, after max_new_tokens, or where the context is full: the question is never
-    cut off. A decoder keeps what it has read of a conversation from answer to answer. Raises ValueError where the messages
-    alone fill the context.
-    """
-    ids = encode(messages, template, tokenizer).tokens.tolist()
-    max_tokens = model.config.context_length + 1 - len(ids)  # the last generated token is not an input
-    if max_tokens < 1:
-        sizes = f"{len(ids):,} tokens, with its template, and the context {model.config.context_length:,}"
-        raise ValueError(f"the question has {sizes}: no room for an answer; ask something shorter")
-    config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, max_tokens))
-    is_token = tokenizer.special_tokens.get(template.end) in tokenizer.end_ids
-    stop = [template.end] if template.end and not is_token else []
-    texts = generate_text(model, tokenizer, ids, config, stop=stop, decoder=decoder)
-    return (text for (text,) in texts if text)
-
-
-def truncate(
-    messages: Sequence[Message], template: Template, tokenizer: Tokenizer, max_tokens: int
-) -> tuple[list[Message], int]:
-    """Drop the oldest turns until at most max_tokens remain; return the messages, and how many turns were dropped.
-
-    The system message and the last question stay, whatever their length.
-    """
-    system = [message for message in messages if message.role == SYSTEM]
-    rest = [message for message in messages if message.role != SYSTEM]
-    n_dropped = 0
-    while len(rest) > 1 and len(encode([*system, *rest], template, tokenizer).tokens) > max_tokens:
-        rest = rest[2:]
-        n_dropped += 1
-    return [*system, *rest], n_dropped
 
 
 class Response(NamedTuple):

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import gpt.commands.chat
+import gpt.finetune.chat
 from gpt.__main__ import main
-from gpt.commands.chat import Chat
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
+from gpt.finetune.chat import Chat, answer
 from gpt.finetune.conversations import Message
-from gpt.finetune.sft import answer
 from gpt.finetune.templates import CHAT, Template
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, Task, TrainingState, save_checkpoint
@@ -63,7 +62,7 @@ class Echo:
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> Echo:
     echo = Echo()
-    monkeypatch.setattr(gpt.commands.chat, "answer", echo)
+    monkeypatch.setattr(gpt.finetune.chat, "answer", echo)
     return echo
 
 
@@ -140,7 +139,7 @@ def test_ctrl_c_stops_an_answer_and_keeps_what_it_has(
         raise KeyboardInterrupt
 
     echo = Echo(stopped())
-    monkeypatch.setattr(gpt.commands.chat, "answer", echo)
+    monkeypatch.setattr(gpt.finetune.chat, "answer", echo)
     shown, errors = talk(monkeypatch, capsys, "a\nb\n", checkpoint)
     assert (shown, errors) == ("so far\n\n", "")
     assert asked(echo, 1) == ["a", "so far", "b"]
@@ -185,3 +184,17 @@ def test_a_conversation_is_read_once_and_answered_as_if_read_again(capsys: Outpu
     chat.reset()
     chat.say("q0", config)
     assert len(chat.messages) == 3
+
+
+def test_python_asks_and_a_closed_answer_is_kept_as_far_as_it_came(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setattr(gpt.finetune.chat, "answer", Echo(iter(["so ", "far", " on"])))
+    chat = Chat.open(checkpoint, system="be+kind")
+    characters = chat.ask("a")
+    assert [next(characters), next(characters)] == ["so ", "far"]
+    characters.close()
+    assert [message.content for message in chat.messages] == ["be+kind", "a", "so far"]
+    with pytest.warns(UserWarning, match="dropped the oldest 1 turn: the context of 32 tokens is full"):
+        list(chat.ask("b" * 8))
+    assert capsys.readouterr() == ("", "")

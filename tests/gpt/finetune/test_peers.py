@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt.commands.chat import Chat
 from gpt.config import SampleConfig
+from gpt.finetune.chat import Chat
 from gpt.finetune.conversations import Message
 from gpt.finetune.examples import encode
 from gpt.finetune.templates import template_of_model

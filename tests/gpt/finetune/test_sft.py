@@ -11,9 +11,10 @@ import pytest
 from gpt.__main__ import main
 from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.data.batches import IGNORE
+from gpt.finetune.chat import answer, truncate
 from gpt.finetune.conversations import Message
 from gpt.finetune.examples import Example, encode, pad_examples
-from gpt.finetune.sft import InstructConfig, Response, answer, token_accuracy, truncate
+from gpt.finetune.sft import InstructConfig, Response, token_accuracy
 from gpt.finetune.task import evaluation_batches, make_objective
 from gpt.finetune.templates import CHAT, Template
 from gpt.generation.generate import generate_text

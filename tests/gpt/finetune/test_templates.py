@@ -14,7 +14,7 @@ import nanograd
 from gpt.config import ModelConfig
 from gpt.data.batches import IGNORE
 from gpt.finetune.conversations import Conversation, Message, split_conversations
-from gpt.finetune.examples import Example, encode, encode_splits, end_ids, pad_examples, show_mask, supports_colour
+from gpt.finetune.examples import Example, encode, encode_splits, pad_examples, response_end, show_mask, supports_colour
 from gpt.finetune.sft import encode_conversation
 from gpt.finetune.templates import ALPACA, CHAT, TEMPLATES, Segment, Template, load_template
 from gpt.model import GPT
@@ -158,7 +158,7 @@ def test_a_special_token_in_a_message_is_text() -> None:
 def test_a_tokenizer_without_end_of_text_needs_an_end() -> None:
     characters = CharTokenizer.train("[]<>:/ynoesqr.")
     with pytest.raises(ValueError, match=r"of kind char, has no <\|endoftext\|> to end a response; .* --end '"):
-        end_ids(characters, SHORT)
+        response_end(characters, SHORT)
     dotted = Template(**{**SHORT.to_dict(), "end": ".."})
     example = encode(TWO_TURNS[1:], dotted, characters)
     assert characters.decode(example.tokens) == "<q>:yes../<r>:no.."
