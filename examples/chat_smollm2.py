@@ -10,10 +10,8 @@ The answers are greedy: each token is the most probable one, so they are always 
 from pathlib import Path
 
 from gpt.__main__ import main as gpt
-from gpt.commands.chat import Chat
 from gpt.config import SampleConfig
-from gpt.finetune.templates import Template
-from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
+from gpt.finetune.chat import Chat
 from nanograd.runtime.arguments import Parser
 
 CONVERSATIONS = (
@@ -29,10 +27,7 @@ def main() -> None:
     args = parser.parse()
     if not Path(args.out).exists():
         gpt(["import", str(args.folder), "--out", args.out])
-    checkpoint = load_checkpoint(find_checkpoint(args.out))
-    assert checkpoint.task is not None, "an imported chat model has its template in its task"
-    model = checkpoint.model()
-    chat = Chat(model, checkpoint.tokenizer, Template.from_dict(checkpoint.task.template))
+    chat = Chat.open(args.out)
     for messages in CONVERSATIONS:
         chat.reset()
         print()
@@ -40,7 +35,7 @@ def main() -> None:
             print(f"> {message}")
             chat.say(message, SampleConfig(temperature=0, max_new_tokens=100))
     for text in ("What is the capital of France?", "The capital of France is"):
-        print(f"\nwithout the template: {text!r} → {model.generate(text, 12, temperature=0)!r}")
+        print(f"\nwithout the template: {text!r} → {chat.model.generate(text, 12, temperature=0)!r}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The formats of other programs, rewritten with the fields that `conversations.py` and `dpo.py` parse.
+"""Read conversations in the formats of other programs: rewrite their fields as those that `conversations.py` parses.
 
     {"conversations": [{"from": "human", "value": "2 and 3?"}, {"from": "gpt", "value": "5"}]}         ShareGPT
     {"instruction": "Add the numbers.", "context": "2 and 3", "response": "5"}                         Dolly
@@ -7,8 +7,8 @@
     {"chosen": [messages], "rejected": [messages]}                       its implicit prompt: what both begin with
     {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", "rejected": …}                                     Anthropic's hh-rlhf
 
-Fields of any other name are renamed by --columns instruction=question,output=answer. A field that is null is absent, as a
-table with a column for everything writes it. Which formats were recognised is counted.
+--columns instruction=question,output=answer renames any other fields. A field that is null counts as absent: tables have
+every column in every row. The recognised formats are counted, and a run prints them.
 """
 
 import re
@@ -134,7 +134,7 @@ def _turns(text: str) -> list[dict[str, str]]:
 def _find_prompt(entry: dict[str, Any], counts: Counter[str]) -> None:
     """Make the prompt of a pair a list of messages, and its answers what follows in either conversation.
 
-    A prompt that is a text is the user's message. Beside answers that begin with the prompt it is not used.
+    A prompt that is a text is the user's message. It is not used if both answers begin with the prompt's messages.
     """
     n = 0
     if not isinstance(entry.get("prompt"), list):

@@ -1,6 +1,6 @@
-"""Run a chat template in the language Jinja, as the models of Hugging Face bring it, in a process of its own.
+"""Run a chat template in the language Jinja, as Hugging Face's models have it, in a process of its own.
 
-A template is a program of somebody else. jinja2's sandbox keeps it from files and from Python's internals, but not from
+A template is somebody else's program. jinja2's sandbox keeps it from files and from Python's internals, but not from
 computing without end: range(10**5) in three nested loops, or 'x' * 10**10 in one expression. So it runs in a process that
 may take SECONDS for a request and MEMORY in all, where the system limits memory, and is then killed. The process stays for
 the next request: jinja2 takes 0.1 s to import. It is started from this file, which therefore imports nothing of ours.
@@ -132,9 +132,9 @@ def serve() -> None:
 
 def write(template: Any, messages: list[dict[str, str]], ask: bool, tokens: dict[str, str]) -> str:
     """Return the text that a compiled template writes."""
-    given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": ask}
+    variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": ask}
     pieces, n = [], 0
-    for piece in template.generate(**given, **tokens):
+    for piece in template.generate(**variables, **tokens):
         n += len(piece)
         if n > LARGEST:
             raise ValueError(f"writes more than {LARGEST:,} characters")

@@ -8,7 +8,7 @@ the same fields. A checkpoint stores the template that its model was trained wit
     chatml    <|im_start|>user … <|im_end|> <|im_start|>assistant …                        Qwen, SmolLM2
     llama3, llama2, mistral, gemma                                                         of the models of these names
 
-A template may also be a program in the language Jinja, as the models of Hugging Face bring it: `jinja.py` runs it.
+A template may also be a program in the language Jinja, as Hugging Face's models have it: `jinja.py` runs it.
 """
 
 import dataclasses
@@ -184,8 +184,8 @@ class Template:
     def _run(self, messages: Sequence[Message]) -> list[Segment]:
         """Return the text that the Jinja template writes, in segments; responses have their ends.
 
-        A response is what the text of the messages up to it has more than the prompt that asks for it. Where a template
-        writes earlier responses differently from the last one, as Qwen3's does, these are read but not learned.
+        The template writes the messages before a response, and those up to it; the response is the difference of the two
+        texts. Qwen3's template writes earlier responses differently from the last one: these are read but not learned.
         """
         chat = [{"role": m.role, "content": m.content + ("\n\n" + m.input if m.input else "")} for m in messages]
         responses = [i for i, message in enumerate(messages) if message.role == ASSISTANT]

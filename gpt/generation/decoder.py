@@ -3,7 +3,7 @@
 A later token needs only the keys and values of the earlier ones, in each block. The decoder keeps these, so a step reads
 every weight once, however long the text is: the bandwidth of the memory limits the speed. A product of one row and a
 matrix reaches 95 % of that limit by itself, on all threads of the BLAS (28 of 29.4 GB/s on two cores), as long as no
-matrix is copied. Where rows are short, as the 576 numbers of SmolLM2, it reaches 80 % (19 of 24 GB/s on other cores).
+matrix is copied. With SmolLM2's short rows of 576 numbers it reaches 80 % (19 of 24 GB/s, on other cores).
 
 The forward pass is written a second time here, on plain arrays: nothing is recorded, and nothing is saved for a backward
 pass. It runs 1.2 to 1.4 times as fast as the modules of gpt/model.py under no_grad. Rows are tokens: one of each text, or
@@ -29,7 +29,7 @@ from nanograd.runtime.blas import one_thread
 from nanograd.runtime.threads import PARALLEL_THRESHOLD, available_threads
 
 FIRST_SLOTS = 256  # of the cache
-PIECE = 1024  # tokens of a prompt that are read at once
+CHUNK = 1024  # tokens of a prompt that are read at once
 GELU_BLOCK = 2**16  # features at a time: 256 kB, and as much for a temporary array, stay in the CPU's cache
 
 
@@ -136,7 +136,7 @@ class Decoder:
     rope               sliding window: a new token overwrites the oldest. Cached keys keep their rotation angle, since
                        attention depends only on differences of angles; hence padding need not be subtracted either.
 
-    capacity (default: context_length) is the number of tokens that a text may have. A prompt is read in pieces, and takes
+    capacity (default: context_length) is the number of tokens that a text may have. A prompt is read in chunks, and takes
     memory for one besides the cache: for its features, its attention mask and the scores of 64 queries.
     """
 
@@ -191,7 +191,7 @@ class Decoder:
             raise ValueError(f"extend: ids must lie in [0, {model.config.vocab_size}), got {ids.min()} to {ids.max()}")
         cache.reserve(ids.shape[1])
         with self._threads():
-            for i in range(0, ids.shape[1], size := max(1, PIECE // len(ids))):
+            for i in range(0, ids.shape[1], size := max(1, CHUNK // len(ids))):
                 x = self._read(ids[:, i : i + size])
             return ops.linear(normalise(model.norm, x), model.lm_head_weight.data)
 

@@ -4,7 +4,7 @@
 - `hf_config.py`     a config.json, each key of which must be understood
 - `families.py`      GPT-2 and the Llama family: their keys and their names of our tensors
 - `openai.py`        OpenAI's TensorFlow checkpoint;  `llama2c.py`  the .bin of llama2.c
-- `chat_files.py`    where a model's texts begin and end, and its chat template
+- `chat_files.py`    a model's BOS and EOS tokens, and its chat template
 - `load.py`          find the format at a path, and load it
 - `export.py`        files that Hugging Face's transformers can open
 - `download.py`      the files of GPT-2 from the network

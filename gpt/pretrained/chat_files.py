@@ -1,4 +1,4 @@
-"""Read what a model's folder says about talking: its first token, the tokens that end an answer, and its chat template.
+"""Read the files of a model's folder that a conversation needs: its BOS and EOS tokens and its chat template.
 
     generation_config.json   bos_token_id, eos_token_id (one or several), suggestions for sampling
     config.json              the two ids, where there is no generation_config.json
@@ -16,6 +16,7 @@ from typing import Any
 
 from gpt.pretrained.hf_config import read_json
 from gpt.tokenizer import Tokenizer
+from gpt.tokenizer.formats.bos_eos import token_text
 from nanograd.runtime.files import read_input
 
 GENERATION, CONFIG, TOKENIZER = "generation_config.json", "config.json", "tokenizer_config.json"
@@ -26,9 +27,9 @@ SUGGESTIONS = {"temperature": float, "top_p": float, "top_k": int, "repetition_p
 
 @dataclass(frozen=True)
 class ChatFiles:
-    """What the files say.
+    """What the files hold.
 
-    tokenizer    the model's tokenizer, with the tokens that begin and end its texts
+    tokenizer    the model's tokenizer, with its BOS and EOS tokens
     template     the source of its chat template, in Jinja; "" without one
     bos_token, eos_token  the texts that a template means by these names
     suggestions  settings for sampling
@@ -63,7 +64,7 @@ def read_chat_files(folder: Path, tokenizer: Tokenizer) -> ChatFiles:
     bos_id = tokenizer.bos_id if tokenizer.adds_bos else next(iter(bos_ids), tokenizer.eot_id)
     ends = tuple(dict.fromkeys(end_ids)) or tokenizer.end_ids
     if (bos_id, ends) != (tokenizer.bos_id, tokenizer.end_ids):
-        tokenizer = tokenizer.with_ends(bos_id=bos_id, adds_bos=tokenizer.adds_bos, end_ids=ends)
+        tokenizer = tokenizer.with_bos_eos(bos_id=bos_id, adds_bos=tokenizer.adds_bos, end_ids=ends)
     suggestions = {key: generation[key] for key in SUGGESTIONS if type(generation.get(key)) in (int, float)}
     return ChatFiles(tokenizer, _template(folder, own), bos_token, eos_token, suggestions, tuple(notes))
 
@@ -82,12 +83,11 @@ def _ids(value: Any, path: Path, key: str) -> list[int]:
 
 
 def _token(config: Mapping[str, Any], name: str, path: Path) -> str:
-    """Return the text of a token, which may be an object with settings; "" where it is null."""
-    value = config.get(name)
-    text = value.get("content") if isinstance(value, Mapping) else value
-    if text is not None and not isinstance(text, str):
-        raise ValueError(f"{path}: {name} must be a text, an object with 'content' or null, got {value!r:.60}")
-    return text or ""
+    """Return the text of a token, "" where it is null; an error names the file."""
+    try:
+        return token_text(config, name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _template(folder: Path, config: Mapping[str, Any]) -> str:

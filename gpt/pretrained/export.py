@@ -35,7 +35,7 @@ def export(
     folder = Path(folder)
     kind = layout(config)
     family = FAMILIES[kind]
-    ids = {} if tokenizer is None else _ends(tokenizer)
+    ids = {} if tokenizer is None else _bos_eos(tokenizer)
     texts = {CONFIG: write_config(config, kind) | {"bos_token_id": None, "eos_token_id": None} | ids}
     if any(id is not None for id in ids.values()):
         texts["generation_config.json"] = ids
@@ -54,7 +54,7 @@ def export(
     return [folder / name for name in (SINGLE, *texts)]
 
 
-def _ends(tokenizer: Tokenizer) -> dict[str, Any]:
+def _bos_eos(tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the ids that begin and end a text, under the names of transformers; several ends are a list."""
     begin = tokenizer.eot_id if tokenizer.bos_id is None else tokenizer.bos_id
     ends = list(tokenizer.end_ids)
@@ -66,7 +66,7 @@ def _tokenizer_config(
 ) -> dict[str, Any]:
     """Return the object of tokenizer_config.json. Only a special token has a name there."""
     names = {id: text for text, id in tokenizer.special_tokens.items()}
-    ids = _ends(tokenizer) | {"eos_token_id": next(iter(tokenizer.end_ids), None)}
+    ids = _bos_eos(tokenizer) | {"eos_token_id": next(iter(tokenizer.end_ids), None)}
     tokens = {key.removesuffix("_id"): names[id] for key, id in ids.items() if id in names}
     if isinstance(tokenizer, SentencePieceTokenizer) and tokenizer.unknown.id in names:
         tokens["unk_token"] = names[tokenizer.unknown.id]

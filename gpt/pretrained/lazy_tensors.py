@@ -1,6 +1,6 @@
 """Tensors that stay in their file until they are used: shapes are known at once, numbers are read tensor by tensor.
 
-So loading a model needs no more memory than the model itself, and all shapes are checked before a number is read.
+Loading a model then needs no more memory than the model itself, and all shapes are checked before a number is read.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,17 +1,18 @@
 """Turn text into ids and back. A ladder of small files, each adding one thing to the one before:
 
-- `base.py`          the interface of every tokenizer, and how it is saved
-- `char.py`          one id for each character
-- `pairs.py`         byte-pair encoding in its shortest form: the specification
-- `splits.py`        the words of a stretch of text, by the patterns of GPT-2 and others, or those of a file; `unicode.py`
-- `pretokens.py`     the words of a text that comes in chunks, across whose edges nothing is merged; split points
-- `trainer.py`       counting words and learning merges, fast
-- `word_encoder.py`  encoding a word by its merges, fast
-- `special_tokens.py`  which special tokens in a text are read
-- `bpe.py`           the tokenizer made of these
-- `added_tokens.py`  where special tokens are in a text
-- `piece_merges.py`  merging pieces by rank or score, whatever their order
-- `sentencepiece.py` the tokenizer of Llama 2, Mistral and Gemma, made of these
+- `base.py`            the interface of every tokenizer, and how it is saved
+- `char.py`            one id for each character
+- `pairs.py`           byte-pair encoding in its shortest form: the specification
+- `unicode.py`         letters, digits and NFC as they were when tokenizers were made
+- `splits.py`          split a text into words by a pattern: GPT-2's, two of its successors, or that of a file
+- `added_tokens.py`    find special tokens in a text
+- `pretokens.py`       split a text that comes in chunks into words and special tokens; split points
+- `trainer.py`         count words and learn merges, fast
+- `word_encoder.py`    encode a word by its merges, fast
+- `special_tokens.py`  the base of the next two: which special tokens `encode` reads
+- `bpe.py`             byte-level BPE, the tokenizer of GPT-2, Llama 3 and Qwen
+- `piece_merges.py`    merge pieces by rank or by score, in any order
+- `sentencepiece.py`   SentencePiece's BPE, the tokenizer of Llama 2, Mistral and Gemma
 
 and `formats/`, the files of other projects.
 """

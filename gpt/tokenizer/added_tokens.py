@@ -15,6 +15,7 @@ import regex  # type: ignore[import-untyped]
 # As Rust defines them; Python's white space has U+001C to U+001F too
 _WORD = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
 _SPACES_BEFORE, _SPACES_AFTER = regex.compile(r"(?r)\p{White_Space}*"), regex.compile(r"\p{White_Space}*")
+FLAGS = ("normalized", "lstrip", "rstrip", "single_word")  # fields of AddedToken
 
 
 class AddedToken(NamedTuple):

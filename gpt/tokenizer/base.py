@@ -13,7 +13,7 @@ from nanograd.runtime.typed_json import check_form
 Vocab = dict[int, bytes]  # from each id to its bytes
 FORMAT = "gpt-tokenizer"
 VERSION = 1
-ENDS = {"bos_id": int | None, "adds_bos": bool, "end_ids": list[int]}  # what `with_ends` takes
+BOS_EOS = {"bos_id": int | None, "adds_bos": bool, "end_ids": list[int]}  # what `with_bos_eos` takes
 
 
 class Tokenizer(ABC):
@@ -28,11 +28,11 @@ class Tokenizer(ABC):
     special_tokens: Mapping[str, int] = {}  # the tokens that ordinary text never becomes, by their text
     allowed_special: Collection[str] = ()  # those that `encode` reads in any text
     eot_id: int | None = None  # the id of <|endoftext|>, which separates documents
-    bos_id: int | None = None  # the token that a text without a prompt begins with, if the model knows one
+    bos_id: int | None = None  # BOS, the token that begins a text without a prompt, if the model knows one
     adds_bos: bool = False  # whether bos_id precedes every text, as it did when the model was trained
-    end_ids: tuple[int, ...] = ()  # the tokens at which generation ends
+    end_ids: tuple[int, ...] = ()  # EOS: the tokens at which generation ends
     cuts_at_split_points: bool = True  # whether a text can be cut there (see pretokens.py), and the ids joined
-    _ends: Mapping[str, Any] = {}  # what `with_ends` changed
+    _bos_eos: Mapping[str, Any] = {}  # what `with_bos_eos` changed
 
     @cached_property
     def vocab_size(self) -> int:
@@ -54,7 +54,7 @@ class Tokenizer(ABC):
     def encode_data(self, text: str, *, inside: bool = False) -> list[int]:
         """Return the ids of a text for training or evaluation: an <|endoftext|> written in it ends a document.
 
-        Where `adds_bos` is True, `prefix` must precede them. `inside`: the text continues another, cut at a split point.
+        The caller puts `prefix` before them. `inside`: the text continues another, cut at a split point.
         """
         return self.encode(text)
 
@@ -63,20 +63,24 @@ class Tokenizer(ABC):
         """Return the ids that precede every text: [bos_id] or none."""
         return [self.bos_id] if self.adds_bos and self.bos_id is not None else []
 
-    def with_ends(self, *, bos_id: int | None, adds_bos: bool, end_ids: Iterable[int]) -> Self:
-        """Return a copy with other tokens at which texts begin and end, as the files of a model name them.
+    def with_bos_eos(self, *, bos_id: int | None, adds_bos: bool, end_ids: Iterable[int]) -> Self:
+        """Return a copy with other BOS and EOS tokens, as the files of a model name them.
+
+        bos_id    the token that begins a text without a prompt, or None
+        adds_bos  whether it precedes every text
+        end_ids   the tokens at which generation ends
 
         Raises ValueError for an id outside the vocabulary, and if no token can be added before a text.
         """
         end_ids = tuple(dict.fromkeys(end_ids))
         for id in end_ids if bos_id is None else (bos_id, *end_ids):
             if type(id) is not int or id not in self.vocab:
-                raise ValueError(f"with_ends: every id must be a token of this vocabulary, got {id!r}")
+                raise ValueError(f"with_bos_eos: every id must be a token of this vocabulary, got {id!r}")
         if adds_bos and bos_id is None:
-            raise ValueError("with_ends: adds_bos needs a bos_id, got None")
-        ends = {"bos_id": bos_id, "adds_bos": adds_bos, "end_ids": end_ids}
+            raise ValueError("with_bos_eos: adds_bos needs a bos_id, got None")
+        changed = {"bos_id": bos_id, "adds_bos": adds_bos, "end_ids": end_ids}
         copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__, **ends, _ends=ends)
+        copy.__dict__.update(self.__dict__, **changed, _bos_eos=changed)
         return copy
 
     def encode_batch(self, texts: Iterable[str], **options: Any) -> list[list[int]]:
@@ -94,16 +98,16 @@ class Tokenizer(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole tokenizer as an object for JSON; `tokenizer_from_dict` reads it."""
-        ends = {**self._ends, "end_ids": list(self.end_ids)} if self._ends else {}
-        return {"format": FORMAT, "version": VERSION, "kind": self.kind, **self.to_fields(), **ends}
+        changed = {**self._bos_eos, "end_ids": list(self.end_ids)} if self._bos_eos else {}
+        return {"format": FORMAT, "version": VERSION, "kind": self.kind, **self.to_fields(), **changed}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote; ValueError says what is wrong with it."""
-        own = {key: value for key, value in fields.items() if key not in ("format", "version", "kind", *ENDS)}
+        own = {key: value for key, value in fields.items() if key not in ("format", "version", "kind", *BOS_EOS)}
         tokenizer = cls.from_fields(own)
-        ends = {key: fields[key] for key in ENDS if key in fields}
-        return tokenizer.with_ends(**check_form(ends, ENDS)) if ends else tokenizer
+        ids = {key: fields[key] for key in BOS_EOS if key in fields}
+        return tokenizer.with_bos_eos(**check_form(ids, BOS_EOS)) if ids else tokenizer
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(),)  # pickled without its caches
@@ -130,10 +134,10 @@ class Tokenizer(ABC):
     def sha256(self) -> str:
         """Return the SHA-256, in hex, of the canonical JSON of `to_dict()`.
 
-        Without a `prefix`, the tokens at which texts begin and end change the ids of no text, and are left out.
+        BOS and EOS are left out if there is no `prefix`: then they change the ids of no text.
         """
         fields = self.to_dict()
-        counts = {key: value for key, value in fields.items() if key not in ENDS or self.prefix}
+        counts = {key: value for key, value in fields.items() if key not in BOS_EOS or self.prefix}
         return hashlib.sha256(_json(counts).encode("ascii")).hexdigest()
 
     def save(self, path: StrPath) -> None:

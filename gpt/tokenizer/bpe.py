@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
-from gpt.tokenizer.added_tokens import AddedToken
+from gpt.tokenizer.added_tokens import FLAGS, AddedToken
 from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.pairs import Pair, Word, merge_steps, split_bytes
 from gpt.tokenizer.pretokens import EOT, Segment, check_special_tokens, cuts_at_split_points, split_pretokens
@@ -21,7 +21,6 @@ from nanograd.runtime.files import StrPath
 from nanograd.runtime.typed_json import check_form, short
 
 ENDS_OF_TEXT = (EOT, "<|end_of_text|>", "<｜end▁of▁sentence｜>")  # of Llama 3 and DeepSeek V3
-FLAGS = ("normalized", "lstrip", "rstrip", "single_word")
 
 
 class Explanation(NamedTuple):

@@ -5,8 +5,8 @@ accidents. Each of our patterns matches every character, so the pre-tokens of a 
 
 A text may come in chunks, cut anywhere; the result is that of the whole text. So a pre-token is passed on only when no
 text that follows can change it, and the rest waits for the next chunk. At a *split point* the opposite holds: a text can
-be cut there, its two sides encoded apart, and the ids joined. With a pattern of which neither is known, as another
-project's file may bring one, the whole text is read before it is split.
+be cut there, its two sides encoded apart, and the ids joined. For an
+unknown pattern, from another project's file, neither can be said: the whole text is read before it is split.
 """
 
 import functools

@@ -70,7 +70,7 @@ class _Finders(NamedTuple):
 
 
 class SentencePieceTokenizer(SpecialTokenizer):
-    """Pieces, the order in which they merge, and tokens that are cut out of a text before.
+    """SentencePiece BPE with added tokens, which are cut out of a text before anything else.
 
     >>> pieces = {"<unk>": 0, "▁": 1, "l": 2, "o": 3, "w": 4, "lo": 5, "▁lo": 6}
     >>> merges = PieceMerges(pieces, [("l", "o"), ("▁", "lo")])

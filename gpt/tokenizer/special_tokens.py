@@ -1,4 +1,7 @@
-"""Special tokens in a text are read where they are allowed, and only there: a text from outside could forge one."""
+"""The base class of tokenizers with special tokens, which `encode` reads only if they are allowed.
+
+A text from outside could forge one: an <|im_end|> in a user's message would end it. tiktoken has the same rules.
+"""
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -106,12 +106,12 @@ def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: 
     while queue:
         rank = pop(queue)
         new = merged[rank]
-        places, earliest = positions_of[rank], rank
+        waiting, earliest = positions_of[rank], rank
         take = pop if rank in interrupted else list.pop
         if rank not in interrupted:
-            places.sort(reverse=True)  # the leftmost is last
-        while places and earliest == rank:
-            i = take(places)
+            waiting.sort(reverse=True)  # the leftmost is last
+        while waiting and earliest == rank:
+            i = take(waiting)
             j = after[i]
             if rank_of((cells[i], cells[j])) != rank:
                 continue
@@ -132,11 +132,11 @@ def merge_long(symbols: list[int], rank_at: dict[tuple[int, int], int], merged: 
                     positions_of[later].append(position)
                 if later < rank:
                     earliest = later
-        if places:
+        if waiting:
             push(queue, rank)
             if rank not in interrupted:
                 interrupted.add(rank)
-                places.reverse()
+                waiting.reverse()
         else:
             del positions_of[rank]
             interrupted.discard(rank)

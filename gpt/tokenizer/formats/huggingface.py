@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt.text.read import Warn
+from gpt.tokenizer.added_tokens import FLAGS
 from gpt.tokenizer.base import Vocab
-from gpt.tokenizer.bpe import FLAGS, BPETokenizer
-from gpt.tokenizer.formats.ends import with_ends, write_post_processor
+from gpt.tokenizer.bpe import BPETokenizer
+from gpt.tokenizer.formats.bos_eos import read_bos_eos, write_post_processor
 from gpt.tokenizer.formats.openai import BYTE_OF, read_vocab, to_visible
-from gpt.tokenizer.formats.pre_tokenizers import byte_level, kind_of, read_pretokenizer, write_pretokenizer
+from gpt.tokenizer.formats.pre_tokenizers import byte_level, kind_of, read_pretokenizer, steps_of, write_pretokenizer
 from gpt.tokenizer.formats.sentencepiece_json import (
     from_huggingface_sentencepiece,
     is_sentencepiece,
@@ -50,7 +51,7 @@ def from_huggingface(
     added = _read_added(fields, config)
     if is_sentencepiece(fields):
         pieces = from_huggingface_sentencepiece(fields, added.values())
-        return with_ends(pieces, fields.get("post_processor"), config, warn)
+        return read_bos_eos(pieces, fields.get("post_processor"), config, warn)
     model = _checked(fields.get("model"), "model")
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"the model must be BPE, got {short(repr(model.get('type')))}")
@@ -79,7 +80,7 @@ def from_huggingface(
         drops_bytes=bool(lost),
         flags={text: [flag for flag in FLAGS if token.get(flag)] for text, token in added.items()},
     )
-    return with_ends(tokenizer, fields.get("post_processor"), config, warn)
+    return read_bos_eos(tokenizer, fields.get("post_processor"), config, warn)
 
 
 def with_config(tokenizer: BPETokenizer, config: Mapping[str, Any], *, warn: Warn = lambda note: None) -> BPETokenizer:
@@ -98,7 +99,7 @@ def with_config(tokenizer: BPETokenizer, config: Mapping[str, Any], *, warn: War
             allowed_special=[text for text, token in added.items() if token.get("special") is False],
             flags={text: [flag for flag in FLAGS if token.get(flag)] for text, token in added.items()},
         )
-    return with_ends(tokenizer, None, config, warn)
+    return read_bos_eos(tokenizer, None, config, warn)
 
 
 def _read_model(model: Mapping[str, Any], added: Mapping[str, Any]) -> tuple[Vocab, list[Pair]]:
@@ -165,12 +166,9 @@ def _added(token: Any) -> Mapping[str, Any]:
 
 def _check_decoder(decoder: Any) -> None:
     """Raise ValueError unless the bytes of the tokens, joined, are the text."""
-    steps = [decoder]
-    if decoder is not None and kind_of(decoder) == "Sequence":
-        steps = decoder.get("decoders")
-    kinds = [kind_of(step) for step in steps] if isinstance(steps, list) else ["Sequence without decoders"]
+    kinds = [kind_of(step) for step in steps_of(decoder, "decoder", "decoders")]
     if decoder is not None and kinds != ["ByteLevel"]:
-        found = " and ".join(kinds)
+        found = " and ".join(kinds) or "none"
         raise ValueError(f"decoder must be ByteLevel or null, got {short(found)}, which is not supported")
 
 

@@ -21,7 +21,7 @@ COVERING = (*PATTERNS.values(), QWEN2)  # these match every character, so there 
 
 def read_pretokenizer(normalizer: Any, pre_tokenizer: Any) -> Pretokenizer:
     """Return the pre-tokenizer; ValueError names what is not supported."""
-    steps = _steps(pre_tokenizer, "pre_tokenizer", "pretokenizers")
+    steps = steps_of(pre_tokenizer, "pre_tokenizer", "pretokenizers")
     kinds = [kind_of(step) for step in steps]
     if "ByteLevel" not in kinds or kinds.index("ByteLevel") != len(kinds) - 1:
         raise ValueError(
@@ -93,14 +93,14 @@ def _split(step: Mapping[str, Any]) -> Split:
 
 def _normalizers(normalizer: Any) -> list[str]:
     """Return the names of the normalizers: NFC, once or more, or none."""
-    names = [kind_of(step) for step in _steps(normalizer, "normalizer", "normalizers")]
+    names = [kind_of(step) for step in steps_of(normalizer, "normalizer", "normalizers")]
     if wrong := [name for name in names if name != "NFC"]:
         raise ValueError(f"normalizer must be NFC or null, got {wrong[0]}, which is not supported")
     return names
 
 
-def _steps(section: Any, name: str, key: str, depth: int = 0) -> list[Any]:
-    """Return the steps of a section, those of a Sequence one by one."""
+def steps_of(section: Any, name: str, key: str, depth: int = 0) -> list[Any]:
+    """Return the steps of a section: those of a Sequence, which lie under its `key`, one by one; none if it is null."""
     if section is None:
         return []
     if kind_of(section) != "Sequence":
@@ -108,7 +108,7 @@ def _steps(section: Any, name: str, key: str, depth: int = 0) -> list[Any]:
     steps = section.get(key)
     if not isinstance(steps, list) or depth > 8:
         raise ValueError(f"{name}.{key} must be a list of steps, got {type(steps).__name__}")
-    return [step for part in steps for step in _steps(part, name, key, depth + 1)]
+    return [step for member in steps for step in steps_of(member, name, key, depth + 1)]
 
 
 def _flag(step: Mapping[str, Any], key: str, default: bool) -> bool:

@@ -1,27 +1,28 @@
 """Read and write Hugging Face's tokenizer.json, if it describes SentencePiece's byte-pair encoding.
 
-The file spells the ▁ in two ways: as a normalizer, which also looks at the text between added tokens (Llama 2, Gemma), or
-as a pre-tokenizer, Metaspace (newer Mistral). What this project does not support is an error that names it.
+Two sections of the file can replace spaces by ▁: a normalizer (Llama 2, Gemma) or the pre-tokenizer Metaspace (newer
+Mistral). A setting that this project does not support is an error that names it.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpt.tokenizer.added_tokens import AddedToken
-from gpt.tokenizer.formats.ends import write_post_processor
+from gpt.tokenizer.added_tokens import FLAGS, AddedToken
+from gpt.tokenizer.formats.bos_eos import write_post_processor
+from gpt.tokenizer.formats.pre_tokenizers import steps_of
 from gpt.tokenizer.piece_merges import PieceMerges, quote
 from gpt.tokenizer.sentencepiece import BYTE_PIECES, SentencePieceTokenizer, Spaces, Unknown
-from nanograd.runtime.typed_json import check_form
+from nanograd.runtime.typed_json import check_form, short
 
 SPACE = "▁"
 END_TEXTS = ("</s>", "<eos>", "<|endoftext|>")  # the tokens that end a document, by family
 SCHEMES = {"always": "missing", "first": "first", "never": "never"}  # Metaspace's names
-FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def is_sentencepiece(fields: Mapping[str, Any]) -> bool:
     """Tell whether the object of a tokenizer.json writes spaces as ▁ or falls back to bytes."""
-    model, steps = fields.get("model"), [*_steps(fields.get("normalizer")), *_steps(fields.get("pre_tokenizer"))]
+    model, steps = fields.get("model"), steps_of(fields.get("normalizer"), "normalizer", "normalizers")
+    steps += steps_of(fields.get("pre_tokenizer"), "pre_tokenizer", "pretokenizers")
     kinds = {step.get("type") for step in steps if isinstance(step, Mapping)}
     if "ByteLevel" in kinds:
         return False
@@ -38,13 +39,15 @@ def from_huggingface_sentencepiece(
     """
     model = check_form(fields.get("model"), dict, "model")
     if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"model.type must be 'BPE', got {_short(model.get('type'))}, which is not supported")
+        raise ValueError(f"model.type must be 'BPE', got {short(repr(model.get('type')))}, which is not supported")
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
         if model.get(key):
-            raise ValueError(f"model.{key} must be null or false, got {_short(model[key])}, which is not supported")
+            raise ValueError(
+                f"model.{key} must be null or false, got {short(repr(model[key]))}, which is not supported"
+            )
     pieces = check_form(model.get("vocab"), dict, "model.vocab")
     if wrong := next((piece for piece, id in pieces.items() if type(id) is not int or not 0 <= id < 1 << 31), None):
-        raise ValueError(f"model.vocab must give pieces an id, got {quote(wrong)}: {_short(pieces[wrong])}")
+        raise ValueError(f"model.vocab must give pieces an id, got {quote(wrong)}: {short(repr(pieces[wrong]))}")
     falls_back = bool(check_form(model.get("byte_fallback") or False, bool, "model.byte_fallback"))
     falls_back = falls_back and not pieces.keys().isdisjoint(BYTE_PIECES)  # without byte tokens it has no effect
     unk = check_form(model.get("unk_token"), str | None, "model.unk_token")
@@ -62,31 +65,19 @@ def from_huggingface_sentencepiece(
     return SentencePieceTokenizer(piece_merges, added, spaces=spaces, unknown=unknown, eot_id=eot_id)
 
 
-def _steps(value: Any) -> list[Any]:
-    """Return the members of a Sequence, of sequences too, or what is no Sequence alone."""
-    if not isinstance(value, Mapping):
-        return [] if value is None else [value]
-    if value.get("type") != "Sequence":
-        return [value]
-    members = next(
-        (value[key] for key in ("normalizers", "pretokenizers", "decoders", "processors") if key in value), None
-    )
-    return members if isinstance(members, list) else [members]
-
-
 def _prefix(normalizer: Any, pre_tokenizer: Any) -> tuple[str, bool]:
     """Return where a ▁ is added, and whether words end before it."""
     prefix, split, replaces = "never", False, False
-    for step in _steps(normalizer):
+    for step in steps_of(normalizer, "normalizer", "normalizers"):
         if step == {"type": "Prepend", "prepend": SPACE}:
             prefix = "segment"
         elif step == {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}:
             replaces = True
         else:
             raise ValueError(
-                f"normalizer: {_short(step)} is not supported; supported are Prepend {SPACE}, and Replace ' ' by it"
+                f"normalizer: {short(repr(step))} is not supported; supported are Prepend {SPACE}, and Replace ' ' by it"
             )
-    for step in _steps(pre_tokenizer):
+    for step in steps_of(pre_tokenizer, "pre_tokenizer", "pretokenizers"):
         kind = step.get("type") if isinstance(step, Mapping) else None
         if kind == "Split" and step.get("pattern") == {"String": " "} and replaces:
             continue  # Gemma's: no space is left, so nothing is split
@@ -94,10 +85,12 @@ def _prefix(normalizer: Any, pre_tokenizer: Any) -> tuple[str, bool]:
             supported = (
                 f"supported are Metaspace with {SPACE} where no normalizer adds one, and Split at replaced spaces"
             )
-            raise ValueError(f"pre_tokenizer: {_short(step)} is not supported; {supported}")
+            raise ValueError(f"pre_tokenizer: {short(repr(step))} is not supported; {supported}")
         scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
         if scheme not in SCHEMES:
-            raise ValueError(f"pre_tokenizer.prepend_scheme must be one of {', '.join(SCHEMES)}, got {_short(scheme)}")
+            raise ValueError(
+                f"pre_tokenizer.prepend_scheme must be one of {', '.join(SCHEMES)}, got {short(repr(scheme))}"
+            )
         prefix, split, replaces = SCHEMES[scheme], bool(step.get("split", True)), True
     if not replaces:
         raise ValueError(f"neither normalizer nor pre_tokenizer replaces spaces by {SPACE}, which is not supported")
@@ -106,26 +99,25 @@ def _prefix(normalizer: Any, pre_tokenizer: Any) -> tuple[str, bool]:
 
 def _strips(decoder: Any, falls_back: bool) -> bool:
     """Return whether decoding removes a space at the beginning."""
-    steps = _steps(decoder)
+    steps = steps_of(decoder, "decoder", "decoders")
     expected = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}]
     expected += [{"type": "ByteFallback"}] if falls_back or {"type": "ByteFallback"} in steps else []
     expected += [{"type": "Fuse"}]
     strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
     if steps not in (expected, [*expected, strip]):
         kinds = (
-            ", ".join(str(step.get("type")) if isinstance(step, Mapping) else _short(step) for step in steps) or "none"
+            ", ".join(str(step.get("type")) if isinstance(step, Mapping) else short(repr(step)) for step in steps)
+            or "none"
         )
         supported = f"Replace {SPACE}, ByteFallback where model.byte_fallback is true, Fuse, and Strip or not"
-        raise ValueError(
-            f"decoder must be a Sequence of {supported}; got {_short(kinds)[1:-1]}, which is not supported"
-        )
+        raise ValueError(f"decoder must be a Sequence of {supported}; got {short(kinds)}, which is not supported")
     return steps[-1] == strip
 
 
 def _added(token: Mapping[str, Any], prefix: str | None) -> AddedToken:
     """Return an added token; `prefix` is that of the normalizer, None where there is none."""
     text = token["content"]
-    flags = {flag: bool(token.get(flag, False)) for flag in FLAGS}
+    flags = {flag: bool(token.get(flag, False)) for flag in (*FLAGS, "special")}
     flags["normalized"] &= prefix is not None
     normalized = ("▁" if prefix == "segment" else "") + text.replace(" ", SPACE)
     pattern = normalized if flags["normalized"] and normalized != text else ""
@@ -136,7 +128,7 @@ def _split_merge(merge: Any) -> tuple[str, str]:
     """Return the two pieces of a merge; older files write them as one text."""
     pair = merge.split(" ") if isinstance(merge, str) else merge
     if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
-        raise ValueError(f"'model.merges' must hold pairs of pieces, got {_short(merge)}")
+        raise ValueError(f"'model.merges' must hold pairs of pieces, got {short(repr(merge))}")
     return pair[0], pair[1]
 
 
@@ -171,7 +163,7 @@ def to_huggingface_sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str,
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": token.id, "content": token.text, **{flag: getattr(token, flag) for flag in FLAGS}}
+            {"id": token.id, "content": token.text, **{flag: getattr(token, flag) for flag in (*FLAGS, "special")}}
             for token in sorted(tokenizer.added_tokens, key=lambda token: token.id)
         ],
         "normalizer": None if by_metaspace else {"type": "Sequence", "normalizers": normalizers},
@@ -191,8 +183,3 @@ def to_huggingface_sentencepiece(tokenizer: SentencePieceTokenizer) -> dict[str,
             "merges": [[merges.texts[left], merges.texts[right]] for left, right in pairs],
         },
     }
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -101,7 +101,7 @@ def from_sentencepiece_model(data: bytes, config: Mapping[str, Any] | None = Non
     eos_id, bos_id = (_id(trainer, key, default, pieces) for key, default in ((42, 2), (41, 1)))
     tokenizer = SentencePieceTokenizer(merges, added, spaces=spaces, unknown=Unknown(falls_back, unk_id), eot_id=eos_id)
     adds_bos = bos_id is not None and config.get("add_bos_token", True) is not False
-    return tokenizer.with_ends(bos_id=bos_id, adds_bos=adds_bos, end_ids=tokenizer.end_ids)
+    return tokenizer.with_bos_eos(bos_id=bos_id, adds_bos=adds_bos, end_ids=tokenizer.end_ids)
 
 
 def _pieces(messages: list[bytes]) -> tuple[dict[str, int], dict[str, float], list[AddedToken], int]:

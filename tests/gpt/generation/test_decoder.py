@@ -102,7 +102,7 @@ def test_rows_padded_on_the_left_are_what_they_are_alone(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tokens", [2, 10])
 def test_a_prompt_read_in_pieces_is_the_same(kind: str, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.generation.decoder.PIECE", tokens)  # of both rows: pieces of 1 and 5
+    monkeypatch.setattr("gpt.generation.decoder.CHUNK", tokens)  # of both rows: chunks of 1 and 5
     model, ids = make(kind), random_ids(2, 12)
     decoder = Decoder(model, 2)
     logits = decoder.prefill(ids[:, :8], np.array([8, 6]))  # the second is padded
@@ -116,7 +116,7 @@ def test_a_prompt_read_in_pieces_is_the_same(kind: str, tokens: int, monkeypatch
 
 @pytest.mark.parametrize("prompt", [1, 3, 4, 5, 17])
 def test_with_a_window_the_cache_holds_the_window(prompt: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.generation.decoder.PIECE", 12)  # pieces of 6, longer than the window
+    monkeypatch.setattr("gpt.generation.decoder.CHUNK", 12)  # chunks of 6, longer than the window
     model, ids = make("mistral", context_length=40), random_ids(2, 40)
     due = full(model, ids)
     decoder = Decoder(model, 2)
@@ -130,7 +130,7 @@ def test_with_a_window_the_cache_holds_the_window(prompt: int, monkeypatch: pyte
 
 
 def test_a_text_extended_beyond_the_context_slides_as_its_tokens_do_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.generation.decoder.PIECE", 4)
+    monkeypatch.setattr("gpt.generation.decoder.CHUNK", 4)
     model, ids = make("llama", context_length=5), random_ids(1, 20)
     decoder = Decoder(model)
     decoder.prefill(ids[:, :3])
@@ -369,7 +369,7 @@ def test_what_an_interruption_left_in_the_cache_is_not_trusted(
 ) -> None:
     """Ctrl-C may come between two layers; a text that is read afterwards has the logits of a new Decoder."""
     if what == "second piece":
-        monkeypatch.setattr("gpt.generation.decoder.PIECE", 3)
+        monkeypatch.setattr("gpt.generation.decoder.CHUNK", 3)
     model, ids = make(kind), random_ids(2, 12)
     other = np.concatenate((ids[:1, :3], ids[1:, 3:]), axis=1)[0].tolist()
     for n in (2, 4, 7):  # the window has 4

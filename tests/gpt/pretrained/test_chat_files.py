@@ -53,7 +53,7 @@ def test_the_ends_of_texts(tmp_path: Path, contents: dict[str, Any], begin: int,
 
 
 def test_a_token_that_precedes_every_text_stays(tmp_path: Path) -> None:
-    adds = TOKENIZER.with_ends(bos_id=bos, adds_bos=True, end_ids=[eot])
+    adds = TOKENIZER.with_bos_eos(bos_id=bos, adds_bos=True, end_ids=[eot])
     tokenizer = read(tmp_path, adds, config={"bos_token_id": eot, "eos_token_id": turn}).tokenizer
     assert (tokenizer.bos_id, tokenizer.adds_bos, tokenizer.end_ids) == (bos, True, (turn,))
 

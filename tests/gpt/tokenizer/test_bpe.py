@@ -310,13 +310,13 @@ def test_the_tokens_at_which_texts_begin_and_end_are_stored() -> None:
     tokenizer = BPETokenizer.train("low low lower", 258, special_tokens=["<s>", "</s>"])
     assert (tokenizer.bos_id, tokenizer.prefix, tokenizer.end_ids) == (None, [], ())
     bos, eos = tokenizer.special_tokens["<s>"], tokenizer.special_tokens["</s>"]
-    other = tokenizer.with_ends(bos_id=bos, adds_bos=True, end_ids=[eos, bos, eos])
+    other = tokenizer.with_bos_eos(bos_id=bos, adds_bos=True, end_ids=[eos, bos, eos])
     for copy in (other, tokenizer_from_dict(other.to_dict()), pickle.loads(pickle.dumps(other))):
         assert (copy.bos_id, copy.prefix, copy.end_ids) == (bos, [bos], (eos, bos))
         assert copy.encode("low") == tokenizer.encode("low")
         assert copy.sha256 == other.sha256 != tokenizer.sha256
-    assert tokenizer.prefix == other.with_ends(bos_id=bos, adds_bos=False, end_ids=()).prefix == []
+    assert tokenizer.prefix == other.with_bos_eos(bos_id=bos, adds_bos=False, end_ids=()).prefix == []
     with pytest.raises(ValueError, match="every id must be a token of this vocabulary, got 999"):
-        tokenizer.with_ends(bos_id=None, adds_bos=False, end_ids=[999])
+        tokenizer.with_bos_eos(bos_id=None, adds_bos=False, end_ids=[999])
     with pytest.raises(ValueError, match="adds_bos needs a bos_id"):
-        tokenizer.with_ends(bos_id=None, adds_bos=True, end_ids=[])
+        tokenizer.with_bos_eos(bos_id=None, adds_bos=True, end_ids=[])

@@ -148,7 +148,7 @@ def test_words_are_cut_where_nothing_merges(text: str, option: int) -> None:
 
 @pytest.mark.parametrize("option", range(5))
 def test_stored_and_read(option: int) -> None:
-    tokenizer = TOKENIZERS[option].with_ends(bos_id=2, adds_bos=True, end_ids=[0, 2])
+    tokenizer = TOKENIZERS[option].with_bos_eos(bos_id=2, adds_bos=True, end_ids=[0, 2])
     again = tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
     assert again.sha256 == tokenizer.sha256 == pickle.loads(pickle.dumps(tokenizer)).sha256
     assert (again.bos_id, again.adds_bos, again.end_ids) == (2, True, (0, 2))

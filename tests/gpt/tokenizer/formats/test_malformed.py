@@ -28,7 +28,7 @@ def originals() -> list[Any]:
     for name in NAMED:
         tokenizer = BPETokenizer.train(TEXT, 300, pattern=name, special_tokens=["<s>", "</s>", "<|endoftext|>"])
         bos = tokenizer.special_tokens["<s>"]
-        files.append(to_huggingface(tokenizer.with_ends(bos_id=bos, adds_bos=True, end_ids=[])))
+        files.append(to_huggingface(tokenizer.with_bos_eos(bos_id=bos, adds_bos=True, end_ids=[])))
     digits = {"type": "Digits", "individual_digits": False}
     files[-1]["pre_tokenizer"]["pretokenizers"][:1] = [digits, {"type": "Split", "pattern": {"String": "e"}, "behavior": "Removed", "invert": False}]  # fmt: skip  # noqa: E501
     files[-1]["model"]["ignore_merges"] = True

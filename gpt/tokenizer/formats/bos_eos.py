@@ -1,18 +1,18 @@
-"""The tokens at which texts begin and end, as tokenizer.json and the tokenizer_config.json beside it name them."""
+"""Read the BOS and EOS tokens, which begin and end a text, from tokenizer.json and the tokenizer_config.json beside it."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from gpt.text.read import Warn
-from gpt.tokenizer.formats.pre_tokenizers import kind_of
+from gpt.tokenizer.formats.pre_tokenizers import kind_of, steps_of
 from gpt.tokenizer.special_tokens import SpecialTokenizer
 from nanograd.runtime.typed_json import short
 
 _T = TypeVar("_T", bound=SpecialTokenizer)
 
 
-def with_ends(tokenizer: _T, processor: Any, config: Mapping[str, Any], warn: Warn) -> _T:
-    """Return the tokenizer with the tokens that the two files put around texts.
+def read_bos_eos(tokenizer: _T, processor: Any, config: Mapping[str, Any], warn: Warn) -> _T:
+    """Return the tokenizer with the BOS and EOS tokens of the two files.
 
     A token after every text is not added: in data each document ends with one, and a prompt must not end.
     """
@@ -31,29 +31,31 @@ def with_ends(tokenizer: _T, processor: Any, config: Mapping[str, Any], warn: Wa
     end_ids = tokenizer.end_ids if eos_id is None else (eos_id,)
     if (bos_id, adds_bos, end_ids) == (None, False, tokenizer.end_ids):
         return tokenizer
-    return tokenizer.with_ends(bos_id=bos_id, adds_bos=adds_bos, end_ids=end_ids)
+    return tokenizer.with_bos_eos(bos_id=bos_id, adds_bos=adds_bos, end_ids=end_ids)
 
 
 def _named_id(tokenizer: SpecialTokenizer, config: Mapping[str, Any], key: str) -> int | None:
-    """Return the id of a token that tokenizer_config.json names."""
+    """Return the id of a special token that tokenizer_config.json names, None if it names none."""
+    return tokenizer.special_tokens.get(token_text(config, key))
+
+
+def token_text(config: Mapping[str, Any], key: str) -> str:
+    """Return the text of a token in tokenizer_config.json, which may be an object with settings; "" if it is null."""
     token = config.get(key)
     text = token.get("content") if isinstance(token, Mapping) else token
-    return tokenizer.special_tokens.get(text) if isinstance(text, str) else None
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"{key} must be a text, an object with 'content' or null, got {short(repr(token))}")
+    return text or ""
 
 
 def _read_post_processor(processor: Any) -> tuple[int | None, int | None]:
     """Return the ids of the tokens that are added before and after a text, if any."""
-    steps = [processor]
-    if processor is not None and kind_of(processor) == "Sequence":
-        steps = processor.get("processors")
-        if not isinstance(steps, list):
-            raise ValueError(f"post_processor.processors must be a list, got {type(steps).__name__}")
     templates = []
-    for step in steps:
-        kind = "ByteLevel" if step is None else kind_of(step)  # ByteLevel concerns offsets, and no ids
+    for step in steps_of(processor, "post_processor", "processors"):
+        kind = kind_of(step)
         if kind == "TemplateProcessing":
             templates.append(step)
-        elif kind != "ByteLevel":
+        elif kind != "ByteLevel":  # ByteLevel concerns offsets, and no ids
             raise ValueError(
                 f"post_processor must be ByteLevel or TemplateProcessing, got {kind}, which is not supported"
             )
