@@ -165,10 +165,10 @@ class ModelConfig(Config):
     rope_scaling: str = option(
         None, "linear: divide all of rope's frequencies by rope_factor; llama3: only the low ones", among=ROPE_SCALINGS
     )
-    rope_factor: float = option(8.0, "how many times its original context rope_scaling stretches a model to", least=1)
-    rope_original_context: int = option(8192, "llama3: the context before it was stretched, in tokens", least=1)
-    rope_low_freq_factor: float = option(1.0, "llama3: low frequencies turn less often in that context", above=0)
-    rope_high_freq_factor: float = option(4.0, "llama3: high frequencies turn more often in it, and stay", above=0)
+    rope_factor: float = option(8.0, "rope_scaling: the new context as a multiple of the original one", least=1)
+    rope_original_context: int = option(8192, "llama3: the original context, in tokens", least=1)
+    rope_low_freq_factor: float = option(1.0, "llama3: with fewer turns in it, a frequency is divided", above=0)
+    rope_high_freq_factor: float = option(4.0, "llama3: with more turns in it, a frequency stays", above=0)
     window: int = option(None, "how many tokens a token attends to, with itself; all before it if none", least=1)
     mlp: str = option(
         "plain", "plain: linear, activation, linear; gated: activation(gate(x)) · up(x), linear (SwiGLU)", among=MLPS

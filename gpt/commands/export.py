@@ -14,7 +14,7 @@ DESCRIPTION = """Write a model in the format of Hugging Face's transformers: con
 
 Then, in Python: AutoModelForCausalLM.from_pretrained("exported"). Models with GPT-2's block become gpt2; those with
 rmsnorm, rope and a gated MLP become llama, mistral, qwen2 or qwen3. The tokenizer is written too, unless it is one of
-characters, and the chat template of a model that has learned to answer.
+characters, and the chat template, if the model has one.
 """
 
 

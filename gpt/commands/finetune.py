@@ -50,8 +50,8 @@ The data is a JSON list of such objects, or has one a line:
                   {"role": "assistant", "content": "5"}]}
 ShareGPT's conversations and Dolly's columns are read too; --columns names others.
 
-The loss counts the responses alone, without those of "weight": 0. Some conversations are for the test alone:
-responses.jsonl has the model's answer to each. Then: python -m gpt chat RUN
+The loss counts only the tokens of the responses, and not those of messages with "weight": 0. A share of the
+conversations is for the test: responses.jsonl holds the model's answers to them. Then: python -m gpt chat RUN
 """,
     "prefer": """Teach a model which of two answers is preferred, by DPO: without a reward model, and without sampling.
 

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("-o --out", "folder to create (default: runs/ and the name of PATH)", metavar="DIR")
     parser.option(
         "--ignore-config",
-        "a key of config.json that does not change what the model computes; may be repeated",
+        "count this key of config.json as null: you know that it does not change the logits; may be repeated",
         [],
         action="append",
         metavar="KEY",

@@ -40,7 +40,7 @@ from gpt.finetune.conversations import (
 )
 from gpt.finetune.examples import Example, encode, encode_splits, pad_examples
 from gpt.finetune.formats import normalise, parse_columns
-from gpt.finetune.sft import TEMPLATE, template_of
+from gpt.finetune.sft import END, TEMPLATE, template_of
 from gpt.finetune.task import COLUMNS, SCORES, Content, FinetuneConfig, FinetuneTask, Start, load_best, make_objective
 from gpt.finetune.templates import Template
 from gpt.model import GPT
@@ -77,7 +77,7 @@ class PreferConfig(FinetuneConfig):
     beta: float = option(0.1, "DPO's β: the smaller, the further the policy may move from the reference", above=0)
     label_smoothing: float = option(0.0, "assumed share of pairs labelled the wrong way round", least=0, below=0.5)
     template: str | None = option(None, TEMPLATE)
-    end: str | None = option(None, "text that ends an answer, instead of the tokenizer's end of text")
+    end: str | None = option(None, END)
     columns: str | None = option(None, COLUMNS.replace("output=answer", "chosen=better"))
     val_fraction: float = option(0.05, "share of the pairs for validation", least=0, below=1)
     test_fraction: float = option(0.1, "share of the pairs for the test at the end", least=0, below=1)

@@ -31,7 +31,7 @@ from gpt.finetune.task import (
     load_best,
     make_objective,
 )
-from gpt.finetune.templates import Template, load_template
+from gpt.finetune.templates import TEMPLATES, Template, load_template
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint
 from gpt.runs.run import Run, run_file
@@ -47,7 +47,8 @@ SHORTENED = "more tokens than the context: turns at their end left out"
 TOO_LONG = "more tokens than the context in the first turn: left out"
 CHUNK = 1024  # tokens whose logits are in memory at a time
 GREEDY = SampleConfig(max_new_tokens=256, temperature=0.0)  # how test questions are answered
-TEMPLATE = "how conversations are written: alpaca, chat, or a JSON file of your own; if none, the base's, else alpaca"
+TEMPLATE = f"how conversations are written: {', '.join(TEMPLATES)} or a JSON file; if none, the base's, else alpaca"
+END = r"text that ends a response, instead of the template's or tokenizer's end; \n is a new line"
 DATA, BEFORE, RESPONSES = "data.json", "before.jsonl", "responses.jsonl"
 N_PRINTED = 3  # answers that are printed at the end, beside those of the base
 
@@ -57,7 +58,7 @@ class InstructConfig(FinetuneConfig):
     """How a model learns to answer."""
 
     template: str | None = option(None, TEMPLATE)
-    end: str | None = option(None, r"text that ends a response, not the tokenizer's end of text; \n is a new line")
+    end: str | None = option(None, END)
     columns: str | None = option(None, COLUMNS)
     val_fraction: float = option(0.05, "share of the conversations for validation", least=0, below=1)
     test_fraction: float = option(0.1, "share of the conversations for the test at the end", least=0, below=1)

@@ -109,7 +109,7 @@ def load_file(path: StrPath, *, mapped: bool = False) -> tuple[dict[str, np.ndar
 
     The arrays are private and writable. BF16 is converted to float32, which is exact, and BOOL is checked.
 
-    With `mapped` they are views of the file where the system allows to replace a mapped file (CAN_MAP): the system reads a
+    With `mapped` they are views of the file, if the system lets a mapped file be replaced (CAN_MAP): the system reads a
     page when it is used, and may drop it again. A write copies the page, and never reaches the file. `path` may be replaced
     as `save_file` does it, but a program that overwrites the file itself changes the arrays.
 

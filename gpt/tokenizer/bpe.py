@@ -76,27 +76,7 @@ class BPETokenizer(SpecialTokenizer):
         pretokenizer = resolve(pattern)
         word_finder(pretokenizer)  # raises for an expression that is not supported
         self.pattern = next((name for name in PATTERNS if NAMED[name] == pretokenizer), pretokenizer)
-        self.special_tokens: dict[str, int] = {}
-        if isinstance(special_tokens, Mapping):
-            own = set(special_tokens.values())
-            ids_of = invert_vocab({id: token for id, token in self.vocab.items() if id not in own})
-            for token, id in special_tokens.items():
-                data = self.vocab.setdefault(id, token.encode("utf-8"))
-                ids_of.setdefault(data, id)
-            self.special_tokens = dict(special_tokens)
-            merged = check_merges(self.merges, ids_of)
-        else:
-            ids_of = invert_vocab(self.vocab)
-            merged = check_merges(self.merges, ids_of)
-            for token in check_special_tokens("BPETokenizer", special_tokens or ()):
-                data = token.encode("utf-8")
-                if data in merged:
-                    rule = "a special token must not be the result of a merge"
-                    raise ValueError(f"BPETokenizer: {rule}, got {token!r}; write it like {EOT!r}")
-                if data not in ids_of:
-                    ids_of[data] = max(self.vocab) + 1
-                    self.vocab[ids_of[data]] = data
-                self.special_tokens[token] = ids_of[data]
+        self.special_tokens, ids_of, merged = add_special_tokens(self.vocab, self.merges, special_tokens or ())
         self.eot_id = next((self.special_tokens[name] for name in ENDS_OF_TEXT if name in self.special_tokens), None)
         self.end_ids = () if self.eot_id is None else (self.eot_id,)
         self.allowed_special = self._resolve("allowed_special", allowed_special)
@@ -264,6 +244,34 @@ def add_tokens(vocab: Vocab, section: str, tokens: Mapping[Any, Any], to_bytes: 
             ) from None
         except ValueError as error:
             raise ValueError(f"{section!r} has {short(repr(token))}: {error}") from None
+
+
+def add_special_tokens(
+    vocab: Vocab, merges: Sequence[Pair], special_tokens: Iterable[str] | Mapping[str, int]
+) -> tuple[dict[str, int], dict[bytes, int], set[bytes]]:
+    """Add special tokens to `vocab`: with their ids, which merges may make too, or with the ids after its greatest.
+
+    Return the ids of the special tokens, those of all tokens, and the tokens that merges make. Raises ValueError for an
+    invalid vocabulary or merge, and for a special token without an id that a merge makes.
+    """
+    if isinstance(special_tokens, Mapping):
+        special_ids = set(special_tokens.values())
+        ids_of = invert_vocab({id: token for id, token in vocab.items() if id not in special_ids})
+        for text, id in special_tokens.items():
+            ids_of.setdefault(vocab.setdefault(id, text.encode("utf-8")), id)
+        return dict(special_tokens), ids_of, check_merges(merges, ids_of)
+    ids_of = invert_vocab(vocab)
+    merged, special = check_merges(merges, ids_of), dict[str, int]()
+    for text in check_special_tokens("BPETokenizer", special_tokens):
+        token = text.encode("utf-8")
+        if token in merged:
+            rule = "a special token must not be the result of a merge"
+            raise ValueError(f"BPETokenizer: {rule}, got {text!r}; write it like {EOT!r}")
+        if token not in ids_of:
+            ids_of[token] = max(vocab) + 1
+            vocab[ids_of[token]] = token
+        special[text] = ids_of[token]
+    return special, ids_of, merged
 
 
 def invert_vocab(vocab: Mapping[int, bytes]) -> dict[bytes, int]:

@@ -67,8 +67,8 @@ def encode_naively(data: bytes, merges: Sequence[Pair]) -> Word:
 def merge_steps(data: bytes, ranks: Mapping[Pair, int]) -> Iterator[tuple[Pair, Word]]:
     """Yield each pair that is merged and the word after it, lowest rank first; the rank of a merge is its number.
 
-    A pair is merged wherever it occurs, from left to right. Where merges are not in the order of training, one of them may
-    make a pair of a lower rank, which then goes first.
+    A pair is merged wherever it occurs, from left to right. If the merges are not in the order of training, one may make
+    a pair of a lower rank, which is then merged first.
 
     >>> list(merge_steps(b"low", {(b"l", b"o"): 0, (b"lo", b"w"): 1}))
     [((b'l', b'o'), (b'lo', b'w')), ((b'lo', b'w'), (b'low',))]

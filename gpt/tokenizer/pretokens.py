@@ -89,7 +89,7 @@ def cuts_at_split_points(pattern: str | Pretokenizer, special_tokens: Iterable[s
 
 
 class _TokenFinders(NamedTuple):
-    """What finds added tokens before and after a text is normalized."""
+    """The finders of added tokens before and after a text is normalized."""
 
     first: TokenFinder
     then: TokenFinder

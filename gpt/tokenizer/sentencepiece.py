@@ -51,7 +51,7 @@ class Spaces:
 
 @dataclass(frozen=True)
 class Unknown:
-    """What becomes of a character that is no piece."""
+    """How a character that is no piece is encoded: as its bytes or as the unknown token; else it is an error."""
 
     byte_fallback: bool = False  # it becomes its bytes, which are pieces
     id: int | None = None  # else it becomes this id; None: it is an error
@@ -59,7 +59,7 @@ class Unknown:
 
 
 class _Finders(NamedTuple):
-    """What looks for the added tokens that one call of `encode` allows."""
+    """The finders of the added tokens that one call of `encode` allows."""
 
     raw: TokenFinder
     normalized: TokenFinder  # looks where spaces are written as ▁ already
@@ -287,7 +287,7 @@ class SentencePieceTokenizer(SpecialTokenizer):
         return self._finders[allowed]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of `ids`. Of bytes in a row that are not UTF-8 each becomes U+FFFD, as Hugging Face's do."""
+        """Return the text of `ids`; of neighbouring bytes that are not UTF-8, each becomes U+FFFD, as in Hugging Face's."""
         ids = list(ids)
         data = self.decode_bytes(ids)
         try:
