@@ -103,7 +103,7 @@ def test_a_tokenizer_is_asked_for(folder: Path, capsys: pytest.CaptureFixture[st
     assert main(["import", "theirs"]) == 1
     said = capsys.readouterr().err
     assert "a checkpoint needs the model's tokenizer" in said
-    assert "or vocab.json and merges.txt, beside the weights" in said
+    assert "put tokenizer.json beside the weights" in said
     assert not Path("runs").exists()
     assert main(["import", "theirs", "--tokenizer", "missing.json"]) == 1
     assert "missing.json" in capsys.readouterr().err
