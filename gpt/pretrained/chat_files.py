@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt.pretrained.hf_config import read_json
+from gpt.pretrained.hf_config import read_json_object
 from gpt.tokenizer import Tokenizer
 from gpt.tokenizer.formats.bos_eos import token_text
 from nanograd.runtime.files import read_input
@@ -70,7 +70,7 @@ def read_chat_files(folder: Path, tokenizer: Tokenizer) -> ChatFiles:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    return read_json(path, LARGEST) if path.is_file() else {}
+    return read_json_object(path, LARGEST) if path.is_file() else {}
 
 
 def _ids(value: Any, path: Path, key: str) -> list[int]:

@@ -97,7 +97,7 @@ class HFConfig:
 
     def __init__(self, path: Path, ignore: Collection[str] = ()) -> None:
         self.path = path
-        self.fields = dict(read_json(path))
+        self.fields = dict(read_json_object(path))
         self.keys_read: set[str] = set()
         for key in ignore:
             if key not in self.fields:
@@ -161,7 +161,7 @@ def model_config(path: Path, **values: Any) -> ModelConfig:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_json(path: Path, largest: int = LARGEST) -> Mapping[str, Any]:
+def read_json_object(path: Path, largest: int = LARGEST) -> Mapping[str, Any]:
     """Return the object in a JSON file of bounded size. A ValueError names the file and the mistake."""
     data = read_input(path, largest)
     try:

@@ -13,7 +13,7 @@ from gpt.model import GPT
 from gpt.pretrained import llama2c, openai
 from gpt.pretrained.chat_files import ChatFiles, read_chat_files
 from gpt.pretrained.families import connect, read_config, strip_prefix
-from gpt.pretrained.hf_config import HFConfig, read_json
+from gpt.pretrained.hf_config import HFConfig, read_json_object
 from gpt.pretrained.lazy_tensors import LazyTensor, LazyTensors, lazy_tensors, shown
 from gpt.runs.safetensors import MAX_HEADER, read_header
 from gpt.tokenizer import Tokenizer, load_tokenizer
@@ -122,7 +122,7 @@ def read_weights(path: Path) -> dict[str, LazyTensor]:
     if not path.name.endswith(".index.json"):
         entries, _ = read_header(path)
         return lazy_tensors(path, entries)
-    index = read_json(path, MAX_HEADER).get("weight_map")
+    index = read_json_object(path, MAX_HEADER).get("weight_map")
     if not isinstance(index, Mapping) or not index:
         raise ValueError(f"{path}: weight_map must give each tensor its file, found {shown(repr(index))}")
     for name, shard in index.items():

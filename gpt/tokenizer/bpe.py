@@ -18,7 +18,7 @@ from gpt.tokenizer.splits import NAMED, PATTERNS, Pretokenizer, resolve, word_fi
 from gpt.tokenizer.trainer import Progress, count_files, train_on_chunks, train_on_counts
 from gpt.tokenizer.word_encoder import WordEncoder
 from nanograd.runtime.files import StrPath
-from nanograd.runtime.typed_json import check_form, short
+from nanograd.runtime.typed_json import check_form, quote, short
 
 ENDS_OF_TEXT = (EOT, "<|end_of_text|>", "<｜end▁of▁sentence｜>")  # of Llama 3 and DeepSeek V3
 
@@ -211,7 +211,7 @@ class BPETokenizer(SpecialTokenizer):
         merges: list[Pair] = []
         for merge in fields["merges"]:
             if not (isinstance(merge, list) and len(merge) == 2 and all(type(id) is int for id in merge)):
-                raise ValueError(f"'merges' must hold pairs of ids, got {short(repr(merge))}")
+                raise ValueError(f"'merges' must hold pairs of ids, got {quote(merge)}")
             if unknown := [id for id in merge if id not in vocab]:
                 raise ValueError(f"merge {len(merges)} names the id {unknown[0]}, which no token has")
             merges.append((vocab[merge[0]], vocab[merge[1]]))
@@ -233,17 +233,15 @@ def add_tokens(vocab: Vocab, section: str, tokens: Mapping[Any, Any], to_bytes: 
     """Add the tokens of a file's `section`, texts with their ids, to `vocab`; ValueError if they are invalid."""
     for token, id in tokens.items():
         if not isinstance(token, str) or type(id) is not int:
-            raise ValueError(f"{section!r} must give texts an integer id, got {short(repr(token))}: {short(repr(id))}")
+            raise ValueError(f"{section!r} must give texts an integer id, got {quote(token)}: {quote(id)}")
         if id in vocab:
-            raise ValueError(f"{section!r} gives {short(repr(token))} the id {short(str(id))}, which another token has")
+            raise ValueError(f"{section!r} gives {quote(token)} the id {short(str(id))}, which another token has")
         try:
             vocab[id] = to_bytes(token)
         except UnicodeEncodeError as error:
-            raise ValueError(
-                f"{section!r} has {short(repr(token))}, which is not written in {error.encoding}"
-            ) from None
+            raise ValueError(f"{section!r} has {quote(token)}, which is not written in {error.encoding}") from None
         except ValueError as error:
-            raise ValueError(f"{section!r} has {short(repr(token))}: {error}") from None
+            raise ValueError(f"{section!r} has {quote(token)}: {error}") from None
 
 
 def add_special_tokens(
@@ -281,15 +279,13 @@ def invert_vocab(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
     ids_of: dict[bytes, int] = {}
     for id, token in vocab.items():
         if not isinstance(id, int) or not isinstance(token, bytes):
-            raise TypeError(f"BPETokenizer: vocab must map ids to bytes, got {short(repr(id))}: {short(repr(token))}")
+            raise TypeError(f"BPETokenizer: vocab must map ids to bytes, got {quote(id)}: {quote(token)}")
         if id < 0:
-            raise ValueError(f"BPETokenizer: ids must be 0 or greater, got {short(str(id))} for {short(repr(token))}")
+            raise ValueError(f"BPETokenizer: ids must be 0 or greater, got {short(str(id))} for {quote(token)}")
         if not token:
-            raise ValueError(f"BPETokenizer: a token must have at least one byte, got {short(repr(token))} for id {id}")
+            raise ValueError(f"BPETokenizer: a token must have at least one byte, got {quote(token)} for id {id}")
         if token in ids_of:
-            raise ValueError(
-                f"BPETokenizer: a token must have one id, got {ids_of[token]} and {id} for {short(repr(token))}"
-            )
+            raise ValueError(f"BPETokenizer: a token must have one id, got {ids_of[token]} and {id} for {quote(token)}")
         ids_of[token] = id
     return ids_of
 
@@ -302,10 +298,8 @@ def check_merges(merges: Sequence[Pair], ids_of: Mapping[bytes, int]) -> set[byt
         both = left + right
         if not (left in ids_of and right in ids_of and both in ids_of) or (left, right) in seen:
             missing = [token for token in (left, right, both) if token not in ids_of]
-            problem = (
-                f"needs {short(repr(missing[0]))}, which the vocabulary does not have" if missing else "is there twice"
-            )
-            raise ValueError(f"BPETokenizer: merge {rank} of {short(repr(left))} and {short(repr(right))} {problem}")
+            problem = f"needs {quote(missing[0])}, which the vocabulary does not have" if missing else "is there twice"
+            raise ValueError(f"BPETokenizer: merge {rank} of {quote(left)} and {quote(right)} {problem}")
         seen.add((left, right))
         merged.add(both)
     return merged

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from operator import add
 
+from nanograd.runtime.typed_json import quote
+
 NO_RANK = 1 << 62  # greater than every rank
 SHORT = 48  # symbols: below it a search of the whole list is faster than a heap
 EMPTY = -1  # no id
@@ -150,8 +152,3 @@ class PieceMerges:
                     heapq.heappush(queue, later)
                 heapq.heappush(positions_of[later], position)
         return [symbol for symbol in cells if symbol != EMPTY]
-
-
-def quote(text: str) -> str:
-    """Return a text as an error quotes it: not all of a long one."""
-    return repr(text if len(text) <= 40 else f"{text[:37]}...")

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, Self
 from gpt.tokenizer.added_tokens import AddedToken, TokenFinder
 from gpt.tokenizer.base import check_text
 from gpt.tokenizer.bpe import Explanation
-from gpt.tokenizer.piece_merges import PieceMerges, quote
+from gpt.tokenizer.piece_merges import PieceMerges
 from gpt.tokenizer.pretokens import BLOCK
 from gpt.tokenizer.special_tokens import Allowed, Specials, SpecialTokenizer
-from nanograd.runtime.typed_json import check_form
+from nanograd.runtime.typed_json import check_form, quote
 
 BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 PREFIXES = ("never", "segment", "missing", "first")
@@ -338,5 +338,5 @@ FIELDS = {"pieces": dict[str, int], "added_tokens": list, "spaces": Spaces, "unk
 def _merge_of_ids(merge: Any, texts: Mapping[int, str]) -> tuple[str, str]:
     """Return the pieces of a merge that is stored as two ids."""
     if not (isinstance(merge, list) and len(merge) == 2 and all(type(id) is int and id in texts for id in merge)):
-        raise ValueError(f"'merges' must hold pairs of ids of pieces, got {quote(str(merge))}")
+        raise ValueError(f"'merges' must hold pairs of ids of pieces, got {quote(merge)}")
     return texts[merge[0]], texts[merge[1]]

@@ -113,6 +113,11 @@ def short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def quote(value: Any) -> str:
+    """Return a value as an error message quotes it: its repr, or the beginning of a long one."""
+    return short(repr(value))
+
+
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse a JSON object that has a key twice: Python would silently take the last."""
     fields = dict(pairs)

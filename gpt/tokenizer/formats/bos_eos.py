@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from gpt.text.read import Warn
 from gpt.tokenizer.formats.pre_tokenizers import kind_of, steps_of
 from gpt.tokenizer.special_tokens import SpecialTokenizer
-from nanograd.runtime.typed_json import short
+from nanograd.runtime.typed_json import quote
 
 _T = TypeVar("_T", bound=SpecialTokenizer)
 
@@ -44,7 +44,7 @@ def token_text(config: Mapping[str, Any], key: str) -> str:
     token = config.get(key)
     text = token.get("content") if isinstance(token, Mapping) else token
     if text is not None and not isinstance(text, str):
-        raise ValueError(f"{key} must be a text, an object with 'content' or null, got {short(repr(token))}")
+        raise ValueError(f"{key} must be a text, an object with 'content' or null, got {quote(token)}")
     return text or ""
 
 
@@ -82,7 +82,7 @@ def _template_id(piece: Mapping[str, Any], template: Mapping[str, Any], rule: st
     entry = known.get(name) if isinstance(known, Mapping) and isinstance(name, str) else None
     ids = entry.get("ids") if isinstance(entry, Mapping) else None
     if not isinstance(ids, list) or len(ids) != 1 or type(ids[0]) is not int:
-        raise ValueError(f"{rule}, got {short(repr(dict(piece)))}")
+        raise ValueError(f"{rule}, got {quote(dict(piece))}")
     return int(ids[0])
 
 

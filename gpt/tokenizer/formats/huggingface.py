@@ -21,7 +21,7 @@ from gpt.tokenizer.formats.sentencepiece_json import (
 )
 from gpt.tokenizer.pairs import Pair
 from gpt.tokenizer.sentencepiece import SentencePieceTokenizer
-from nanograd.runtime.typed_json import short
+from nanograd.runtime.typed_json import quote, short
 
 # The supported values of "model": the usual one, and one with the same meaning.
 MODEL = {
@@ -54,11 +54,11 @@ def from_huggingface(
         return read_bos_eos(pieces, fields.get("post_processor"), config, warn)
     model = _checked(fields.get("model"), "model")
     if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"the model must be BPE, got {short(repr(model.get('type')))}")
+        raise ValueError(f"the model must be BPE, got {quote(model.get('type'))}")
     for key, allowed in MODEL.items():
         value = model.get(key)
         if not any(type(value) is type(one) and value == one for one in allowed):
-            raise ValueError(f"model.{key} must be {allowed[0]!r}, got {short(repr(value))}, which is not supported")
+            raise ValueError(f"model.{key} must be {allowed[0]!r}, got {quote(value)}, which is not supported")
     pattern = read_pretokenizer(fields.get("normalizer"), fields.get("pre_tokenizer"))
     _check_decoder(fields.get("decoder"))
     vocab, merges = _read_model(model, added)
@@ -89,7 +89,7 @@ def with_config(tokenizer: BPETokenizer, config: Mapping[str, Any], *, warn: War
     vocab = dict(tokenizer.vocab)
     for text, token in added.items():
         if vocab.setdefault(token["id"], text.encode("utf-8")) != text.encode("utf-8"):
-            raise ValueError(f"{short(repr(text))} has the id {token['id']}, which another token has")
+            raise ValueError(f"{quote(text)} has the id {token['id']}, which another token has")
     if added:
         tokenizer = BPETokenizer(
             vocab,
@@ -113,7 +113,7 @@ def _read_model(model: Mapping[str, Any], added: Mapping[str, Any]) -> tuple[Voc
     for text, token in added.items():
         id = token["id"]
         if tokens.get(text, id) != id:
-            raise ValueError(f"added_tokens gives {short(repr(text))} the id {id}, and model.vocab another")
+            raise ValueError(f"added_tokens gives {quote(text)} the id {id}, and model.vocab another")
         if text not in tokens or not text.isascii() or not all(character in BYTE_OF for character in text):
             tokens.pop(text, None)
             own[id] = text
@@ -121,7 +121,7 @@ def _read_model(model: Mapping[str, Any], added: Mapping[str, Any]) -> tuple[Voc
     for id, text in own.items():
         if id in vocab:
             shown = to_visible(vocab[id])
-            raise ValueError(f"added_tokens gives {short(repr(text))} the id {id}, which {short(repr(shown))} has")
+            raise ValueError(f"added_tokens gives {quote(text)} the id {id}, which {quote(shown)} has")
         vocab[id] = text.encode("utf-8")
     return vocab, pairs
 
@@ -141,7 +141,7 @@ def _read_added(fields: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
         if text in tokens and tokens[text]["id"] == checked["id"]:
             continue
         if text in tokens or checked["id"] in ids:
-            raise ValueError(f"an added token must have one text and one id, got {short(repr(text))}: {checked['id']}")
+            raise ValueError(f"an added token must have one text and one id, got {quote(text)}: {checked['id']}")
         tokens[text] = checked
         ids.add(checked["id"])
     return tokens
@@ -156,11 +156,11 @@ def _added(token: Any) -> Mapping[str, Any]:
     token = _checked(token, "added_tokens")
     text, id = token.get("content"), token.get("id")
     if not isinstance(text, str) or not text or type(id) is not int or not 0 <= id < 2**31:
-        found = short(repr(dict(token)))
+        found = quote(dict(token))
         raise ValueError(f"an added token must have a text as content and an integer id, got {found}")
     for flag in (*FLAGS, "special"):
         if not isinstance(token.get(flag, False), bool):
-            raise ValueError(f"added token {short(repr(text))}: {flag} must be true or false")
+            raise ValueError(f"added token {quote(text)}: {flag} must be true or false")
     return token
 
 

@@ -13,7 +13,7 @@ from gpt.tokenizer.base import Vocab
 from gpt.tokenizer.bpe import BPETokenizer, add_tokens
 from gpt.tokenizer.pairs import Pair
 from gpt.tokenizer.splits import Pretokenizer
-from nanograd.runtime.typed_json import short
+from nanograd.runtime.typed_json import quote
 
 _SPECIAL = re.compile(r"<.+>|\[.+\]", re.DOTALL)  # the form of special tokens
 
@@ -81,7 +81,7 @@ def read_vocab(section: str, tokens: Mapping[Any, Any], merges: Iterable[tuple[s
     pairs: list[Pair] = []
     for location, texts in merges:
         if len(texts) != 2 or not all(isinstance(text, str) and text for text in texts):
-            raise ValueError(f"{location} must be two tokens, got {short(repr(texts))}")
+            raise ValueError(f"{location} must be two tokens, got {quote(texts)}")
         left, right = texts
         if not (left in bytes_of and right in bytes_of and left + right in bytes_of):
             for text in texts:
@@ -90,6 +90,6 @@ def read_vocab(section: str, tokens: Mapping[Any, Any], merges: Iterable[tuple[s
                 except ValueError as error:
                     raise ValueError(f"{location}: {error}") from None
             missing = next(text for text in (left, right, left + right) if text not in bytes_of)
-            raise ValueError(f"{location} needs the token {short(repr(missing))}, which {section} does not have")
+            raise ValueError(f"{location} needs the token {quote(missing)}, which {section} does not have")
         pairs.append((bytes_of[left], bytes_of[right]))
     return vocab, pairs

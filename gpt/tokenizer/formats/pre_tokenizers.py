@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpt.tokenizer.splits import PATTERNS, QWEN2, Pretokenizer, Split, resolve
-from nanograd.runtime.typed_json import short
+from nanograd.runtime.typed_json import quote, short
 
 GPT2 = PATTERNS["gpt2"]  # built into the step ByteLevel
 # Other spellings of the same pattern
@@ -80,14 +80,14 @@ def _split(step: Mapping[str, Any]) -> Split:
     elif isinstance(pattern, Mapping) and list(pattern) == ["String"] and isinstance(pattern["String"], str):
         expression = re.sub(r"([^\w\s])", r"\\\1", pattern["String"])
     else:
-        raise ValueError(f"pre_tokenizer.Split.pattern must be a Regex or a String, got {short(repr(pattern))}")
+        raise ValueError(f"pre_tokenizer.Split.pattern must be a Regex or a String, got {quote(pattern)}")
     if not expression:
         raise ValueError("pre_tokenizer.Split.pattern must not be empty")
     if behavior == "Isolated":
         return Split(expression)
     if behavior != "Removed":
         rule = "pre_tokenizer.Split.behavior must be Isolated or Removed"
-        raise ValueError(f"{rule}, got {short(repr(behavior))}, which is not supported")
+        raise ValueError(f"{rule}, got {quote(behavior)}, which is not supported")
     return Split(expression, "all" if invert and expression in COVERING else "matches" if invert else "gaps")
 
 
@@ -114,7 +114,7 @@ def steps_of(section: Any, name: str, key: str, depth: int = 0) -> list[Any]:
 def _flag(step: Mapping[str, Any], key: str, default: bool) -> bool:
     value = step.get(key, default)
     if not isinstance(value, bool):
-        raise ValueError(f"pre_tokenizer.{kind_of(step)}.{key} must be true or false, got {short(repr(value))}")
+        raise ValueError(f"pre_tokenizer.{kind_of(step)}.{key} must be true or false, got {quote(value)}")
     return value
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from gpt.tokenizer.added_tokens import FLAGS, AddedToken
 from gpt.tokenizer.formats.bos_eos import write_post_processor
 from gpt.tokenizer.formats.pre_tokenizers import steps_of
-from gpt.tokenizer.piece_merges import PieceMerges, quote
+from gpt.tokenizer.piece_merges import PieceMerges
 from gpt.tokenizer.sentencepiece import BYTE_PIECES, SentencePieceTokenizer, Spaces, Unknown
-from nanograd.runtime.typed_json import check_form, short
+from nanograd.runtime.typed_json import check_form, quote, short
 
 SPACE = "▁"
 END_TEXTS = ("</s>", "<eos>", "<|endoftext|>")  # the tokens that end a document, by family
@@ -39,15 +39,13 @@ def from_huggingface_sentencepiece(
     """
     model = check_form(fields.get("model"), dict, "model")
     if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"model.type must be 'BPE', got {short(repr(model.get('type')))}, which is not supported")
+        raise ValueError(f"model.type must be 'BPE', got {quote(model.get('type'))}, which is not supported")
     for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
         if model.get(key):
-            raise ValueError(
-                f"model.{key} must be null or false, got {short(repr(model[key]))}, which is not supported"
-            )
+            raise ValueError(f"model.{key} must be null or false, got {quote(model[key])}, which is not supported")
     pieces = check_form(model.get("vocab"), dict, "model.vocab")
     if wrong := next((piece for piece, id in pieces.items() if type(id) is not int or not 0 <= id < 1 << 31), None):
-        raise ValueError(f"model.vocab must give pieces an id, got {quote(wrong)}: {short(repr(pieces[wrong]))}")
+        raise ValueError(f"model.vocab must give pieces an id, got {quote(wrong)}: {quote(pieces[wrong])}")
     falls_back = bool(check_form(model.get("byte_fallback") or False, bool, "model.byte_fallback"))
     falls_back = falls_back and not pieces.keys().isdisjoint(BYTE_PIECES)  # without byte tokens it has no effect
     unk = check_form(model.get("unk_token"), str | None, "model.unk_token")
@@ -75,7 +73,7 @@ def _prefix(normalizer: Any, pre_tokenizer: Any) -> tuple[str, bool]:
             replaces = True
         else:
             raise ValueError(
-                f"normalizer: {short(repr(step))} is not supported; supported are Prepend {SPACE}, and Replace ' ' by it"
+                f"normalizer: {quote(step)} is not supported; supported are Prepend {SPACE}, and Replace ' ' by it"
             )
     for step in steps_of(pre_tokenizer, "pre_tokenizer", "pretokenizers"):
         kind = step.get("type") if isinstance(step, Mapping) else None
@@ -85,12 +83,10 @@ def _prefix(normalizer: Any, pre_tokenizer: Any) -> tuple[str, bool]:
             supported = (
                 f"supported are Metaspace with {SPACE} where no normalizer adds one, and Split at replaced spaces"
             )
-            raise ValueError(f"pre_tokenizer: {short(repr(step))} is not supported; {supported}")
+            raise ValueError(f"pre_tokenizer: {quote(step)} is not supported; {supported}")
         scheme = step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never")
         if scheme not in SCHEMES:
-            raise ValueError(
-                f"pre_tokenizer.prepend_scheme must be one of {', '.join(SCHEMES)}, got {short(repr(scheme))}"
-            )
+            raise ValueError(f"pre_tokenizer.prepend_scheme must be one of {', '.join(SCHEMES)}, got {quote(scheme)}")
         prefix, split, replaces = SCHEMES[scheme], bool(step.get("split", True)), True
     if not replaces:
         raise ValueError(f"neither normalizer nor pre_tokenizer replaces spaces by {SPACE}, which is not supported")
@@ -106,8 +102,7 @@ def _strips(decoder: Any, falls_back: bool) -> bool:
     strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
     if steps not in (expected, [*expected, strip]):
         kinds = (
-            ", ".join(str(step.get("type")) if isinstance(step, Mapping) else short(repr(step)) for step in steps)
-            or "none"
+            ", ".join(str(step.get("type")) if isinstance(step, Mapping) else quote(step) for step in steps) or "none"
         )
         supported = f"Replace {SPACE}, ByteFallback where model.byte_fallback is true, Fuse, and Strip or not"
         raise ValueError(f"decoder must be a Sequence of {supported}; got {short(kinds)}, which is not supported")
@@ -128,7 +123,7 @@ def _split_merge(merge: Any) -> tuple[str, str]:
     """Return the two pieces of a merge; older files write them as one text."""
     pair = merge.split(" ") if isinstance(merge, str) else merge
     if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
-        raise ValueError(f"'model.merges' must hold pairs of pieces, got {short(repr(merge))}")
+        raise ValueError(f"'model.merges' must hold pairs of pieces, got {quote(merge)}")
     return pair[0], pair[1]
 
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from gpt.tokenizer.added_tokens import AddedToken
-from gpt.tokenizer.piece_merges import PieceMerges, quote
+from gpt.tokenizer.piece_merges import PieceMerges
 from gpt.tokenizer.sentencepiece import SentencePieceTokenizer, Spaces, Unknown
+from nanograd.runtime.typed_json import quote
 
 PIECES, TRAINER, NORMALIZER = 1, 2, 3  # fields of a ModelProto
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # types of a piece
