@@ -46,18 +46,14 @@ class Template:
     name: str
     user: str = CONTENT  # an instruction, or a message of the user
     reply: str = ""  # precedes every response
-    input: str = (
-        "{content}\n"  # Alpaca's input, after its instruction; if empty, it joins the message after an empty line
-    )
+    input: str = "{content}\n"  # Alpaca's input; if empty, it follows its instruction after an empty line
     system: str = "{content}\n"  # the system message, at the beginning; if empty, there can be none
     default_system: str = ""  # for conversations without one; none if empty
     between: str = "\n"  # after a response that another message follows
     end: str = ""  # ends a response; if empty, the tokenizer's end of text does
     begin: str = ""  # the beginning of a conversation
     response: str = CONTENT
-    strip: str = (
-        "none"  # leave out the white space around a "message", or around a "turn": a system message and the user's
-    )
+    strip: str = "none"  # or remove white space around each "message", or each "turn", a system message with the user's
     system_in_user: bool = False  # the system message is a part of the first message of the user
     joined: bool = False  # encode a conversation as one text, as transformers does, and not each segment by itself
     jinja: str = ""  # writes the whole conversation, from `begin` as bos_token and `end` as eos_token
