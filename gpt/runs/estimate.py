@@ -234,21 +234,25 @@ def check_memory(
         free = sys.maxsize
     options: dict[str, Any] = {"shards": config.shards or 1, "tokens": tokens, "trained": trained}
     choices = (False, True) if config.recompute is None else (config.recompute,)
-    for recompute in choices:
-        needed = training_memory(model, config.batch_size, recompute=recompute, **options)
+    needs = [training_memory(model, config.batch_size, recompute=recompute, **options) for recompute in choices]
+    for needed, recompute in zip(needs, choices, strict=True):
         if needed <= free:
             return Memory(needed, recompute)
-    batch, options["recompute"] = config.batch_size, choices[-1]
-    while batch > 1 and training_memory(model, batch, **options) > free:
+
+    def fits(batch: int) -> bool:
+        return any(training_memory(model, batch, recompute=recompute, **options) <= free for recompute in choices)
+
+    batch = config.batch_size
+    while batch > 1 and not fits(batch):
         batch //= 2
     accumulate = -(-config.batch_size * config.grad_accum_steps // batch)
     way_out = (
         f"python -m gpt {command} --batch-size {batch} --grad-accum-steps {accumulate} makes batches as large in less "
         "memory"
     )
-    if training_memory(model, batch, **options) > free:
+    if not fits(batch):
         way_out = smaller
-    raise MemoryError(f"training would take about {gigabytes(needed)}, and {gigabytes(free)} are free; {way_out}")
+    raise MemoryError(f"training would take about {gigabytes(min(needs))}, and {gigabytes(free)} are free; {way_out}")
 
 
 def memory_line(memory: Memory, config: LoopConfig) -> str:
