@@ -191,6 +191,7 @@ def make_tokenizers(folder: Path) -> None:
     huggingface = to_huggingface(bpe)
     (folder / "huggingface.json").write_text(json.dumps(huggingface), encoding="utf-8")
     (folder / "vocab.json").write_text(json.dumps(huggingface["model"]["vocab"]), encoding="utf-8")
+    (folder / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")  # how vocab.json's words are split
     merges = "\n".join(huggingface["model"]["merges"])
     (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", encoding="utf-8")
     ranks = "".join(f"{base64.b64encode(token).decode()} {id}\n" for id, token in sorted(bpe.vocab.items()) if id < 260)

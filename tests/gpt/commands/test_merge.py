@@ -9,6 +9,7 @@ import pytest
 
 from gpt.__main__ import main
 from gpt.config import ModelConfig, TrainConfig
+from gpt.finetune.templates import TEMPLATES
 from gpt.lora import LoRASettings, add_lora, lora_state
 from gpt.model import GPT
 from gpt.runs.checkpoint import Task, TrainingState, load_checkpoint, save_checkpoint
@@ -22,6 +23,7 @@ MODERN = dataclasses.replace(
 )
 IDS = np.random.default_rng(1).integers(0, 12, (3, 8))
 SETTINGS = LoRASettings(2, 6.0, ("w_qkv", "out_proj"))
+TEMPLATE = TEMPLATES["alpaca"].to_dict()
 
 
 def save_adapters(folder: Path, config: ModelConfig = PLAIN) -> GPT:
@@ -34,7 +36,7 @@ def save_adapters(folder: Path, config: ModelConfig = PLAIN) -> GPT:
     for name, array in lora_state(model).items():
         if name.endswith("lora_b"):
             array[...] = rng.standard_normal(array.shape) * 0.3
-    task = Task("instruct", lora=SETTINGS, base=str(base), base_sha256=file_sha256(base), template={"a": 1})
+    task = Task("instruct", lora=SETTINGS, base=str(base), base_sha256=file_sha256(base), template=TEMPLATE)
     optimizer = AdamW(model.named_parameters(), 0.1)
     save_checkpoint(
         folder / "lora.safetensors", model, optimizer, TrainConfig(), tokenizer, TrainingState(step=1), task
@@ -53,7 +55,7 @@ def test_merge_writes_an_ordinary_checkpoint(
     (tmp_path / "base.safetensors").unlink()
     merged = load_checkpoint(out)
     assert merged.task is not None
-    assert (merged.task.lora, merged.task.template) == (None, {"a": 1})
+    assert (merged.task.lora, merged.task.template) == (None, TEMPLATE)
     assert list(merged.with_prefix("model.")) == sorted(GPT(config).state_dict())
     assert np.abs(merged.model()(IDS).data - model(IDS).data).max() <= 1e-6
     with pytest.raises(ValueError, match="no optimizer to go on with: its adapters were merged"):

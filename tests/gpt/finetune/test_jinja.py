@@ -103,6 +103,7 @@ def test_a_program_writes_what_the_built_in_template_writes() -> None:
         assert ours.loss_mask.tolist() == theirs.loss_mask.tolist()
 
 
+@needs_jinja2
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_as_a_program_writes_what_it_renders(name: str) -> None:
     template = TEMPLATES[name]

@@ -257,7 +257,7 @@ def test_a_checkpoint_has_the_options_it_was_trained_with(folder: Path, capsys: 
         ("train", "--max-steps 9 --save-every 7", ["max_steps 6 → 9", "save_every 2 → 7"]),
         ("classify", "--max-steps 9 --patience 7", ["max_steps 6 → 9", "patience "]),
         ("instruct", "--max-steps 9 --grad-clip none", ["max_steps 6 → 9", "grad_clip 1.0 → None"]),
-        ("prefer", "--max-steps 9 --lr 1", ["max_steps 6 → 9", "lr 0.0001 → 1.0"]),
+        ("prefer", "--max-steps 9 --lr 1", ["max_steps 6 → 9", "lr 0.00375 → 1.0"]),
     ],
 )
 def test_a_changed_option_is_said_from_what_to_what(
