@@ -56,9 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it stays open
         elif hasattr(stream, "reconfigure"):  # text is UTF-8 here, whatever the system's locale (Windows, LANG=C)
             stream.reconfigure(encoding="utf-8", errors="replace")
-    warnings.formatwarning = lambda message, *_, **__: (
-        f"warning: {message}\n"
-    )  # one line, without the line of our source
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"  # one line, without the line of our source
     commands = {name: partial(run_command, name) for name in COMMANDS}
     try:
         try:

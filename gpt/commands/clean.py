@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         on_error=None if options.on_error == "stop" else skipped.add,
         stop_at_named=options.on_error is None,
         on_other=skipped.add_other,
-        warn=lambda message: print(f"warning: {message}", file=sys.stderr),
+        warn=lambda message: print(f"note: {message}", file=sys.stderr),
     )
     texts = (
         cleaner.clean(document.blocks, html=options.html or Path(document.name).suffix.lower() in HTML_SUFFIXES)

@@ -41,9 +41,12 @@ def interact(
     while True:
         try:
             line = input("> " if terminal else "")
-            if line in ("/quit", "/exit"):
+            word, _, value = line.rstrip().partition(" ")
+            if value and word in ("/help", "/quit", "/exit", *commands):
+                raise ValueError(f"{word} takes no value, got {value!r:.60}; leave it out")
+            if word in ("/quit", "/exit"):
                 return
-            if line == "/help":
+            if word == "/help":
                 print(explain)
                 for name, value in config.to_dict().items():
                     print(f"    /{name.replace('_', '-')} {'none' if value is None else value}")

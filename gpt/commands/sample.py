@@ -26,7 +26,9 @@ DESCRIPTION = """Generate text with a trained model, and print it as it is gener
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m gpt sample", usage="%(prog)s RUN [FLAG …]", description=DESCRIPTION)
     add_checkpoint(parser)
-    parser.option("--prompt", "text to continue (default: a new line)", "", metavar="TEXT")
+    parser.option(
+        "--prompt", "text to continue (default: the token with which texts begin, or a new line)", "", metavar="TEXT"
+    )
     parser.option("-n --samples", "number of texts", 1, least=1)
     parser.option("--stop", "end before TEXT; may be repeated", [], action="append", metavar="TEXT")
     parser.option("--beams", "search for the most probable text, with N beams", kind=int, least=1)

@@ -10,6 +10,7 @@ context, the oldest turns are dropped, and `warn` gets a note.
 
 import contextlib
 import dataclasses
+import functools
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from typing import Self
@@ -36,22 +37,27 @@ def answer(
     messages: Sequence[Message],
     config: SampleConfig,
     decoder: Decoder | None = None,
+    warn: Warn | None = None,
 ) -> Iterator[str]:
     """Return the answer to messages, the last of which is the user's, streamed as complete characters.
 
-    It ends with the model's end of a response, after max_new_tokens, or where the context is full: the question is never
-    cut off. A decoder keeps what it has read of a conversation from answer to answer. Raises ValueError where the messages
-    alone fill the context.
+    It ends with the model's end of a response, after max_new_tokens, or where the context is full; `warn` shows the last
+    two. The question is never cut off. A decoder keeps what it has read of a conversation from answer to answer. Raises
+    ValueError where the messages alone fill the context.
     """
     ids = encode(messages, template, tokenizer).tokens.tolist()
     max_tokens = model.config.context_length + 1 - len(ids)  # the last generated token is not an input
     if max_tokens < 1:
         sizes = f"{len(ids):,} tokens, with its template, and the context {model.config.context_length:,}"
         raise ValueError(f"the question has {sizes}: no room for an answer; ask something shorter")
+    limit = f"after max_new_tokens={config.max_new_tokens:,}"
+    if max_tokens < config.max_new_tokens:
+        limit = f"where the context of {model.config.context_length:,} tokens is full"
+    cut = None if warn is None else functools.partial(warn, f"the answer is cut {limit}")
     config = dataclasses.replace(config, max_new_tokens=min(config.max_new_tokens, max_tokens))
     is_token = tokenizer.special_tokens.get(template.end) in tokenizer.end_ids
     stop = [template.end] if template.end and not is_token else []
-    texts = generate_text(model, tokenizer, ids, config, stop=stop, decoder=decoder)
+    texts = generate_text(model, tokenizer, ids, config, stop=stop, decoder=decoder, cut=cut)
     return (text for (text,) in texts if text)
 
 
@@ -129,11 +135,14 @@ class Chat:
         """Start a new conversation."""
         self.messages = list(self.system)
 
-    def ask(self, text: str, config: SampleConfig = SAMPLING) -> Generator[str, None, None]:
+    def ask(
+        self, text: str, config: SampleConfig = SAMPLING, *, warn: Warn | None = None
+    ) -> Generator[str, None, None]:
         """Yield the answer to the user's text while it is generated, and add both to the conversation.
 
         A quarter of the context is reserved for the answer, or less if max_new_tokens is. An answer that is stopped, by
-        Ctrl-C or by closing the iterator, is added as far as it was generated; if it is empty, neither is added.
+        Ctrl-C or by closing the iterator, is added as far as it was generated; if it is empty, neither is added. `warn`
+        (default: the conversation's) gets a note where an answer is cut or empty.
 
         Raises ValueError for a text that is empty, or that leaves no room for an answer.
         """
@@ -142,7 +151,9 @@ class Chat:
         T = self.model.config.context_length
         max_tokens = T - min(config.max_new_tokens, T // 4)
         messages, n_dropped = truncate([*self.messages, Message(USER, text)], self.template, self.tokenizer, max_tokens)
-        pieces = answer(self.model, self.tokenizer, self.template, messages, config, self.decoder)
+        pieces = answer(
+            self.model, self.tokenizer, self.template, messages, config, self.decoder, warn := warn or self.warn
+        )
         if n_dropped:
             turns = f"{n_dropped} turn{'s' if n_dropped > 1 else ''}"
             self.warn(f"dropped the oldest {turns}: the context of {T:,} tokens is full")
@@ -152,12 +163,19 @@ class Chat:
                 reply += characters
                 yield characters
         finally:
-            if reply:
+            if not reply:
+                warn("there is no answer, so the message is left out of the conversation")
+            else:
                 self.messages = [*messages, Message(ASSISTANT, reply)]
 
     def say(self, text: str, config: SampleConfig = SAMPLING) -> None:
-        """Print the answer that `ask` yields."""
-        with contextlib.closing(self.ask(text, config)) as pieces:
-            for characters in pieces:
-                print(characters, end="", flush=True)
-        print()
+        """Print the answer that `ask` yields, and then its notes."""
+        notes: list[str] = []
+        try:
+            with contextlib.closing(self.ask(text, config, warn=notes.append)) as pieces:
+                for characters in pieces:
+                    print(characters, end="", flush=True)
+            print()
+        finally:
+            for note in notes:
+                self.warn(note)

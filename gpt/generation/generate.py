@@ -1,7 +1,7 @@
 """Autoregressive generation: several samples in lockstep, as tokens or streamed as complete UTF-8 characters."""
 
 import codecs
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -67,11 +67,13 @@ def generate_text(
     *,
     stop: Sequence[str] = (),
     decoder: Decoder | None = None,
+    cut: Callable[[], None] | None = None,
 ) -> Iterator[list[str]]:
     """Yield what each step adds to each of n texts that continue `ids`: complete characters, or "".
 
     A text ends at one of the tokenizer's end tokens, and before the first of the strings in `stop`, which is cut off. An
     embedding may have more rows than the vocabulary has tokens; such an id stands for no text and is left out.
+    `cut` is called last if a text has max_new_tokens and no end.
     """
     streams = [TextStream(tokenizer, stop) for _ in range(n)]
     for column in generate(model, ids, config, n, end_ids=tokenizer.end_ids, decoder=decoder):
@@ -79,6 +81,8 @@ def generate_text(
         if all(stream.ended for stream in streams):
             return
     yield [stream.add(None) for stream in streams]
+    if cut is not None:
+        cut()
 
 
 class TextStream:

@@ -9,6 +9,7 @@ All files may be missing: a text then begins with the end-of-text token. An id c
 transformers writes default ids into every config.json, and in a small vocabulary these are ordinary letters.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,17 @@ def read_chat_files(folder: Path, tokenizer: Tokenizer) -> ChatFiles:
     return ChatFiles(tokenizer, _template(folder, own), bos_token, eos_token, suggestions, tuple(notes))
 
 
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file; ValueError where there is a folder, a link to nothing or a device instead."""
+    if path.is_file():
+        return True
+    if os.path.lexists(path):
+        raise ValueError(f"{path}: must be a file, and is none; take it away, or put the model's there")
+    return False
+
+
 def _read(path: Path) -> Mapping[str, Any]:
-    return read_json_object(path, LARGEST) if path.is_file() else {}
+    return read_json_object(path, LARGEST) if _is_there(path) else {}
 
 
 def _ids(value: Any, path: Path, key: str) -> list[int]:
@@ -93,7 +103,7 @@ def _token(config: Mapping[str, Any], name: str, path: Path) -> str:
 def _template(folder: Path, config: Mapping[str, Any]) -> str:
     """Return the source of the chat template: of its own file, or of tokenizer_config.json, alone or named "default"."""
     file, path = folder / TEMPLATE, folder / TOKENIZER
-    if file.is_file():
+    if _is_there(file):
         try:
             return read_input(file, LARGEST).decode("utf-8").replace("\r\n", "\n")
         except UnicodeDecodeError as error:

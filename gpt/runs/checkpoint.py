@@ -267,7 +267,10 @@ def load_checkpoint(path: StrPath, base: StrPath | None = None) -> Checkpoint:
     except ValueError as error:
         raise ValueError(f"{error}; it is no checkpoint, or damaged; {WAY_OUT}") from None
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint of this program: its metadata does not say {FORMAT}; {WAY_OUT}")
+        others = "make one of other people's weights with `python -m gpt import`"
+        raise ValueError(
+            f"{path} is no checkpoint of this program: its metadata does not say {FORMAT}; {others}, or {WAY_OUT}"
+        )
     stored = metadata.pop("sha256", None)
     if stored != _digest(tensors, metadata):
         raise ValueError(f"{path} is damaged: its content does not match its SHA-256; {WAY_OUT}")
@@ -339,7 +342,12 @@ def find_checkpoint(run: StrPath, prefer: str = BEST) -> Path:
     for name in (prefer, BEST, LAST):
         if (path / name).is_file():
             return path / name
-    raise FileNotFoundError(f"{path} holds no checkpoint ({BEST} or {LAST}); give the folder of a run")
+    way_out = "give the folder of a run"
+    if any(
+        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json", "model.ckpt.index")
+    ):
+        way_out = f"make one of the weights there with: python -m gpt import {path}"
+    raise FileNotFoundError(f"{path} holds no checkpoint ({BEST} or {LAST}); {way_out}")
 
 
 def _digest(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:

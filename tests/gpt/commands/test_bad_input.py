@@ -100,7 +100,7 @@ def test_a_text_that_is_not_utf_8_is_read_as_latin_1_with_one_warning(folder: Pa
     done = subprocess.run(words, cwd=folder, env=ENV, capture_output=True, encoding="utf-8", timeout=120)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "latin-1" in line]
-    assert line.startswith("warning: data: data.txt is not utf-8: byte 0xe9 at position")
+    assert line.startswith("note: data: data.txt is not utf-8: byte 0xe9 at position")
 
 
 def test_a_folder_as_text(folder: Path, refused: Callable[..., str]) -> None:
@@ -203,6 +203,9 @@ def test_an_empty_folder_may_be_the_out(folder: Path) -> None:
     assert (folder / "run" / LAST).exists()
 
 
+FOREIGN = "foreign holds no checkpoint (best.safetensors or last.safetensors); make one of the weights there"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -212,6 +215,8 @@ def test_an_empty_folder_may_be_the_out(folder: Path) -> None:
         (["plot", "missing"], "missing holds no metrics.jsonl; give the folder of a run"),
         (["train", "--resume", "missing"], "there is no run or checkpoint at missing"),
         (["sample", "empty"], "empty holds no checkpoint (best.safetensors or last.safetensors); give the folder of a run"),
+        (["chat", "foreign"], f"{FOREIGN} with: python -m gpt import foreign"),
+        (["sample", "foreign"], f"{FOREIGN} with: python -m gpt import foreign"),
         (["train", "--resume", "empty"], "empty holds no checkpoint"),
         (["info", "text.txt"], "text.txt: the header may take"),
         (["train", "--resume", "text.txt"], "text.txt: the header may take"),
@@ -229,6 +234,8 @@ def test_files_that_are_something_else(
 
     (folder / "empty").mkdir()
     save_file({"w": np.zeros(2, np.float32)}, folder / "other.safetensors")
+    (folder / "foreign").mkdir()
+    save_file({"w": np.zeros(2, np.float32)}, folder / "foreign" / "model.safetensors")
     assert refused(*words).startswith(message)
 
 

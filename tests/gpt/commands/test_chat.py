@@ -119,7 +119,7 @@ def test_a_question_without_room_for_an_answer_changes_nothing(
     checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     made = model()
-    chat = Chat(made, BYTES, SHORT)
+    chat = Chat(made, BYTES, SHORT, warn=list[str]().append)
     chat.say("a", SampleConfig(max_new_tokens=4))
     before = list(chat.messages)
     assert len(before) == 2
@@ -141,7 +141,10 @@ def test_ctrl_c_stops_an_answer_and_keeps_what_it_has(
     echo = Echo(stopped())
     monkeypatch.setattr(gpt.finetune.chat, "answer", echo)
     shown, errors = talk(monkeypatch, capsys, "a\nb\n", checkpoint)
-    assert (shown, errors) == ("so far\n\n", "")
+    assert shown == "so far\n\n"
+    assert (
+        errors == "note: there is no answer, so the message is left out of the conversation\n"
+    )  # to the second message
     assert asked(echo, 1) == ["a", "so far", "b"]
 
 
@@ -165,13 +168,13 @@ def test_a_model_that_was_not_fine_tuned_needs_a_template(
     assert "has no template, so it was not trained to answer: teach it with `python -m gpt finetune instruct`" in (
         capsys.readouterr().err
     )
-    assert talk(monkeypatch, capsys, "a\n", str(path), "--template", CHAT.name, "--max-new-tokens", "0") == ("\n", "")
+    assert talk(monkeypatch, capsys, "a\n", str(path), "--template", CHAT.name, "--max-new-tokens", "0")[0] == "\n"
 
 
 def test_a_conversation_is_read_once_and_answered_as_if_read_again(capsys: Output) -> None:
     """Greedy answers are those of a decoder that begins anew, and only new tokens are read."""
     made, config = model(120), SampleConfig(max_new_tokens=9, temperature=0.0)
-    chat, read = Chat(made, BYTES, SHORT, "s"), []
+    chat, read = Chat(made, BYTES, SHORT, "s", warn=list[str]().append), []
     extend = chat.decoder.extend
     chat.decoder.extend = lambda ids: read.extend(ids[0].tolist()) or extend(ids)  # type: ignore[method-assign,func-returns-value]
     for turn in range(4):
@@ -198,3 +201,30 @@ def test_python_asks_and_a_closed_answer_is_kept_as_far_as_it_came(
     with pytest.warns(UserWarning, match="dropped the oldest 1 turn: the context of 32 tokens is full"):
         list(chat.ask("b" * 8))
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_message_without_an_answer_is_left_out_and_a_cut_answer_is_said(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    def stopped(*_: object) -> Iterator[str]:
+        raise KeyboardInterrupt
+        yield
+
+    cut = "note: the answer is cut after max_new_tokens=4\n"
+    full = "note: the answer is cut where the context of 32 tokens is full\n"
+    lines = "abc\n/reset\n/max-new-tokens 200\nabc\n"
+    assert talk(monkeypatch, capsys, lines, checkpoint, "--max-new-tokens", "4")[1] == cut + full
+    monkeypatch.setattr(gpt.finetune.chat, "answer", stopped)
+    errors = talk(monkeypatch, capsys, "a\n", checkpoint)[1]
+    assert errors == "note: there is no answer, so the message is left out of the conversation\n"
+
+
+def test_commands_that_take_no_value_say_so(
+    checkpoint: str, echo: Echo, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    shown, errors = talk(monkeypatch, capsys, "a\n/reset now\n/help me\nb\n/reset \nc\n/quit \nd\n", checkpoint)
+    assert shown == "1\n2\n3\n"
+    assert [asked(echo, k) for k in range(3)] == [["a"], ["a", "1", "b"], ["c"]]
+    assert errors == "".join(
+        f"/{word} takes no value, got {value!r}; leave it out\n" for word, value in [("reset", "now"), ("help", "me")]
+    )

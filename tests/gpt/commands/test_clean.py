@@ -91,7 +91,7 @@ def test_other_keys_and_encodings(tmp_path: Path, capsys: Output) -> None:
     assert run(out, source, "--text-key", "body") == "naïve\n"
     warning = capsys.readouterr().err
     assert warning.startswith(
-        f"warning: data: {source} is not utf-8: byte 0xef at position 12, in line 1; it is read as latin-1"
+        f"note: data: {source} is not utf-8: byte 0xef at position 12, in line 1; it is read as latin-1"
     )
     assert "there is no 'text', only 'body', 'id'; name it with --text-key" in refused(
         capsys, source, "-o", out, "--encoding", "cp1252"

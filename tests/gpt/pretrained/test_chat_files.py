@@ -139,3 +139,14 @@ def test_mutated_files_are_read_or_named(tmp_path: Path) -> None:
         else:
             assert set(chat.tokenizer.end_ids) <= {eot, bos, turn}
     assert 400 < n_errors < 1000
+
+
+@pytest.mark.parametrize("name", [*FILES.values(), "chat_template.jinja"])
+@pytest.mark.parametrize("what", ["folder", "link to nothing", "link to itself"])
+def test_what_is_no_file_is_not_taken_for_a_missing_one(tmp_path: Path, name: str, what: str) -> None:
+    if what == "folder":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).symlink_to("nothing" if what == "link to nothing" else name)
+    with pytest.raises(ValueError, match=f"{name}: must be a file, and is none"):
+        read(tmp_path)
