@@ -1,7 +1,7 @@
 """Measure generation: GPT-2 (124M) compared with Hugging Face transformers, and a small model; or a model of yours.
 
     python examples/bench.py generate
-    python examples/bench.py generate --model FOLDER    a run, a checkpoint or other people's weights
+    python examples/bench.py generate --model FOLDER   a run, or other weights
 
 It takes about a minute, and 3 GB of memory. Both sides have the same random weights, a KV cache and a process of their
 own, and take turns; their logits must agree. A token reads every matrix once, so memory bandwidth bounds decoding: it

@@ -4,7 +4,7 @@
 
 FOLDER holds the files of https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct: config.json, model.safetensors,
 tokenizer.json, tokenizer_config.json. The first run imports it into runs/smollm2; `python -m gpt chat` opens it.
-The answers are greedy: each token is the most probable one, so they are always the same.
+It takes about a minute. The answers are greedy: each token is the most probable one, so they are always the same.
 """
 
 from pathlib import Path

@@ -582,6 +582,7 @@ def texts_of(tree: ast.AST) -> Iterator[str]:
 PYTHON = re.compile(r"\b\w+=[({'\"]|\b\w+=None\b|\b\w+\.\w+\(")
 NOT_IN_A_COMMAND = {
     "gpt.api.save_model",  # gpt.train saves nothing so
+    "gpt.finetune.templates.Template.to_jinja",  # writes Jinja, no error
     "gpt.tokenizer.base.check_text",  # of bytes
     "gpt.tokenizer.pretokens.check_chunks",  # `tokenizer encode` and `explain`, which alone meet it, name --special
 }

@@ -23,7 +23,8 @@ class PieceMerges:
     >>> pieces = {"l": 0, "o": 1, "w": 2, "lo": 3, "low": 4}
     >>> PieceMerges(pieces, [("l", "o"), ("lo", "w")]).merge([0, 1, 2, 0])
     [4, 0]
-    >>> PieceMerges(pieces, scores={"lo": -1.0, "low": -2.0}).merge([0, 1, 2, 0])  # every pair that makes a piece
+    >>> scores = {piece: -float(id) for piece, id in pieces.items()}
+    >>> PieceMerges(pieces, scores=scores).merge([0, 1, 2, 0])  # every pair that makes a piece
     [4, 0]
     """
 
@@ -35,7 +36,7 @@ class PieceMerges:
         scores: Mapping[str, float] | None = None,
         unmerged: frozenset[str] = frozenset(),
     ) -> None:
-        """Take the pieces and their ids, and either the merges in order or the score of each piece that merges make.
+        """Take the pieces and their ids, and either the merges in order or the score of each piece that they join or make.
 
         Raises ValueError for a merge that is there twice, needs a piece that is missing, or joins one that is `unmerged`.
         """
