@@ -175,7 +175,12 @@ def find_weights(path: Path) -> Path:
         for file in sorted(path.glob(pattern)):
             refuse_pickle(file)
     needed = f"{SINGLE} (or {INDEX} with its files) and {CONFIG}, or OpenAI's model.ckpt.* with hparams.json"
-    raise FileNotFoundError(f"{path} holds no weights: it needs {needed}; for llama2.c, give the .bin itself")
+    way_out = "for llama2.c, give the .bin itself"
+    if any(path.glob("*.gguf")):
+        way_out = "GGUF is not read"
+    elif (path / "adapter_model.safetensors").is_file():
+        way_out = "adapters of PEFT are not read; merge them into their base with its merge_and_unload()"
+    raise FileNotFoundError(f"{path} holds no weights: it needs {needed}; {way_out}")
 
 
 def refuse_pickle(path: Path) -> None:

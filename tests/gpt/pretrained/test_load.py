@@ -326,3 +326,17 @@ def test_smollm2_takes_its_size_once_as_a_folder_and_as_a_checkpoint_with_the_fi
     assert peak_of_loading(smollm2, "1") < 1.1 * size
     assert main_import([str(smollm2), "--out", str(tmp_path / "run")]) == 0
     assert peak_of_loading(tmp_path / "run", "1") < 1.1 * size
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("model-q4.gguf", "GGUF is not read"),
+        ("adapter_model.safetensors", r"merge them into their base with its merge_and_unload\(\)"),
+        ("README.md", "for llama2.c, give the .bin itself"),
+    ],
+)
+def test_a_folder_with_weights_of_another_kind_says_so(tmp_path: Path, name: str, way_out: str) -> None:
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(FileNotFoundError, match=f"holds no weights: it needs model.safetensors .*; {way_out}$"):
+        load_pretrained(tmp_path)
