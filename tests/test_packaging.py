@@ -16,6 +16,7 @@ import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,8 @@ def source(dist: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
     """Return the folder that the sdist unpacks to."""
     folder = tmp_path_factory.mktemp("sdist")
     with tarfile.open(dist[0]) as archive:
-        archive.extractall(folder, filter="data")
+        options: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4 on
+        archive.extractall(folder, **options)
     [source] = folder.iterdir()
     return source
 
