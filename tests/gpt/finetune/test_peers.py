@@ -79,7 +79,9 @@ def test_a_chat_is_as_good_as_reading_it_anew(smollm2: Path, capsys: pytest.Capt
     template = template_of_model(pretrained.chat.template, pretrained.chat.bos_token, pretrained.chat.eos_token)
     model, tokenizer = pretrained.model(), pretrained.chat.tokenizer
     assert tokenizer.decode(tokenizer.end_ids) == "<|im_end|>"
-    chat, config = Chat(model, tokenizer, template), SampleConfig(max_new_tokens=40, temperature=0.0)
+    notes: list[str] = []
+    chat = Chat(model, tokenizer, template, warn=notes.append)
+    config = SampleConfig(max_new_tokens=40, temperature=0.0)
     for question in QUESTIONS:
         chat.say(question, config)
         *messages, reply = chat.messages
@@ -89,6 +91,7 @@ def test_a_chat_is_as_good_as_reading_it_anew(smollm2: Path, capsys: pytest.Capt
         once, anew = chat.decoder.read(again.tolist()), Decoder(model).prefill(again[None])
         np.testing.assert_allclose(once, anew, rtol=0, atol=1e-5 * np.abs(anew).max())
     assert capsys.readouterr().out.startswith("The capital of France is Paris.\nThe capital of Italy is Rome.\n")
+    assert set(notes) <= {"the answer is cut after max_new_tokens=40"}
 
 
 def greedy(model: GPT, tokenizer: Tokenizer, ids: list[int], n: int) -> list[int]:
