@@ -186,7 +186,7 @@ def data_flag(data: Any, resume: object) -> dict[str, Any]:
 def trained_model(run: Run[GPT, TrainConfig]) -> GPT:
     """Return a new model with the best weights of a run, or the last if nothing was evaluated."""
     if isinstance(run, MemoryRun):
-        model = GPT(run.model.config, init=False).load_state_dict(run.best or run.model.state_dict()).eval()
+        model = GPT(run.model.config, init=False).load_state_dict(run.best or run.weights()).eval()
         model.tokenizer, model.history = run.tokenizer, History(run.records)
     else:
         model = load(run.folder)

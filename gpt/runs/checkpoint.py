@@ -220,16 +220,26 @@ def save_checkpoint(
     if task is not None and task.lora is not None and task.base:
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         arrays = {name: array for name, array in arrays.items() if name in trained}
-    state_of = {} if optimizer is None else optimizer.state_dict()
-    for name in [name for name in arrays if f"e.{name}" in state_of]:
-        state_of[f"p.{name}"], arrays[name] = arrays[name], state_of.pop(f"e.{name}")
-    tensors = {f"model.{name}": array for name, array in arrays.items()}
+    optimizer_arrays: dict[str, np.ndarray] = {}
     if optimizer is not None:
-        tensors |= {f"{optimizer.kind}.{name}": array for name, array in state_of.items()}
-    train_config = TrainConfig.from_dict(
-        known_fields(TrainConfig, config.to_dict())
-    )  # of a fine-tuning, what both have
+        arrays, optimizer_arrays = with_average(arrays, optimizer)
+    tensors = {f"model.{name}": array for name, array in arrays.items()} | optimizer_arrays
+    # of a fine-tuning, what both have
+    train_config = TrainConfig.from_dict(known_fields(TrainConfig, config.to_dict()))
     _write(Checkpoint(Path(path), find_gpt(model).config, train_config, tokenizer, state, tensors, task))
+
+
+def with_average(
+    arrays: Mapping[str, np.ndarray], optimizer: AdamW
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return a model's arrays, and the optimizer's under the names of a checkpoint.
+
+    If the optimizer keeps an exponential average of the weights, that is the model, and the weights are among the others.
+    """
+    model, state = dict(arrays), optimizer.state_dict()
+    for name in [name for name in model if f"e.{name}" in state]:
+        state[f"p.{name}"], model[name] = model[name], state.pop(f"e.{name}")
+    return model, {f"{optimizer.kind}.{name}": array for name, array in state.items()}
 
 
 def merge_checkpoint(checkpoint: Checkpoint, path: StrPath) -> None:

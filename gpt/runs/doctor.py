@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import nanograd
-from gpt.config import ModelConfig, TrainConfig
+from gpt.config import OPTIMIZERS, ModelConfig, TrainConfig
 from gpt.data.batches import Tokens, Windows, random_batch
 from gpt.generation.decoder import Decoder
 from gpt.metrics import norms_by_layer
@@ -94,7 +94,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     check_memory(config, TrainConfig(batch_size=len(ids), shards=1))
     fresh = subject.fresh()  # initialised once: at GPT-2's size that takes 3 s
     model = fresh if checkpoint is None else checkpoint.load_into(copy.deepcopy(fresh)).eval()
-    averages = {k: a for k, a in getattr(checkpoint, "tensors", {}).items() if k.startswith(("adamw.", "muon."))}
+    averages = {k: a for k, a in getattr(checkpoint, "tensors", {}).items() if k.partition(".")[0] in OPTIMIZERS}
     yield (finiteness := finite(model, ids, targets, averages))
     yield initial_loss(fresh, ids, targets)
     yield init_scale(fresh)

@@ -17,7 +17,7 @@ from gpt.data.batches import Tokens
 from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_shard, write_tokens
 from gpt.metrics import Record
 from gpt.model import find_gpt
-from gpt.runs.checkpoint import BEST, LAST, STABLE, Task, TrainingState, save_checkpoint
+from gpt.runs.checkpoint import BEST, LAST, STABLE, Task, TrainingState, save_checkpoint, with_average
 from gpt.runs.lock import FolderLock
 from gpt.runs.progress import Progress
 from gpt.tokenizer import Tokenizer
@@ -202,8 +202,11 @@ class MemoryRun(Run[M, C]):
 
     def save(self, name: str) -> None:
         if name == BEST:
-            averaged = {name: array for name, array in self.optimizer.state_dict().items() if name.startswith("e.")}
-            self.best = {n: averaged.get(f"e.{n}", a).copy() for n, a in self.model.state_dict().items()}
+            self.best = {name: array.copy() for name, array in self.weights().items()}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return the arrays of the model, averaged if the optimizer keeps an average."""
+        return with_average(self.model.state_dict(), self.optimizer)[0]
 
 
 def remove_unfinished(folder: Path) -> None:

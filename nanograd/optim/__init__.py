@@ -19,12 +19,11 @@ from nanograd.optim.clipping import (
     sums_of_squares,
 )
 from nanograd.optim.muon import Muon, newton_schulz
-from nanograd.optim.schedule import SCHEDULES, scheduled, warmup_cosine
+from nanograd.optim.schedule import scheduled, warmup_cosine
 from nanograd.runtime.pytorch_names import missing_name
 
 __all__ = [
     "CHUNK",
-    "SCHEDULES",
     "SGD",
     "AdamW",
     "Muon",

@@ -80,6 +80,7 @@ class Muon(AdamW):
     matrices  the names of the hidden matrices, and the numbers of rows of the pieces that each is cut into: a matrix that
               stacks queries, keys and values is three matrices. Embeddings and the output projection do not belong here:
               their rows are tokens, and a step has gradients for few of them.
+    adamw     the other options of AdamW; weight_decay and ema concern the hidden matrices too
 
     The flat arrays are [hidden matrices | decay | no decay]. v of a hidden matrix is never touched, and takes no memory
     where the system gives pages of zeros at first use, as Linux, macOS and Windows do.
@@ -94,18 +95,11 @@ class Muon(AdamW):
         *,
         matrices: Mapping[str, Sequence[int]],
         momentum: float = 0.95,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        ema: float | None = None,
-        flat: Sequence[np.ndarray] | None = None,
+        **adamw: Any,
     ) -> None:
         check_options("Muon", momentum=momentum)
         self.matrices, self.momentum = {name: tuple(rows) for name, rows in matrices.items()}, momentum
-        super().__init__(
-            parameters, lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, ema=ema, flat=flat
-        )  # fmt: skip
+        super().__init__(parameters, lr, **adamw)
         self.pieces = {name: list(self._pieces(name)) for name in self.matrices}
 
     def _pieces(self, name: str) -> Iterator[Piece]:

@@ -14,8 +14,6 @@ and Hägele et al. 2024, arXiv:2405.18392.)
 
 import math
 
-SCHEDULES = ("cosine", "linear", "wsd", "constant")
-
 
 def warmup_cosine(step: int, *, lr: float, min_lr: float, warmup_steps: int, max_steps: int) -> float:
     """Return the learning rate of a step (from 0): linear warmup to lr, then cosine decay to min_lr at max_steps.
@@ -34,7 +32,7 @@ def warmup_cosine(step: int, *, lr: float, min_lr: float, warmup_steps: int, max
 def scheduled(
     schedule: str, step: int, *, lr: float, min_lr: float, warmup_steps: int, max_steps: int, decay_steps: int
 ) -> float:
-    """Return the learning rate of a step (from 0) by one of SCHEDULES.
+    """Return the learning rate of a step (from 0) by a schedule: cosine, linear, wsd or constant.
 
     >>> rates = {"lr": 1.0, "min_lr": 0.0, "warmup_steps": 2, "max_steps": 10, "decay_steps": 4}
     >>> [scheduled("wsd", step, **rates) for step in (0, 1, 5, 6, 8, 9)]

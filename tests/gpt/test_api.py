@@ -140,6 +140,14 @@ def test_without_validation_it_has_the_last_weights(out: str | None, tmp_path: P
     assert same(model, weights(tmp_path / "again" / LAST))
 
 
+@pytest.mark.parametrize("val_fraction", [0.0, 0.2])
+def test_with_an_average_the_model_in_memory_is_that_of_the_folder(val_fraction: float, tmp_path: Path) -> None:
+    options = {**TINY, "val_fraction": val_fraction, "warmup_steps": 0}
+    in_memory = gpt.train(TEXT, **options, ema=0.5)
+    assert same(in_memory, gpt.train(TEXT, **options, ema=0.5, out="run"))
+    assert not same(in_memory, gpt.train(TEXT, **options))
+
+
 def test_a_run_is_resumed_to_the_same_result(tmp_path: Path, run: Path) -> None:
     gpt.train(TEXT, out="run", quiet=True, **{**TINY, "max_steps": 3, "min_lr": 2e-3, "warmup_steps": 0})
     model = gpt.train(resume="run", max_steps=7, quiet=True)
