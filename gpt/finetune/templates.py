@@ -152,10 +152,10 @@ class Template:
         def show(text: str) -> str:
             return "{{ " + expression(text) + " }}" if text else ""
 
-        message, turn = (".strip()" if self.strip == kind else "" for kind in ("message", "turn"))
-        system, strip = show(self.system), message or turn
+        strip_message, strip_turn = (".strip()" if self.strip == kind else "" for kind in ("message", "turn"))
+        system, strip_system = show(self.system), strip_message or strip_turn
         if self.system_in_user:
-            system, strip = "{% set ns.system = " + expression(self.system) + " %}", ""
+            system, strip_system = "{% set ns.system = " + expression(self.system) + " %}", ""
         if not self.system:
             system = "{{ raise_exception('there must be no system message') }}"
         default = ""
@@ -167,11 +167,12 @@ class Template:
         return "".join([
             "{% set ns = namespace(system='') %}", show(self.begin), default,
             "{% for message in messages %}{% if message.role == 'system' %}",
-            "{% set content = message.content" + strip + " %}", system,
+            "{% set content = message.content" + strip_system + " %}", system,
             "{% elif message.role == 'user' %}",
-            "{% set content = (ns.system + message.content" + message + ")" + turn + " %}{% set ns.system = '' %}",
+            "{% set content = (ns.system + message.content" + strip_message + ")" + strip_turn + " %}",
+            "{% set ns.system = '' %}",
             show(self.user), "{% if not loop.last or add_generation_prompt %}", show(self.reply), "{% endif %}",
-            "{% else %}{% set content = message.content" + message + turn + " %}", show(self.response),
+            "{% else %}{% set content = message.content" + strip_message + strip_turn + " %}", show(self.response),
             show(self.end or end),
             "{% if not loop.last %}", show(self.between), "{% endif %}",
             "{% endif %}{% endfor %}",

@@ -3,8 +3,8 @@ r"""Split a stretch of text into words by patterns: our three, or those that ano
 A pre-tokenizer is a normalizer and a list of splits. Each split cuts the pieces that the one before left: SmolLM2's first
 makes every digit a piece, and the second, GPT-2's pattern, cuts what is between them into words.
 
-The patterns of a file were written for the engine of its project, Oniguruma. `check_regex` accepts what means the same to
-`regex` and names the rest: \w and \b, for example, count other characters, and x{2}+ is possessive for one of them only.
+The patterns of a file were written for the engine of its project, Oniguruma. `compile_regex` accepts what means the same
+to `regex` and names the rest: \w and \b, for example, count other characters, and x{2}+ is possessive for one of them only.
 """
 
 import difflib
@@ -34,13 +34,10 @@ PATTERNS = {
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
 QWEN2 = PATTERNS["cl100k"].replace(r"\p{N}{1,3}", r"\p{N}")
-# Other patterns for which the rules of `pretokens.py` hold: where a word is final, and where a text can be cut
+_IN_ASCII = (*PATTERNS.values(), QWEN2, r"\p{N}", r"\p{N}+", r"\p{N}{1,3}")  # those that can be written for ASCII
+# All patterns for which the rules of `pretokens.py` hold: where a word is final, and where a text can be cut
 KNOWN = (
-    *PATTERNS.values(),
-    QWEN2,
-    r"\p{N}",
-    r"\p{N}+",
-    r"\p{N}{1,3}",
+    *_IN_ASCII,
     # DeepSeek V3: huggingface.co/deepseek-ai/DeepSeek-V3, tokenizer.json
     "[一-龥\u3040-ゟ゠-ヿ]+",
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
@@ -55,7 +52,6 @@ FASTER = {
     ]: r" [A-Za-z]+|[A-Za-z]+|'(?:[stmd]|re|ve|ll)|[^\sA-Za-z0-9]+| [^\sA-Za-z0-9]+| ?[0-9]+|\s+(?!\S)|\s+"
 }
 _ASCII = {"L": "A-Za-z", "Lu": "A-Z", "Ll": "a-z", "Lt": "", "Lm": "", "Lo": "", "M": "", "N": "0-9"}
-_IN_ASCII = KNOWN[:7]  # those that can be written for ASCII
 
 FindWords = Callable[[str], list[str]]
 
