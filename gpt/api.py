@@ -19,12 +19,12 @@ import numpy as np
 
 from gpt.config import ModelConfig, TrainConfig, check_options
 from gpt.lora import has_lora
-from gpt.metrics import History
 from gpt.model import GPT
 from gpt.pretrained import load_pretrained
 from gpt.pretrained.download import MODELS
 from gpt.runs import team
 from gpt.runs.checkpoint import BEST, FORMAT, LAST, TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from gpt.runs.curves import History
 from gpt.runs.presets import with_presets
 from gpt.runs.pretrain import begin_pretraining, resume_pretraining
 from gpt.runs.run import MemoryRun, Run, read_metrics

@@ -22,7 +22,6 @@ from nanograd.runtime.files import StrPath
 from nanograd.seeds import next_seed
 
 if TYPE_CHECKING:
-    from gpt.metrics import History
     from gpt.tokenizer import Tokenizer
 
 ACTIVATIONS = {"gelu_tanh": ops.gelu_tanh, "gelu": ops.gelu, "relu": ops.relu, "silu": ops.silu}
@@ -232,12 +231,12 @@ class GPT(Module):
     init=False leaves all matrices zero, to be filled by `load_state_dict` without paying for random initialisation.
 
     tokenizer  turns text into the ids of this model; a model that was loaded or trained has its own, a new one None
-    history    the records of the training that made this model: see `gpt.train`
+    history    the Records of the training that made this model, a History: see `gpt.train`
     recompute  keep only the input of each block, and compute its activations again in backward: less memory, more time
     """
 
     tokenizer: "Tokenizer | None" = None
-    history: "History | None" = None
+    history: list[Any] | None = None
     recompute: bool = False
 
     def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None, *, init: bool = True) -> None:

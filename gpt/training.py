@@ -4,6 +4,7 @@
 validation loss. `train` is `fit` with the objective of pretraining: predict the next token.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,6 @@ import numpy as np
 
 from gpt.config import LoopConfig, TrainConfig
 from gpt.data.batches import IGNORE, Tokens, consecutive_batches, draw_batch
-from gpt.metrics import Record
 from gpt.model import GPT, MLP, MultiHeadAttention
 from nanograd._tensor import Tensor
 from nanograd.nn import Module
@@ -23,6 +23,22 @@ from nanograd.op import region
 from nanograd.optim import SGD, AdamW, Muon, scheduled
 from nanograd.parallel.ranks import Team
 from nanograd.parallel.replica import DataParallel, Rows, loss_sum
+
+
+@dataclass(frozen=True)
+class Record:
+    """The measurements of one step; `step` counts from 1. val_loss is None if the step was not evaluated."""
+
+    step: int
+    loss: float
+    val_loss: float | None
+    lr: float
+    grad_norm: float
+    tokens_per_s: float
+    elapsed_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
@@ -223,6 +239,16 @@ def fit(
                 break
     finally:
         parallel.close()
+
+
+def norms_by_layer(arrays: Iterable[tuple[str, np.ndarray | None]]) -> dict[str, float]:
+    """Return the norm of each layer's arrays together, where "blocks.0.mlp.up.weight" belongs to "blocks.0"."""
+    squares: dict[str, float] = {}
+    for name, array in arrays:
+        first, second, *_ = name.split(".")
+        layer = f"{first}.{second}" if first == "blocks" else first
+        squares[layer] = squares.get(layer, 0.0) + (0.0 if array is None else float(np.vdot(array, array)))
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
 def check_finite(step: int, loss: float, grad_norm: float, lr: float) -> None:

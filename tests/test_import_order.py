@@ -43,7 +43,6 @@ ORDER = (
     "gpt.text",
     "gpt.tokenizer",
     "gpt.data",
-    "gpt.metrics",
     "gpt.model",
     "gpt.lora",
     "gpt.training",

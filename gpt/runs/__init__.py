@@ -4,6 +4,7 @@ safetensors.py     named arrays in one file
 checkpoint.py      a model, its optimizer and the state of its training, as one safetensors file; the task of a fine-tuning
 estimate.py        the memory and the time that a training will take
 progress.py        the line on the terminal
+curves.py          the records of a run as curves
 lock.py            one process at a time writes in a run's folder
 run.py             the run's folder, or a run in memory; what happens after every step
 supervise.py       train a run to its end, and save whatever interrupts it

@@ -21,12 +21,11 @@ import nanograd
 from gpt.config import OPTIMIZERS, ModelConfig, TrainConfig
 from gpt.data.batches import Tokens, Windows, random_batch
 from gpt.generation.decoder import Decoder
-from gpt.metrics import norms_by_layer
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
 from gpt.runs.estimate import check_memory, count
 from gpt.runs.supervise import has_risen
-from gpt.training import learning_rate, make_optimizer
+from gpt.training import learning_rate, make_optimizer, norms_by_layer
 from nanograd._tensor import Tensor
 from nanograd.inspect.anomaly import AnomalyError
 from nanograd.nn import count_parameters

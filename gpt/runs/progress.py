@@ -6,9 +6,9 @@ import sys
 import time
 from typing import TextIO
 
-from gpt.metrics import Record
 from gpt.runs.checkpoint import TrainingState
 from gpt.runs.estimate import duration
+from gpt.training import Record
 
 CELL = 90  # characters in a line of a notebook, whose width is unknown
 

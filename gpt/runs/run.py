@@ -15,13 +15,12 @@ import numpy as np
 from gpt.config import LoopConfig
 from gpt.data.batches import Tokens
 from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_shard, write_tokens
-from gpt.metrics import Record
 from gpt.model import find_gpt
 from gpt.runs.checkpoint import BEST, LAST, STABLE, Task, TrainingState, save_checkpoint, with_average
 from gpt.runs.lock import FolderLock
 from gpt.runs.progress import Progress
 from gpt.tokenizer import Tokenizer
-from gpt.training import NotFiniteError, decay_start
+from gpt.training import NotFiniteError, Record, decay_start
 from nanograd.nn import Module
 from nanograd.optim import AdamW
 from nanograd.runtime.files import atomic_write, file_sha256, name_full, read_input, write_text

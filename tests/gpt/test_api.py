@@ -15,12 +15,11 @@ import pytest
 
 import gpt
 from gpt.__main__ import main
-from gpt.metrics import Record
 from gpt.model import GPT
 from gpt.runs.checkpoint import BEST, LAST, Task, TrainingState, load_checkpoint, save_checkpoint
 from gpt.runs.run import METRICS, SAMPLE, MemoryRun, Run, read_metrics
 from gpt.tokenizer import BPETokenizer, CharTokenizer
-from gpt.training import NotFiniteError
+from gpt.training import NotFiniteError, Record
 
 ROOT = Path(gpt.__file__).parents[1]
 HUGGING_FACE = ROOT / "tests" / "golden" / "huggingface" / "gpt2-medium"

@@ -38,7 +38,6 @@ from gpt.finetune.conversations import read_conversations
 from gpt.finetune.dpo import read_pairs
 from gpt.finetune.templates import ALPACA, Template, load_template
 from gpt.lora import LoRASettings, add_lora
-from gpt.metrics import Record
 from gpt.model import GPT
 from gpt.pretrained.llama2c import read_tokenizer
 from gpt.runs.checkpoint import Task, TrainingState, _digest, load_checkpoint, save_checkpoint
@@ -51,7 +50,7 @@ from gpt.text.html import strip_html
 from gpt.text.read import read_text
 from gpt.tokenizer import BPETokenizer, CharTokenizer, SentencePieceTokenizer, load_tokenizer, to_huggingface
 from gpt.tokenizer.sentencepiece import BYTE_PIECES
-from gpt.training import NotFiniteError, make_optimizer
+from gpt.training import NotFiniteError, Record, make_optimizer
 from nanograd.runtime.files import file_sha256
 from nanograd.study.drills.command import PROGRESS_FILE, list_drills
 

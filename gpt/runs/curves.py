@@ -1,32 +1,10 @@
-"""What a training measures: a record of every step, the loss curves that they draw, and norms by layer."""
+"""The records of a training as curves: an SVG picture, which Jupyter shows."""
 
-import dataclasses
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from gpt.training import Record
 
 WIDTH, HEIGHT, LEFT, BELOW = 640, 280, 44, 36  # of the picture and its margins, in pixels
 POINTS = 500  # of the training curve: it shows means of neighbouring steps where a run has more
 TRAINING, VALIDATION = "#7aa6d8", "#d1603d"
-
-
-@dataclass(frozen=True)
-class Record:
-    """The measurements of one step; `step` counts from 1. val_loss is None if the step was not evaluated."""
-
-    step: int
-    loss: float
-    val_loss: float | None
-    lr: float
-    grad_norm: float
-    tokens_per_s: float
-    elapsed_s: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 class History(list[Record]):
@@ -81,13 +59,3 @@ class History(list[Record]):
         ]
         style = f'width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="12" fill="#888"'
         return f'<svg xmlns="http://www.w3.org/2000/svg" {style}>{"".join(grid + curves + dots + labels)}</svg>'
-
-
-def norms_by_layer(arrays: Iterable[tuple[str, np.ndarray | None]]) -> dict[str, float]:
-    """Return the norm of each layer's arrays together, where "blocks.0.mlp.up.weight" belongs to "blocks.0"."""
-    squares: dict[str, float] = {}
-    for name, array in arrays:
-        first, second, *_ = name.split(".")
-        layer = f"{first}.{second}" if first == "blocks" else first
-        squares[layer] = squares.get(layer, 0.0) + (0.0 if array is None else float(np.vdot(array, array)))
-    return {layer: math.sqrt(square) for layer, square in squares.items()}

@@ -1,10 +1,11 @@
-"""Tests of gpt/metrics.py: how a history prints and draws itself."""
+"""Tests of gpt/runs/curves.py: how a history prints and draws itself."""
 
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from gpt.metrics import POINTS, History, Record
+from gpt.runs.curves import POINTS, History
+from gpt.training import Record
 
 SVG = "{http://www.w3.org/2000/svg}"
 
