@@ -13,7 +13,7 @@ import numpy as np
 
 import gpt
 from gpt import guide
-from gpt.generation.score import token_log_probabilities
+from gpt.evaluation.score import token_log_probabilities
 from gpt.model import GPT
 from nanograd.runtime.arguments import Parser
 

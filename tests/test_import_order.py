@@ -47,6 +47,7 @@ ORDER = (
     "gpt.lora",
     "gpt.training",
     "gpt.generation",
+    "gpt.evaluation",
     "gpt.runs",
     "gpt.pretrained",
     "gpt.finetune",

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpt.commands.arguments import Parser, add_checkpoint
 from gpt.data.batches import Tokens
-from gpt.generation.score import Score
+from gpt.evaluation.score import Score
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.run import VAL_TOKENS, run_tokens
 from gpt.text.read import read_text

@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 
 from gpt.commands.arguments import Parser, add_checkpoint, add_text_or_file, parse_text_or_file
+from gpt.evaluation.score import Score, token_log_probabilities
 from gpt.generation.generate import start_ids
-from gpt.generation.score import Score, token_log_probabilities
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.text.read import read_text
 

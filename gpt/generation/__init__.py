@@ -4,5 +4,4 @@
 - `decoder.py`   the model one token at a time, with a key–value cache
 - `generate.py`  several samples in lockstep, streamed as text
 - `beam.py`      the most probable continuation
-- `score.py`     the probability of a text
 """

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.config import ModelConfig, SampleConfig
+from gpt.evaluation.score import token_log_probabilities
 from gpt.generation.beam import beam_search
 from gpt.generation.generate import (
     TextStream,
@@ -21,7 +22,6 @@ from gpt.generation.generate import (
     start_ids,
 )
 from gpt.generation.sampling import next_token_probabilities
-from gpt.generation.score import token_log_probabilities
 from gpt.model import GPT
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer
 from nanograd.op import Observer, no_grad, observe

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gpt.__main__ import main
 from gpt.config import ModelConfig, TrainConfig
-from gpt.generation import score
+from gpt.evaluation import score
+from gpt.evaluation.score import Score, token_log_probabilities
 from gpt.generation.sampling import log_probabilities
-from gpt.generation.score import Score, token_log_probabilities
 from gpt.model import GPT
 from gpt.runs.checkpoint import LAST, TrainingState, save_checkpoint
 from gpt.tokenizer import BPETokenizer, CharTokenizer, Tokenizer
