@@ -5,8 +5,10 @@
 
 It takes about a minute, and 3 GB of memory. Both sides have the same random weights, a KV cache and a process of their
 own, and take turns; their logits must agree. A token reads every matrix once, so memory bandwidth bounds decoding: it
-is measured by reading 1 GB on all cores. Matrix products bound the prompt. The comparison needs: pip install
-'nanograd-gpt[hf]'. A model of yours is not compared, but opened: its weights should take their size in memory once.
+is measured by reading 1 GB on all cores. Matrix products bound the prompt: "its bound" is the share of their peak
+at which a prompt would run that takes no more than its products, softmax and activations. The comparison needs: pip
+install 'nanograd-gpt[hf]'. A model of yours is not compared, but opened: its weights should take their size in memory
+once.
 """
 
 import importlib.util
@@ -30,7 +32,7 @@ from bench_worker import cores, matmul_peak
 
 from gpt.api import open_model
 from gpt.config import ModelConfig, SampleConfig
-from gpt.generation.decoder import Decoder
+from gpt.generation.decoder import Decoder, gelu_tanh, silu
 from gpt.generation.generate import generate
 from gpt.model import GPT
 from gpt.runs.estimate import forward_flops, shapes
@@ -112,9 +114,9 @@ def measure(rounds: int, compared: bool, model: Path | None = None) -> dict[str,
             pairs = list(zip(results, bounds, strict=True))  # measured one after the other
             for bound, share in (("product", "share of a product"), ("bandwidth", "share of bandwidth")):
                 figures[share] = median(matrix_bytes(config) / turn["seconds"] / b[bound] for turn, b in pairs)
-            figures["share of peak"] = median(
-                prompt_flops(config, LONG) / turn["prompt"] / b["peak"] for turn, b in pairs
-            )
+            flops = prompt_flops(config, LONG)
+            figures["share of peak"] = median(flops / turn["prompt"] / b["peak"] for turn, b in pairs)
+            figures["its bound"] = median(flops / b["prompt"] / b["peak"] for b in bounds)
     if compared:
         both = zip(turns["ours"], turns["transformers"], strict=True)
         figures["speed over transformers"] = median(theirs["seconds"] / ours["seconds"] for ours, theirs in both)
@@ -264,7 +266,44 @@ def bounds() -> dict[str, float]:
         began = time.perf_counter()
         matrix @ row
         products.append(time.perf_counter() - began)
-    return {"bandwidth": 1e9 / min(took), "product": 1e9 / min(products), "peak": matmul_peak()}
+    return {
+        "bandwidth": 1e9 / min(took),
+        "product": 1e9 / min(products),
+        "peak": matmul_peak(),
+        "prompt": prompt_bound(),
+    }
+
+
+def prompt_bound() -> float:
+    """Return the seconds that the arithmetic of a prompt takes by itself: its products at their sizes, softmax, activation.
+
+    Attention's products are those of 64 queries with the keys that they may see, of the query heads of a key head at once.
+    Softmax and activation run on one thread: on two they compete with the threads of the BLAS, which spin. Masks, copies,
+    normalisation, rotation and the residual stream are left out.
+    """
+    config, ones = ModelConfig(**OPENING["config"]), partial(np.ones, dtype=np.float32)
+    D, K, rows = config.head_dim, config.n_kv_heads, 64 * config.n_heads // config.n_kv_heads
+    matrices: list[np.ndarray] = [
+        ones(shape) for name, shape in shapes(config).items() if name.startswith("blocks.") and len(shape) == 2
+    ]
+    inputs: dict[int, np.ndarray] = {matrix.shape[1]: ones((LONG, matrix.shape[1])) for matrix in matrices}
+    queries, keys, values = ones((K, rows, D)), ones((K, D, LONG)), ones((K, LONG, D))
+    hidden, activation = ones((LONG, config.d_ff)), silu if config.mlp == "gated" else gelu_tanh
+    scores = [np.empty((K, rows, end), np.float32) for end in range(64, LONG + 1, 64)]
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for matrix in matrices:
+            inputs[matrix.shape[1]] @ matrix.T
+        with blas.one_thread():
+            for s in scores:
+                np.matmul(queries, keys[..., : s.shape[-1]], out=s)
+                s -= s.max(axis=-1, keepdims=True)
+                np.exp(s, out=s)
+                s @ values[:, : s.shape[-1]] / s.sum(axis=-1, keepdims=True)
+        activation(hidden)
+        took.append(time.perf_counter() - began)
+    return config.n_layers * min(took)
 
 
 def small() -> dict[str, float]:
