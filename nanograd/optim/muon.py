@@ -2,25 +2,11 @@
 
 (Jordan et al. 2024, "Muon: an optimizer for hidden layers", https://kellerjordan.github.io/posts/muon.)
 
-A linear layer maps x to W x. The update G of its weight matrix, a mean of gradients, is G = U S Vᵀ, with the singular
-values S. A few of them are large: a step along G changes what the layer does in those few directions, and hardly anything
-in the others. Muon takes the nearest matrix in which all directions count the same:
-
-    G = U S Vᵀ  →  U Vᵀ,  the polar factor of G                                         (1)
-
-Among all updates that lengthen no x by more than a given factor, -U Vᵀ is the one along which the loss falls fastest
-(Bernstein and Newhouse 2024, arXiv:2409.20325): Σ_ij G_ij X_ij is at most Σ_i S_i if no singular value of X is above 1,
-and X = U Vᵀ reaches it.
-
-(1) needs no singular value decomposition. An odd polynomial of a matrix acts on its singular values alone:
-
-    a X + b (X Xᵀ) X + c (X Xᵀ)² X = U (a S + b S³ + c S⁵) Vᵀ                            (2)
-
-so a few products apply p(s) = a s + b s³ + c s⁵ to all of them at once. They begin in [0, 1], since X = G / ‖G‖_F, and
-repeating p moves them towards 1. Near 0, p(s) ≈ a s: a large `a` lifts small singular values quickly. COEFFICIENTS have the
-largest `a` with which s stays near 1 once it is there: after 5 repetitions every s from 0.003 to 1 is between 0.68 and
-1.20. That is exact enough for an update, and takes five repetitions where the classical a, b, c = 15/8, -10/8, 3/8, whose
-only fixed point above 0 is 1, take a dozen.
+A linear layer maps x to W x. The gradient G of its weight matrix has a few large singular values: a step along G changes
+what the layer does in those few directions, and hardly anything in the others. Muon steps along the nearest matrix in
+which all directions count the same, the polar factor of G. Among all updates that lengthen no x by more than a given
+factor, it is the one along which the loss falls fastest (Bernstein and Newhouse 2024, arXiv:2409.20325). `newton_schulz`
+derives it, and computes nearly it with a few matrix products.
 """
 
 import math
@@ -34,23 +20,61 @@ from nanograd._tensor import Tensor
 from nanograd.optim.adamw import CHUNK, AdamW, Parameters, check_options
 from nanograd.runtime.threads import parallel_map
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c of (2), by Jordan et al.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c of newton_schulz's (7), by Jordan et al.
 REPETITIONS = 5
 RMS = 0.2  # root mean square of an update, in units of lr: about that of AdamW's (Liu et al. 2025, arXiv:2502.16982)
 
 
 def newton_schulz(g: np.ndarray, repetitions: int = REPETITIONS) -> np.ndarray:
-    """Return nearly the polar factors (1) of matrices g (n, rows, columns), each by itself.
+    """Return nearly the polar factors (2) of matrices g (n, rows, columns), each by itself.
+
+    Every matrix has a singular value decomposition. The columns of U and of V have length 1 and are orthogonal to each
+    other; S is diagonal, with the singular values, which are not negative.
+    G = U S Vᵀ                                              (1)
+    The polar factor is the nearest matrix whose singular values are all 1:
+    O = U Vᵀ                                                (2)
+    Let G be a gradient, and X a matrix that lengthens no vector: no singular value above 1. Along -X the loss falls by
+    Σ_ij G_ij X_ij, which is the sum of S_ii u_iᵀ X v_i over the columns u_i of U and v_i of V. As u_iᵀ X v_i ≤ 1, it is at
+    most the sum of S_ii. For X = O it is that sum: no such step lowers the loss faster.
+    Σ_ij G_ij O_ij = Σ_i S_ii                               (3)
+    O can be computed without the decomposition. First, bring the singular values into [0, 1]. None of them is larger than
+    the root of the sum of their squares, and that sum is the sum of the squared entries:
+    Σ_ij G_ij G_ij = Σ_i S_ii S_ii                          (4)
+    Divide by the root, the Frobenius norm:
+    X = G / √(Σ_ij G_ij G_ij)                               (5)
+    X keeps U and V, and has the singular values R in place of S:
+    X = U R Vᵀ                                              (6)
+    An odd polynomial of X changes R alone, since VᵀV and UᵀU cancel between the factors:
+    a X + b X Xᵀ X + c X Xᵀ X Xᵀ X = U (a R + b R³ + c R^5) Vᵀ   (7)
+    So every singular value s becomes p, and a polynomial that takes all s from 0 to 1 near 1, if it is repeated, gives O:
+    p = a s + b s³ + c s^5                                  (8)
+    Does it converge? With the classical a, b, c = 15/8, -10/8, 3/8 it does. The distance from 1 after a repetition is
+    1 - (15 s - 10 s³ + 3 s^5) / 8 = (1 - s)³ ⊙ (8 + 9 s + 3 s²) / 8   (9)
+    For 0 < s < 1 that is more than 0 and less than 1 - s, and close to 1 it is about 2.5 (1 - s)³: the number of correct
+    digits triples. But a small s only grows by 15/8, the slope of p at 0. In general the slope is
+    ∂p/∂s = a + 3 b s² + 5 c s^4                            (10)
+    So a is how fast small singular values grow. COEFFICIENTS have a larger a, and pay for it: p rises above 1, and falls
+    again. The slope is 0 at s² = t, where p has its maximum 1.20, and at s² = w, where it has its minimum 0.68.
+    t = (-3 b - √(9 b² - 20 a c)) / (10 c)                  (11)
+    w = (-3 b + √(9 b² - 20 a c)) / (10 c)                  (12)
+    A smaller s grows until it is between 0.68 and 1.20. From there p leads only to values between 0.68 and 1.20: b and c
+    are chosen such that s stays. It does not come to rest: at s² = f a repetition changes nothing, p = s,
+    f = (-b - √(b² - 4 c (a - 1))) / (2 c)                  (13)
+    but with 3 b f = 3 (1 - a - c f²) in (10), the slope there is
+    h = 3 - 2 a + 2 c f²                                    (14)
+    A distance from the fixed point is multiplied by about h = -1.58 and grows, where the classical h = 0. After 5
+    repetitions every s from 0.003 to 1 is between 0.68 and 1.20, which is near enough to 1 for an update; the classical
+    coefficients take a dozen.
 
     A repetition takes 4 m² n + 2 m³ operations, with m the smaller and n the larger side of a matrix. A matrix of zeros
-    stays one.
+    stays one. (Björck and Bowie 1971; Higham 2008, Functions of Matrices, chapter 8; Jordan et al. 2024.)
     """
     if g.shape[-2] > g.shape[-1]:  # X Xᵀ is then the smaller of the two products
         return newton_schulz(g.swapaxes(-1, -2), repetitions).swapaxes(-1, -2)
     a, b, c = COEFFICIENTS
     rows = g.reshape(len(g), -1)
-    x = g / (np.sqrt(np.vecdot(rows, rows))[:, None, None] + 1e-7)  # ‖G‖_F is at least the largest singular value
-    for _ in range(repetitions):
+    x = g / (np.sqrt(np.vecdot(rows, rows))[:, None, None] + 1e-7)  # (5)
+    for _ in range(repetitions):  # (7)
         xx = x @ x.swapaxes(-1, -2)
         p = c * (xx @ xx)
         p += b * xx

@@ -56,6 +56,7 @@ PARTS: dict[str, tuple[Station, ...]] = {
         Station("schedule", 8, "Why does the learning rate rise first, and then fall?"),
         Station("clipping", 8, "What if one batch gives a huge gradient?"),
         Station("adamw", 8, "How far does a parameter move, whatever the size of its gradient?"),
+        Station("muon", 8, "What is the best step for a matrix as a whole?"),
     ),
     "After GPT-2": (
         Station("rmsnorm", 14, "What if the mean is not subtracted?"),

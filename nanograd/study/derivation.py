@@ -55,7 +55,10 @@ class Prose(NamedTuple):
 
 def derivation(name: str) -> tuple[Line, ...]:
     """Return the numbered lines of an op: the forward's, then the backward's. Raises ValueError for an unknown op."""
-    return (*_read(_docstring(name, False), backward=False)[0], *_read(_docstring(name, True), backward=True)[0])
+    return (
+        *read_lines(_docstring(name, False), backward=False)[0],
+        *read_lines(_docstring(name, True), backward=True)[0],
+    )
 
 
 def summary(name: str) -> str:
@@ -65,7 +68,7 @@ def summary(name: str) -> str:
 
 def remarks(name: str) -> Prose:
     """Return the prose after the numbered lines: about masks, kinks and errors."""
-    forward, backward = (_read(_docstring(name, side), backward=side)[1] for side in (False, True))
+    forward, backward = (read_lines(_docstring(name, side), backward=side)[1] for side in (False, True))
     return Prose(forward, backward.partition("Check: ")[0].strip())
 
 
@@ -83,8 +86,8 @@ def _docstring(name: str, backward: bool) -> str:
     return inspect.getdoc(OPS[name].pair[backward]) or ""
 
 
-def _read(docstring: str, backward: bool) -> tuple[list[Line], str]:
-    """Return the numbered lines of a docstring, and the prose after the last."""
+def read_lines(docstring: str, backward: bool) -> tuple[list[Line], str]:
+    """Return the numbered lines of a docstring, of a forward or a backward, and the prose after the last."""
     lines: list[Line] = []
     prose: list[str] = []
     for i, printed in enumerate(docstring.splitlines()):

@@ -1,5 +1,6 @@
 """HTML of prose, of source code and of arrays: what the pages are built from."""
 
+import ast
 import inspect
 import io
 import keyword
@@ -47,9 +48,19 @@ def location(function: Callable[..., Any]) -> str:
     return f"{function.__module__.replace('.', '/')}.py:{function.__code__.co_firstlineno}"
 
 
-def listing(function: Callable[..., Any]) -> str:
-    """Return the source of a function, and where it stands."""
-    source = inspect.getsource(function)
+def code_of(function: Callable[..., Any]) -> str:
+    """Return the source of a function without its docstring."""
+    lines = inspect.getsource(function).splitlines(keepends=True)
+    node = ast.parse("".join(lines)).body[0]
+    assert isinstance(node, ast.FunctionDef)
+    assert ast.get_docstring(node) is not None
+    docstring = node.body[0]
+    return "".join([*lines[: docstring.lineno - 1], *lines[docstring.end_lineno :]])
+
+
+def listing(function: Callable[..., Any], *, bare: bool = False) -> str:
+    """Return the source of a function, and where it stands; bare: without its docstring."""
+    source = code_of(function) if bare else inspect.getsource(function)
     name = clean(function.__name__)
     where = clean(location(function))
     return (

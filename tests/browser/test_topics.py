@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gpt.study import cache, merges, sampling
-from nanograd.study.topics import adamw, clipping, initialisation, schedule
+from nanograd.study.topics import adamw, clipping, initialisation, muon, schedule
 
 pytestmark = pytest.mark.browser
-LIVE = ("adamw", "clipping", "initialisation", "schedule", "sampling", "cache")
+LIVE = ("adamw", "clipping", "initialisation", "schedule", "muon", "sampling", "cache")
 NARROW = [{"viewport": {"width": 375, "height": 700}}, {"viewport": {"width": 640, "height": 400}}]
 Values = dict[str, Any]
 
@@ -34,7 +34,7 @@ ENTER = """(values) => {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("topics")
-    for name in LIVE[:4]:
+    for name in LIVE[:5]:
         importlib.import_module(f"nanograd.study.topics.{name}").topic().page(linked=True).save(home / f"{name}.html")
     for name, topic in (("sampling", sampling.topic()), ("cache", cache.topic()), ("merges", merges.topic())):
         topic.page().save(home / f"{name}.html")
@@ -82,6 +82,13 @@ def schedule_case(rng: np.random.Generator) -> tuple[Values, Values]:
     return options, {"marks": schedule.marks(**options)}  # type: ignore[arg-type]
 
 
+def muon_case(rng: np.random.Generator) -> tuple[Values, Values]:
+    a, b, c = rng.uniform(1, 5), rng.uniform(-8, 0), rng.uniform(0.01, 5)
+    s = rng.uniform(0, 1, muon.S.shape)
+    shown = {"after": np.concatenate(muon.repeated(s, (a, b, c))), **muon.marks(a, b, c)}
+    return {"a": a, "b": b, "c": c, "s": s}, shown
+
+
 def sampling_case(rng: np.random.Generator) -> tuple[Values, Values]:
     words, logits, _ = sampling.counted_candidates()
     options = {
@@ -110,6 +117,7 @@ CASES = {
     "clipping": clipping_case,
     "initialisation": initialisation_case,
     "schedule": schedule_case,
+    "muon": muon_case,
 }
 
 

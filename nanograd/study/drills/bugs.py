@@ -16,8 +16,9 @@ import numpy as np
 
 from nanograd.check.mutator import redefine
 from nanograd.study.drills.calls import Call, gradient_names, make_call, near, observe
-from nanograd.study.drills.drill import Drill, Mutant, code_of, file_imports
+from nanograd.study.drills.drill import Drill, Mutant, file_imports
 from nanograd.study.drills.grade import Verdict, grade
+from nanograd.study.markup import code_of
 
 FIND = "the line"  # the stages of the grader
 CORRECT = "the correction"

@@ -1,6 +1,5 @@
 """A drill: a forward, the backward that the learner writes, and the mistakes that people make in it."""
 
-import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from nanograd.check.cases.case import Case
 from nanograd.check.mutator import redefine
 from nanograd.op import OPS, Backward, Forward
+from nanograd.study.markup import code_of
 
 
 class Mutant(NamedTuple):
@@ -56,16 +56,6 @@ class Drill:
 def differentiable(inputs: Sequence[Any]) -> list[int]:
     """Return the indices of the floating inputs: these need a gradient."""
     return [i for i, x in enumerate(inputs) if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
-
-
-def code_of(function: Callable[..., Any]) -> str:
-    """Return the source of a function without its docstring."""
-    lines = inspect.getsource(function).splitlines(keepends=True)
-    node = ast.parse("".join(lines)).body[0]
-    assert isinstance(node, ast.FunctionDef)
-    assert ast.get_docstring(node) is not None
-    docstring = node.body[0]
-    return "".join([*lines[: docstring.lineno - 1], *lines[docstring.end_lineno :]])
 
 
 def plant(drill: Drill, mutant: Mutant) -> Callable[..., Any]:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from nanograd.check.mutator import mistakes, redefine
 from nanograd.study.drills.calls import Call
-from nanograd.study.drills.drill import Drill, code_of
+from nanograd.study.drills.drill import Drill
+from nanograd.study.markup import code_of
 
 AXES = ("0", "-2", "-1", "None")  # of a sum: what people write for one another
 PAIRS = 400  # the most that are tried: a second of computing

@@ -31,7 +31,7 @@ WORDS_BELOW = {"features", "keys", "tokens", "out"}  # as a subscript one word, 
 
 LETTERS = "A-Za-zΑ-Ωα-ω"
 PHRASE = re.compile(f"(?:{'|'.join(sorted(PHRASES, key=len, reverse=True))})(?![\\w(\\[-])")
-FUNCTION = re.compile(f"(?:{'|'.join(sorted(FUNCTIONS, key=len, reverse=True))})(?=[(²³ ])")
+FUNCTION = re.compile(f"(?:{'|'.join(sorted(FUNCTIONS, key=len, reverse=True))})(?=[(²³]|(?<!U) )")  # U S: a matrix
 NEXT_FACTOR = re.compile(rf" (?=[^ ])(?![=≠≤≥<>+\-·⊙/|] |mod |`|{PHRASE.pattern})")
 NEXT_PART = re.compile(r" (?=[^ ])(?![=≠≤≥<>+\-·⊙/|] |mod )")
 NAME = re.compile(rf"i-th|d?(?:{'|'.join(name for name in sorted(NAMES) if '_' in name)})|[{LETTERS}]+\u0302?\d*")

@@ -12,7 +12,7 @@ import numpy as np
 
 from nanograd.inspect.player.html import HtmlPage, clean, document, number, resource
 from nanograd.study.frame import Section, framed
-from nanograd.study.markup import inline, listing, location, rows
+from nanograd.study.markup import code_of, inline, listing, location, rows
 from nanograd.study.notation import parse, to_mathml, to_text
 from nanograd.study.topics.chart import Chart, draw
 
@@ -71,9 +71,10 @@ class Table(NamedTuple):
 
 
 class Code(NamedTuple):
-    """The source of functions, as it stands in their files."""
+    """The source of functions, as it stands in their files; `bare`: without docstrings, which the page prints elsewhere."""
 
     functions: Sequence[Callable[..., Any]]
+    bare: bool = False
 
 
 class Sources(NamedTuple):
@@ -156,8 +157,8 @@ def to_html(block: Block, count: list[int]) -> str:
             return rows(caption, list(map(inline, head)), [list(map(inline, line)) for line in body], "measured")
         case Chart():
             return draw(block)
-        case Code(functions):
-            return f'<div class="code">{"".join(map(listing, functions))}</div>'
+        case Code(functions, bare):
+            return f'<div class="code">{"".join(listing(function, bare=bare) for function in functions)}</div>'
         case Sources(items):
             return f'<ul class="sources">{"".join(f"<li>{inline(item)}</li>" for item in items)}</ul>'
         case Html(html, _):
@@ -247,10 +248,11 @@ def to_lines(block: Block, count: list[int]) -> list[str]:
             x = next(iter(block.lines.values()))[0]
             body = [[name, *(number(float(ys[i])) for i in xs)] for name, (_, ys) in block.lines.items()]
             return [block.title, *_columns([[block.x, *(number(float(x[i])) for i in xs)], *body])]
-        case Code(functions):
+        case Code(functions, bare):
             out = []
             for function in functions:
-                out += [location(function), "", *inspect.getsource(function).splitlines(), ""]
+                source = code_of(function) if bare else inspect.getsource(function)
+                out += [location(function), "", *source.splitlines(), ""]
             return out
         case Sources(items):
             return [line for item in items for line in _wrap(f"- {item}")]

@@ -103,7 +103,7 @@ def test_a_chart_ends_at_a_short_number_and_keeps_to_its_frame() -> None:
     assert 'd="M62 238L303 126"' in html  # far below the scale is its lower edge; NaN is not drawn
 
 
-@pytest.mark.parametrize("name", ["adamw", "clipping"])
+@pytest.mark.parametrize("name", ["adamw", "clipping", "muon"])
 def test_a_page_has_its_numbers_its_code_and_the_same_bytes(name: str) -> None:
     check_page(name)
 
