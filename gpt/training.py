@@ -7,7 +7,7 @@ validation loss. `train` is `fit` with the objective of pretraining: predict the
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,13 @@ from nanograd.parallel.replica import DataParallel, Rows, loss_sum
 
 @dataclass(frozen=True)
 class Record:
-    """The measurements of one step; `step` counts from 1. val_loss is None if the step was not evaluated."""
+    """The measurements of one step; `step` counts from 1. What is None was not measured, as between evaluations.
+
+    grad_norm      of the whole gradient, before it is clipped
+    grad_norms     the same by layer; their squares add up to that of grad_norm
+    update_ratios  by layer, the norm of the update of its matrices, divided by the norm of these before it
+    sample         a line that the model wrote after the step
+    """
 
     step: int
     loss: float
@@ -36,9 +42,14 @@ class Record:
     grad_norm: float
     tokens_per_s: float
     elapsed_s: float
+    grad_norms: dict[str, float] | None = None
+    update_ratios: dict[str, float] | None = None
+    sample: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Return all fields, without those at the end that were not measured."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if value is not None or name == "val_loss"}
 
 
 @dataclass(frozen=True)
@@ -209,10 +220,11 @@ def fit(
     start: int = 0,
     elapsed: float = 0.0,
     team: Team | None = None,
+    write: Callable[[], str | None] | None = None,
 ) -> None:
     """Train from step `start` to max_steps; stop when `after_step`, which gets the Record of every step, returns True.
 
-    With a team, its ranks share every step, and end with this function.
+    `write` returns the sample of a record. With a team, its ranks share every step, and end with this function.
 
     Raises NotFiniteError, before the parameters are changed, if the loss or the norm of the gradient is not finite.
     """
@@ -226,29 +238,72 @@ def fit(
             loss, n_targets = accumulate_gradients(parallel, objective, config, step)
             grad_norm = parallel.clip(config.grad_clip)
             check_finite(step, loss, grad_norm, lr)
+            if is_evaluated(step + 1, config):
+                step_began += seconds_of(parallel.keep_matrices)  # the speed is that of any step
             with region("optimizer"):
                 parallel.update(lr)
             speed = n_targets / (time.perf_counter() - step_began)
-            done, val_loss = step + 1, None
-            if done % config.eval_every == 0 or done == config.max_steps:
-                parallel.check_copies()
-                if objective.val_batches is not None:
-                    with parallel.averaged():
-                        val_loss = mean_over_targets(parallel.loss_sum, objective.val_batches())
-            if after_step(Record(done, loss, val_loss, lr, grad_norm, speed, time.perf_counter() - began)):
+            seen = measure(parallel, objective, config, step + 1, write)
+            seconds = time.perf_counter() - began
+            if after_step(Record(step + 1, loss, seen.pop("val_loss"), lr, grad_norm, speed, seconds, **seen)):
                 break
     finally:
         parallel.close()
 
 
+def is_evaluated(done: int, config: LoopConfig) -> bool:
+    """Whether the model is evaluated after this many steps."""
+    return done % config.eval_every == 0 or done == config.max_steps
+
+
+def is_sampled(done: int, config: LoopConfig) -> bool:
+    """Whether the model writes a sample after this many steps."""
+    every = getattr(config, "sample_every", None)  # an option of pretraining
+    return is_evaluated(done, config) if every is None else every > 0 and done % every == 0
+
+
+def measure(
+    parallel: DataParallel, objective: Objective, config: LoopConfig, done: int, write: Callable[[], str | None] | None
+) -> dict[str, Any]:
+    """Return what is measured after some steps only, of an evaluation or a sample: the fields of a Record, by name."""
+    seen: dict[str, Any] = {"val_loss": None}
+    evaluated, sampled = is_evaluated(done, config), write is not None and is_sampled(done, config)
+    if evaluated:
+        parallel.check_copies()
+        seen["grad_norms"] = roots_by_layer(parallel.gradient_squares())
+        sizes = parallel.update_sizes()
+        updates, weights = (roots_by_layer({name: pair[i] for name, pair in sizes.items()}) for i in (0, 1))
+        ratios = {layer: update / max(weights[layer], 1e-30) for layer, update in updates.items()}
+        seen["update_ratios"] = {layer: ratio for layer, ratio in ratios.items() if math.isfinite(ratio)}
+    if evaluated or sampled:
+        with parallel.averaged():
+            if evaluated and objective.val_batches is not None:
+                seen["val_loss"] = mean_over_targets(parallel.loss_sum, objective.val_batches())
+            if sampled and write is not None:
+                seen["sample"] = write()
+    return seen
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return how long some work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def roots_by_layer(squares: Mapping[str, float]) -> dict[str, float]:
+    """Return for each layer the root of the sum of its parameters' numbers: "blocks.0.mlp.up.weight" is of "blocks.0"."""
+    sums: dict[str, float] = {}
+    for name, square in squares.items():
+        first, *rest = name.removeprefix("gpt.").split(".")  # a classifier has the GPT as its attribute gpt
+        layer = f"{first}.{rest[0]}" if first == "blocks" else first
+        sums[layer] = sums.get(layer, 0.0) + square
+    return {layer: math.sqrt(total) for layer, total in sums.items()}
+
+
 def norms_by_layer(arrays: Iterable[tuple[str, np.ndarray | None]]) -> dict[str, float]:
-    """Return the norm of each layer's arrays together, where "blocks.0.mlp.up.weight" belongs to "blocks.0"."""
-    squares: dict[str, float] = {}
-    for name, array in arrays:
-        first, second, *_ = name.split(".")
-        layer = f"{first}.{second}" if first == "blocks" else first
-        squares[layer] = squares.get(layer, 0.0) + (0.0 if array is None else float(np.vdot(array, array)))
-    return {layer: math.sqrt(square) for layer, square in squares.items()}
+    """Return the norm of each layer's arrays together."""
+    return roots_by_layer({name: 0.0 if array is None else float(np.vdot(array, array)) for name, array in arrays})
 
 
 def check_finite(step: int, loss: float, grad_norm: float, lr: float) -> None:

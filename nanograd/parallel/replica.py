@@ -10,10 +10,12 @@ shards, and updates its own part of the parameters.
 So the bits of the result depend on the number of shards, but never on where a shard runs.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,6 +95,7 @@ class Replica:
         self.slices, flat = layout(optimizer)
         self.buffer = GradientBuffer(optimizer.parameters, self.slices, flat)
         self.spare: list[GradientBuffer] = []
+        self.kept: list[tuple[str, np.ndarray, np.ndarray]] = []  # of matrices: name, own piece, copy
         self.bounds = bounds_of(optimizer.cuts() if isinstance(optimizer, AdamW) else [0, flat.size], team.size)
         if isinstance(optimizer, AdamW):
             if team.copies:
@@ -186,6 +189,24 @@ class Replica:
             optimizer.step()
         optimizer.zero_grad()
 
+    def keep_matrices(self) -> None:
+        """Copy the matrices that this rank owns: `update_sizes` compares them with the updated ones."""
+        first, end = self.span.start, self.span.stop
+        for name, s in self.slices.items():
+            if (p := self.optimizer.parameters[name]).ndim > 1:
+                own = p.data.reshape(-1)[max(first - s.start, 0) : max(end - s.start, 0)]
+                self.kept += [(name, piece, piece.copy()) for piece in pieces_of(own)]
+
+    def update_sizes(self) -> list[tuple[str, float, float]]:
+        """Drop the copies of `keep_matrices`; return of each piece its parameter, ‖update‖² and ‖weights before it‖²."""
+        names, copies = [name for name, _, _ in self.kept], [copy for _, _, copy in self.kept]
+        weights = sums_of_squares(copies)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _, piece, copy in self.kept:
+                np.subtract(piece, copy, out=copy)
+        self.kept = []
+        return list(zip(names, sums_of_squares(copies), weights, strict=True))
+
     def swap_average(self) -> None:
         """Exchange the parameters and their exponential average."""
         assert isinstance(self.optimizer, AdamW)
@@ -266,9 +287,29 @@ class DataParallel:
         self.scale = clip_factor(norm, max_norm)
         return norm
 
+    def gradient_squares(self) -> dict[str, float]:
+        """Return the sum of squares of each parameter's gradient, before it is clipped."""
+        replica, squares = self.team.member, iter(self.squares)  # of pieces, in the order of the flat array
+        pieces = {name: len(pieces_of(replica.buffer.flat[s])) for name, s in replica.slices.items()}
+        return {name: math.fsum(islice(squares, n)) for name, n in pieces.items()}
+
     def update(self, lr: float) -> None:
         """Update the parameters with the gradient."""
         self.team.call("update", lr, self.scale)
+
+    def keep_matrices(self) -> None:
+        """Copy all matrices before an update whose size `update_sizes` is to return."""
+        self.team.call("keep_matrices")
+
+    def update_sizes(self) -> dict[str, tuple[float, float]]:
+        """Return of each matrix the sums of squares of the update since `keep_matrices`, and of the weights before it."""
+        squares: dict[str, list[tuple[float, float]]] = {}
+        for sizes in self.team.call("update_sizes"):
+            for name, update, weights in sizes:
+                squares.setdefault(name, []).append((update, weights))
+        return {
+            name: (math.fsum(u for u, _ in pairs), math.fsum(w for _, w in pairs)) for name, pairs in squares.items()
+        }
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

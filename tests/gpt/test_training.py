@@ -250,6 +250,34 @@ def test_a_record_of_each_step() -> None:
     assert records[0].grad_norm == pytest.approx(expected, rel=1e-6)  # before clipping
 
 
+def test_layers_are_measured_where_a_step_is_evaluated() -> None:
+    model, weights, records = fresh(), list[dict[str, np.ndarray]](), list[Record]()
+
+    def after_step(record: Record) -> None:
+        records.append(record)
+        weights.append({name: p.data.astype(np.float64) for name, p in model.named_parameters()})
+
+    train(model, make_optimizer(model, TRAIN), TOKENS, None, TRAIN, after_step=after_step)
+    assert [r.step for r in records if r.grad_norms and r.update_ratios] == [4, 6]
+    matrices, layers = ("attn.w_qkv", "attn.out_proj", "mlp.up", "mlp.down"), {}
+    for i in range(2):
+        layers[f"blocks.{i}"] = [f"blocks.{i}.{name}.weight" for name in matrices]
+    layers |= {name: [f"{name}.weight"] for name in ("tok_emb", "pos_emb")}
+    for record in (records[3], records[5]):
+        assert record.grad_norms
+        assert record.update_ratios
+        assert record.grad_norms.keys() == {*layers, "norm"}
+        assert math.hypot(*record.grad_norms.values()) == pytest.approx(record.grad_norm, rel=1e-12)
+        before, after = weights[record.step - 2], weights[record.step - 1]
+        for layer, names in layers.items():  # matrices: no gain and no bias
+            update = math.hypot(*(float(np.linalg.norm(after[name] - before[name])) for name in names))
+            expected = update / math.hypot(*(float(np.linalg.norm(before[name])) for name in names))
+            assert record.update_ratios[layer] == pytest.approx(expected, rel=1e-5)
+        assert record.update_ratios.keys() == layers.keys()
+    assert "grad_norms" not in records[0].to_dict()
+    assert list(records[3].to_dict())[-2:] == ["grad_norms", "update_ratios"]
+
+
 def test_a_step_clips_before_it_updates_and_forgets_its_gradient_after(monkeypatch: pytest.MonkeyPatch) -> None:
     model, config = fresh(), dataclasses.replace(TRAIN, grad_clip=0.01)
     optimizer = AdamW(model.named_parameters(), 123.0)

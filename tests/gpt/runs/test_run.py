@@ -1,5 +1,6 @@
 """Tests of gpt/runs/run.py: the folder of a run, and what each step leaves in it."""
 
+import dataclasses
 import errno
 import json
 import math
@@ -115,6 +116,17 @@ def test_every_step_is_one_json_line_with_the_documented_keys(run: Run) -> None:
     assert json.loads(lines[0])["val_loss"] is None
     assert json.loads(lines[1])["val_loss"] == 2.25
     assert read_metrics(run.folder) == [record(1), record(2, val_loss=2.25)]
+
+
+def test_what_was_measured_of_layers_and_a_sample_are_read_again(run: Run) -> None:
+    full = dataclasses.replace(
+        record(1, val_loss=2.25), grad_norms={"norm": 0.5}, update_ratios={}, sample="où … 'est'"
+    )
+    run.after_step(full)
+    run.after_step(record(2))
+    assert read_metrics(run.folder) == [full, record(2)]
+    truncate_metrics(run.folder, 1)
+    assert read_metrics(run.folder) == [full]
 
 
 def test_last_is_saved_when_due_and_at_the_end(run: Run) -> None:

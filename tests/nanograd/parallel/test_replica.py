@@ -84,7 +84,7 @@ def train(case: Case, teams: list[Team]) -> dict[str, Any]:
         rows = {f"weights.{i}": shape[0] for i, shape in enumerate(case.shapes) if len(shape) == 2}
         matrices = {name: (1, n - 1) if n > 3 else (n,) for name, n in rows.items()}
         optimizer = Muon(model.named_parameters(), weight_decay=0.1, ema=case.ema, matrices=matrices)
-    seen: dict[str, Any] = {"losses": [], "norms": [], "evaluated": []}
+    seen: dict[str, Any] = {"losses": [], "norms": [], "evaluated": [], "squares": [], "sizes": []}
     for i, team in enumerate(teams):
         parallel = DataParallel(model, optimizer, loss_of, shards=case.shards, seed=7, team=team)
         try:
@@ -92,7 +92,11 @@ def train(case: Case, teams: list[Team]) -> dict[str, Any]:
                 batches = case.batches[step]
                 seen["losses"].append(parallel.gradients(step, batches, sum(len(rows[0]) for rows in batches)))
                 seen["norms"].append(parallel.clip(case.clip))
+                seen["squares"].append(parallel.gradient_squares())
+                if step % 2:
+                    parallel.keep_matrices()
                 parallel.update(0.01 * (step + 1))
+                seen["sizes"].append(parallel.update_sizes())
                 parallel.check_copies()
                 with parallel.averaged():
                     seen["evaluated"].append(parallel.loss_sum(batches[0]))
@@ -141,6 +145,34 @@ def test_shards_add_up_to_one_batch(shards: int) -> None:
         np.testing.assert_allclose(other.grad, one.grad, rtol=1e-12, atol=1e-14)
     assert parallel.clip(None) == pytest.approx(clip_grad_norm(whole.parameters(), None), rel=1e-12)
     assert parallel.loss_sum(rows) == loss_sum(whole, loss_of, rows, shards=shards) == pytest.approx(loss.item())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: AdamW(p, weight_decay=0.1), SGD, lambda p: Muon(p, matrices={"weights.0": (3,)})]
+)
+def test_gradients_and_updates_are_measured_by_parameter(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clipping, "CHUNK", 4)
+    model = Weights([(3, 5), (4,), (2, 5)], np.float64)
+    parallel = DataParallel(model, make(model.named_parameters()), loss_of, shards=2)
+    parallel.gradients(0, [batch(7, 3)], 1)
+    expected = {name: float((p.grad**2).sum()) for name, p in model.named_parameters() if p.grad is not None}
+    assert parallel.gradient_squares() == pytest.approx(expected, rel=1e-12)
+    norm = parallel.clip(1e-3)
+    assert math.sqrt(sum(parallel.gradient_squares().values())) == pytest.approx(
+        norm, rel=1e-12
+    )  # before it is clipped
+    before = {name: p.data.copy() for name, p in model.named_parameters()}
+    parallel.keep_matrices()
+    parallel.update(0.1)
+    sizes = parallel.update_sizes()
+    assert sizes.keys() == {"weights.0", "weights.2"}  # matrices alone
+    for name, (update, weights) in sizes.items():
+        assert update == pytest.approx(((model.state_dict()[name] - before[name]) ** 2).sum(), rel=1e-12)
+        assert weights == pytest.approx((before[name] ** 2).sum(), rel=1e-12)
+    parallel.update(0.1)
+    assert parallel.update_sizes() == {}  # nothing is measured unless it is asked for
 
 
 def product_loss(model: Weights, x: np.ndarray) -> Tensor:
