@@ -304,6 +304,9 @@ class TrainConfig(LoopConfig):
         0.1, "share of the text for validation: its end; of a folder whole documents and ends", least=0, below=1
     )
     eval_batches: int | None = option(20, "batches in an evaluation; the whole validation text if none", least=1)
+    sample_every: int | None = option(
+        None, "updates between lines that the model writes; at each evaluation if none, 0 is off", least=0
+    )
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -258,7 +258,7 @@ def is_evaluated(done: int, config: LoopConfig) -> bool:
 
 def is_sampled(done: int, config: LoopConfig) -> bool:
     """Whether the model writes a sample after this many steps."""
-    every = getattr(config, "sample_every", None)  # an option of pretraining
+    every = config.sample_every if isinstance(config, TrainConfig) else None
     return is_evaluated(done, config) if every is None else every > 0 and done % every == 0
 
 

@@ -59,7 +59,7 @@ HEADINGS = {  # in a help; fields that are not listed are shown below the first 
     "split_seed template end columns",
     "Base model, and what is trained of it": "init freeze lora_rank lora_alpha lora_target",
     "Batches and memory": "batch_size grad_accum_steps shards recompute",
-    "Evaluation and checkpoints": "eval_every eval_batches save_every patience",
+    "Evaluation and checkpoints": "eval_every eval_batches sample_every save_every patience",
     "Attention and positions": "position rope_theta rope_scaling rope_factor rope_original_context rope_low_freq_factor "
     "rope_high_freq_factor window n_kv_heads head_dim qk_norm qkv_bias",
 }

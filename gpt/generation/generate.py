@@ -112,6 +112,23 @@ class TextStream:
         return before[:certain]
 
 
+def write_line(model: GPT, tokenizer: Tokenizer, characters: int = 60) -> str:
+    """Return what a model writes without a prompt, on one line of this length at most; "" if it ends at once.
+
+    The random numbers are the same each time, so that lines of different steps of a training can be compared. White space
+    becomes one space, and what cannot be printed U+FFFD. Raises ValueError if a logit is not finite.
+    """
+    text = ""
+    for (new,) in generate_text(model, tokenizer, start_ids(tokenizer), SampleConfig(max_new_tokens=characters)):
+        text += new
+        if len(line := " ".join(text.split())) > characters:
+            break
+    else:
+        line = " ".join(text.split())
+    line = line if len(line) <= characters else line[: characters - 1] + "…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in line)
+
+
 def check_stop(stop: Sequence[str]) -> None:
     """Raise ValueError for an empty stop string."""
     if not all(stop):

@@ -67,14 +67,18 @@ class Progress(LiveLine):
         self.best_val_loss = math.inf if state.best_val_loss is None else state.best_val_loss
 
     def show(self, record: Record) -> None:
-        """Show a step. A step with an evaluation always gets its own line."""
-        evaluated = record.val_loss is not None
+        """Show a step. A step with an evaluation or a sample always gets its own line, and a sample one below it."""
+        evaluated = record.val_loss is not None or record.sample is not None
         if record.val_loss is not None:
             self.val_loss, self.best_val_loss = record.val_loss, min(record.val_loss, self.best_val_loss)
         if evaluated or self.due():
             self.write(*self.lines(record))
         if evaluated:
             self.end_line()
+        if record.sample is not None:
+            encoding = getattr(self.out, "encoding", None) or "utf-8"  # of a terminal, which may lack characters
+            self.out.write(f"sample    {record.sample}\n".encode(encoding, "replace").decode(encoding))
+            self.out.flush()
 
     def lines(self, record: Record) -> list[str]:
         """Return the texts for a step, from long to short: what matters least is left out first, the time left never."""

@@ -15,7 +15,8 @@ import numpy as np
 from gpt.config import LoopConfig
 from gpt.data.batches import Tokens
 from gpt.data.dataset import MANIFEST, TRAIN, VAL, open_dataset, read_shard, write_tokens
-from gpt.model import find_gpt
+from gpt.generation.generate import write_line
+from gpt.model import GPT, find_gpt
 from gpt.runs.checkpoint import BEST, LAST, STABLE, Task, TrainingState, save_checkpoint, with_average
 from gpt.runs.lock import FolderLock
 from gpt.runs.progress import Progress
@@ -150,6 +151,20 @@ class Run(Generic[M, C]):
             self.save(LAST)
             self.saved_step = record.step
         return stop
+
+    def writer(self) -> Callable[[], str | None] | None:
+        """Return a function that returns a line which the model writes, for pretraining alone."""
+        model = self.model
+        if self.task is not None or not isinstance(model, GPT):
+            return None
+
+        def write() -> str | None:
+            try:
+                return write_line(model, self.tokenizer)
+            except ValueError:  # its logits are not finite: the next step reports it, with a way out
+                return None
+
+        return write
 
     def is_finished(self) -> bool:
         """Whether no step is left: the last one is done, or patience has ended the run."""

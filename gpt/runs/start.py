@@ -24,7 +24,7 @@ M = TypeVar("M", bound=Module)
 C = TypeVar("C", bound=LoopConfig)
 MUTABLE_ON_RESUME = {  # the weights so far and the order of the data depend on all other options
     "max_steps", "lr", "min_lr", "warmup_steps", "schedule", "decay_steps", "weight_decay", "beta1", "beta2", "grad_clip",
-    "eval_every", "eval_batches", "save_every", "patience", "recompute",
+    "eval_every", "eval_batches", "sample_every", "save_every", "patience", "recompute",
 }  # fmt: skip
 
 

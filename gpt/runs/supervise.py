@@ -43,7 +43,7 @@ def run_training(
             with stop_between_steps(run):
                 fit(
                     run.model, run.optimizer, objective, run.config,
-                    after_step=run.after_step, start=state.step, elapsed=state.elapsed_s, team=team,
+                    after_step=run.after_step, start=state.step, elapsed=state.elapsed_s, team=team, write=run.writer(),
                 )  # fmt: skip
         report_end(run, f"; go on with: {resume}" if command else "")
         if run.stop_signal not in (None, signal.SIGINT) or not run.is_finished():

@@ -28,7 +28,8 @@ def test_a_run_writes_all_its_files(run: Path) -> None:
     files = {"config.json", METRICS, LAST, BEST, SAMPLE, TRAIN_TOKENS, VAL_TOKENS}
     assert {path.name for path in run.iterdir()} == files
     lines = [json.loads(line) for line in (run / METRICS).read_text(encoding="utf-8").splitlines()]
-    assert [list(line) for line in lines] == [KEYS] * 7
+    measured = [*KEYS, "grad_norms", "update_ratios", "sample"]
+    assert [list(line) for line in lines] == [measured if line["step"] in (3, 6, 7) else KEYS for line in lines]
     assert [line["step"] for line in lines] == list(range(1, 8))
     assert [line["step"] for line in lines if line["val_loss"] is not None] == [3, 6, 7]
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
@@ -56,6 +57,7 @@ def test_the_output_before_and_after_training(text: Path, tmp_path: Path, capsys
         r"note      the warmup of 60 steps is not over at step 2: the rate ends at 6\.7e-05, and lr is 2\.0e-03",
         rf"step 1/2  {step}",
         rf"step 2/2  {step}",
+        r"sample    .{60}",
         "",
         rf"saved in {re.escape(str(out))}",
         "",

@@ -20,6 +20,7 @@ from gpt.generation.generate import (
     generate,
     generate_text,
     start_ids,
+    write_line,
 )
 from gpt.generation.sampling import next_token_probabilities
 from gpt.model import GPT
@@ -387,3 +388,10 @@ def test_an_empty_prompt_starts_from_a_new_line() -> None:
     assert encode_prompt(CharTokenizer("ab"), "ba") == [1, 0]
     with pytest.raises(ValueError, match=r"^prompt: encode: characters must be among the 2 of the vocabulary"):
         encode_prompt(CharTokenizer("ab"), "c")
+
+
+def test_a_line_is_cut_and_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = iter([["ab"], [" \n"], [" c\x07"], [""], ["é"], ["."], ["abcabc"]])
+    monkeypatch.setattr("gpt.generation.generate.generate_text", lambda *args, **options: written)
+    assert write_line(gpt(), CharTokenizer.train("abc"), 8) == "ab c\ufffdé.…"
+    assert write_line(gpt(), CharTokenizer.train("abc"), 8) == ""  # nothing was left

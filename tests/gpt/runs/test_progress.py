@@ -1,5 +1,6 @@
 """Tests of gpt/runs/progress.py: the line that shows a step, on a terminal and elsewhere."""
 
+import dataclasses
 import io
 import os
 import sys
@@ -47,6 +48,21 @@ def test_the_time_left_is_known_from_the_first_step_on() -> None:
     assert Progress(TrainingState(), 61, io.StringIO()).lines(record(1, elapsed_s=2.0))[0].endswith("2:00 left")
     resumed = TrainingState(step=40, elapsed_s=1000.0)  # what it took to get there says nothing about now
     assert Progress(resumed, 61, io.StringIO()).lines(record(41, elapsed_s=1003.0))[0].endswith("1:00 left")
+
+
+def test_a_sample_has_a_line_of_its_own(clock: Callable[[float], None]) -> None:
+    for out in (io.StringIO(), Terminal()):
+        progress = Progress(TrainingState(), 9, out)
+        for step in (1, 2, 3):
+            progress.show(dataclasses.replace(record(step), sample="to be …" if step == 2 else None))
+        steps, sample, _ = out.getvalue().rsplit("\n", 2)
+        assert sample == "sample    to be …"  # below the line of its step, which stays
+        assert steps.rstrip().endswith("0:04 left")
+        assert "step 2/9" in steps
+    ascii_terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    Progress(TrainingState(), 9, ascii_terminal).show(dataclasses.replace(record(1), sample="où …"))
+    ascii_terminal.seek(0)
+    assert ascii_terminal.read().endswith("\nsample    o? ?\n")
 
 
 def test_without_a_terminal_plain_lines_come_at_intervals(clock: Callable[[float], None]) -> None:

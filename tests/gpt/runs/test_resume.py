@@ -54,8 +54,10 @@ def flags(data: Path, setting: str, steps: int) -> list[str]:
 def result(folder: Path) -> dict[str, Any]:
     """Return what must not depend on how often a run was stopped."""
     metrics = [json.loads(line) for line in (folder / METRICS).read_text(encoding="utf-8").splitlines()]
+    keys = ("grad_norms", "update_ratios", "sample")  # of some steps
     outcome: dict[str, Any] = {
-        "metrics": [[record[key] for key in ("step", "loss", "val_loss", "lr", "grad_norm")] for record in metrics]
+        "metrics": [[record[key] for key in ("step", "loss", "val_loss", "lr", "grad_norm")] for record in metrics],
+        "seen": [[record.get(key) for key in keys] for record in metrics],
     }
     for name in (LAST, BEST):
         checkpoint = load_checkpoint(folder / name)
@@ -103,6 +105,24 @@ def unbroken(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytes
     out = tmp_path_factory.mktemp("unbroken") / "run"
     assert main([*flags(data, request.param, 30), "--out", str(out)]) == 0
     return request.param, result(out)
+
+
+@pytest.mark.parametrize("every", [0, 4])
+def test_samples_change_nothing_of_a_run(unbroken: tuple[str, Any], data: Path, tmp_path: Path, every: int) -> None:
+    setting, expected = unbroken
+    out = tmp_path / "run"
+    arguments = [*flags(data, setting, 30), "--out", str(out), "--sample-every", str(every)]
+    die_in_step(21, arguments)
+    assert main(["train", "--resume", str(out)]) == 0
+    got = result(out)
+    samples = [sample for *_, sample in got.pop("seen")]
+    assert got == {key: value for key, value in expected.items() if key != "seen"}
+    assert [i for i, sample in enumerate(samples, start=1) if sample is not None] == [
+        step for step in range(1, 31) if every and step % every == 0
+    ]
+    both = [(a, b) for (*_, a), b in zip(expected["seen"], samples, strict=True) if a is not None and b is not None]
+    assert all(a == b for a, b in both)
+    assert len(both) == (setting == "plain" and every == 4)  # step 28
 
 
 def test_the_unbroken_run_is_what_it_should_be(unbroken: tuple[str, Any]) -> None:
