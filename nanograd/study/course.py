@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from nanograd.inspect.player.html import clean
 from nanograd.study.derivation import derivation
-from nanograd.study.drills import DRILLS
+from nanograd.study.drills import EXERCISES
+from nanograd.study.drills.bugs import Bug
 from nanograd.study.reasons import families
 
 
@@ -18,7 +19,12 @@ class Station(NamedTuple):
     @property
     def drills(self) -> list[str]:
         """Return the names of the drills that practise it."""
-        return [name for name, drill in DRILLS.items() if drill.page == self.page]
+        return drills_of(self.page)
+
+
+def drills_of(page: str) -> list[str]:
+    """Return the names of the drills that practise a page, without those to find a bug in."""
+    return [name for name, drill in EXERCISES.items() if drill.page == page and not isinstance(drill, Bug)]
 
 
 PARTS: dict[str, tuple[Station, ...]] = {
@@ -87,9 +93,7 @@ def is_simple(name: str) -> bool:
 
 def practice(name: str) -> str:
     """Return the commands of the drills that practise a page."""
-    drills = [
-        f"<code>python -m nanograd drill start {drill.name}</code>" for drill in DRILLS.values() if drill.page == name
-    ]
+    drills = [f"<code>python -m nanograd drill start {drill}</code>" for drill in drills_of(name)]
     return f"<p>Then write it in NumPy, and have it graded: {', '.join(drills)}.</p>" if drills else ""
 
 

@@ -52,6 +52,12 @@ def test_the_range_that_the_docstring_names() -> None:
     for _ in range(5):
         s = a * s + b * s**3 + c * s**5
     assert (round(s.min(), 2), round(s.max(), 2)) == (0.68, 1.2)
+    s = np.geomspace(0.003, 1, 10_000)
+    lows = []
+    for _ in range(9):
+        s = (15 * s - 10 * s**3 + 3 * s**5) / 8
+        lows.append(s.min())
+    assert lows[-2] < 0.68 < lows[-1]
 
 
 def test_no_update_of_norm_one_is_steeper_than_the_polar_factor() -> None:

@@ -31,9 +31,10 @@ from typing import Any
 
 from nanograd.runtime.files import check_input
 from nanograd.runtime.typed_json import read_json
-from nanograd.study.drills import EXERCISES, attention
+from nanograd.study.drills import EXERCISES, Exercise, attention
 from nanograd.study.drills.bugs import Bug, grade_bug
 from nanograd.study.drills.drill import Drill
+from nanograd.study.drills.functions import FunctionDrill, grade_function
 from nanograd.study.drills.grade import Verdict, error_message, grade
 
 LIMIT = 20.0  # seconds for the learner's code
@@ -44,7 +45,7 @@ OLD_MODULES = {"nanograd.drills.attend": attention}  # that files started by an 
 YOUR_FILE = "your file"  # the stage before the others: the file can be executed and defines the function
 
 
-def check(drill: Drill | Bug, path: Path, limit: float = LIMIT) -> Verdict:
+def check(drill: Exercise, path: Path, limit: float = LIMIT) -> Verdict:
     """Grade the file at `path` in a process of its own.
 
     Raises OSError if the file cannot be read.
@@ -116,7 +117,7 @@ def sign(key: bytes, content: bytes) -> bytes:
     return hmac.digest(key, content, "sha256").hex().encode()
 
 
-def _describe_exit(drill: Drill | Bug, trace: str, code: int, stderr: bytes, limit: float) -> str:
+def _describe_exit(drill: Exercise, trace: str, code: int, stderr: bytes, limit: float) -> str:
     """Describe in one sentence why a process ended without a report."""
     line = re.search(rf'File "{drill.name}\.py", line (\d+)', trace)
     prefix = f"line {line[1]}: " if line else ""
@@ -146,8 +147,8 @@ class Output(io.TextIOBase):
         return len(text)
 
 
-def grade_file(drill: Drill | Bug, source: bytes) -> Verdict:
-    """Execute a learner's file, and grade the backward that it defines, or the line that it names."""
+def grade_file(drill: Exercise, source: bytes) -> Verdict:
+    """Execute a learner's file, and grade the function that it defines, or the line that it names."""
     output = Output(f"{drill.name}.py")
     with contextlib.redirect_stdout(output):
         scope = _execute(drill, source)
@@ -155,16 +156,18 @@ def grade_file(drill: Drill | Bug, source: bytes) -> Verdict:
             verdict = Verdict(failed=YOUR_FILE, message=scope)
         elif isinstance(drill, Bug):
             verdict = grade_bug(drill, scope.get("line"), scope.get("correction"))
-        elif message := _not_callable(drill, scope.get(drill.backward.__name__)):
+        elif message := _not_callable(drill, scope.get(drill.writes)):
             verdict = Verdict(failed=YOUR_FILE, message=message)
+        elif isinstance(drill, FunctionDrill):
+            verdict = grade_function(drill, scope[drill.writes])
         else:
-            verdict = grade(drill, scope[drill.backward.__name__])
+            verdict = grade(drill, scope[drill.writes])
     if output.line:
         verdict.notes.append(f"line {output.line} prints {output.first!r}; output is not shown")
     return verdict
 
 
-def _execute(drill: Drill | Bug, source: bytes) -> dict[str, Any] | str:
+def _execute(drill: Exercise, source: bytes) -> dict[str, Any] | str:
     """Return the names that a file defines, or a message that says why it cannot be executed."""
     sys.modules.update(OLD_MODULES)
     scope: dict[str, Any] = {"__name__": f"drill_{drill.name}"}
@@ -177,15 +180,21 @@ def _execute(drill: Drill | Bug, source: bytes) -> dict[str, Any] | str:
     return scope
 
 
-def _not_callable(drill: Drill, backward: Any) -> str:
-    """Say why something is not a backward that can be called, or return nothing."""
-    name = drill.backward.__name__
-    if not callable(backward):
+def _not_callable(drill: Drill | FunctionDrill, function: Any) -> str:
+    """Say why something is not a function that can be called as the drill's, or return nothing."""
+    name = drill.writes
+    if not callable(function):
         return f"it defines no function {name}"
+    arrays, options = ["dy", "saved"], []
+    if isinstance(drill, FunctionDrill):
+        parameters = inspect.signature(drill.function).parameters.values()
+        arrays = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     try:
-        inspect.signature(backward).bind(None, None)
+        inspect.signature(function).bind(*arrays, **dict.fromkeys(options))
     except TypeError:
-        return f"{name} must be callable as {name}(dy, saved), but is {name}{inspect.signature(backward)}"
+        call = ", ".join([*arrays, *(f"{option}=…" for option in options)])
+        return f"{name} must be callable as {name}({call}), but is {name}{inspect.signature(function)}"
     return ""
 
 

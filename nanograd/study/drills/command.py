@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import inspect
 import json
 import sys
 import textwrap
@@ -14,14 +15,15 @@ from nanograd.runtime.arguments import Parser, nearest, reader
 from nanograd.runtime.files import write_text
 from nanograd.runtime.typed_json import read_json
 from nanograd.study.course import chapter_of
-from nanograd.study.drills import EXERCISES, TOPICS
+from nanograd.study.drills import EXERCISES, TOPICS, Exercise
 from nanograd.study.drills.bugs import Bug, bug_file, bug_solution
 from nanograd.study.drills.check_file import LIMIT, check
-from nanograd.study.drills.drill import Drill, learner_file, solution
+from nanograd.study.drills.drill import learner_file, solution
+from nanograd.study.drills.functions import FunctionDrill, function_file
 from nanograd.study.drills.grade import Verdict
 
-DESCRIPTION = """Write a backward yourself; the grader says what is wrong with it. In the drills bug-… a backward is written
-already, and you find its wrong line.
+DESCRIPTION = """Write a backward yourself, or a part of an optimizer; the grader says what is wrong with it. In the drills
+bug-… a backward is written already, and you find its wrong line.
 
     list           the drills, and which of them you have solved
     start NAME     create drills/NAME.py, with the question and the forward
@@ -30,7 +32,6 @@ already, and you find its wrong line.
     hint NAME      a question, then hints, each stronger than the one before
     show NAME      the derivation and the reference solution
 """
-Exercise = Drill | Bug
 PROGRESS_FILE = "progress.json"  # in the folder of the drills
 MOST_HINTS = max(len(drill.hints) for drill in EXERCISES.values())
 POLL = 0.5  # seconds between two checks of the file
@@ -103,10 +104,10 @@ def start(drill: Exercise, args: argparse.Namespace) -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
-            file.write(bug_file(drill) if isinstance(drill, Bug) else learner_file(drill))
+            file.write(file_of(drill))
     except FileExistsError:
         raise ValueError(f"{path} exists already and is not changed; to start again, move it away first") from None
-    task = "Find the wrong line" if isinstance(drill, Bug) else f"Write {drill.backward.__name__}"
+    task = "Find the wrong line" if isinstance(drill, Bug) else f"Write {drill.writes}"
     print(f"{path} is created. {task} in it, then: python -m nanograd drill check {drill.name}")
     return 0
 
@@ -177,8 +178,26 @@ def show(drill: Exercise, args: argparse.Namespace) -> int:
     if not args.yes and not read_progress(args.folder).get(drill.name, Record()).solved:
         print(f"{drill.name} is not solved yet; to see the reference anyway, add --yes")
         return 1
-    print(bug_solution(drill) if isinstance(drill, Bug) else solution(drill), end="")
+    match drill:
+        case Bug():
+            text = bug_solution(drill)
+        case FunctionDrill():
+            text = inspect.getsource(drill.function)
+        case _:
+            text = solution(drill)
+    print(text, end="")
     return 0
+
+
+def file_of(drill: Exercise) -> str:
+    """Return the file that a learner starts from."""
+    match drill:
+        case Bug():
+            return bug_file(drill)
+        case FunctionDrill():
+            return function_file(drill)
+        case _:
+            return learner_file(drill)
 
 
 def path_of(drill: Exercise, folder: Path) -> Path:

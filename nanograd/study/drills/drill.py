@@ -47,6 +47,11 @@ class Drill:
         object.__setattr__(self, "page", self.page or (self.name if self.name in OPS else ""))
 
     @property
+    def writes(self) -> str:
+        """Return the name of the function that the learner writes."""
+        return self.backward.__name__
+
+    @property
     def arrays(self) -> tuple[str, ...]:
         """Return the names of the forward's arrays."""
         parameters = inspect.signature(self.forward).parameters.values()

@@ -214,14 +214,14 @@ def line_of(drill: Named, error: BaseException) -> str:
     return f"line {lines[-1]}" if lines else ""
 
 
-def error_message(drill: Named, error: BaseException) -> str:
-    """Describe in one sentence what the learner's file raised, and where."""
+def error_message(drill: Named, error: BaseException, words: tuple[str, str] = ("backward", "gradients")) -> str:
+    """Describe in one sentence what the learner's file raised, and where; words: what it writes, and what that returns."""
     text = " ".join(str(error).split())
     match error:
         case NotImplementedError() if not text:
-            message = "the backward is not written yet"
+            message = f"the {words[0]} is not written yet"
         case SystemExit():
-            message = "sys.exit() ends the program; a backward returns gradients"
+            message = f"sys.exit() ends the program; a {words[0]} returns {words[1]}"
         case MemoryError():
             message = f"asks for more memory than a drill may have ({text or 'MemoryError'})"
         case _:

@@ -1,5 +1,5 @@
 // What muon.py's repeated(), curves() and marks() compute, for the numbers entered.
-const POINTS = 20;
+const POINTS = 18;
 const REPETITIONS = 5;
 
 const repeated = (values, { a, b, c }) => {

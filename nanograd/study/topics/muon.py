@@ -21,7 +21,7 @@ from nanograd.study.topics.lines import CheckedLine, Values, check_lines
 from nanograd.study.topics.parts import Code, Control, Controls, Formulas, Grid, Prose, Sources, Table, Topic
 
 CLASSICAL = (15 / 8, -10 / 8, 3 / 8)
-POINTS = 20  # of a curve, times the repetitions
+POINTS = 18  # of a curve, times the repetitions
 S = np.array([[0.9, 0.1, 0.01, 0.003]])  # singular values to follow
 STEPS, BATCH = 20, 8  # of the small GPT whose gradients are shown
 MATRICES = {"blocks.0.up.weight": "MLP, 128 × 32", "blocks.0.out_proj.weight": "output of attention, 32 × 32"}
@@ -249,7 +249,7 @@ def topic() -> Topic:
                 ),
             ],
             "Numbers": [
-                Prose("Change the coefficients, or the singular values: the curves and tables follow."),
+                Prose("Change any number: curves and tables follow."),
                 Controls(
                     "Polynomial",
                     (
@@ -294,8 +294,8 @@ def topic() -> Topic:
                     ranges(),
                 ),
                 Prose(
-                    "A square matrix has a few singular values that are too small to be lifted by five repetitions. These "
-                    "directions hardly have a gradient, and their share of the update stays small."
+                    "Some singular values, most often of square matrices, are too small for five repetitions. Their "
+                    "directions hardly have a gradient, and hardly get an update."
                 ),
             ],
             "The steepest step": [
@@ -317,7 +317,10 @@ def topic() -> Topic:
                 ),
                 Table("Repetitions", ["s", "15/8, -10/8, 3/8", f"{a}, {b}, {c}"], lifts()),
             ],
-            "Code": [Prose("The product's function, below the derivation."), Code((newton_schulz,), bare=True)],
+            "Code": [
+                Prose("To write it: `python -m nanograd drill start newton_schulz`, `drill start muon_step`."),
+                Code((newton_schulz,), bare=True),
+            ],
             "Sources": [
                 Sources(
                     (
