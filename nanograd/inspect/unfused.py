@@ -24,17 +24,17 @@ from nanograd.ops.packed_attention import check_packed
 
 
 def attention(
-    q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, window: int | None = None,
+    q: Any, k: Any, v: Any, mask: Any = None, *, causal: bool = False, window: int | None = None, segments: Any = None,
     scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Compose `attention`: q (…, T, D), k (…, S, D) and v (…, S, E) → (…, T, E); masks and heads as the op has them."""
-    options = attention_options(q, causal, window, scale, dropout, seed)
+    options = attention_options(q, k, causal, window, segments, scale, dropout, seed)
     if q.ndim > 2 and q.shape[-3] != k.shape[-3]:  # each key and value head is shared by a group of query heads
         heads = np.repeat(np.arange(k.shape[-3]), q.shape[-3] // k.shape[-3])
         k, v = (ops.getitem(a, index=(..., heads, slice(None), slice(None))) for a in (k, v))
     scores = ops.matmul(q, ops.transpose(k, axes=swapped(k.ndim, -2, -1)))  # (…, T, S)
     scores = ops.mul(scores, options.scale)
-    hidden = ~causal_mask(q.shape[-2], k.shape[-2], window) if causal else np.zeros(scores.shape[-2:], bool)
+    hidden = ~causal_mask(options.first, k.shape[-2]) if causal else np.zeros(scores.shape[-2:], bool)
     if mask is not None:
         hidden = hidden | ~np.asarray(mask)
     if causal or mask is not None:
@@ -55,7 +55,7 @@ def packed_attention(
     parts = (slice(ends[0]), slice(*ends), slice(ends[1], None))
     q, k, v = (ops.getitem(qkv, index=(..., part)) for part in parts)
     axes = swapped(qkv.ndim + 1, -3, -2)
-    if n_heads == 1:
+    if n_heads == 1 and options.get("segments") is None:
         if mask is not None and mask.ndim > 2:
             mask = mask[..., 0, :, :]  # its axis of heads
         return attention(q, k, v, mask, **options)

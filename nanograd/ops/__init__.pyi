@@ -47,22 +47,22 @@ def astype(x: Tensor, *, dtype: Any) -> Tensor: ...
 @overload
 def attention(
     q: Array, k: Array, v: Array, mask: Array | None = None, *, causal: bool = False, window: int | None = None,
-    scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
+    segments: np.ndarray | None = None, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
 ) -> np.ndarray: ...
 @overload
 def attention(
     q: Tensor, k: Operand, v: Operand, mask: Operand | None = None, *, causal: bool = False, window: int | None = None,
-    scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
+    segments: np.ndarray | None = None, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
 ) -> Tensor: ...
 @overload
 def attention(
     q: Operand, k: Tensor, v: Operand, mask: Operand | None = None, *, causal: bool = False, window: int | None = None,
-    scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
+    segments: np.ndarray | None = None, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
 ) -> Tensor: ...
 @overload
 def attention(
     q: Operand, k: Operand, v: Tensor, mask: Operand | None = None, *, causal: bool = False, window: int | None = None,
-    scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
+    segments: np.ndarray | None = None, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
 ) -> Tensor: ...
 @overload
 def broadcast_to(x: Array, *, shape: tuple[int, ...]) -> np.ndarray: ...
@@ -282,12 +282,14 @@ def norm(x: Tensor, *, axis: Axis = None, dim: Axis = ..., keepdims: bool = Fals
 @overload
 def packed_attention(
     qkv: Array, mask: Array | None = None, *, n_heads: int, n_kv_heads: int | None = None, causal: bool = False,
-    window: int | None = None, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
+    window: int | None = None, segments: np.ndarray | None = None, scale: float | None = None, dropout: float = 0.0,
+    seed: int | None = None,
 ) -> np.ndarray: ...
 @overload
 def packed_attention(
     qkv: Tensor, mask: Operand | None = None, *, n_heads: int, n_kv_heads: int | None = None, causal: bool = False,
-    window: int | None = None, scale: float | None = None, dropout: float = 0.0, seed: int | None = None,
+    window: int | None = None, segments: np.ndarray | None = None, scale: float | None = None, dropout: float = 0.0,
+    seed: int | None = None,
 ) -> Tensor: ...
 @overload
 def pad(x: Array, *, width: Any, value: float = 0.0) -> np.ndarray: ...

@@ -3,11 +3,12 @@
 A block of rows of P is computed, used while it is in the cache, and discarded. Backward computes it again from the
 logarithm of each row's sum (Dao et al. 2022, arXiv:2205.14135, algorithms 1 and 4). With a causal mask,
 the keys after a block's last query are skipped: little more than half of the work of a long context. So are, with a
-window, the keys that are too old for a block's first query. Heads may be
+window or segments, the keys that are too old for all queries of a block. Heads may be
 strided views of one packed array: a group of heads is copied to contiguous memory, and its gradients are written back
 into the views. Dropout masks are kept as booleans, for one group of heads at a time.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,18 +21,22 @@ SCORES = 2**18  # entries of P computed at once, of several heads; see CACHED in
 
 
 class AttentionOptions(NamedTuple):
-    """The options of attention, and the number of queries in a block."""
+    """The options of attention, the number of queries in a block, and the first key of each query: see first_keys."""
 
     causal: bool
     scale: float
     dropout: float
     seed: int
     rows: int
-    window: int | None = None
+    first: np.ndarray  # (T,), or (…, 1, T): the same for all heads
 
     def keep_masks(self) -> KeepMasks | None:
         """Return a new stream of the masks of dropout, or None without dropout."""
         return KeepMasks(self.dropout, self.seed) if self.dropout else None
+
+    def first_by_row(self) -> np.ndarray:
+        """Return the first keys for each row of the batch, (B, T), or once for all rows, (1, T)."""
+        return self.first.reshape(math.prod(self.first.shape[:-1]), self.first.shape[-1])
 
 
 def head_groups(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[slice, slice]]:
@@ -48,38 +53,51 @@ def head_groups(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[s
             yield slice(b, b + n_batch), slice(h, h + n_heads)
 
 
-def first_keys(T: int, window: int | None) -> np.ndarray:
-    """Return the first key that each of T causal queries sees, (T,): key 0, or the oldest one in its window.
+def first_keys(T: int, window: int | None = None, segments: np.ndarray | None = None) -> np.ndarray:
+    """Return the first key that each of T causal queries sees: (T,), or (…, T) with segments (…, T).
 
-    It must not fall from query to query; any other rule of this kind, such as the start of a query's document, fits too.
+    It is key 0, or the oldest one in the query's window, or the first one of its segment: the later of the two. It never
+    falls from query to query; blocks of queries rely on it.
+
+    >>> first_keys(5, window=2).tolist(), first_keys(5, segments=np.array([0, 0, 0, 1, 1])).tolist()
+    ([0, 0, 1, 2, 3], [0, 0, 0, 3, 3])
     """
-    return np.zeros(T, np.intp) if window is None else np.maximum(np.arange(T) + 1 - window, 0)
+    t = np.arange(T)
+    first = np.zeros(T, np.intp) if window is None else np.maximum(t + 1 - window, 0)
+    if segments is None:
+        return first
+    begins = np.diff(segments, axis=-1, prepend=segments[..., :1]) != 0
+    return np.maximum(first, np.maximum.accumulate(np.where(begins, t, 0), axis=-1))
 
 
-def causal_mask(T: int, N: int, window: int | None) -> np.ndarray:
-    """Return which of N keys each of T causal queries sees, boolean (T, N)."""
-    return np.tri(T, N, dtype=np.bool_) & (np.arange(N) >= first_keys(T, window)[:, None])
+def causal_mask(first: np.ndarray, N: int) -> np.ndarray:
+    """Return which of N keys each causal query sees, boolean (…, T, N), from the first key of each, (…, T)."""
+    return np.tri(first.shape[-1], N, dtype=np.bool_) & (np.arange(N) >= first[..., None])
 
 
 def query_blocks(T: int, N: int, first: np.ndarray, options: AttentionOptions) -> Iterator[tuple[int, int, int, int]]:
-    """Yield for each block of the T queries its first query and its end, and the first and the end of the keys it sees."""
+    """Yield for each block of the T queries its first query and its end, and the first and the end of the keys it sees.
+
+    first (b, T) are the first keys of some rows of the batch, or of all of them, (1, T).
+    """
+    oldest = first.min(axis=0)
     for i in range(0, T, options.rows):
         j = min(i + options.rows, T)
         end = min(N, j) if options.causal else N
-        yield i, j, min(int(first[i]), end), end
+        yield i, j, min(int(oldest[i]), end), end
 
 
 def mask_scores(
     s: np.ndarray, i: int, begin: int, first: np.ndarray, triangle: np.ndarray | None, mask: np.ndarray | None
 ) -> None:
-    """Write -∞ into the scores s (…, rows, keys) where a query, from i on, may not look at a key, from `begin` on."""
+    """Write -∞ into the scores s (b, h, rows, keys) where a query, from i on, may not look at a key, from `begin` on."""
     rows, keys = s.shape[-2:]
     end = begin + keys
     if triangle is not None and end > i:  # the whole block comes after the keys before its first query
         s[..., i - begin :] += triangle[:rows, : end - i]
-    oldest = first[i : i + rows, None]
-    if rows and oldest[-1, 0] > begin:  # the last query's window begins later than that of the first
-        np.copyto(s, -np.inf, where=np.arange(begin, end) < oldest)
+    oldest = first[:, i : i + rows]
+    if rows and oldest[:, -1].max() > begin:  # the last query's window or segment begins later than that of the first
+        np.copyto(s, -np.inf, where=np.arange(begin, end) < oldest[:, None, :, None])
     if mask is not None:
         np.copyto(s, -np.inf, where=~mask[..., i : i + rows, begin:end])
 
@@ -100,12 +118,13 @@ def attend(
     """
     T, N = q.shape[2], k.shape[2]
     log_sums = np.empty((*q.shape[:3], 1), q.dtype)
-    triangle, first = causal_triangle(T, q.dtype, options), first_keys(T, options.window)
+    triangle, first_by_row = causal_triangle(T, q.dtype, options), options.first_by_row()
     keep_masks = options.keep_masks()
     for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, kt = q[heads] * options.scale, np.swapaxes(k[heads].copy(), 2, 3)  # contiguous, in cache
         vs = v[heads].copy()
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
+        first = first_by_row if len(first_by_row) == 1 else first_by_row[heads[0]]
         for i, j, begin, end in query_blocks(T, N, first, options):
             s = qs[:, :, i:j] @ kt[..., begin:end]
             mask_scores(s, i, begin, first, triangle, None if mask is None else mask[heads])
@@ -141,7 +160,7 @@ def attend_backward(
     needs no whole row of P.
     """
     T, N = q.shape[2], k.shape[2]
-    triangle, first = causal_triangle(T, q.dtype, options), first_keys(T, options.window)
+    triangle, first_by_row = causal_triangle(T, q.dtype, options), options.first_by_row()
     keep_masks = options.keep_masks()
     for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, ks, vt = q[heads] * options.scale, k[heads].copy(), np.swapaxes(v[heads].copy(), 2, 3)
@@ -151,6 +170,7 @@ def attend_backward(
         dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
         n_seen = 0  # keys that an earlier block saw: only these have a gradient to add to
+        first = first_by_row if len(first_by_row) == 1 else first_by_row[heads[0]]
         for i, j, begin, end in query_blocks(T, N, first, options):
             p = qs[:, :, i:j] @ np.swapaxes(ks[:, :, begin:end], 2, 3)
             mask_scores(p, i, begin, first, triangle, None if mask is None else mask[heads])

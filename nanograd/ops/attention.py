@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanograd.op import Gradients, Needs, Op
-from nanograd.ops._attention_blocks import ROWS, AttentionOptions, attend, attend_backward, causal_mask
+from nanograd.ops._attention_blocks import ROWS, AttentionOptions, attend, attend_backward, causal_mask, first_keys
 from nanograd.ops._unbroadcast import broadcasts_to
 from nanograd.ops.dropout import keep_mask
 from nanograd.ops.softmax import softmax_array
@@ -51,13 +51,26 @@ def four_axes(a: np.ndarray) -> np.ndarray:
     return a.reshape(math.prod(a.shape[:-3]), a.shape[-3] if a.ndim > 2 else 1, *a.shape[-2:])
 
 
-def attention_options(
-    q: np.ndarray, causal: bool = False, window: int | None = None, scale: float | None = None, dropout: float = 0.0,
-    seed: int | None = None, rows: int = ROWS,
-) -> AttentionOptions:  # fmt: skip
-    """Return the options of attention, with their defaults for queries q (…, T, D).
+def check_segments(segments: np.ndarray, q: tuple[int, ...], k: tuple[int, ...], causal: bool) -> None:
+    """Raise unless the segments are integers (…, T) that never fall, for as many keys as queries, and with `causal`."""
+    shape = (*q[:-3], q[-2])
+    if segments.shape != shape or k[-2] != q[-2] or not causal:
+        rule = f"segments must be {shape}, one for each token, and need causal=True and as many keys as queries"
+        raise ValueError(f"attention: {rule}; got {segments.shape}, causal={causal}, q {q} and k {k}")
+    if segments.dtype.kind not in "iu":
+        raise TypeError(f"attention: segments must be integers, got {segments.dtype}")
+    if (segments[..., 1:] < segments[..., :-1]).any():
+        raise ValueError("attention: segments must not fall from a token to the next: number them from left to right")
 
-    Raises ValueError for a window of no token or without `causal`, and for dropout without a seed.
+
+def attention_options(
+    q: np.ndarray, k: np.ndarray, causal: bool = False, window: int | None = None, segments: Any = None,
+    scale: float | None = None, dropout: float = 0.0, seed: int | None = None, rows: int = ROWS,
+) -> AttentionOptions:  # fmt: skip
+    """Return the options of attention, with their defaults for queries q (…, T, D) and keys k (…, N, D).
+
+    Raises ValueError for a window of no token or without `causal`, for segments that do not fit, and for dropout without a
+    seed.
     """
     if window is not None and (not causal or window < 1):
         raise ValueError(
@@ -66,7 +79,12 @@ def attention_options(
     if dropout and seed is None:
         raise ValueError(f"attention: dropout={dropout} needs a seed, so that backward sees the same mask")
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
-    return AttentionOptions(causal, scale, dropout, 0 if seed is None else seed, rows, window)
+    if segments is not None:
+        segments = np.asarray(segments)
+        check_segments(segments, q.shape, k.shape, causal)
+        segments = segments if q.ndim == 2 else segments[..., None, :]  # an axis of heads
+    first = first_keys(q.shape[-2], window, segments)
+    return AttentionOptions(causal, scale, dropout, 0 if seed is None else seed, rows, first)
 
 
 def attention_forward(
@@ -77,6 +95,7 @@ def attention_forward(
     *,
     causal: bool = False,
     window: int | None = None,
+    segments: np.ndarray | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
     seed: int | None = None,
@@ -85,8 +104,10 @@ def attention_forward(
 
     q (…, T, D), k (…, N, D), v (…, N, E) → (…, T, E). mask is boolean, broadcast to (…, T, N), True where a query may
     look at a key. causal lets query t see keys s ≤ t; with `window` only the last of them, t - window < s ≤ t
-    (sliding-window attention, Jiang et al. 2023, arXiv:2310.06825, section 2). scale is 1/√D by default. dropout, drawn by
-    `seed`, multiplies P by z, which is 0 or 1/(1 - dropout).
+    (sliding-window attention, Jiang et al. 2023, arXiv:2310.06825, section 2); with `segments`, integers (…, T) that never
+    fall, only those of its own segment (documents packed into one sequence, Krell et al. 2021, arXiv:2107.02027). They are
+    the same for all heads: (B, T) for q (B, H, T, D). scale is 1/√D by default. dropout, drawn by `seed`, multiplies P by
+    z, which is 0 or 1/(1 - dropout).
     q may have more heads than k and v: q (…, H, T, D) and k (…, K, N, D) share each key head among H/K neighbouring
     query heads (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
@@ -106,11 +127,11 @@ def attention_forward(
     k, v = share_heads(k, group), share_heads(v, group)
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
-    options = attention_options(q, causal, window, scale, dropout, seed)
+    options = attention_options(q, k, causal, window, segments, scale, dropout, seed)
     scores = q @ np.swapaxes(k, -1, -2)  # (…, T, N)
     scores *= options.scale
     if options.causal:
-        scores[..., ~causal_mask(q.shape[-2], k.shape[-2], window)] = -np.inf
+        np.copyto(scores, -np.inf, where=~causal_mask(options.first, k.shape[-2]))
     if mask is not None:
         scores = np.where(mask, scores, -np.inf)  # (1)
     p = softmax_array(scores)  # (2)
@@ -175,7 +196,7 @@ def attention_forward_fast(
     if mask is not None:
         check_mask(mask, (*q.shape[:-1], k.shape[-2]))
         mask = four_axes(np.broadcast_to(mask, (*q.shape[:-1], k.shape[-2])))
-    resolved = attention_options(q, rows=block, **options)
+    resolved = attention_options(q, k, rows=block, **options)
     y = np.empty((*q.shape[:-1], v.shape[-1]), q.dtype) if out is None else out
     arrays = four_axes(q), four_axes(k), four_axes(v), mask, four_axes(y)
     log_sums = attend(*arrays, resolved)

@@ -54,6 +54,7 @@ def packed_attention_forward(
     n_kv_heads: int | None = None,
     causal: bool = False,
     window: int | None = None,
+    segments: np.ndarray | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
     seed: int | None = None,
@@ -65,11 +66,20 @@ def packed_attention_forward(
     q | k | v = qkv                                        (1)
     y = attention(q, k, v) of each head, side by side      (2)
 
-    mask, causal, window, scale, dropout and seed are those of `attention`; the mask broadcasts to (…, H, T, T).
+    mask, causal, window, segments (…, T), scale, dropout and seed are those of `attention`; the mask broadcasts to
+    (…, H, T, T).
     """
     n_kv = check_packed(qkv, n_heads, n_kv_heads)
     q, k, v = split_heads(qkv, n_heads, n_kv)  # (1)
-    y, saved = attention_forward(q, k, v, mask, causal=causal, window=window, scale=scale, dropout=dropout, seed=seed)
+    options = {
+        "causal": causal,
+        "window": window,
+        "segments": segments,
+        "scale": scale,
+        "dropout": dropout,
+        "seed": seed,
+    }
+    y, saved = attention_forward(q, k, v, mask, **options)
     return side_by_side(y), (saved, qkv.shape, n_heads, n_kv)  # (2)
 
 
@@ -115,6 +125,8 @@ def packed_attention_forward_fast(
     if mask is not None:
         check_mask(mask, (*lead, n_heads, T, T))
         mask = four_axes(np.broadcast_to(mask, (*lead, n_heads, T, T)))
+    if options.get("segments") is not None:
+        options["segments"] = np.reshape(options["segments"], (len(flat), T))
     y = np.empty((len(flat), T, n_heads * q.shape[-1]), qkv.dtype)
     heads = split_heads(y, n_heads)[0]
     _, saved = attention_forward_fast(q, k, v, mask, block=block or ROWS, out=heads, **options)

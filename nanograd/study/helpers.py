@@ -146,23 +146,32 @@ def side_by_side(y: np.ndarray) -> np.ndarray:
     return y.reshape(*y.shape[:-2], y.shape[-2] * y.shape[-1])
 
 
+def same_segment(segments: Any, ndim: int) -> Any:
+    """Return whether a key is in the segment of a query, for scores of ndim axes (…, T, T); True without segments."""
+    if segments is None:
+        return True
+    same = np.asarray(segments)[..., :, None] == np.asarray(segments)[..., None, :]
+    return same if ndim == 2 else same[..., None, :, :]
+
+
 def attention_weights(
-    q: Any, k: Any, mask: Any, causal: bool, window: int | None, scale: float | None
+    q: Any, k: Any, mask: Any, causal: bool, window: int | None, segments: Any, scale: float | None
 ) -> tuple[Any, float]:
     """Return P = softmax(scale q kᵀ) over the keys that a query may look at, and scale."""
     scale = 1 / np.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     t, s = np.arange(q.shape[-2])[:, None], np.arange(k.shape[-2])
-    visible = (s <= t) & (window is None or s > t - window) if causal else True
+    visible = (s <= t) & (window is None or s > t - window) & same_segment(segments, q.ndim) if causal else True
     visible = visible if mask is None else visible & mask
     return softmax(np.where(visible, scale * q @ k.mT, -np.inf)), scale
 
 
 def attention(
-    q: Any, k: Any, v: Any, mask: Any, causal: bool, window: int | None, scale: float | None, dropout: float, seed: Any
-) -> Any:
+    q: Any, k: Any, v: Any, mask: Any, causal: bool, window: int | None, segments: Any, scale: float | None, dropout: float,
+    seed: Any,
+) -> Any:  # fmt: skip
     """Return y of attention, lines (1) to (3) of its page."""
     group = q.shape[-3] // k.shape[-3]
-    P, _ = attention_weights(q, repeat_heads(k, group), mask, causal, window, scale)
+    P, _ = attention_weights(q, repeat_heads(k, group), mask, causal, window, segments, scale)
     z = keep_mask(P.shape, dropout, seed) if dropout else 1
     return (P * z) @ repeat_heads(v, group)
 
@@ -175,6 +184,7 @@ def attention_gradients(
     mask: Any,
     causal: bool,
     window: int | None,
+    segments: Any,
     scale: float | None,
     dropout: float,
     seed: Any,
@@ -182,7 +192,7 @@ def attention_gradients(
     """Return dq, dk and dv of attention, lines (5) to (9) of its page."""
     group = q.shape[-3] // k.shape[-3]
     shared_k, shared_v = repeat_heads(k, group), repeat_heads(v, group)
-    P, scale = attention_weights(q, shared_k, mask, causal, window, scale)
+    P, scale = attention_weights(q, shared_k, mask, causal, window, segments, scale)
     z = keep_mask(P.shape, dropout, seed) if dropout else 1
     dP = (dy @ shared_v.mT) * z
     dS = P * (dP - (P * dP).sum(axis=-1, keepdims=True))
@@ -231,9 +241,8 @@ def einsum_gradient(spec: str, k: int, dy: np.ndarray, xs: tuple[np.ndarray, ...
 
 _FUNCTIONS = (
     unbroadcast, restore_axes, count, softmax, erf, integral, to_rows, from_rows, place, put_along_axis, sum_by_index,
-    sum_where, last_writes, join_pairs, keep_mask, repeat_heads, sum_heads, score_variance, side_by_side, attention_weights,
-    attention,
-    attention_gradients, negative_log_likelihood, name_axes, einsum_gradient,
+    sum_where, last_writes, join_pairs, keep_mask, repeat_heads, sum_heads, score_variance, side_by_side, same_segment,
+    attention_weights, attention, attention_gradients, negative_log_likelihood, name_axes, einsum_gradient,
 )  # fmt: skip
 HELPERS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
 

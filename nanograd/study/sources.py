@@ -60,6 +60,7 @@ SOURCES = (
         "attention packed_attention",
     ),
     ("Jiang et al. 2023, Mistral 7B, arXiv:2310.06825, section 2: the sliding window", "attention packed_attention"),
+    ("Krell et al. 2021, Efficient sequence packing, arXiv:2107.02027: segments", "attention packed_attention"),
     ("Dao et al. 2022, FlashAttention, arXiv:2205.14135", "attention packed_attention"),
     ("Su et al. 2021, RoFormer: Enhanced Transformer with rotary position embedding, arXiv:2104.09864", "rope"),
     ("Szegedy et al. 2016, Rethinking the Inception architecture, arXiv:1512.00567: label smoothing", "cross_entropy"),

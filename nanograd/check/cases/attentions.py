@@ -10,6 +10,7 @@ def _qkv(*batch: int, t: int = 3, s: int = 3, d: int = 2, e: int = 2) -> tuple[M
 
 
 _LOWER = exactly([[True, False, False], [True, True, False], [True, True, True]])
+_SEGMENTS = np.array([[0, 0, 0, 1, 1], [0, 1, 1, 1, 2]])
 _BLIND = exactly([[True, True, False], [False, False, False], [False, True, False]])
 
 CASES: dict[str, list[Case]] = {
@@ -55,6 +56,22 @@ CASES: dict[str, list[Case]] = {
             dropout=0.3,
             seed=1,
         ),
+        case("segments", *_qkv(2), causal=True, segments=np.array([0, 0, 1])),
+        case("segments of two sequences", *_qkv(2, 2), causal=True, segments=np.array([[0, 1, 1], [3, 3, 3]])),
+        case("a segment a token", *_qkv(), causal=True, segments=np.array([0, 1, 2])),
+        case("two and a half blocks, segments", *_qkv(2, 1, t=5, s=5), causal=True, segments=_SEGMENTS),
+        case(
+            "segments, a window, grouped, mask, dropout",
+            normal(2, 4, 3, 2),
+            normal(2, 2, 3, 2),
+            normal(2, 2, 3, 2),
+            _BLIND,
+            causal=True,
+            window=2,
+            segments=np.array([[0, 0, 0], [0, 1, 1]]),
+            dropout=0.3,
+            seed=1,
+        ),
         case("scale", *_qkv(2), scale=0.3),
         case("scale zero", *_qkv(2), scale=0.0),
         case("dropout", *_qkv(2), dropout=0.4, seed=3),
@@ -94,6 +111,10 @@ CASES: dict[str, list[Case]] = {
             seed=4,
         ),
         case("a window, grouped, mask", normal(3, 8), _BLIND, n_heads=2, n_kv_heads=1, causal=True, window=2),
+        case("segments", normal(3, 6), n_heads=2, causal=True, segments=np.array([0, 1, 1])),
+        case("two and a half blocks, segments", normal(2, 5, 6), n_heads=2, causal=True, segments=_SEGMENTS),
+        case("segments, a window", normal(2, 5, 6), n_heads=1, causal=True, window=2, segments=_SEGMENTS),
+        case("more axes and segments", normal(1, 2, 5, 3), n_heads=1, causal=True, segments=_SEGMENTS[None]),
         case("scale", normal(3, 6), n_heads=1, scale=0.3),
         case("large scores", normal(3, 6), n_heads=1, scale=60.0),
         case("one token", normal(2, 1, 6), n_heads=2),

@@ -117,7 +117,8 @@ REASONS: dict[str, Reasons] = {
             "t": "np.arange(q.shape[-2])[:, None]",
             "s": "np.arange(k.shape[-2])",
             "recent": "True if window is None else s > t - window",  # with a window: whether a key lies in it
-            "visible": "((s <= t) & recent | np.logical_not(causal)) & (True if mask is None else mask)",
+            "own": "same_segment(segments, q.ndim)",
+            "visible": "((s <= t) & recent & own | np.logical_not(causal)) & (True if mask is None else mask)",
             "M": "np.where(visible, 0, -np.inf)",
             "z": "keep_mask(P.shape, dropout, seed) if dropout else np.ones(P.shape)",
             "keys": "-1",
@@ -139,13 +140,13 @@ REASONS: dict[str, Reasons] = {
         ),
         Reason(
             "Every head attends by itself and fills its own D columns.",
-            code="side_by_side(attention(q, k, v, mask, causal, window, scale, dropout, seed))",
+            code="side_by_side(attention(q, k, v, mask, causal, window, segments, scale, dropout, seed))",
             name="y",
         ),
         Reason(
             "Each head's y fills its own columns, so its dy is found there; the gradients are (5) to (9) of `attention`.",
             reference="(by('q'), by('k'), by('v'))",
-            code="attention_gradients(heads(dy), q, k, v, mask, causal, window, scale, dropout, seed)",
+            code="attention_gradients(heads(dy), q, k, v, mask, causal, window, segments, scale, dropout, seed)",
             name="dq, dk, dv",
         ),
         Reason(

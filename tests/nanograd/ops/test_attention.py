@@ -9,6 +9,7 @@ import pytest
 
 import nanograd as ng
 from nanograd import Tensor
+from nanograd.ops._attention_blocks import ROWS
 from nanograd.ops.dropout import keep_mask
 
 rng = np.random.default_rng(0)
@@ -58,6 +59,37 @@ def test_a_window_equals_a_band_of_the_mask() -> None:
     np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True, window=2), ng.attention(Q, K, V, band))
     np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True, window=4), ng.attention(Q, K, V, causal=True))
     np.testing.assert_array_equal(ng.attention(Q, K, V, causal=True, window=1), V)
+
+
+@pytest.mark.parametrize("window", [None, 2])
+def test_segments_are_attended_to_apart(window: int | None) -> None:
+    """Two sequences of segments of other lengths: each segment gives what it gives alone."""
+    q, k, v = (rng.standard_normal((2, 3, 5, 4)) for _ in range(3))
+    segments = np.array([[0, 0, 1, 1, 1], [2, 5, 5, 5, 7]])
+    y = ng.attention(q, k, v, causal=True, window=window, segments=segments)
+    for row in range(2):
+        for segment in set(segments[row].tolist()):
+            alone = [a[row][:, segments[row] == segment] for a in (q, k, v)]
+            expected = ng.attention(*alone, causal=True, window=window)
+            np.testing.assert_allclose(y[row][:, segments[row] == segment], expected, rtol=0, atol=1e-15)
+
+
+def test_one_segment_is_none() -> None:
+    np.testing.assert_array_equal(
+        ng.attention(Q, K, V, causal=True, segments=[4] * 4), ng.attention(Q, K, V, causal=True)
+    )
+
+
+def test_blocks_of_keys_that_no_query_sees_are_skipped() -> None:
+    """They hold NaN, which reaches every result that it is computed for."""
+    q, k, v = rng.standard_normal((3, 1, 1, 2 * ROWS, 4))
+    k[:, :, :ROWS] = v[:, :, :ROWS] = np.nan
+    segments = np.arange(2 * ROWS)[None] // ROWS
+    leaves = [Tensor(a, requires_grad=True) for a in (q, k, v)]
+    y = ng.attention(*leaves, causal=True, segments=segments)
+    y.backward(np.ones(y.shape))
+    for leaf in (y.data, *(leaf.grad for leaf in leaves)):
+        assert np.isfinite(leaf[:, :, ROWS:]).all()
 
 
 @pytest.mark.parametrize("t", [0, 1, 2, 3])
@@ -139,6 +171,11 @@ def test_query_heads_must_be_a_multiple(q_heads: int, k_heads: int) -> None:
             "window must be at least 1 and needs causal=True, got 3 and causal=False",
         ),
         ((Q, K, V), {"window": 0, "causal": True}, ValueError, "window must be at least 1"),
+        ((Q, K, V), {"segments": [0, 0, 1, 1]}, ValueError, r"segments must be \(4,\).* need causal=True"),
+        ((Q, K, V), {"segments": [[0] * 4] * 2, "causal": True}, ValueError, r"segments must be \(4,\).*got \(2, 4\)"),
+        ((Q[:, :3], K, V), {"segments": [0] * 3, "causal": True}, ValueError, "as many keys as queries"),
+        ((Q, K, V), {"segments": [0, 0.5, 1, 1], "causal": True}, TypeError, "segments must be integers, got float64"),
+        ((Q, K, V), {"segments": [0, 1, 0, 1], "causal": True}, ValueError, "segments must not fall"),
         ((Q, K, V, np.ones((4, 3), bool)), {}, ValueError, r"must broadcast to the scores \(2, 4, 4\), got \(4, 3\)"),
         ((Q, K, V, np.ones((1, 2, 4, 4), bool)), {}, ValueError, r"must broadcast to the scores .*\(1, 2, 4, 4\)"),
         ((Q, K, V), {"dropout": 0.1}, ValueError, "dropout=0.1 needs a seed"),

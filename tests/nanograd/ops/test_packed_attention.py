@@ -19,13 +19,16 @@ def test_one_head_is_attention() -> None:
 @pytest.mark.parametrize("T", [SHORT - 1, SHORT, SHORT + 1, 2 * SHORT + 5])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("window", [None, 1, 30, SHORT + 1])
-def test_on_both_sides_of_short(T: int, dropout: float, window: int | None) -> None:
+@pytest.mark.parametrize("share", [0, 0.02, 0.2])
+def test_on_both_sides_of_short(T: int, dropout: float, window: int | None, share: float) -> None:
+    """`share` of the tokens begin a segment."""
     rng = np.random.default_rng(T)
+    segments = np.cumsum(rng.random((2, T)) < share, axis=1) if share else None
     qkv, dy = rng.standard_normal((2, T, 2 * 3 * 4)), rng.standard_normal((2, T, 2 * 4))
 
     def run() -> tuple[np.ndarray, np.ndarray | None]:
         x = Tensor(qkv, requires_grad=True)
-        y = ops.packed_attention(x, n_heads=2, causal=True, window=window, dropout=dropout, seed=7)
+        y = ops.packed_attention(x, n_heads=2, causal=True, window=window, segments=segments, dropout=dropout, seed=7)
         y.backward(dy)
         return y.data, x.grad
 
