@@ -16,6 +16,7 @@ from gpt.config import ModelConfig, SampleConfig, check_options
 from nanograd import ops
 from nanograd._tensor import Tensor
 from nanograd.nn import Dropout, Embedding, LayerNorm, Linear, Module, Parameter, RMSNorm, no_init
+from nanograd.ops.attention import first_keys
 from nanograd.ops.rope import llama3_frequencies, rope_frequencies
 from nanograd.recompute import checkpoint
 from nanograd.runtime.files import StrPath
@@ -105,8 +106,11 @@ class MultiHeadAttention(Module):
         self.out_proj = Linear(n_heads * self.head_dim, d_model, bias=bias, rng=rng)
         self.dropout = Dropout(dropout)  # of the output; attention probabilities are dropped with the same p
 
-    def forward(self, x: Tensor, mask: np.ndarray | None = None) -> Tensor:
-        """Map x (B, T, C) to (B, T, C). mask is boolean and broadcasts to (B, H, T, T): True where a token may attend."""
+    def forward(self, x: Tensor, mask: np.ndarray | None = None, segments: np.ndarray | None = None) -> Tensor:
+        """Map x (B, T, C) to (B, T, C). mask is boolean and broadcasts to (B, H, T, T): True where a token may attend.
+
+        segments (B, T) are integers that never fall: a token attends only to tokens of its own segment.
+        """
         p = self.dropout.p if self.training else 0.0
         qkv = self.w_qkv(x)  # (B, T, (H + 2 K) D)
         if self.rope_frequencies is not None or self.q_norm is not None:
@@ -118,6 +122,7 @@ class MultiHeadAttention(Module):
             n_kv_heads=self.n_kv_heads,
             causal=self.causal,
             window=self.window,
+            segments=segments,
             dropout=p,
             seed=next_seed() if p else None,
         )  # (B, T, H D): softmax(q kᵀ / √D) v of each head, side by side
@@ -209,16 +214,16 @@ class Block(Module):
             rng=rng,
         )
 
-    def forward(self, x: Tensor, mask: np.ndarray | None = None) -> Tensor:
-        """Map x (B, T, C) to (B, T, C)."""
-        x = x + self.attn(self.norm1(x), mask)
+    def forward(self, x: Tensor, *visible: np.ndarray | None) -> Tensor:
+        """Map x (B, T, C) to (B, T, C). visible are the mask and the segments of attention, or none."""
+        x = x + self.attn(self.norm1(x), *visible)
         return x + self.mlp(self.norm2(x))
 
 
-def recomputed(block: Block, x: Tensor) -> Tensor:
-    """Return block(x), keeping x alone for backward, which computes the block again; a frozen block keeps nothing."""
+def recomputed(block: Block, x: Tensor, *visible: np.ndarray | None) -> Tensor:
+    """Return the block of x, keeping x alone for backward, which computes it again; a frozen block keeps nothing."""
     trained = x.requires_grad or any(p.requires_grad for p in block.parameters())
-    return checkpoint(block, x) if trained else block(x)
+    return checkpoint(block, x, *visible) if trained else block(x, *visible)
 
 
 class GPT(Module):
@@ -273,23 +278,37 @@ class GPT(Module):
         """The output projection (V, C), from hidden states to logits."""
         return self.tok_emb.weight if self.head is None else self.head.weight
 
-    def forward(self, ids: np.ndarray, targets: np.ndarray | None = None, *, reduction: str = "mean") -> Tensor:
-        """Return the next-token logits (B, T, V) for ids (B, T), or the cross-entropy loss if targets (B, T) are given."""
-        x = self.hidden_states(ids)
+    def forward(
+        self,
+        ids: np.ndarray,
+        targets: np.ndarray | None = None,
+        *,
+        segments: np.ndarray | None = None,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """Return the next-token logits (B, T, V) for ids (B, T), or the cross-entropy loss if targets (B, T) are given.
+
+        segments (B, T) are integers that never fall in a row, the numbers of the documents that are packed into it. Each
+        document gets the logits that it gets alone: no token attends to another document, and learned positions begin again
+        at 0. RoPE does not change: attention depends on differences of positions alone.
+        """
+        x = self.hidden_states(ids, segments)
         if targets is None:
             return ops.linear(x, self.lm_head_weight)
         return ops.linear_cross_entropy(x, self.lm_head_weight, targets, reduction=reduction)  # logits in chunks
 
-    def loss(self, ids: np.ndarray, targets: np.ndarray, *, reduction: str = "mean") -> Tensor:
+    def loss(
+        self, ids: np.ndarray, targets: np.ndarray, *, segments: np.ndarray | None = None, reduction: str = "mean"
+    ) -> Tensor:
         """Return the cross-entropy of targets (B, T), in nats a token; targets of -100 do not count."""
-        return self(ids, np.asarray(targets), reduction=reduction)
+        return self(ids, np.asarray(targets), segments=segments, reduction=reduction)
 
-    def hidden_states(self, ids: np.ndarray) -> Tensor:
+    def hidden_states(self, ids: np.ndarray, segments: np.ndarray | None = None) -> Tensor:
         """Return the final hidden states (B, T, C) of ids (B, T), which the output projection reads."""
-        return self.transform(self.embed(ids))
+        return self.transform(self.embed(ids, segments), segments)
 
-    def embed(self, ids: np.ndarray) -> Tensor:
-        """Return the input (B, T, C) of the first block: token embeddings plus position embeddings."""
+    def embed(self, ids: np.ndarray, segments: np.ndarray | None = None) -> Tensor:
+        """Return the input (B, T, C) of the first block: token embeddings plus those of the positions in their segment."""
         ids = np.asarray(ids)
         if ids.ndim != 2:
             raise ValueError(f"GPT: ids must be (batch, time), got shape {ids.shape}")
@@ -298,13 +317,15 @@ class GPT(Module):
             raise ValueError(f"GPT: {T} tokens are more than context_length={self.config.context_length}")
         x = self.tok_emb(ids)  # (B, T, C)
         if self.pos_emb is not None:
-            x = x + self.pos_emb(np.arange(T))  # + (T, C): without it "cat sat" = "sat cat"
+            positions = np.arange(T) - first_keys(T, segments=segments)  # (T,), or (B, T)
+            x = x + self.pos_emb(positions)  # + (T, C): without it "cat sat" = "sat cat"
         return self.dropout(x)
 
-    def transform(self, x: Tensor) -> Tensor:
+    def transform(self, x: Tensor, segments: np.ndarray | None = None) -> Tensor:
         """Run the blocks and the last normalisation on x (B, T, C)."""
+        visible = () if segments is None else (None, segments)  # without a mask
         for block in self.blocks:
-            x = recomputed(block, x) if self.recompute else block(x)
+            x = recomputed(block, x, *visible) if self.recompute else block(x, *visible)
         return self.norm(x)
 
     @overload

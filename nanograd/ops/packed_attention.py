@@ -71,15 +71,8 @@ def packed_attention_forward(
     """
     n_kv = check_packed(qkv, n_heads, n_kv_heads)
     q, k, v = split_heads(qkv, n_heads, n_kv)  # (1)
-    options = {
-        "causal": causal,
-        "window": window,
-        "segments": segments,
-        "scale": scale,
-        "dropout": dropout,
-        "seed": seed,
-    }
-    y, saved = attention_forward(q, k, v, mask, **options)
+    options: dict[str, Any] = {"window": window, "segments": segments, "scale": scale, "dropout": dropout, "seed": seed}
+    y, saved = attention_forward(q, k, v, mask, causal=causal, **options)
     return side_by_side(y), (saved, qkv.shape, n_heads, n_kv)  # (2)
 
 
@@ -125,7 +118,7 @@ def packed_attention_forward_fast(
     if mask is not None:
         check_mask(mask, (*lead, n_heads, T, T))
         mask = four_axes(np.broadcast_to(mask, (*lead, n_heads, T, T)))
-    if options.get("segments") is not None:
+    if options.get("segments") is not None and np.shape(options["segments"]) == (*lead, T):
         options["segments"] = np.reshape(options["segments"], (len(flat), T))
     y = np.empty((len(flat), T, n_heads * q.shape[-1]), qkv.dtype)
     heads = split_heads(y, n_heads)[0]

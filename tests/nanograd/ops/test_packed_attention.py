@@ -1,5 +1,7 @@
 """packed_attention: short contexts keep P, long ones go in blocks, to the same numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,8 +47,14 @@ def test_on_both_sides_of_short(T: int, dropout: float, window: int | None, shar
         ((2, 3, 12), {"n_heads": 5}, r"qkv must be .* got \(2, 3, 12\) for 5 heads and 5 key heads"),
         ((2, 3, 12), {"n_heads": 3, "n_kv_heads": 2}, "n_heads must be a multiple of n_kv_heads, got 3 and 2"),
         ((12,), {"n_heads": 1}, "qkv must be"),
+        ((2, 3, 12), {"n_heads": 2, "causal": True, "segments": [0, 0, 1]}, r"segments must be \(2, 3\).* got \(3,\)"),
+        (
+            (2, 70, 12),
+            {"n_heads": 2, "causal": True, "segments": [0] * 70},
+            r"segments must be \(2, 70\).* got \(70,\)",
+        ),
     ],
 )
-def test_refusals(shape: tuple[int, ...], options: dict[str, int], message: str) -> None:
+def test_refusals(shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ops.packed_attention(np.zeros(shape), **options)
