@@ -1,16 +1,20 @@
-"""python -m gpt plot: draw a run's loss curves."""
+"""python -m gpt plot: write the page of a run, or a picture of its curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.commands.arguments import Parser, run_path
+from gpt.runs.page import run_page
 from gpt.runs.run import read_metrics
 
-DESCRIPTION = """Draw the loss, the learning rate and the gradient norm of a run, or the losses of several.
+PAGE = "curves.html"
+DESCRIPTION = """Write a page with the curves of a run, what it wrote and its options; of several runs, to compare them.
 
-    python -m gpt plot runs/mine -o curves.png
+    python -m gpt plot runs/mine
+    python -m gpt plot runs/mine runs/other -o compared.html
 
-Needs matplotlib: pip install 'nanograd-gpt[plot]'
+The page is one HTML file that needs no network. Another suffix than .html, such as .png, .pdf or .svg, gives a picture of
+the losses, the learning rate and the gradient norm; that needs matplotlib: pip install 'nanograd-gpt[plot]'
 """
 
 
@@ -19,15 +23,27 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "runs", metavar="RUN", nargs="+", type=run_path, help="folder of a run; last: the newest in runs/"
     )
-    parser.option("-o --out", "picture to write (default: curves.png in the first run)", metavar="FILE")
+    parser.option("-o --out", f"file to write (default: {PAGE} in the first run)", metavar="FILE")
     options = parser.parse(arguments)
-    runs = {folder: read_metrics(Path(folder)) for folder in options.runs}
-    if not all(runs.values()):
-        raise ValueError("plot: a run has no steps yet")
+    out = Path(options.out or Path(options.runs[0]) / PAGE)
+    if out.suffix.lower() in (".html", ".htm"):
+        run_page(options.runs).save(out)
+    else:
+        draw_picture(options.runs, out)
+    print(f"drawn: {out}")
+    return 0
+
+
+def draw_picture(folders: Sequence[str], out: Path) -> None:
+    """Draw the losses, the learning rate and the gradient norm with matplotlib."""
+    runs = {folder: read_metrics(Path(folder)) for folder in folders}
+    if empty := [folder for folder, records in runs.items() if not records]:
+        raise ValueError(f"plot: {empty[0]} has no steps yet")
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError("plot: needs matplotlib; install it with: pip install 'nanograd-gpt[plot]'") from None
+        problem = f"plot: {out.name} needs matplotlib; install it with: pip install 'nanograd-gpt[plot]'"
+        raise ValueError(f"{problem}, or take a name that ends in .html") from None
     figure = Figure(figsize=(8, 8), layout="constrained")
     loss, lr, norm = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     for folder, records in runs.items():
@@ -49,7 +65,4 @@ def main(arguments: Sequence[str]) -> int:
     loss.legend()
     for axes in (loss, lr, norm):
         axes.grid(alpha=0.3)
-    out = Path(options.out or Path(options.runs[0]) / "curves.png")
     figure.savefig(out, dpi=150)
-    print(f"drawn: {out}")
-    return 0

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gpt.runs.curves import ticks
+
 COLOURS = 6  # the curves of one figure can have
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #222; }
@@ -105,14 +107,6 @@ def curves(
         at = max(y_end + 4, at + 15)
         body.append(text(width - right + 8, at, name, f"label c{i}", "start"))
     return svg(width, height, "\n".join(body), title)
-
-
-def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
-    """Return round numbers from low to high, about five; whole ones only, for powers of ten."""
-    step = 10 ** math.floor(math.log10((high - low) / 4 or 1))
-    step = next(step * m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= 5)
-    step = max(1, round(step)) if whole else step
-    return [round(i * step, 12) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 def bars(values: Mapping[str, float], title: str, y: str = "", *, digits: int = 2) -> str:

@@ -8,6 +8,7 @@ curves.py          the records of a run as curves
 lock.py            one process at a time writes in a run's folder
 run.py             the run's folder, or a run in memory; what happens after every step
 supervise.py       train a run to its end, and save whatever interrupts it
+page.py            the page of a run: its curves, what it wrote, its options
 start.py           begin or resume a run, the same for pretraining and fine-tuning
 pretrain.py        pretraining: its data, its model, random or from a checkpoint, and its run
 doctor.py          checks of a model, before or after training

@@ -1,5 +1,7 @@
 """Tests of gpt/commands/plot.py."""
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,30 @@ def test_plot_draws_one_run_or_several(run: Path, tmp_path: Path, capsys: Output
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_run_without_steps_is_refused(tmp_path: Path, capsys: Output) -> None:
+def test_plot_writes_a_page_into_the_first_run(run: Path, tmp_path: Path, capsys: Output) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(run, folder)
+    assert main(["plot", str(folder), str(run)]) == 0
+    assert capsys.readouterr().out == f"drawn: {folder / 'curves.html'}\n"
+    page = (folder / "curves.html").read_text(encoding="utf-8")
+    assert "Update to weight by layer" in page
+    assert "What it wrote, by step" in page
+
+
+def test_without_matplotlib_a_picture_is_refused(
+    run: Path, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["plot", str(run), "-o", str(tmp_path / "a.html")]) == 0
+    assert main(["plot", str(run), "-o", str(tmp_path / "a.png")]) == 1
+    assert (
+        "a.png needs matplotlib; install it with: pip install 'nanograd-gpt[plot]', or take" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.png"])
+def test_a_run_without_steps_is_refused(tmp_path: Path, capsys: Output, name: str) -> None:
     (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
-    assert main(["plot", str(tmp_path)]) == 1
-    assert "plot: a run has no steps yet" in capsys.readouterr().err
+    assert main(["plot", str(tmp_path), "-o", str(tmp_path / name)]) == 1
+    assert f"plot: {tmp_path} has no steps yet" in capsys.readouterr().err
