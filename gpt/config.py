@@ -22,6 +22,7 @@ ROPE_SCALINGS = ("linear", "llama3")
 MLPS = ("plain", "gated")
 ACTIVATIONS = ("gelu_tanh", "gelu", "relu", "silu")
 SAMPLINGS = ("random", "epochs")
+DOCUMENTS = ("joined", "apart")
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("cosine", "linear", "wsd", "constant")
 BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {  # of `option`: whether a value is within, and words
@@ -299,6 +300,11 @@ class TrainConfig(LoopConfig):
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
     optimizer: str = option("adamw", "adamw, or muon for the hidden matrices and adamw for the rest", among=OPTIMIZERS)
     sampling: str = option("random", "random windows, or epochs: each window once an epoch, shuffled", among=SAMPLINGS)
+    documents: str = option(
+        "joined",
+        "joined: windows begin anywhere; apart: at documents, and no token attends to another document",
+        among=DOCUMENTS,
+    )
     stride: int | None = option(None, "tokens from window to window; if none, 1, or context_length in epochs", least=1)
     val_fraction: float = option(
         0.1, "share of the text for validation: its end; of a folder whole documents and ends", least=0, below=1
@@ -307,6 +313,11 @@ class TrainConfig(LoopConfig):
     sample_every: int | None = option(
         None, "updates between lines that the model writes; at each evaluation if none, 0 is off", least=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.documents == "apart" and self.stride is not None:
+            raise ValueError("stride: with documents=apart a window begins where a document does; leave stride out")
 
     @property
     def paths(self) -> tuple[str, ...]:

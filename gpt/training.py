@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from gpt.config import LoopConfig, TrainConfig
-from gpt.data.batches import IGNORE, Tokens, consecutive_batches, draw_batch
+from gpt.data.batches import IGNORE, Tokens, consecutive_batches, document_numbers, document_windows, draw_batch
 from gpt.model import GPT, MLP, MultiHeadAttention
+from gpt.tokenizer import Tokenizer
 from nanograd._tensor import Tensor
 from nanograd.nn import Module
 from nanograd.op import region
@@ -157,37 +158,80 @@ def mean_over_targets(loss_sum: Callable[[Rows], float], batches: Iterable[Batch
     return total / count
 
 
-def next_token_loss(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Tensor:
+def next_token_loss(model: GPT, ids: np.ndarray, targets: np.ndarray, segments: np.ndarray | None = None) -> Tensor:
     """Return the cross-entropy of targets (B, T) in nats, summed over all but IGNORE."""
-    return model.loss(ids, targets, reduction="sum")
+    return model.loss(ids, targets, segments=segments, reduction="sum")
 
 
 def evaluate(
-    model: GPT, tokens: Tokens, batch_size: int, limit: int | None = None, *, shards: int | None = None
+    model: GPT,
+    tokens: Tokens,
+    batch_size: int,
+    limit: int | None = None,
+    *,
+    begin: int | None = None,
+    shards: int | None = None,
 ) -> float:
-    """Return the loss in nats per token, without dropout: over all tokens but the first, or over `limit` batches."""
-    batches = token_batches(tokens, batch_size, model.config.context_length, limit)
+    """Return the loss in nats per token, without dropout: over all tokens but the first, or over `limit` batches.
+
+    begin is the first token of every document, if documents are kept apart.
+    """
+    batches = token_batches(tokens, batch_size, model.config.context_length, limit, begin)
     return mean_loss(model, batches, next_token_loss, shards=shards)
 
 
-def token_batches(tokens: Tokens, batch_size: int, context_length: int, limit: int | None) -> Iterator[Batch]:
+def token_batches(
+    tokens: Tokens, batch_size: int, context_length: int, limit: int | None, begin: int | None = None
+) -> Iterator[Batch]:
     """Yield batches in which every token but the first is a target once; or `limit` of them."""
-    for ids, targets in consecutive_batches(tokens, batch_size, context_length, limit):
-        yield Batch((ids, targets), int((targets != IGNORE).sum()))
+    starts = None if begin is None else document_windows(tokens, context_length, begin)
+    for ids, targets in consecutive_batches(tokens, batch_size, context_length, limit, starts):
+        yield next_token_batch(ids, targets, begin)
 
 
-def next_token_objective(model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig) -> Objective:
-    """Return the objective of a language model: predict every next token in windows of a text."""
-    length = model.config.context_length
+def next_token_batch(ids: np.ndarray, targets: np.ndarray, begin: int | None) -> Batch:
+    """Return the batch of ids (B, T) and targets (B, T), and the documents of the ids if `begin` begins every document."""
+    rows = (ids, targets) if begin is None else (ids, targets, document_numbers(ids, begin))
+    return Batch(rows, int((targets != IGNORE).sum()))
+
+
+def next_token_objective(
+    model: GPT, train_tokens: Tokens, val_tokens: Tokens | None, config: TrainConfig, begin: int | None = None
+) -> Objective:
+    """Return the objective of a language model: predict every next token in windows of a text.
+
+    begin is the first token of every document, and given only where the config keeps documents apart: see `first_token`.
+    """
+    if (begin is not None) != (config.documents == "apart"):
+        raise ValueError(f"documents={config.documents} does not go with begin={begin}; take first_token's")
+    length, starts = model.config.context_length, None
+    if begin is not None:
+        starts = document_windows(train_tokens, length, begin)
+        starts = starts[starts + length < len(train_tokens)]  # the last window may be incomplete
 
     def batch_of(step: int, micro: int) -> Batch:
-        ids, targets = draw_batch(train_tokens, length, config, step, micro)
-        return Batch((ids, targets), targets.size)
+        return next_token_batch(*draw_batch(train_tokens, length, config, step, micro, starts), begin)
 
     if val_tokens is None:
         return Objective(batch_of, next_token_loss)
-    val_batches = partial(token_batches, val_tokens, config.batch_size, length, config.eval_batches)
+    val_batches = partial(token_batches, val_tokens, config.batch_size, length, config.eval_batches, begin)
     return Objective(batch_of, next_token_loss, val_batches)
+
+
+def first_token(config: TrainConfig, tokenizer: Tokenizer) -> int | None:
+    """Return the token that begins every document if the config keeps documents apart, else None.
+
+    It is the tokenizer's BOS if that precedes every text, else its end-of-text token, which separates documents. Raises
+    ValueError if the tokenizer has neither.
+    """
+    if config.documents == "joined":
+        return None
+    begin = tokenizer.prefix[0] if tokenizer.prefix else tokenizer.eot_id
+    if begin is None:
+        raise ValueError(
+            f"documents: a {tokenizer.kind} tokenizer has no token that separates documents; leave documents=apart out"
+        )
+    return begin
 
 
 class NotFiniteError(ArithmeticError):
@@ -204,9 +248,10 @@ def train(
     after_step: Callable[[Record], bool | None],
     start: int = 0,
     elapsed: float = 0.0,
+    begin: int | None = None,
 ) -> None:
     """Pretrain: `fit` a language model to a text."""
-    objective = next_token_objective(model, train_tokens, val_tokens, config)
+    objective = next_token_objective(model, train_tokens, val_tokens, config, begin)
     fit(model, optimizer, objective, config, after_step=after_step, start=start, elapsed=elapsed)
 
 

@@ -55,7 +55,7 @@ FOREIGN = {
 }
 SKIP = {None: None, "stop": False, "skip": True}  # of --on-error: see gpt.data.documents.TextFiles
 HEADINGS = {  # in a help; fields that are not listed are shown below the first line of their config's docstring
-    "Data": "data tokenizer sampling stride val_fraction test_fraction label_column text_column encoding balance "
+    "Data": "data tokenizer documents sampling stride val_fraction test_fraction label_column text_column encoding balance "
     "split_seed template end columns",
     "Base model, and what is trained of it": "init freeze lora_rank lora_alpha lora_target",
     "Batches and memory": "batch_size grad_accum_steps shards recompute",

@@ -11,7 +11,7 @@ from gpt.evaluation.score import Score
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
 from gpt.runs.run import VAL_TOKENS, run_tokens
 from gpt.text.read import read_text
-from gpt.training import evaluate
+from gpt.training import evaluate, first_token
 from nanograd.parallel.shards import choose_shards
 
 BLOCK = 1 << 16  # tokens decoded at once
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     if len(tokens) < 2:
         raise ValueError(f"data: needs two tokens or more, one to predict from, got {len(tokens)}; give --data FILE")
     shards = choose_shards(options.batch_size, checkpoint.model_config.context_length)
-    loss = evaluate(checkpoint.model(), tokens, options.batch_size, shards=shards)
+    begin_id = first_token(checkpoint.train_config, tokenizer)
+    loss = evaluate(checkpoint.model(), tokens, options.batch_size, begin=begin_id, shards=shards)
     score = Score(len(tokens) - 1, n_bytes, -loss * (len(tokens) - 1))
     name = "validation text" if options.data is None else Path(options.data).name
     print(f"{name}: {score.tokens:,} tokens, {score.bytes:,} bytes\n{score}")

@@ -15,12 +15,14 @@ from nanograd.runtime.threads import threads_for
 STEPS, WARM_UP = 10, 3
 
 
-def profile_training(model: GPT, optimizer: AdamW, tokens: Tokens, config: TrainConfig, n: int) -> None:
+def profile_training(
+    model: GPT, optimizer: AdamW, tokens: Tokens, config: TrainConfig, n: int, begin: int | None = None
+) -> None:
     """Train WARM_UP steps, then n more under the profiler, and print the table of one step."""
     for start, stop in ((0, WARM_UP), (WARM_UP, WARM_UP + n)):
         until = dataclasses.replace(config, max_steps=stop)
         with profile() as measured:
-            train(model, optimizer, tokens, None, until, after_step=lambda record: None, start=start)
+            train(model, optimizer, tokens, None, until, after_step=lambda record: None, start=start, begin=begin)
     speed = n * config.grad_accum_steps * config.batch_size * model.config.context_length / measured.elapsed
     shards = min(config.shards or 1, config.batch_size)
     print("\n" + report(measured, n, speed, shards, threads_for(shards)))

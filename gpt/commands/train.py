@@ -14,7 +14,7 @@ from gpt.runs.run import SAMPLE, Run
 from gpt.runs.start import print_time
 from gpt.runs.supervise import run_training
 from gpt.runs.team import Workers, with_shards
-from gpt.training import make_optimizer, next_token_objective
+from gpt.training import first_token, make_optimizer, next_token_objective
 from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Train a GPT on a text, and generate some text with it.
@@ -68,10 +68,12 @@ def main(arguments: Sequence[str]) -> int:
                 dry = "--estimate" if options.estimate else "--profile"
                 raise ValueError(f"{dry} starts from the flags and leaves no folder behind; leave --{flag} away")
         model, data, _ = prepare(flags)
+        begin = first_token(data.config, data.tokenizer)
         if options.estimate:
-            print_time(model, next_token_objective(model, data.train, None, data.config), data.config)
+            print_time(model, next_token_objective(model, data.train, None, data.config, begin), data.config)
         if options.profile is not None:
-            profile_training(model, make_optimizer(model, data.config), data.train, data.config, options.profile)
+            optimizer = make_optimizer(model, data.config)
+            profile_training(model, optimizer, data.train, data.config, options.profile, begin)
         return 0
     if options.resume is None:
         run, objective = begin_pretraining(with_shards(flags))

@@ -1,12 +1,15 @@
 """Batches: which windows of the tokens a training step sees.
 
 A window is T + 1 consecutive tokens: T ids, and T targets, which are the ids one position later. Windows begin every
-`stride` tokens and are numbered from 0. The windows of a step follow from (seed, step) alone: a resumed run draws the same
-batches as an uninterrupted one, and checkpoints need not store a position in the data.
+`stride` tokens, or, if documents are kept apart, where `document_windows` says; they are numbered from 0. The windows of a
+step follow from (seed, step) alone: a resumed run draws the same batches as an uninterrupted one, and checkpoints need not
+store a position in the data.
 """
 
 import functools
 import math
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -18,6 +21,7 @@ from nanograd.seeds import DATA, generator
 
 IGNORE = -100  # a target that the loss ignores
 ROUNDS = 6
+BLOCK = 1 << 22  # tokens that are searched at once
 UInt64 = npt.NDArray[np.uint64]
 Order = Callable[[np.ndarray, int, int, int], np.ndarray]  # (positions, n, seed, epoch) → indices
 Windows = tuple[np.ndarray, np.ndarray]  # ids (B, T) and targets (B, T)
@@ -31,15 +35,26 @@ class Tokens(Protocol):
     def __getitem__(self, window: slice, /) -> np.ndarray: ...
 
 
-def draw_batch(tokens: Tokens, context_length: int, config: TrainConfig, step: int, micro: int = 0) -> Windows:
-    """Return the ids (B, T) and targets (B, T) of one micro-batch of a step, drawn as `config.sampling` says."""
+def draw_batch(
+    tokens: Tokens,
+    context_length: int,
+    config: TrainConfig,
+    step: int,
+    micro: int = 0,
+    starts: np.ndarray | None = None,
+) -> Windows:
+    """Return the ids (B, T) and targets (B, T) of one micro-batch of a step, drawn as `config.sampling` says.
+
+    starts (n,) are the indices at which windows begin; without them, one begins every `stride` tokens.
+    """
     stride = window_stride(config, context_length)
+    n = count_windows(tokens, context_length, stride) if starts is None else len(starts)
     if config.sampling == "random":
-        rng = generator(config.seed, DATA, step, micro)
-        return random_batch(tokens, config.batch_size, context_length, rng, stride)
-    n = count_windows(tokens, context_length, stride)
-    windows = epoch_batch(feistel_order, n, config.batch_size, config.seed, step * config.grad_accum_steps + micro)
-    return take_windows(tokens, windows * stride, context_length)
+        numbers = generator(config.seed, DATA, step, micro).integers(0, n, config.batch_size)
+    else:
+        number = step * config.grad_accum_steps + micro
+        numbers = epoch_batch(feistel_order, n, config.batch_size, config.seed, number)
+    return take_windows(tokens, numbers * stride if starts is None else starts[numbers], context_length)
 
 
 def window_stride(config: TrainConfig, context_length: int) -> int:
@@ -133,24 +148,63 @@ def random_batch(
     return take_windows(tokens, numbers * stride, context_length)
 
 
+def document_starts(tokens: Tokens, begin: int) -> np.ndarray:
+    """Return the indices (n,) at which documents begin: 0, and wherever the token `begin` is, except at the very end."""
+    end = len(tokens) - 1
+    blocks = range(1, end, BLOCK)
+    return np.concatenate([[0], *(np.flatnonzero(tokens[i : min(i + BLOCK, end)] == begin) + i for i in blocks)])
+
+
+def document_windows(tokens: Tokens, context_length: int, begin: int) -> np.ndarray:
+    """Return the indices (n,) at which windows begin, if the token `begin` begins every document.
+
+    A window holds whole documents, as many as fit. The one that does not fit begins the next window; what the window has of
+    it is cut off. A document that is longer than the context is divided into windows that follow each other; the last of
+    them holds the next documents too. `begin` is the end-of-text token: it ends a document, and it is the first token of
+    the next, as it is in a text that is generated without a prompt. So each document's first token is predicted too.
+
+    >>> document_windows(np.array([7, 1, 0, 2, 3, 0, 4, 5, 6, 7, 8, 9, 0, 1]), context_length=5, begin=0).tolist()
+    [0, 5, 10]
+    """
+    end = len(tokens) - 1
+    borders = np.append(document_starts(tokens, begin), end)
+    starts, start = array("q"), 0
+    while start < end:
+        starts.append(start)
+        last = int(borders[bisect_right(borders, start + context_length) - 1])  # the last border within reach
+        start = last if last > start else start + context_length
+    return np.array(starts, np.int64)
+
+
+def document_numbers(ids: np.ndarray, begin: int) -> np.ndarray:
+    """Return for each token of ids (B, T) the number of its document in its row: `begin` is a document's first token.
+
+    >>> document_numbers(np.array([[5, 6, 0, 7], [0, 8, 9, 0]]), begin=0).tolist()
+    [[0, 0, 1, 1], [1, 1, 1, 2]]
+    """
+    return np.cumsum(ids == begin, axis=1)
+
+
 def consecutive_batches(
-    tokens: Tokens, batch_size: int, context_length: int, limit: int | None = None
+    tokens: Tokens, batch_size: int, context_length: int, limit: int | None = None, starts: np.ndarray | None = None
 ) -> Iterator[Windows]:
     """Yield the tokens as consecutive windows, so that every token but the first is a target exactly once.
 
-    The last window is padded with targets that the loss ignores. A limit takes only that many batches, spread
-    evenly over the tokens.
+    A window ends where the next begins: every `context_length` tokens, or at `starts` (n,), which are no farther apart. It
+    is padded with targets that the loss ignores. A limit takes only that many batches, spread evenly over the tokens.
     """
     n = len(tokens) - 1  # targets
-    starts = np.arange(0, n, context_length)
+    starts = np.arange(0, n, context_length) if starts is None else starts
+    ends = np.append(starts[1:], n)
     if limit is not None and limit * batch_size < len(starts):
-        starts = starts[np.linspace(0, len(starts) - 1, limit * batch_size).astype(np.int64)]
+        chosen = np.linspace(0, len(starts) - 1, limit * batch_size).astype(np.int64)
+        starts, ends = starts[chosen], ends[chosen]
     for first in range(0, len(starts), batch_size):
-        rows = starts[first : first + batch_size]
+        rows = range(first, min(first + batch_size, len(starts)))
         ids = np.zeros((len(rows), context_length), np.int64)
         targets = np.full((len(rows), context_length), IGNORE, np.int64)
-        for row, start in enumerate(rows):
-            window = tokens[start : start + context_length + 1]
+        for row, i in enumerate(rows):
+            window = tokens[starts[i] : ends[i] + 1]
             ids[row, : len(window) - 1] = window[:-1]
             targets[row, : len(window) - 1] = window[1:]
         yield ids, targets

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpt.config import ModelConfig, TrainConfig, known_fields
-from gpt.data.batches import Tokens, check_length, count_windows, window_stride
+from gpt.data.batches import Tokens, check_length, count_windows, document_starts, document_windows, window_stride
 from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepared, open_dataset
 from gpt.data.documents import TextFiles, no_text
 from gpt.model import GPT
@@ -22,7 +22,7 @@ from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
 from gpt.runs.start import new_folder, open_base, print_time, resume_run, storable_options, unstarted_options
 from gpt.text.read import HTML_SUFFIXES, python_documentation, read_text, split_text, text_sha256
 from gpt.tokenizer import EOT, BPETokenizer, CharTokenizer, Tokenizer, load_tokenizer
-from gpt.training import Objective, make_optimizer, next_token_objective
+from gpt.training import Objective, first_token, make_optimizer, next_token_objective
 from nanograd.parallel.shards import choose_shards
 from nanograd.runtime.files import file_sha256
 from nanograd.seeds import INIT, generator
@@ -60,11 +60,12 @@ def begin_pretraining(
     if folder is None:
         folder = Path() if in_memory else new_folder(flags.get("out"))
     model, data, state = prepare(flags)
-    print_time(model, next_token_objective(model, data.train, None, data.config), data.config)
+    begin = first_token(data.config, data.tokenizer)
+    print_time(model, next_token_objective(model, data.train, None, data.config, begin), data.config)
     kind = MemoryRun if in_memory else Run
     run = kind(folder, model, make_optimizer(model, data.config), data.config, data.tokenizer, state)
     run.create(data.files(), storable_options(flags))
-    return run, next_token_objective(model, *run.tokens(), run.config)
+    return run, next_token_objective(model, *run.tokens(), run.config, begin)
 
 
 def resume_pretraining(
@@ -85,7 +86,8 @@ def resume_pretraining(
         return model
 
     run = resume_run(path, "", TrainConfig, flags, load_model, results=results)
-    objective = next_token_objective(run.model, *run.tokens(), run.config)
+    begin = first_token(run.config, run.tokenizer)
+    objective = next_token_objective(run.model, *run.tokens(), run.config, begin)
     if not run.is_finished():
         print_time(run.model, objective, run.config, start=run.state.step)
     return run, objective
@@ -175,9 +177,24 @@ def check_data(data: TrainingData, context_length: int) -> None:
     targets = config.max_steps * config.batch_size * config.grad_accum_steps * context_length
     if (passes := targets / len(data.train)) > FEW_PASSES:
         print(f"passes    each token is seen about {passes:,.0f} times")
+    n = count_windows(data.train, context_length, window_stride(config, context_length))
+    if (begin := first_token(config, tokenizer)) is not None:
+        n = check_documents(data.train, context_length, begin)
     if config.sampling == "epochs":
-        n = count_windows(data.train, context_length, window_stride(config, context_length))
         print(f"epoch     {n:,} windows: {n / (config.batch_size * config.grad_accum_steps):,.1f} steps")
+
+
+def check_documents(tokens: Tokens, context_length: int, begin: int) -> int:
+    """Print how the documents fill windows, and return the number of windows; ValueError if there is one document only."""
+    n, starts = len(document_starts(tokens, begin)), document_windows(tokens, context_length, begin)
+    if n == 1:
+        way_out = "leave --documents out, or give a folder of files, a .jsonl, or texts with <|endoftext|> between them"
+        raise ValueError(f"documents: the training text is one document; {way_out}")
+    cut = 1 - (len(tokens) - 1) / (len(starts) * context_length)
+    print(
+        f"windows   {len(starts):,} of {n:,} documents; {cut:.1%} are beginnings of documents that the next one repeats"
+    )
+    return int((starts + context_length < len(tokens)).sum())
 
 
 def print_summary(model: ModelConfig, config: TrainConfig, *, from_base: bool = False) -> Memory:

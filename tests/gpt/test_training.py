@@ -2,8 +2,10 @@
 
 import dataclasses
 import gc
+import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ import pytest
 from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import IGNORE, random_batch
 from gpt.model import GPT
+from gpt.tokenizer import BPETokenizer, CharTokenizer
 from gpt.training import (
     NotFiniteError,
     Record,
     accumulate_gradients,
     evaluate,
+    first_token,
     in_shards,
     learning_rate,
     make_optimizer,
@@ -172,13 +176,64 @@ def test_evaluate_is_the_mean_over_all_targets(n_tokens: int) -> None:
         assert evaluate(model, tokens, batch_size) == pytest.approx(sum(losses) / len(losses), rel=1e-12)
 
 
+def test_documents_apart_are_evaluated_as_if_each_were_alone() -> None:
+    """One that is longer than the context goes in windows that follow each other."""
+    model, losses = fresh().astype(np.float64), []
+    borders = [0, *(np.flatnonzero(TOKENS[1:-1] == 4) + 1).tolist(), len(TOKENS) - 1]
+    assert {min(length // 8, 1) for length in np.diff(borders)} == {0, 1}  # of both kinds
+    for begin, end in itertools.pairwise(borders):
+        for start in range(begin, end, 8):
+            window = TOKENS[start : min(start + 8, end) + 1]
+            logits = model(window[None, :-1]).data[0]
+            losses += [math.log(np.exp(z).sum()) - z[target] for z, target in zip(logits, window[1:], strict=True)]
+    assert len(losses) == len(TOKENS) - 1
+    for batch_size in (1, 3):
+        assert evaluate(model, TOKENS, batch_size, begin=4) == pytest.approx(sum(losses) / len(losses), rel=1e-12)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("sampling", ["random", "epochs"])
+def test_documents_apart_give_the_gradient_of_each_alone(shards: int, sampling: str) -> None:
+    config = dataclasses.replace(TRAIN, documents="apart", sampling=sampling, batch_size=5, shards=shards)
+    objective = next_token_objective(model := fresh().astype(np.float64), TOKENS % 5, None, config, begin=4)
+    loss, n_targets = accumulate_gradients(in_shards(model, objective, config), objective, config, step=2)
+    found, total = gradients(model), 0.0
+    ids, targets, documents = objective.batch_of(2, 0).rows
+    assert n_targets == targets.size == 40
+    for row, numbers in enumerate(documents):
+        for number in np.unique(numbers):
+            alone = numbers == number
+            part = model.loss(ids[row : row + 1, alone], targets[row : row + 1, alone], reduction="sum") / n_targets
+            part.backward()
+            total += part.item()
+    assert loss == pytest.approx(total, rel=1e-12)
+    for name, expected in gradients(model).items():
+        np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-12)
+    assert any(len(np.unique(row)) > 1 for row in documents)
+
+
+def test_the_token_that_begins_documents() -> None:
+    apart, bpe = dataclasses.replace(TRAIN, documents="apart"), BPETokenizer.train("low lower", 257)
+    assert first_token(TRAIN, bpe) is None
+    assert first_token(apart, bpe) == bpe.eot_id == 256
+    assert first_token(apart, bpe.with_bos_eos(bos_id=7, adds_bos=True, end_ids=[9])) == 7
+    assert first_token(apart, bpe.with_bos_eos(bos_id=7, adds_bos=False, end_ids=[9])) == 256
+    with pytest.raises(
+        ValueError, match="a char tokenizer has no token that separates documents; leave documents=apart"
+    ):
+        first_token(apart, CharTokenizer.train("low"))
+    for config, begin in ((apart, None), (TRAIN, 256)):
+        with pytest.raises(ValueError, match=f"documents={config.documents} does not go with begin={begin}"):
+            next_token_objective(fresh(), TOKENS, None, config, begin)
+
+
 def test_evaluate_takes_as_many_batches_as_it_is_told_and_records_none(monkeypatch: pytest.MonkeyPatch) -> None:
     model, shapes = fresh(), []
     compute = model.loss
 
-    def loss(ids: np.ndarray, targets: np.ndarray, *, reduction: str) -> Tensor:
+    def loss(ids: np.ndarray, targets: np.ndarray, **options: Any) -> Tensor:
         shapes.append(ids.shape)
-        result = compute(ids, targets, reduction=reduction)
+        result = compute(ids, targets, **options)
         assert not result.requires_grad
         return result
 

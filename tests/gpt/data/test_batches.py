@@ -1,5 +1,6 @@
 """Tests of gpt/data/batches.py: random windows, epochs with each window once, every token a target once."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,8 @@ from gpt.data.batches import (
     check_length,
     consecutive_batches,
     count_windows,
+    document_starts,
+    document_windows,
     draw_batch,
     epoch_batch,
     feistel_order,
@@ -192,6 +195,69 @@ def test_another_seed_draws_other_windows(sampling: str) -> None:
 def test_another_sampling_is_refused() -> None:
     with pytest.raises(ValueError, match="sampling must be random or epochs, got 'epoch'"):
         TrainConfig(sampling="epoch")
+
+
+# Documents
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=80), st.integers(1, 12))
+def test_windows_begin_at_documents(ids: list[int], context_length: int) -> None:
+    """By definition: a border is at 0, at each token 0, and at the last token. A document is from border to border."""
+    n = len(ids) - 1
+    borders = [0, *(i for i in range(1, n) if ids[i] == 0), n]
+    starts = document_windows(np.array(ids, np.uint16), context_length, begin=0).tolist()
+    ends = [*starts[1:], n]
+    assert starts[0] == 0
+    for start, end in zip(starts, ends, strict=True):
+        assert 0 < end - start <= context_length
+        assert end in borders or end - start == context_length  # only a document of more than that is divided
+    for begin, end in itertools.pairwise(borders):
+        inside = [start for start in starts if begin < start < end]
+        if end - begin <= context_length:
+            assert inside == []  # a document that fits into a window is whole in one
+        else:
+            assert begin in starts
+            assert inside == list(range(begin + context_length, end, context_length))
+    for start, end in zip(starts, ends, strict=True):
+        if end < n and ids[end] == 0:  # the next document would not have fitted
+            assert borders[borders.index(end) + 1] > start + context_length
+    np.testing.assert_array_equal(document_windows(Shards(np.array_split(ids, 3)), context_length, 0), starts)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=80), st.integers(1, 5), st.integers(1, 12))
+def test_documents_that_are_kept_apart_have_the_same_targets(ids: list[int], batch_size: int, T: int) -> None:
+    tokens = np.array(ids, np.uint16)
+    starts = document_windows(tokens, T, begin=0)
+    batches = list(consecutive_batches(tokens, batch_size, T, None, starts))
+    targets = [target for _, rows in batches for target in rows[rows != IGNORE].tolist()]
+    assert targets == ids[1:]
+
+
+def test_windows_of_documents_are_drawn() -> None:
+    tokens, starts = np.arange(100), np.array([0, 5, 11, 90])
+    epochs = TrainConfig(sampling="epochs", batch_size=4, documents="apart")
+    ids, targets = draw_batch(tokens, 7, epochs, step=3, starts=starts)
+    assert sorted(ids[:, 0].tolist()) == starts.tolist()
+    np.testing.assert_array_equal(targets, ids + 1)
+    config = TrainConfig(documents="apart")  # batches of 16
+    drawn = [draw_batch(tokens, 7, config, *at, starts)[0][:, 0] for at in ((0, 0), (0, 1), (1, 0))]
+    assert {start for row in drawn for start in row.tolist()} == set(starts.tolist())
+    assert len({row.tobytes() for row in drawn}) == 3
+
+
+def test_blocks_of_tokens_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = np.random.default_rng(0).integers(0, 5, 200)
+    expected = document_starts(tokens, 0)
+    monkeypatch.setattr("gpt.data.batches.BLOCK", 7)
+    np.testing.assert_array_equal(document_starts(tokens, 0), expected)
+    assert len(expected) > 20
+
+
+def test_documents_apart_have_no_stride() -> None:
+    with pytest.raises(ValueError, match=r"stride: with documents=apart .* leave stride out"):
+        TrainConfig(documents="apart", stride=4)
 
 
 # Consecutive batches

@@ -26,7 +26,8 @@ from nanograd.runtime.files import write_text
 
 ROOT = Path(gpt.__file__).parents[1]
 ENV = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
-TEXT = "".join(f"{n} green bottles, hanging on the wall; {n * n % 97} fell. Só foi.\n" for n in range(99))
+VERSES = [f"{n} green bottles, hanging on the wall; {n * n % 97} fell. Só foi.\n" for n in range(99)]
+TEXT = "<|endoftext|>".join("".join(VERSES[i : i + i % 4 + 1]) for i in range(0, 99, 3))  # of one to three verses
 TINY = (
     "--d-model 16 --n-layers 2 --n-heads 2 --context-length 8 --batch-size 2 --eval-batches 3 --warmup-steps 5 "
     "--save-every 10"
@@ -35,7 +36,8 @@ SETTINGS = {
     "plain": "--tokenizer char --eval-every 7 --lr 9 --warmup-steps 90",  # rising, so that the best step comes early
     "modern": "--tokenizer char --norm rmsnorm --position rope --mlp gated --no-bias --n-kv-heads 1 --qk-norm --shards 2 "
     "--no-tie-embeddings --dropout 0.1 --eval-every 9 --optimizer muon --schedule wsd --decay-steps 14",
-    "dropout": "--vocab-size 270 --dropout 0.2 --grad-accum-steps 2 --shards 2 --eval-every 9 --no-bias --ema 0.9",
+    "dropout": "--vocab-size 270 --dropout 0.2 --grad-accum-steps 2 --shards 2 --eval-every 9 --no-bias --ema 0.9 "
+    "--documents apart",
 }
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
