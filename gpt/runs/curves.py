@@ -78,9 +78,11 @@ def chart(
         body.append(f'<polyline points="{line}" stroke="{c.colour}" stroke-width="{c.width:g}" fill="none"{dash}/>')
         if len(points) <= (DOTS if c.dots else 1):
             body += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5" fill="{c.colour}"/>' for a, b in points]
-    size = f'viewBox="0 0 {WIDTH} {bottom + BELOW}" width="{WIDTH}" height="{bottom + BELOW}"'
-    style = 'font-family="system-ui, sans-serif" font-size="12" fill="currentColor" role="img"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}><title>{escape(title)}</title>{"".join(body)}</svg>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + BELOW}" width="{WIDTH}" '
+        f'height="{bottom + BELOW}" font-family="system-ui, sans-serif" font-size="12" fill="currentColor" role="img">'
+        f"<title>{escape(title)}</title>{''.join(body)}</svg>"
+    )
 
 
 def text(x: float, y: float, words: str, anchor: str = "middle") -> str:

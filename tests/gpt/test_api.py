@@ -76,7 +76,7 @@ def test_a_text_is_trained_on_and_nothing_is_written(tmp_path: Path, capsys: Out
     assert len(model.generate("The", 5)) == 5
     out, errors = capsys.readouterr()
     words = [line.split()[0] for line in out.splitlines() if line]
-    assert words == ["data", "tokens", "model", "memory", "time", "note", *["step"] * 4]
+    assert words == ["data", "tokens", "model", "memory", "time", "note", "step", *["step", "sample"] * 3]
     assert out.startswith("data      a text: 1,470 characters, sha256 ")
     assert errors == ""
 

@@ -269,7 +269,9 @@ def test_options_that_cannot_change_in_a_resumed_run(base: Path, tmp_path: Path)
     run = resumed(out, max_steps=9, lr=0.5, batch_size=4)
     run.unlock()
     assert (run.config.max_steps, run.config.lr) == (9, 0.5)
-    assert MUTABLE_ON_RESUME - {"eval_batches"} <= {field.name for field in dataclasses.fields(FinetuneConfig)}
+    assert MUTABLE_ON_RESUME - {"eval_batches", "sample_every"} <= {
+        field.name for field in dataclasses.fields(FinetuneConfig)
+    }
     with pytest.raises(
         ValueError, match="is of another kind of run; go on with python -m gpt finetune classify --resume"
     ):
