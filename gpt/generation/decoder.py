@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpt.config import ModelConfig
+from gpt.generation.kv_cache import KVCache
 from gpt.lora import check_merged
 from gpt.model import GPT, MLP, MultiHeadAttention
 from nanograd import ops
@@ -28,7 +28,6 @@ from nanograd.ops.rope import rope_tables
 from nanograd.runtime.blas import one_thread
 from nanograd.runtime.threads import PARALLEL_THRESHOLD, available_threads
 
-FIRST_SLOTS = 256  # of the cache
 CHUNK = 1024  # tokens of a prompt that are read at once
 GELU_BLOCK = 2**16  # features at a time: 256 kB, and as much for a temporary array, stay in the CPU's cache
 
@@ -40,90 +39,6 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     2
     """
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-
-
-class KVCache:
-    """The keys and values of the tokens that a batch of texts has read, in every block.
-
-    keys[i] and values[i] (B, K, S, D) belong to block i. The t-th token of every row is stored in slot t % slots, so a
-    token past the last slot overwrites the oldest one. There are `capacity` slots, or fewer: with a window, no token sees
-    more than the last `window`. The arrays grow with the text, up to S = slots. A row with a shorter prompt is padded on
-    the left: its own tokens begin at t = starts[b].
-    """
-
-    def __init__(self, config: ModelConfig, batch_size: int, capacity: int, dtype: np.dtype) -> None:
-        self.capacity, self.slots = capacity, min(capacity, config.window or capacity)
-        shape = batch_size, config.n_kv_heads, min(self.slots, FIRST_SLOTS), config.head_dim
-        self.keys = [np.empty(shape, dtype) for _ in range(config.n_layers)]
-        self.values = [np.empty(shape, dtype) for _ in range(config.n_layers)]
-        self.token_ids = np.zeros((batch_size, capacity), np.intp)  # the t-th token in column t % capacity
-        self.starts = np.zeros(batch_size, np.intp)
-        self.length = 0  # tokens of a row that were read, with padding and those overwritten since
-        self.begun = 0  # the largest length since the cache was cleared, with reads that Ctrl-C may have interrupted
-
-    def reserve(self, tokens: int) -> None:
-        """Make room for the next tokens: at least twice as much as there is, so that each token is copied about once."""
-        if not self.holds(self.length):
-            raise ValueError("an interrupted read overwrote tokens that the next ones see; read the text with prefill")
-        self.begun = max(self.begun, self.length + tokens)
-        n, (B, K, room, D) = min(self.length, self.slots), self.values[-1].shape  # of the array that grows last
-        if (needed := min(self.length + tokens, self.slots)) <= room:
-            return
-        for arrays in (self.keys, self.values):
-            for i, array in enumerate(arrays):
-                larger = np.empty((B, K, min(max(needed, 2 * room), self.slots), D), array.dtype)
-                larger[:, :, :n], arrays[i] = array[:, :, :n], larger
-
-    def holds(self, length: int) -> bool:
-        """Return whether token number `length` finds the slots - 1 tokens before it, which are all that it sees."""
-        return self.begun <= max(self.slots, length + 1)
-
-    def cut(self, length: int) -> bool:
-        """Forget all tokens from `length` on; return False, and forget none, if the next one sees an overwritten token."""
-        assert 0 <= length <= self.length
-        if not self.holds(length):
-            return False
-        self.length = length
-        return True
-
-    def append(self, stored: np.ndarray, new: np.ndarray) -> np.ndarray:
-        """Store the next T tokens' keys (or values) of a block, new (B, K, T, D), into `stored`, one of its arrays.
-
-        Return what these tokens may see, (B, K, N, D), the oldest first: at most `slots` earlier ones, and themselves.
-        """
-        n, T = self.length, new.shape[2]
-        if n + T <= self.slots:
-            stored[:, :, n : n + T] = new
-            return stored[:, :, : n + T]
-        earlier = np.arange(max(n - self.slots, 0), n) % self.slots  # before they are overwritten
-        seen = np.concatenate((stored[:, :, earlier], new), axis=2)
-        kept = min(T, self.slots)
-        stored[:, :, np.arange(n + T - kept, n + T) % self.slots] = new[:, :, T - kept :]
-        return seen
-
-    def attn_mask(self, n_slots: int) -> np.ndarray | None:
-        """Return the mask (B, 1, 1, n_slots) to add to the next token's scores, or None if it attends to all slots.
-
-        It is -∞ at padding that no later token has overwritten.
-        """
-        if self.starts.max() <= self.length + 1 - n_slots:  # the oldest token still stored
-            return None
-        t = self.length - (self.length - np.arange(n_slots)) % self.slots  # the token in each slot
-        is_padding = t < self.starts[:, None]
-        return np.where(is_padding, -np.inf, 0).astype(self.keys[0].dtype)[:, None, None]
-
-    def may_see(self, T: int) -> np.ndarray | None:
-        """Return which keys the next T tokens see, boolean (B, 1, T, N), of those that `append` returns.
-
-        A token sees itself and up to slots - 1 keys before it, except padding. At the beginning of a text (N = T) the
-        options causal and window of attention say so, at less cost: then only padding is masked, or the result is None.
-        """
-        N = min(self.length, self.slots) + T
-        key, query = np.arange(N), np.arange(N - T, N)[:, None]
-        is_text = key >= self.starts[:, None, None, None] - (self.length + T - N)  # (B, 1, 1, N)
-        if N == T:
-            return None if is_text.all() else is_text
-        return is_text & (key <= query) & (key > query - self.slots)
 
 
 class Decoder:
@@ -179,6 +94,15 @@ class Decoder:
         It is `step` for several tokens at once. There is no room for more than `capacity` tokens; with RoPE, a text may go
         beyond context_length.
         """
+        with self._threads():
+            return ops.linear(self.hidden_states(ids, every=False)[:, -1], self.model.lm_head_weight.data)
+
+    def hidden_states(self, ids: np.ndarray, *, every: bool = True) -> np.ndarray:
+        """Read T more tokens of each row, ids (B, T), as `extend` does, and return x (B, T, C) after the last norm.
+
+        Times the output projection, they are the logits of the token after each. Without `every`, only those of the last
+        tokens are computed, (B, 1, C).
+        """
         ids, cache, model = np.asarray(ids), self.cache, self.model
         if ids.ndim != 2 or len(ids) != self.batch_size or ids.shape[1] == 0:
             raise ValueError(f"extend: ids must be ({self.batch_size}, T) with T at least 1, got shape {ids.shape}")
@@ -191,9 +115,9 @@ class Decoder:
             raise ValueError(f"extend: ids must lie in [0, {model.config.vocab_size}), got {ids.min()} to {ids.max()}")
         cache.reserve(ids.shape[1])
         with self._threads():
-            for i in range(0, ids.shape[1], size := max(1, CHUNK // len(ids))):
-                x = self._read(ids[:, i : i + size])
-            return ops.linear(normalise(model.norm, x), model.lm_head_weight.data)
+            size = max(1, CHUNK // len(ids))
+            x = [self._read(ids[:, i : i + size], every) for i in range(0, ids.shape[1], size)]
+            return normalise(model.norm, np.concatenate(x, axis=1) if every else x[-1])
 
     def read(self, ids: Sequence[int]) -> np.ndarray:
         """Read a text ids (T,), of which the cache keeps the tokens with which it begins already; return the logits (1, V).
@@ -245,10 +169,11 @@ class Decoder:
         lengths[lengths == self.context_length] = self.context_length // 2
         return self.prefill(np.concatenate((self.cache.token_ids, ids[:, None]), axis=1), lengths + 1)
 
-    def _read(self, ids: np.ndarray) -> np.ndarray:
-        """Run the blocks on the next tokens, ids (B, T), store their keys and values, and return the last token's x (B, C).
+    def _read(self, ids: np.ndarray, every: bool) -> np.ndarray:
+        """Run the blocks on the next tokens, ids (B, T), store their keys and values, and return x (B, T, C).
 
-        In the last block, tokens before the last need only keys and values: 6 % fewer operations with 12 blocks.
+        Without `every`, it is that of the last tokens, (B, 1, C). In the last block, the tokens before them then need only
+        keys and values: 6 % fewer operations with 12 blocks.
         512 tokens of GPT-2 take 440 ms. Divided among threads of our own, by tokens and by heads, they take 500: products
         of half the tokens are slower. Dividing heads alone makes our threads compete with the BLAS's, which spin while
         they wait.
@@ -264,7 +189,7 @@ class Decoder:
             heads = project_heads(attn, normalise(block.norm1, x), cos_sin).reshape(B, T, -1, attn.head_dim)
             q, k, v = np.split(heads.swapaxes(1, 2), (attn.n_heads, attn.n_heads + attn.n_kv_heads), axis=1)
             k, v = cache.append(keys, k), cache.append(values, v)  # (B, K, N, D), with earlier tokens
-            if block is not model.blocks[-1]:
+            if every or block is not model.blocks[-1]:
                 y = ops.attention(q, k, v, mask, causal=is_first, window=cache.slots if is_first else None)
             else:
                 seen = slice(-cache.slots, None)
@@ -276,7 +201,7 @@ class Decoder:
         for t in positions:
             cache.token_ids[:, t % cache.capacity] = ids[:, t - cache.length]
         cache.length += T
-        return x
+        return x.reshape(B, -1, x.shape[-1])
 
     def _decode_step(self, ids: np.ndarray) -> np.ndarray:
         """Run the model on the next token of each row, ids (B,), store its keys and values, and return logits (B, V)."""

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from gpt.config import ModelConfig
-from gpt.generation.decoder import Decoder, KVCache
+from gpt.generation.decoder import Decoder
+from gpt.generation.kv_cache import KVCache
 from gpt.model import GPT
 from nanograd import no_grad
 from nanograd.inspect.player.html import resource

@@ -158,7 +158,7 @@ def test_what_was_read_last_can_be_forgotten(kind: str) -> None:
 
 
 def test_the_cache_grows_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt.generation.decoder.FIRST_SLOTS", 2)
+    monkeypatch.setattr("gpt.generation.kv_cache.FIRST_SLOTS", 2)
     model, ids = make("window", context_length=20), random_ids(1, 20)  # a window of 5
     decoder, slots = Decoder(model), []
     for t in range(20):
@@ -407,7 +407,7 @@ def test_a_cache_whose_growth_was_interrupted_grows_again(arrays: str, monkeypat
                 raise KeyboardInterrupt
             super().__setitem__(i, value)
 
-    monkeypatch.setattr("gpt.generation.decoder.FIRST_SLOTS", 2)
+    monkeypatch.setattr("gpt.generation.kv_cache.FIRST_SLOTS", 2)
     model, ids = make("llama"), random_ids(1, 12)
     decoder = Decoder(model)
     decoder.prefill(ids[:, :2])

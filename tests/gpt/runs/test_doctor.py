@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig, TrainConfig
-from gpt.generation.decoder import Decoder, KVCache
+from gpt.generation.decoder import Decoder
+from gpt.generation.kv_cache import KVCache
 from gpt.model import GPT
 from gpt.runs import doctor
 from gpt.runs.doctor import Finding
