@@ -66,7 +66,7 @@ def token_log_probabilities(model: GPT, ids: Sequence[int] | np.ndarray, *, stri
                 row[: stop - start] = ids[start:stop]  # causal: the padding behind changes nothing
             for x, (start, first, stop) in zip(model.hidden_states(batch).data, windows, strict=True):  # (T, C)
                 x, targets = x[first - start : stop - start], ids[first + 1 : stop + 1]
-                log_p[first:stop] = _log_p_of_targets(x, model.lm_head_weight.data, targets)
+                log_p[first:stop], _ = score_targets(x, model.lm_head_weight.data, targets)
         return log_p
 
 
@@ -78,11 +78,15 @@ def _batches(n: int, T: int, stride: int, size: int) -> Iterator[list[tuple[int,
         yield windows[i : i + size]
 
 
-def _log_p_of_targets(x: np.ndarray, head: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return ln p (N,) of targets (N,), given hidden states x (N, C) and the output projection `head` (V, C), in chunks."""
-    log_p = np.empty(len(targets))
+def score_targets(x: np.ndarray, head: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ln p (N,) of targets (N,), and the most probable ids (N,), in chunks of bounded memory.
+
+    x (N, C) are the hidden states from which the targets are predicted, `head` (V, C) the output projection.
+    """
+    log_p, best = np.empty(len(targets)), np.empty(len(targets), np.intp)
     rows = max(1, MAX_LOGITS // len(head))
     for i in range(0, len(targets), rows):
         log_p_all = log_probabilities(x[i : i + rows] @ head.T)  # (rows, V)
         log_p[i : i + rows] = np.take_along_axis(log_p_all, targets[i : i + rows, None], axis=1)[:, 0]
-    return log_p
+        best[i : i + rows] = log_p_all.argmax(axis=1)
+    return log_p, best
