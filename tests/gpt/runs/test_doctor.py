@@ -216,9 +216,9 @@ def test_a_mask_that_is_one_token_late_leaks(monkeypatch: Patch) -> None:
     attn.causal = False
     forward = attn.forward
     late = np.tril(np.ones((16, 16), bool), 1)
-    monkeypatch.setattr(attn, "forward", lambda x, mask: forward(x, late))
+    monkeypatch.setattr(attn, "forward", lambda x: forward(x, late))
     assert doctor.causality(model, IDS).verdict == "bad"
-    monkeypatch.setattr(attn, "forward", lambda x, mask: forward(x, np.tril(late)))
+    monkeypatch.setattr(attn, "forward", lambda x: forward(x, np.tril(late)))
     assert doctor.causality(model, IDS).verdict == "ok"
 
 
