@@ -305,15 +305,16 @@ def test_tokens_that_are_not_those_of_the_checkpoint(folder: Path, trained: Path
 def test_a_run_without_steps_has_nothing_to_draw(folder: Path, refused: Callable[..., str]) -> None:
     (folder / "new").mkdir()
     (folder / "new" / METRICS).touch()
-    assert refused("plot", "new") == "plot: a run has no steps yet"
+    assert refused("plot", "new") == "plot: new has no steps yet"
 
 
 def test_without_matplotlib_plot_says_how_to_get_it(
     trained: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    line = refused("plot", str(trained))
-    assert line == "plot: needs matplotlib; install it with: pip install 'nanograd-gpt[plot]'"
+    line = refused("plot", str(trained), "-o", "curves.png")
+    way_out = "install it with: pip install 'nanograd-gpt[plot]', or take a name that ends in .html"
+    assert line == f"plot: curves.png needs matplotlib; {way_out}"
 
 
 @pytest.mark.parametrize(
