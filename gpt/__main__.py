@@ -28,7 +28,7 @@ COMMANDS = {
     "info": "show the contents of a checkpoint",
     "study": "write a page that plays a training example and its backward pass",
     "guide": "the guide: build a large language model from scratch",
-    "plot": "draw a run's loss curves",
+    "plot": "write a page of a run's curves and samples, or compare runs",
     "doctor": "check a model for faults before training it further",
 }
 MODULES = {"eval": "evaluate", "import": "import_"}
