@@ -6,10 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpt.__main__ import main
 from gpt.config import TrainConfig
+from gpt.data.batches import document_windows
+from gpt.data.dataset import read_shard
 from gpt.runs.checkpoint import LAST, load_checkpoint
 from gpt.runs.pretrain import begin_pretraining, model_vocabulary, prepare, read_texts, resume_pretraining
+from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS
 from gpt.tokenizer import CharTokenizer
+from gpt.training import evaluate
 
 TEXT = "the cat sat on the mat. " * 20
 Output = pytest.CaptureFixture[str]
@@ -150,3 +155,36 @@ def test_patience_needs_a_text_to_validate_with(tmp_path: Path) -> None:
         ValueError, match="patience: there is no text to validate with; leave --patience or --val-fraction"
     ):
         prepare(flags)
+
+
+def test_documents_of_a_folder_are_kept_apart(tmp_path: Path, capsys: Output) -> None:
+    """gpt eval reads the validation text in the windows of the run: the losses are equal."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for n in range(40):
+        (texts / f"{n}.txt").write_text(f"{n} bottles " * (n % 5 + 1), encoding="utf-8")
+    out = tmp_path / "run"
+    shape = "--d-model 8 --n-layers 1 --n-heads 2 --context-length 24 --batch-size 2 --vocab-size 260"
+    options = "--documents apart --max-steps 2 --warmup-steps 1 --lr 0.1 --eval-batches none --val-fraction 0.2"
+    assert main(["train", "--data", str(texts), "--out", str(out), *shape.split(), *options.split()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (windows,) = (line for line in lines if line.startswith("windows"))
+    checkpoint, tokens = load_checkpoint(out / LAST), read_shard(out / TRAIN_TOKENS).tokens
+    end = checkpoint.tokenizer.eot_id
+    assert end is not None
+    n_windows, n_documents = len(document_windows(tokens, 24, end)), int((tokens == end).sum()) + 1
+    assert min(n_windows, n_documents) > 10
+    assert windows.startswith(f"windows   {n_windows} of {n_documents} documents; ")
+    assert main(["eval", str(out / LAST)]) == 0
+    assert f"\nloss {checkpoint.state.val_loss:.4f} " in capsys.readouterr().out
+    joined = evaluate(checkpoint.model(), read_shard(out / VAL_TOKENS).tokens, 2)
+    assert joined != pytest.approx(checkpoint.state.val_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("text", ["a b c " * 200, "a b c " * 200 + "<|endoftext|>"])
+def test_documents_of_one_text_cannot_be_kept_apart(text: str, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match="documents: the training text is one document; leave --documents out, or give"
+    ):
+        prepare({"data": str(tmp_path / "one.txt"), "documents": "apart", "vocab_size": 260, "context_length": 8})

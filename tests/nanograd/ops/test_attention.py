@@ -188,7 +188,10 @@ def test_refusals(arrays: tuple[Any, ...], options: dict[str, Any], error: Any, 
 
 
 @pytest.mark.parametrize("scores", [1, 10, 40, 100])
-def test_groups_of_heads_change_nothing(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("segments", [None, [[0, 0, 1, 1, 1], [0, 1, 1, 1, 1], [0, 0, 0, 0, 2]]])
+def test_groups_of_heads_change_nothing(
+    scores: int, segments: list[list[int]] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever heads are computed together, the masks of dropout and the numbers are those of all at once."""
     rng = np.random.default_rng(0)
     q, dy = rng.standard_normal((3, 4, 5, 2)), rng.standard_normal((3, 4, 5, 2))
@@ -196,7 +199,7 @@ def test_groups_of_heads_change_nothing(scores: int, monkeypatch: pytest.MonkeyP
 
     def run() -> list[np.ndarray | None]:
         leaves = [Tensor(array, requires_grad=True) for array in (q, k, v)]
-        y = ng.attention(*leaves, causal=True, dropout=0.4, seed=3)
+        y = ng.attention(*leaves, causal=True, segments=segments, dropout=0.4, seed=3)
         y.backward(dy)
         return [y.data, *(leaf.grad for leaf in leaves)]
 
