@@ -18,7 +18,7 @@ COMMANDS = {
     "chat": "chat with a fine-tuned model",
     "classify": "classify texts with a fine-tuned model",
     "score": "the probability that a model gives a text, token by token",
-    "eval": "measure a trained model's loss on a text",
+    "eval": "measure a model's loss on a text, or its answers to tasks",
     "clean": "turn files and folders into clean text, HTML too",
     "data": "tokenize texts once, for training at any size",
     "tokenizer": "train a tokenizer, turn text into ids and back",

@@ -105,6 +105,8 @@ def evaluate_tasks(options: argparse.Namespace) -> int:
     """Let every run answer the tasks, and print, and write, what came of it."""
     notes: list[str] = []
     seed = options.seed or 0
+    if options.out and options.tasks and Path(options.out).resolve() == Path(options.tasks).resolve():
+        raise ValueError(f"out: {options.out} is the file of the tasks; choose another --out")
     items = battery(seed) if options.battery else read_items(options.tasks, Path(options.tasks).stem, warn=notes.append)
     if options.limit is not None:
         items = first_items(items, options.limit)

@@ -33,6 +33,7 @@ def synthetic_items(n: int) -> list[Item]:
 def test_every_item_agrees_with_transformers(smollm2: Path) -> None:
     """The reference encodes context and choice together, and sums ln p from the context's number of tokens on."""
     torch = pytest.importorskip("torch", exc_type=ImportError)
+    torch.set_num_threads(1)  # more of them wait for each other on a busy machine
     transformers: Any = pytest.importorskip("transformers", exc_type=ImportError)
     tokenizer = transformers.AutoTokenizer.from_pretrained(smollm2)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32).eval()

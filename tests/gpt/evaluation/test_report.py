@@ -135,6 +135,7 @@ def test_the_battery_skips_what_a_tokenizer_lacks(tmp_path: Path, capsys: Output
     [
         (["--battery", "--tasks", "x"], 2, "--battery and --tasks are two measurements; give one of them"),
         (["--shots", "1"], 2, "--shots is for tasks; give --battery or --tasks FILE too"),
+        (["--tasks", "digits.jsonl", "--out", "./digits.jsonl"], 1, "is the file of the tasks; choose another --out"),
         (["--tasks", "missing"], 1, "there is no file missing"),
         (["--tasks", "bad.jsonl"], 1, "tasks: bad.jsonl, line 1: there is no 'context'"),
         (["--tasks", "digits.jsonl"], 1, "tasks: one can be asked none of the 1 item: encode: characters must be"),
