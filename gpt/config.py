@@ -181,6 +181,9 @@ class ModelConfig(Config):
     head_dim: int = option(None, "size of a head; d_model / n_heads if none", least=1)
     qk_norm: bool = option(False, "normalise the queries and keys of each head by rmsnorm")
     tie_embeddings: bool = option(True, "use the token embedding as output projection too (weight tying)")
+    init_std: float = option(
+        0.02, "standard deviation of the initial matrices in the blocks; those of embeddings have 0.02", above=0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -264,7 +267,7 @@ class LoopConfig(Config):
         if self.min_lr > self.lr:
             rates = f"got min_lr={self.min_lr:g} and lr={self.lr:g}"
             raise ValueError(f"min_lr must be at most lr, {rates}: the rate would rise; leave min_lr out")
-        if self.lr * self.weight_decay >= 1:
+        if self.weight_decay is not None and self.lr * self.weight_decay >= 1:
             rates = f"got {self.lr:g} · {self.weight_decay:g}"
             raise ValueError(
                 f"lr · weight_decay must be below 1, {rates}: it is the share of a weight that an update removes"
@@ -298,6 +301,12 @@ class TrainConfig(LoopConfig):
     )
     batch_size: int = option(16, "windows of text in a micro-batch", least=1)
     tokenizer: str = option("bpe", "char, bpe, or the path of a saved tokenizer")
+    weight_decay: float | None = option(  # type: ignore[assignment]
+        0.1,
+        "decay of matrices and embeddings, per unit of learning rate; if none, by the passes over the text: the more, "
+        "the stronger",
+        least=0,
+    )
     optimizer: str = option("adamw", "adamw, or muon for the hidden matrices and adamw for the rest", among=OPTIMIZERS)
     sampling: str = option("random", "random windows, or epochs: each window once an epoch, shuffled", among=SAMPLINGS)
     documents: str = option(

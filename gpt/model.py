@@ -3,7 +3,6 @@
 Shapes in comments: B batch, T time, C = d_model channels, H heads, K key-value heads, D head size, V vocabulary.
 """
 
-import contextlib
 import dataclasses
 import math
 import warnings
@@ -233,7 +232,8 @@ class GPT(Module):
     is the token embedding itself (weight tying, Press and Wolf 2017, arXiv:1608.05859) unless tie_embeddings is off. RoPE
     replaces the position embeddings: attention then rotates queries and keys.
 
-    init=False leaves all matrices zero, to be filled by `load_state_dict` without paying for random initialisation.
+    The matrices are drawn once, by `init_weights`, and not by the layers. init=False leaves them zero, to be filled by
+    `load_state_dict`.
 
     tokenizer  turns text into the ids of this model; a model that was loaded or trained has its own, a new one None
     history    the Records of the training that made this model, a History: see `gpt.train`
@@ -245,33 +245,37 @@ class GPT(Module):
     recompute: bool = False
 
     def __init__(self, config: ModelConfig, rng: np.random.Generator | None = None, *, init: bool = True) -> None:
-        rng = rng or np.random.default_rng()
         self.config = config
-        with contextlib.nullcontext() if init else no_init():
-            self.tok_emb = Embedding(config.vocab_size, config.d_model, rng=rng)
+        with no_init():
+            self.tok_emb = Embedding(config.vocab_size, config.d_model)
             learned = config.position == "learned"
-            self.pos_emb = Embedding(config.context_length, config.d_model, rng=rng) if learned else None
+            self.pos_emb = Embedding(config.context_length, config.d_model) if learned else None
             self.dropout = Dropout(config.dropout)
-            self.blocks = [Block(config, rng) for _ in range(config.n_layers)]
+            self.blocks = [Block(config) for _ in range(config.n_layers)]
             self.norm = make_norm(config)
             tied = config.tie_embeddings
-            self.head = None if tied else Linear(config.d_model, config.vocab_size, bias=False, rng=rng)
+            self.head = None if tied else Linear(config.d_model, config.vocab_size, bias=False)
         if init:
-            self.init_weights(rng)
+            self.init_weights(rng or np.random.default_rng())
 
     def init_weights(self, rng: np.random.Generator) -> None:
-        """Draw every matrix from N(0, 0.02²); scale those that write to the residual stream by 1/√(2·n_layers).
-
-        Their 2·n_layers outputs are summed. The scaling keeps the size of that sum about the size of one unscaled output,
-        at any depth (Radford et al. 2019, section 2.3). Norm weights stay 1 and biases 0.
-        """
+        """Draw every matrix from N(0, σ²), with the σ of `initial_std`. Norm weights stay 1 and biases 0."""
         for name, p in self.named_parameters():
-            if p.ndim < 2:
-                continue
-            residual = name.endswith(("attn.out_proj.weight", "mlp.down.weight"))
-            values = rng.standard_normal(p.shape, dtype=np.float32)
-            values *= 0.02 / math.sqrt(2 * self.config.n_layers) if residual else 0.02
-            p.copy_(values)
+            if p.ndim >= 2:
+                values = rng.standard_normal(p.shape, dtype=np.float32)
+                values *= self.initial_std(name)
+                p.copy_(values)
+
+    def initial_std(self, name: str) -> float:
+        """Return the σ of a matrix: 0.02 of embeddings, init_std in the blocks, less where it adds to the residual stream.
+
+        Those matrices are scaled by 1/√(2·n_layers): their 2·n_layers outputs are summed, and the sum keeps about the size
+        of one unscaled output, at any depth (Radford et al. 2019, section 2.3).
+        """
+        if not name.startswith("blocks."):
+            return 0.02
+        residual = name.endswith(("attn.out_proj.weight", "mlp.down.weight"))
+        return self.config.init_std / math.sqrt(2 * self.config.n_layers) if residual else self.config.init_std
 
     @property
     def lm_head_weight(self) -> Parameter:
