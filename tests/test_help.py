@@ -340,9 +340,9 @@ def test_a_false_default_is_found(used: dict[str, dict[str, Any]]) -> None:
     parser = catch("gpt train").parser
     (lr,) = (action for action in parser._actions if action.dest == "lr")
     lr.help = "highest learning rate (default 0.003)"
-    assert false_defaults(parser, used["gpt train"]) == ["lr: 0.003 is stated, and 0.002 is used"]
+    assert false_defaults(parser, used["gpt train"]) == ["lr: 0.003 is stated, and 0.0078125 is used"]
     lr.help = "highest learning rate"
-    assert false_defaults(parser, used["gpt train"]) == ["lr: nothing is stated, and 0.002 is used"]
+    assert false_defaults(parser, used["gpt train"]) == ["lr: nothing is stated, and 0.0078125 is used"]
 
 
 def test_choices_are_shown() -> None:

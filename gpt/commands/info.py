@@ -80,7 +80,8 @@ def costs(checkpoint: Checkpoint) -> Iterator[str]:
     yield f"forward        {operations(forward):>14} per token, in a full context of {T:,}"
     yield f"training       {operations(3 * forward):>14} per token, forward and backward"
     yield f"cache          {gigabytes(cache_memory(config)):>14} per token, {gigabytes(cache_memory(config, T))} when full"
-    memory = training_memory(config, training.batch_size, training.shards or 1)
+    ema = training.ema is not None
+    memory = training_memory(config, training.batch_size, training.shards or 1, ema=ema)
     yield f"memory         {gigabytes(memory):>14} to train with batches of {training.batch_size}, about"
 
 

@@ -8,13 +8,14 @@ from gpt.config import ModelConfig, SampleConfig, TrainConfig
 from gpt.generation.generate import generate_text, start_ids
 from gpt.model import GPT
 from gpt.runs.checkpoint import find_checkpoint, load_checkpoint
-from gpt.runs.presets import SIZES, with_presets
+from gpt.runs.presets import MUON_PAYS, RATES, RECIPE, SIZES, with_presets
 from gpt.runs.pretrain import begin_pretraining, prepare, resume_pretraining
 from gpt.runs.run import SAMPLE, Run
 from gpt.runs.start import print_time
 from gpt.runs.supervise import run_training
 from gpt.runs.team import Workers, with_shards
 from gpt.training import first_token, make_optimizer, next_token_objective
+from nanograd.runtime.arguments import format_value
 from nanograd.runtime.files import write_text
 
 DESCRIPTION = """Train a GPT on a text, and generate some text with it.
@@ -50,16 +51,25 @@ def main(arguments: Sequence[str]) -> int:
     parser.option("--new-tokenizer", new_tokenizer, False)
     add_base(parser, "with --init: ")
     parser.option("--config", "take the options from the config.json of a run; flags change them", metavar="FILE")
-    sizes = "; ".join(f"{name}: " + ", ".join(f"{k} {v:g}" for k, v in size.items()) for name, size in SIZES.items())
+    numbers = {name: ", ".join(f"{k} {v}" for k, v in size.items() if type(v) is int) for name, size in SIZES.items()}
+    sizes = "; ".join(f"{name}: {words}" for name, words in numbers.items()) + ", and its block"
     parser.option("--size", f"{sizes}; flags change them (default: small)", choices=tuple(SIZES))
     add_workers(parser)
     parser.option("--estimate", "print the data, the model, its memory and the time, and stop there", False)
     profile = f"time N steps (default {STEPS}), and stop there"
     parser.option("--profile", profile, kind=int, least=1, nargs="?", const=STEPS)
     vocab_size = f"{ModelConfig().vocab_size} for a new bpe tokenizer, else the tokenizer's"
-    tuned = {"lr": "0.002; with --init 0.03/d_model", "batch_size": "16; with --init those of 4,096 tokens, at most 16"}
-    add_flags(parser, TrainConfig, defaults=tuned)
-    add_flags(parser, ModelConfig, defaults={"vocab_size": vocab_size}, note=SHAPE_NOTE)
+    chosen = {name: format_value(value) for name, value in RECIPE.items()} | {
+        "lr": f"{RATES['muon']:g}/d_model with muon, {RATES['adamw']:g}/d_model with adamw; with --init 0.03/d_model",
+        "batch_size": "16; with --init those of 4,096 tokens, at most 16",
+        "optimizer": f"muon if it adds at most {MUON_PAYS:.0%} to the operations of a step; else, or with --init, adamw",
+        "init_std": "1/√d_model",
+        "weight_decay": "none; with --init 0.1",
+        "warmup_steps": "max_steps / 10; with --init 60",
+        "vocab_size": vocab_size,
+    }
+    add_flags(parser, TrainConfig, defaults=chosen)
+    add_flags(parser, ModelConfig, defaults=chosen, note=SHAPE_NOTE)
     options = parser.parse(arguments)
     flags = with_presets(vars(options))
     if options.estimate or options.profile is not None:

@@ -41,7 +41,7 @@ BY_HEART = 1.5  # a validation loss this many times the training loss
 OVERFIT_STEPS, OVERFIT_SHARE = 60, 0.1  # updates, and the share of the first loss that they must reach
 DEAD = 1e-4  # a unit with no larger output for any token is dead
 GRADIENT_RATIO = 100.0  # between the gradient norms of two blocks
-SMALL, LARGE, TOO_LARGE = 1e-6, 0.1, 0.5  # updates, relative to the weights they change
+SMALL, LARGE, TOO_LARGE = 1e-6, {"adamw": 0.4, "muon": 0.7}, 1.0  # updates, relative to the weights they change
 DECODER_STEPS = 32  # tokens that are decoded one at a time, after the prompt
 DECODER_ERROR = 1e-4  # of the largest logit: float32 sums in another order differ by up to about 1e-5
 WARM_UP = 10  # updates of a fresh model before update:weight is measured: AdamW's averages have to fill
@@ -160,11 +160,10 @@ def initial_loss(model: GPT, ids: np.ndarray, targets: np.ndarray) -> Finding:
 
 def init_scale(model: GPT) -> Finding:
     """Compare the scale of every tensor of a fresh model with that of `GPT.init_weights`."""
-    wrong, residual = [], 0.02 / math.sqrt(2 * model.config.n_layers)
+    wrong = []
     for name, p in model.named_parameters():
-        expected, actual, tolerance = 0.02, float(p.data.std()), 0.05 + 4 / math.sqrt(2 * p.size)
-        if name.endswith(("attn.out_proj.weight", "mlp.down.weight")):
-            expected = residual
+        expected, actual = model.initial_std(name), float(p.data.std())
+        tolerance = 0.05 + 4 / math.sqrt(2 * p.size)
         if p.ndim < 2:
             expected, tolerance = float(name.endswith("weight")), 0.0
             actual = float(p.data[np.argmax(np.abs(p.data - expected))])
@@ -172,7 +171,8 @@ def init_scale(model: GPT) -> Finding:
             wrong.append(f"{name} {actual:.3g}, not {expected:.3g}")
     if not wrong:
         meaning = "matrices, and those that add to the residual stream; gains 1, biases 0"
-        return Finding(OK, "init scale", f"0.02 and {residual:.2g}", meaning)
+        scales = [model.initial_std(f"blocks.0.{name}") for name in ("mlp.up.weight", "mlp.down.weight")]
+        return Finding(OK, "init scale", "{:.2g} and {:.2g}".format(*scales), meaning)
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     meaning = "the residual stream grows or fades with depth if this is wrong; compare GPT.init_weights"
     return Finding(BAD, "init scale", wrong[0] + more, meaning)
@@ -303,7 +303,8 @@ def update_ratios(
     """Compare the norm of an update at learning rate lr with that of the matrices, by layer. The weights change.
 
     All batches but the last only fill the optimizer's averages, at learning rate 0: the first update of a new optimizer
-    has the size lr everywhere, whatever the gradient.
+    has the size lr everywhere, whatever the gradient. The limits are above what the best rates give in small new models:
+    0.3 with AdamW, 0.6 with Muon, whose rate is higher, also for the embeddings. Beyond 1, nothing remains of the weights.
     """
     before = {name: p.data.copy() for name, p in model.named_parameters() if p.ndim > 1}
     for i, (ids, targets) in enumerate(batches, start=1):
@@ -321,7 +322,7 @@ def update_ratios(
     verdict, meaning = OK, "an update is small compared with the weights"
     if not high <= TOO_LARGE:  # also where it is NaN
         verdict, meaning = BAD, "an update overwrites the weights: use a lower lr"
-    elif high > LARGE:
+    elif high > LARGE[optimizer.kind]:
         verdict, meaning = WARN, "an update is large compared with the weights: is lr too high?"
     elif low < SMALL:
         verdict, meaning = WARN, "an update hardly changes the weights: is lr too low?"

@@ -11,11 +11,12 @@ from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from gpt.config import LoopConfig, ModelConfig
+from gpt.config import LoopConfig, ModelConfig, TrainConfig
 from gpt.model import find_gpt
 from gpt.training import Objective, accumulate_gradients, in_shards
 from nanograd.nn import Module
 from nanograd.ops.linear_cross_entropy import LOGITS
+from nanograd.optim import muon
 
 BLOCK = re.compile(r"blocks\.(\d+)\.")  # begins the name of a parameter in a block
 
@@ -105,6 +106,7 @@ def training_memory(
     tokens: int | None = None,
     trained: int | None = None,
     recompute: bool = False,
+    ema: bool = False,
 ) -> int:
     """Return the peak memory of training in float32, in bytes: within 25 % of what was measured, with any grad_accum_steps.
 
@@ -118,6 +120,7 @@ def training_memory(
     tokens     in an example; a full context if none
     trained    parameters that are trained, of which alone there are gradients and moments; all if none
     recompute  the input of each block is kept, and besides what one block saves
+    ema        there is an average of what is trained
     """
     d, ff, vocabulary = config.d_model, config.d_ff, config.vocab_size
     D, H, rows = head_rows(config)
@@ -131,7 +134,7 @@ def training_memory(
     temporary = 2 * d + max(working * ff, (4 if config.qk_norm else 2) * rows)
     n, total = batch_size * (tokens or config.context_length), count(config)
     trained = total if trained is None else trained
-    parameters = total + (3 + (shards if shards > 1 else 0)) * trained
+    parameters = total + (3 + ema + (shards if shards > 1 else 0)) * trained
     logits = min(n * vocabulary, shards * max(LOGITS, vocabulary * d))
     head = logits + n * 3 * d + (max(2, shards) * vocabulary * d if trained >= total else 0)
     activations = config.n_layers * d + block if recompute else config.n_layers * block
@@ -232,7 +235,8 @@ def check_memory(
     """
     if (free := available_memory()) is None:
         free = sys.maxsize
-    options: dict[str, Any] = {"shards": config.shards or 1, "tokens": tokens, "trained": trained}
+    ema = config.ema is not None
+    options: dict[str, Any] = {"shards": config.shards or 1, "tokens": tokens, "trained": trained, "ema": ema}
     choices = (False, True) if config.recompute is None else (config.recompute,)
     needs = [training_memory(model, config.batch_size, recompute=recompute, **options) for recompute in choices]
     for needed, recompute in zip(needs, choices, strict=True):
@@ -264,6 +268,23 @@ def memory_line(memory: Memory, config: LoopConfig) -> str:
     free = available_memory()
     of = f", of {gigabytes(free)} that are free," if free is not None and memory.bytes > free / 2 else ""
     return f"memory    about {gigabytes(memory.bytes)}{of} with batches of {batch}{recompute}"
+
+
+def muon_share(config: ModelConfig, training: TrainConfig) -> float:
+    """Return the operations of Muon, which orthogonalises every hidden matrix, as a share of those of the rest of a step.
+
+    It does not depend on the number of tokens in a step, which are in the denominator: large batches make it cheap.
+
+    >>> f"{muon_share(ModelConfig(), TrainConfig()):.0%}"
+    '21%'
+    """
+    D, H, _ = head_rows(config)
+    w_qkv, q, kv = "blocks.0.attn.w_qkv.weight", H * D, config.n_kv_heads * D  # three matrices, as in hidden_matrices
+    block = {name: shape for name, shape in shapes(config).items() if BLOCK.match(name) and len(shape) == 2}
+    rows = {name: (q, kv, kv) if name == w_qkv else shape[:1] for name, shape in block.items()}
+    cost = sum(muon.cost((n, block[name][1])) for name in block for n in rows[name])
+    tokens = training.batch_size * training.grad_accum_steps * config.context_length
+    return config.n_layers * cost / (3 * forward_flops(config) * tokens)
 
 
 def step_operations(model: Module, objective: Objective, config: LoopConfig, step: int = 0) -> float:

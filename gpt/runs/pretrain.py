@@ -16,7 +16,7 @@ from gpt.data.dataset import MANIFEST, TOKENIZER, TRAIN, VAL, Dataset, is_prepar
 from gpt.data.documents import TextFiles, no_text
 from gpt.model import GPT
 from gpt.runs.checkpoint import Checkpoint, TrainingState
-from gpt.runs.estimate import SMALLER, Memory, check_memory, gigabytes, memory_line, summary
+from gpt.runs.estimate import SMALLER, Memory, check_memory, gigabytes, memory_line, muon_share, summary
 from gpt.runs.presets import tuning_defaults
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS, MemoryRun, Run
 from gpt.runs.start import new_folder, open_base, print_time, resume_run, storable_options, unstarted_options
@@ -30,6 +30,7 @@ from nanograd.seeds import INIT, generator
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # one row per token
 FEW_PASSES = 10  # over a text, which are no reason to say so
 SHORTER = "take a shorter --context-length, or train adapters alone: python -m gpt finetune instruct --lora-rank 8"
+PASSES, MOST_DECAY = 0.9, 2.0  # see weight_decay
 A_TEXT = "a text"  # the `data` of a config whose text was not read from a file
 
 
@@ -125,6 +126,9 @@ def prepare(flags: Mapping[str, Any]) -> tuple[GPT, TrainingData, TrainingState]
         inherited = "its weights and its tokenizer" if reuse_tokenizer else "its blocks; new token rows are initialised"
         print(f"init      {base.path}, step {base.state.step}: {inherited}")
     check_data(data, model_config.context_length)
+    if config.weight_decay is None:
+        config = dataclasses.replace(config, weight_decay=weight_decay(config, len(data.train), model_config))
+        data = dataclasses.replace(data, config=config)
     memory = print_summary(model_config, config, from_base=base is not None)
     rng, state = generator(config.seed, INIT), TrainingState(text_sha256=data.sha256)
     if base is None:
@@ -197,10 +201,24 @@ def check_documents(tokens: Tokens, context_length: int, begin: int) -> int:
     return int((starts + context_length < len(tokens)).sum())
 
 
+def weight_decay(config: TrainConfig, n_tokens: int, model: ModelConfig) -> float:
+    """Return the weight decay of a new run on a text of n_tokens.
+
+    What an update added to a weight has decayed by a factor of e after 1/(lr decay) steps. The best such time is a number
+    of passes over the text (Wang and Aitchison 2024, arXiv:2405.13698); here PASSES, or as much of a run that is shorter.
+    So a run that sees a short text many times is kept from learning it by heart. The decay is MOST_DECAY at most, and
+    lr · decay, the share of a weight that a step removes, at most 0.1.
+    """
+    steps = min(config.max_steps, n_tokens / (config.batch_size * config.grad_accum_steps * model.context_length))
+    return min(MOST_DECAY, 1 / (config.lr * max(10.0, PASSES * steps)))
+
+
 def print_summary(model: ModelConfig, config: TrainConfig, *, from_base: bool = False) -> Memory:
     """Print the size of the model and of its training, and return it; MemoryError if the training would not fit."""
     memory = check_memory(model, config, smaller=SHORTER if from_base else SMALLER)
     print(f"model     {summary(model)}\n{memory_line(memory, config)}")
+    if config.optimizer == "muon":
+        print(f"optimizer muon, {muon_share(model, config):.0%} more operations in a step than adamw")
     return memory
 
 

@@ -48,16 +48,22 @@ def test_two_short_runs(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{n} green bottles; {n * n % 97} fell. " for n in range(700)), encoding="utf-8")
-    monkeypatch.setattr(example, "TRAINING", "--batch-size 1 --eval-every 2 --eval-batches 1 --vocab-size 270")
+    monkeypatch.setattr(example, "TRAINING", "--eval-every 2 --eval-batches 1 --vocab-size 270")
+    for side in ("ADAMW", "MUON"):
+        monkeypatch.setattr(example, side, getattr(example, side) + " --batch-size 1")
     out = tmp_path / "runs"
     words = [str(text), "--seeds", "5", "--steps", "2", "--out", str(out)]
     for name, config in (("GPT2", example.GPT2), ("MODERN", example.MODERN)):
         monkeypatch.setattr(example, name, dataclasses.replace(config, d_model=16, n_layers=1, context_length=16))
     monkeypatch.setattr(sys, "argv", ["gpt2_vs_llama.py", *words])
     example.main()
-    lines = capsys.readouterr().out.splitlines()[-2:]
-    assert [line.split(" block")[0] for line in lines] == ["GPT-2", "modern"]
-    for line, name in zip(lines, ("gpt-2", "modern"), strict=True):
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.partition("block")[0] for line in lines] == ["GPT-2 ", "modern ", "modern "]
+    names = {"gpt-2-block": "adamw", "modern-block": "adamw", "modern-block-muon": "muon"}
+    for line, (name, optimizer) in zip(lines, names.items(), strict=True):
+        config = json.loads((out / f"{name}-5" / "config.json").read_text(encoding="utf-8"))
+        assert config["train"]["optimizer"] == optimizer
+        assert config["model"]["norm"] == ("layernorm" if name.startswith("gpt-2") else "rmsnorm")
         metrics = (out / f"{name}-5" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         loss = json.loads(metrics[-1])["val_loss"]
         assert f"validation loss {loss:.4f}" in line

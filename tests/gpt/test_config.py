@@ -236,3 +236,13 @@ def test_numbers_of_numpy_become_those_of_python() -> None:
     for wrong in (np.float64(5), np.bool_(True), True, np.array(5)):
         with pytest.raises(ValueError, match="max_steps must be int, got"):
             TrainConfig(max_steps=wrong)  # type: ignore[arg-type]
+
+
+def test_files_from_before_the_recipe_of_train_keep_their_meaning() -> None:
+    """A checkpoint without these fields has GPT-2's block and was trained by AdamW: what train chooses today is stored."""
+    old = ModelConfig.from_dict({"vocab_size": 9, "context_length": 8, "d_model": 16, "n_layers": 1, "n_heads": 2})
+    assert (old.norm, old.position, old.mlp, old.bias) == ("layernorm", "learned", "plain", True)
+    assert (old.activation, old.d_ff, old.n_kv_heads, old.tie_embeddings) == ("gelu_tanh", 64, 2, True)
+    training = TrainConfig.from_dict({"max_steps": 5})
+    assert (training.optimizer, training.lr, training.weight_decay) == ("adamw", 2e-3, 0.1)
+    assert (training.schedule, training.beta1, training.beta2) == ("cosine", 0.9, 0.99)

@@ -11,10 +11,11 @@ import pytest
 
 import gpt
 from gpt.__main__ import main
-from gpt.config import ModelConfig
+from gpt.config import ModelConfig, known_fields
 from gpt.runs import estimate
 from gpt.runs.checkpoint import LAST, load_checkpoint
 from gpt.runs.estimate import training_memory
+from gpt.runs.presets import RECIPE
 from gpt.runs.run import METRICS, VAL_TOKENS, read_metrics
 from gpt.runs.safetensors import save_file
 
@@ -25,7 +26,8 @@ TINY = (
     "--tokenizer char --d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 2 --max-steps 4 "
     "--eval-batches 1"
 )
-MODEL = ModelConfig(vocab_size=15, d_model=16, n_layers=1, n_heads=2, context_length=8)  # what they make of TEXT
+SHAPE = {"vocab_size": 15, "d_model": 16, "n_layers": 1, "n_heads": 2, "context_length": 8}
+MODEL = ModelConfig(**known_fields(ModelConfig, RECIPE | SHAPE))  # what they make of TEXT
 BPE = TINY.replace("char", "bpe")
 
 
@@ -174,7 +176,7 @@ def test_a_bpe_vocabulary_without_room_for_the_bytes(refused: Callable[..., str]
 def test_not_enough_memory(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, batch_size: str, way_out: str
 ) -> None:
-    free = training_memory(MODEL, 2) if batch_size == "64" else 0
+    free = training_memory(MODEL, 2, ema=True) if batch_size == "64" else 0
     monkeypatch.setattr(estimate, "available_memory", lambda: free)
     line = refused(
         "train", "--data", "text.txt", "--out", "run", *TINY.split(), "--batch-size", batch_size, "--shards", "1"
@@ -337,6 +339,7 @@ def test_an_absurd_learning_rate_stops_the_run_and_keeps_the_checkpoint(
     folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], step: int, kept: int
 ) -> None:
     absurd = ["--lr", "1e30", "--min-lr", "1e30", "--weight-decay", "0", "--warmup-steps", "0", *words]
+    absurd += ["--norm", "layernorm", "--position", "learned", "--mlp", "plain", "--bias", "--optimizer", "adamw"]
     assert main(["train", "--data", "text.txt", "--out", "run", *TINY.split(), *absurd]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"gpt train: step {step}: the {'validation loss' if step == 1 else 'loss'} is nan")

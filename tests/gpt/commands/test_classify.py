@@ -12,7 +12,7 @@ from gpt.__main__ import main
 
 
 def test_a_text_has_a_probability_for_each_class(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["classify", str(folder / "run"), "win 10! call now"]) == 0
+    assert main(["classify", str(folder / "run"), "win 10! call ann now"]) == 0
     first, second = (line.split() for line in capsys.readouterr().out.splitlines())
     assert (first[1], second[1]) == ("spam", "ham")
     assert float(first[0].rstrip("%")) + float(second[0].rstrip("%")) == pytest.approx(100, abs=0.011)

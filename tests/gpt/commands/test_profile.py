@@ -51,8 +51,8 @@ def test_shares_add_up_to_all_of_a_step(
     shares = [float(words[-2]) for words in table.values()]
     assert sum(shares) == pytest.approx(100, abs=0.05 * len(shares) + 0.01)  # each is rounded
     assert min(shares) >= 0
-    assert table["layernorm"][0] == str(n * 7)  # two a block, one at the end
-    assert table["gelu_tanh"][0] == str(n * 3)
+    assert table["rmsnorm"][0] == str(n * 7)  # two a block, one at the end
+    assert table["swiglu"][0] == str(n * 3)
     no_ops = [
         "batch",
         *["gradient sums"] * (n > 1),
@@ -77,7 +77,7 @@ def test_micro_batches_are_those_of_the_flags(text: str, capsys: Output) -> None
     words = [*TINY.split(), "--profile", "1", "--grad-accum-steps", "3", "--shards", "1", "--dropout", "0.1"]
     assert main(["train", "--data", text, *words]) == 0
     table = rows(capsys.readouterr().out)
-    assert [table[name][0] for name in ("batch", "clip", "layernorm")] == ["1", "1", "21"]
+    assert [table[name][0] for name in ("batch", "clip", "rmsnorm")] == ["1", "1", "21"]
     assert "dropout" in table
 
 

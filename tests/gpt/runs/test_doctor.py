@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt.config import ModelConfig, TrainConfig
+from gpt.config import ModelConfig, TrainConfig, known_fields
 from gpt.generation.decoder import Decoder
 from gpt.generation.kv_cache import KVCache
 from gpt.model import GPT
 from gpt.runs import doctor
 from gpt.runs.doctor import Finding
+from gpt.runs.presets import RECIPE, with_presets
 from gpt.training import make_optimizer
 from nanograd import ops
 from nanograd.nn import Parameter
@@ -28,12 +29,14 @@ def gpt(config: ModelConfig = CONFIG) -> GPT:
     return GPT(config, np.random.default_rng(0)).eval()
 
 
-def update(lr: float, model: GPT | None = None) -> Finding:
-    """Measure an update after nine batches that fill AdamW's averages."""
+def update(lr: float, model: GPT | None = None, **training: Any) -> Finding:
+    """Measure an update after nine batches that fill the optimizer's averages."""
     model = model or gpt()
     batches = np.random.default_rng(3).integers(0, 65, (10, 2, 4, 16))
     with np.errstate(all="ignore"):
-        return doctor.update_ratios(model, make_optimizer(model, TrainConfig()), [(a, b) for a, b in batches], lr)
+        return doctor.update_ratios(
+            model, make_optimizer(model, TrainConfig(**training)), [(a, b) for a, b in batches], lr
+        )
 
 
 # A healthy model
@@ -146,7 +149,7 @@ def test_a_model_that_sees_the_targets_knows_them_too_early(monkeypatch: Patch) 
             lambda a: a * math.sqrt(6),
             "blocks.2.attn.out_proj.weight 0.0196, not 0.00816",
         ),
-        ("pos_emb.weight", lambda a: a * 50, "pos_emb.weight 0.978, not 0.02"),
+        ("pos_emb.weight", lambda a: a * 50, "pos_emb.weight 1.03, not 0.02"),
         ("blocks.0.mlp.up.bias", lambda a: a + 0.1 * (np.arange(a.size) == 7), "blocks.0.mlp.up.bias 0.1, not 0"),
         ("norm.weight", lambda a: a * 0, "norm.weight 0, not 1"),
         ("blocks.1.mlp.up.weight", lambda a: a * np.nan, "blocks.1.mlp.up.weight nan, not 0.02"),
@@ -164,7 +167,7 @@ def test_several_tensors_with_another_initial_scale_are_counted() -> None:
     model = gpt()
     for block in model.blocks:
         block.attn.w_qkv.weight.data *= 2
-    assert doctor.init_scale(model).number == "blocks.0.attn.w_qkv.weight 0.04, not 0.02 and 2 more"
+    assert doctor.init_scale(model).number == "blocks.0.attn.w_qkv.weight 0.0389, not 0.02 and 2 more"
 
 
 # Tied weights
@@ -283,7 +286,8 @@ def test_a_gradient_that_explodes_from_block_to_block_is_a_warning(monkeypatch: 
     monkeypatch.setattr(block, "forward", lambda x: forward(x) * 1e-3)  # the next norm makes it large again
     finding = doctor.gradient_norms(model, IDS, TARGETS)
     assert finding.verdict == "warn"
-    assert finding.meaning.startswith("blocks.2 gets far more than blocks.1")
+    assert finding.meaning.startswith("blocks.2 gets far more than blocks.")
+    assert finding.layers["blocks.2"] > doctor.GRADIENT_RATIO * finding.layers["blocks.1"]
 
 
 def test_gradient_norms_by_hand() -> None:
@@ -317,11 +321,21 @@ def test_a_block_without_its_mask_leaks_with_rope_too() -> None:
 
 @pytest.mark.parametrize(
     ("lr", "verdict", "words"),
-    [(1e-9, "warn", "hardly changes"), (2e-3, "ok", "is small"), (6e-3, "warn", "large"), (1.0, "bad", "lower lr")],
+    [(1e-9, "warn", "hardly changes"), (2e-3, "ok", "is small"), (2.5e-2, "warn", "large"), (1.0, "bad", "lower lr")],
 )
 def test_a_learning_rate_is_judged_by_its_updates(lr: float, verdict: str, words: str) -> None:
     finding = update(lr)
     assert (finding.verdict, words in finding.meaning) == (verdict, True), finding
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_default_rate_of_a_new_run_is_ok_and_many_times_that_is_not(optimizer: str) -> None:
+    config = ModelConfig(**known_fields(ModelConfig, CONFIG.to_dict() | RECIPE | {"d_ff": None}))
+    rate = with_presets({"optimizer": optimizer, "d_model": CONFIG.d_model, "n_heads": CONFIG.n_heads})["lr"]
+    verdicts = [update(k * rate, gpt(config), optimizer=optimizer).verdict for k in (1, 4, 16)]
+    assert verdicts[0] == "ok"
+    assert verdicts[1] in ("warn", "bad")
+    assert verdicts[2] == "bad"
 
 
 def test_an_update_ratio_by_hand() -> None:

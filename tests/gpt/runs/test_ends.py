@@ -14,6 +14,7 @@ import gpt
 from gpt.__main__ import main
 from gpt.config import LoopConfig, TrainConfig
 from gpt.runs.checkpoint import BEST, LAST, _write, find_checkpoint, load_checkpoint
+from gpt.runs.presets import NARROW, RATES
 from gpt.runs.run import CONFIG, METRICS, Run, read_metrics
 from gpt.runs.safetensors import load_file
 from gpt.training import learning_rate
@@ -25,6 +26,9 @@ RESUME = {name: f"{'' if name == 'train' else 'finetune '}{name} --resume" for n
 
 class Killed(BaseException):
     """The end of a process, as far as one process can play it: nothing catches it."""
+
+
+RATE = RATES["muon"] / NARROW  # of the run of train
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +257,7 @@ def test_a_checkpoint_has_the_options_it_was_trained_with(folder: Path, capsys: 
     ("name", "words", "expected"),
     [
         ("train", "--max-steps 9", ["max_steps 6 → 9"]),
-        ("train", "--max-steps 9 --lr 0.5 --min-lr 0.1", ["max_steps 6 → 9", "lr 0.002 → 0.5", "min_lr"]),
+        ("train", "--max-steps 9 --lr 0.1 --min-lr 0.05", ["max_steps 6 → 9", f"lr {RATE} → 0.1", "min_lr"]),
         ("train", "--max-steps 9 --save-every 7", ["max_steps 6 → 9", "save_every 2 → 7"]),
         ("classify", "--max-steps 9 --patience 7", ["max_steps 6 → 9", "patience "]),
         ("instruct", "--max-steps 9 --grad-clip none", ["max_steps 6 → 9", "grad_clip 1.0 → None"]),

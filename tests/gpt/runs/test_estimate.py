@@ -24,12 +24,14 @@ from gpt.runs.estimate import (
     forward_flops,
     gigabytes,
     memory_line,
+    muon_share,
     shapes,
     step_seconds,
     training_memory,
 )
-from gpt.training import next_token_objective
+from gpt.training import hidden_matrices, next_token_objective
 from nanograd.nn import count_parameters
+from nanograd.optim import muon
 
 ROOT = Path(gpt.__file__).parents[1]
 
@@ -302,3 +304,14 @@ def test_timing_a_step_changes_nothing() -> None:
         np.testing.assert_array_equal(p.data, before[name])
         assert p.grad is None
     np.testing.assert_array_equal(tokens, np.arange(100) % 11)
+
+
+@pytest.mark.parametrize("mlp", ["plain", "gated"])
+def test_the_operations_of_muon_are_those_of_the_matrices_it_updates(mlp: str) -> None:
+    config = ModelConfig(vocab_size=9, d_model=48, n_heads=4, n_kv_heads=2, head_dim=10, n_layers=3, mlp=mlp)
+    model, training = GPT(config, init=False), TrainConfig(batch_size=2, grad_accum_steps=3)
+    columns = {name: p.shape[1] for name, p in model.named_parameters() if p.ndim == 2}
+    cost = sum(muon.cost((n, columns[name])) for name, rows in hidden_matrices(model).items() for n in rows)
+    step = 3 * forward_flops(config) * 6 * config.context_length
+    assert muon_share(config, training) == pytest.approx(cost / step)
+    assert muon_share(ModelConfig(d_model=2**20, n_heads=1), training) > 0  # of no memory

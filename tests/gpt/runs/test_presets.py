@@ -11,8 +11,19 @@ import gpt
 from gpt.__main__ import main
 from gpt.config import Config, ModelConfig, TrainConfig
 from gpt.runs.checkpoint import LAST, load_checkpoint
-from gpt.runs.estimate import count
-from gpt.runs.presets import SIZES, given_fields, tuning_defaults, tuning_rate, with_presets
+from gpt.runs.estimate import count, muon_share
+from gpt.runs.presets import (
+    GPT2_BLOCK,
+    MUON_PAYS,
+    NARROW,
+    RATES,
+    RECIPE,
+    SIZES,
+    given_fields,
+    tuning_defaults,
+    tuning_rate,
+    with_presets,
+)
 
 TINY = "--d-model 16 --n-layers 1 --n-heads 2 --context-length 8 --batch-size 2 --eval-batches 1 --max-steps 2"
 TEXT = "The cat sat on the mat.\nThe dog lay on the log.\n" * 30
@@ -92,15 +103,36 @@ def test_flags_win_and_then_the_size() -> None:
 
 
 def test_the_sizes() -> None:
-    small, medium, gpt2 = (
-        {key: value for key, value in size.items() if key in ModelConfig().to_dict()} for size in SIZES.values()
-    )
+    small, medium, gpt2 = SIZES.values()
     assert ModelConfig(**small) == ModelConfig()
-    assert SIZES["small"]["lr"] == TrainConfig().lr
-    assert ModelConfig(**gpt2).n_heads == 12
     assert count(ModelConfig(**gpt2, vocab_size=50257)) == 124_439_808
     assert 20e6 < count(ModelConfig(**medium)) < 30e6
     assert given_fields(ModelConfig(**medium)) == medium
+    assert with_presets({"size": "gpt2"}).items() >= GPT2_BLOCK.items()  # which the recipe does not change
+
+
+def test_a_new_run_has_the_recipe() -> None:
+    flags = with_presets({})
+    assert flags.items() >= RECIPE.items()
+    assert (flags["optimizer"], flags["lr"]) == ("muon", RATES["muon"] / 128)
+    assert with_presets({"optimizer": "adamw", "d_model": 512, "norm": "layernorm"}).items() >= {
+        "optimizer": "adamw", "lr": RATES["adamw"] / 512, "norm": "layernorm", "position": "rope",
+    }.items()  # fmt: skip
+    assert with_presets({"d_model": 4, "n_heads": 1})["lr"] == RATES["muon"] / NARROW
+    assert with_presets({"max_steps": 45})["warmup_steps"] == 4
+    assert with_presets({"lr": 0.5, "warmup_steps": 0}).items() >= {"lr": 0.5, "warmup_steps": 0}.items()
+    for flags in ({"init": "x"}, {"resume": "x"}):
+        assert with_presets(flags) == flags
+
+
+def test_muon_is_left_where_it_does_not_pay() -> None:
+    shape = {"d_model": 512, "n_heads": 8, "n_layers": 6, "context_length": 256}
+    shares = [muon_share(ModelConfig(**shape), TrainConfig(batch_size=batch)) for batch in (4, 16)]
+    assert shares[0] > MUON_PAYS > shares[1]
+    assert shares[0] == pytest.approx(4 * shares[1])
+    assert with_presets({**shape, "batch_size": 4})["optimizer"] == "adamw"
+    assert with_presets({**shape, "batch_size": 2, "grad_accum_steps": 8})["optimizer"] == "muon"
+    assert with_presets({**shape, "batch_size": 4, "optimizer": "muon"})["optimizer"] == "muon"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +162,14 @@ def test_an_estimate_trains_nothing(capsys: Output, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     train(f"--data a.txt --estimate {TINY}")
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines() if line] == ["data", "tokens", "model", "memory", "time"]
+    assert [line.split()[0] for line in out.splitlines() if line] == [
+        "data",
+        "tokens",
+        "model",
+        "memory",
+        "optimizer",
+        "time",
+    ]
     assert "for 2 steps" in out
     assert sorted(folder.rglob("*")) == before
 
@@ -170,10 +209,10 @@ def test_the_same_from_python() -> None:
     shape = {"d_model": 16, "n_heads": 2, "context_length": 8, "batch_size": 2, "max_steps": 2, "eval_batches": 1}
     gpt.train(["a.txt", Path("texts")], quiet=True, size="medium", n_layers=1, out="one", **shape)
     assert stored("one")[0]["data"] == ("a.txt", "texts")
-    assert (stored("one")[0]["lr"], stored("one")[0]["n_layers"]) == (6e-4, 1)
+    assert (stored("one")[0]["lr"], stored("one")[0]["n_layers"]) == (RATES["muon"] / NARROW, 1)
     model = gpt.train(config="one", quiet=True)
     assert all(
-        np.array_equal(model.state_dict()[name], gpt.load("one").state_dict()[name]) for name in ("pos_emb.weight",)
+        np.array_equal(model.state_dict()[name], gpt.load("one").state_dict()[name]) for name in ("tok_emb.weight",)
     )
     with pytest.raises(ValueError, match=r"size must be small, medium, gpt2, got 'large'"):
         gpt.train("a.txt", size="large")

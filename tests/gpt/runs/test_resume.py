@@ -33,7 +33,8 @@ TINY = (
     "--save-every 10"
 )
 SETTINGS = {
-    "plain": "--tokenizer char --eval-every 7 --lr 9 --warmup-steps 90",  # rising, so that the best step comes early
+    "plain": "--tokenizer char --norm layernorm --position learned --mlp plain --bias --optimizer adamw --eval-every 7 "
+    "--lr 9 --warmup-steps 90",  # rising, so that the best step comes early
     "modern": "--tokenizer char --norm rmsnorm --position rope --mlp gated --no-bias --n-kv-heads 1 --qk-norm --shards 2 "
     "--no-tie-embeddings --dropout 0.1 --eval-every 9 --optimizer muon --schedule wsd --decay-steps 14",
     "dropout": "--vocab-size 270 --dropout 0.2 --grad-accum-steps 2 --shards 2 --eval-every 9 --no-bias --ema 0.9 "
