@@ -1,11 +1,11 @@
-"""Train a character-level GPT on tiny Shakespeare, and evaluate it on the whole validation text.
+"""Train nanoGPT's character-level GPT on tiny Shakespeare, and evaluate it on the whole validation text.
 
     python examples/train_shakespeare.py
     python examples/train_shakespeare.py FILE --seeds 1 2 3
 
 FILE is the text; by default the file is downloaded (1.1 MB) and its SHA-256 checked. The loss on the whole validation
 text is computed once, at the end. A seed takes about a minute on two cores; the same model in PyTorch reaches 1.90 ±
-0.01.
+0.01. speedrun.py reaches 1.88 in a fifth of the steps.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 RECIPE = (
     "--tokenizer char --d-model 128 --n-layers 4 --n-heads 4 --context-length 64 --batch-size 12 --max-steps 2000 "
     "--lr 1e-3 --min-lr 1e-4 --warmup-steps 100 --beta2 0.99 --weight-decay 0.1 --grad-clip 1.0 --dropout 0 "
+    "--norm layernorm --position learned --mlp plain --bias --init-std 0.02 --optimizer adamw --ema none "
     "--eval-every 2000 --eval-batches none --save-every 2000"
 )
 
