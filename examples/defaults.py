@@ -38,9 +38,10 @@ VARIANTS = {  # from the old defaults to the new ones, and aside from the way
     "dropout": MUON + " --weight-decay 0.1 --dropout 0.1",
     "rate 0.016": MUON + " --weight-decay 2 --lr 1.6e-2",
     "batch 8": MUON + " --weight-decay 2 --batch-size 8",
-    "context 256": MUON + " --weight-decay 2 --batch-size 8 --context-length 256",
+    "context 256": MUON + " --weight-decay 2 --lr 1.2e-2 --batch-size 8 --context-length 256",
     "vocabulary 512": MUON + " --weight-decay 2 --vocab-size 512",
     "average": MUON + " --weight-decay 2 --ema 0.98",
+    "average, adamw": LLAMA + " --optimizer adamw --lr 4e-3 --weight-decay 2 --ema 0.98",
     "init": MUON + " --weight-decay 2 --init-std 0.088",
     "default": "",
 }

@@ -29,7 +29,7 @@ GPT2 = ModelConfig(vocab_size=1024, context_length=64, d_model=128, n_layers=4, 
 MODERN = dataclasses.replace(GPT2, norm="rmsnorm", position="rope", mlp="gated", bias=False)
 TRAINING = "--eval-every 50 --eval-batches 40"
 ADAMW = "--optimizer adamw --batch-size 16 --lr 2e-3 --warmup-steps 100 --weight-decay 0.1 --init-std 0.02 --ema none"
-MUON = "--optimizer muon --batch-size 32 --lr 8e-3 --warmup-steps 33 --weight-decay 2 --init-std 0.088 --ema 0.98"
+MUON = "--optimizer muon --batch-size 32 --lr 2e-2 --warmup-steps 33 --weight-decay 1 --init-std 0.088 --ema 0.97"
 MUON_STEPS = 0.55  # of those of AdamW, in the same time: Muon costs the same for a large batch
 
 Curve = list[tuple[float, float]]  # seconds since the beginning, validation loss
