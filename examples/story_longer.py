@@ -53,8 +53,9 @@ def main() -> None:
     for steps, context in RUNS:
         model = gpt.train(
             guide.data("stories.txt"), quiet=True, tokenizer="bpe", vocab_size=512, d_model=64, n_layers=2, n_heads=4,
-            context_length=context, dropout=0.0, batch_size=TOKENS // context, max_steps=steps, lr=4e-3, min_lr=4e-4,
-            warmup_steps=30, beta1=0.9, beta2=0.99, weight_decay=0.1, grad_clip=1.0, eval_every=300, shards=2, seed=1,
+            norm="layernorm", position="learned", mlp="plain", bias=True, context_length=context, dropout=0.0,
+            batch_size=TOKENS // context, max_steps=steps, optimizer="adamw", lr=4e-3, min_lr=4e-4, warmup_steps=30,
+            beta1=0.9, beta2=0.99, weight_decay=0.1, grad_clip=1.0, eval_every=300, shards=2, seed=1,
         )  # fmt: skip
         shares = ", ".join(f"{fact} kept {kept(model, words, stories):.2f} ± 0.2" for fact, words in FACTS.items())
         loss = -log_p(model, held_out).mean()
