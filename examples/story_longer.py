@@ -56,6 +56,7 @@ def main() -> None:
             norm="layernorm", position="learned", mlp="plain", bias=True, context_length=context, dropout=0.0,
             batch_size=TOKENS // context, max_steps=steps, optimizer="adamw", lr=4e-3, min_lr=4e-4, warmup_steps=30,
             beta1=0.9, beta2=0.99, weight_decay=0.1, grad_clip=1.0, eval_every=300, shards=2, seed=1,
+            init_std=0.02, ema=None,
         )  # fmt: skip
         shares = ", ".join(f"{fact} kept {kept(model, words, stories):.2f} ± 0.2" for fact, words in FACTS.items())
         loss = -log_p(model, held_out).mean()

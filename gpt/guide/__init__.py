@@ -44,7 +44,7 @@ def story_model(folder: str = "story_model", *, seed: int = 1, **block: Any) -> 
         data("stories.txt"), out=folder, quiet=True, seed=seed, val_fraction=0.1,
         tokenizer="bpe", vocab_size=512, context_length=64, **{**shape, **block},
         batch_size=16, grad_accum_steps=1, shards=2, sampling="random", stride=1,
-        max_steps=300, warmup_steps=30, lr=4e-3, min_lr=4e-4,
+        max_steps=300, warmup_steps=30, lr=4e-3, min_lr=4e-4, init_std=0.02, ema=None,
         optimizer="adamw", beta1=0.9, beta2=0.99, weight_decay=0.1, grad_clip=1.0,
         eval_every=100, eval_batches=20, save_every=100,
     )  # fmt: skip
