@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "bias": False,
     "weight_decay": None,
     "ema": 0.98,
-    "max_steps": 540,
+    "max_steps": 510,
 }
 RATES = {"muon": 1.0, "adamw": 0.5}  # of the optimizers: the best learning rate at d_model 128, times 128
 NARROW = 64  # a narrower model has the rate of this width
