@@ -1,5 +1,6 @@
 """Tests of gpt/runs/pretrain.py: what a run is made of, from its options, without the command line."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,20 @@ import numpy as np
 import pytest
 
 from gpt.__main__ import main
-from gpt.config import TrainConfig
+from gpt.config import ModelConfig, TrainConfig
 from gpt.data.batches import document_windows
 from gpt.data.dataset import read_shard
 from gpt.runs.checkpoint import LAST, load_checkpoint
-from gpt.runs.pretrain import begin_pretraining, model_vocabulary, prepare, read_texts, resume_pretraining
+from gpt.runs.pretrain import (
+    MOST_DECAY,
+    PASSES,
+    begin_pretraining,
+    model_vocabulary,
+    prepare,
+    read_texts,
+    resume_pretraining,
+    weight_decay,
+)
 from gpt.runs.run import TRAIN_TOKENS, VAL_TOKENS
 from gpt.tokenizer import CharTokenizer
 from gpt.training import evaluate
@@ -82,6 +92,23 @@ def test_a_folder_in_use_is_refused_before_any_data_is_read(flags: dict[str, Any
 def test_too_little_data_is_refused(flags: dict[str, Any], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         prepare({**flags, **changes})
+
+
+def test_the_weight_decay_follows_the_passes_over_the_text(flags: dict[str, Any]) -> None:
+    model = ModelConfig(context_length=10)
+    config = TrainConfig(lr=0.01, batch_size=5, grad_accum_steps=2, max_steps=1000)  # of 100 tokens a step
+
+    def decay(n_tokens: int, **changes: float) -> float:
+        return weight_decay(dataclasses.replace(config, **changes), n_tokens, model)
+
+    assert decay(50_000) == pytest.approx(1 / (0.01 * PASSES * 500))  # an update lasts for PASSES of 500 steps
+    assert decay(50_000, lr=0.02) == pytest.approx(decay(50_000) / 2)
+    assert decay(10**9) == decay(10**6) == pytest.approx(1 / (0.01 * PASSES * 1000))  # the run is shorter than a pass
+    assert decay(100) == MOST_DECAY
+    assert decay(100, lr=0.5) == pytest.approx(0.1 / 0.5)  # a step removes a tenth at most
+    assert prepare({**flags, "weight_decay": None})[1].config.weight_decay == MOST_DECAY
+    assert prepare({**flags, "weight_decay": 0.3})[1].config.weight_decay == 0.3
+    assert prepare(flags)[1].config.weight_decay == 0.1  # as before there was the rule
 
 
 def test_the_vocabulary_is_that_of_the_tokenizer_or_larger() -> None:
