@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt.config import ModelConfig, TrainConfig
+from gpt.config import ModelConfig, TrainConfig, known_fields
 from gpt.finetune.task import FinetuneConfig, count_trainable, set_trainable
 from gpt.model import GPT
 from gpt.runs.estimate import count
+from gpt.runs.presets import with_presets
 from gpt.runs.pretrain import print_summary
 from nanograd import GradcheckError, gradcheck
 from nanograd.study.drills import EXERCISES
@@ -85,10 +86,13 @@ def test_gradcheck_prints_what_it_shows() -> None:
 
 def test_the_first_run_prints_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
     """The model and the memory of the default options, on two cores; the text depends on the version of Python."""
-    print_summary(ModelConfig(vocab_size=1024), TrainConfig(shards=2))
+    flags = with_presets({})
+    model = ModelConfig(**known_fields(ModelConfig, flags))
+    print_summary(model, TrainConfig(**known_fields(TrainConfig, flags), shards=2))
     for line in capsys.readouterr().out.splitlines():
         assert f"    {line}\n" in TEXT
-    assert f"{count(ModelConfig(vocab_size=1024)) / 1e6:.2f} million parameters" in TEXT
+    assert f"{count(model) / 1e6:.2f} million parameters" in TEXT
+    assert f"    step {flags['max_steps']}/{flags['max_steps']}  " in TEXT
 
 
 def test_counts_are_those_of_the_code() -> None:
