@@ -6,8 +6,8 @@
 Llama's block has RMSNorm instead of LayerNorm, rotary positions (RoPE) instead of a learned table, a gated MLP (SwiGLU)
 instead of a plain one, and no biases. Its d_ff is chosen so that both models have about the same number of parameters.
 It is trained with AdamW, as GPT-2's is, and with Muon, an average of the weights, more decay and larger initial weights:
-fewer steps in the same time. FILE is a text; the default is Python's own documentation. Each of the nine runs takes about a minute on
-two cores, and goes to runs/modern.
+fewer steps in the same time. FILE is a text; the default is Python's own documentation. Each of the nine runs takes about a
+minute on two cores, and goes to runs/modern.
 """
 
 import dataclasses
