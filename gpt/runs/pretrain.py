@@ -30,7 +30,7 @@ from nanograd.seeds import INIT, generator
 TOKEN_TABLES = ("tok_emb.weight", "head.weight")  # one row per token
 FEW_PASSES = 10  # over a text, which are no reason to say so
 SHORTER = "take a shorter --context-length, or train adapters alone: python -m gpt finetune instruct --lora-rank 8"
-PASSES, MOST_DECAY = 0.9, 2.0  # see weight_decay
+PASSES, MOST_DECAY = 0.9, {"muon": 2.0, "adamw": 0.5}  # see weight_decay
 A_TEXT = "a text"  # the `data` of a config whose text was not read from a file
 
 
@@ -210,7 +210,7 @@ def weight_decay(config: TrainConfig, n_tokens: int, model: ModelConfig) -> floa
     lr · decay, the share of a weight that a step removes, at most 0.1.
     """
     steps = min(config.max_steps, n_tokens / (config.batch_size * config.grad_accum_steps * model.context_length))
-    return min(MOST_DECAY, 1 / (config.lr * max(10.0, PASSES * steps)))
+    return min(MOST_DECAY[config.optimizer], 1 / (config.lr * max(10.0, PASSES * steps)))
 
 
 def print_summary(model: ModelConfig, config: TrainConfig, *, from_base: bool = False) -> Memory:

@@ -96,17 +96,19 @@ def test_too_little_data_is_refused(flags: dict[str, Any], changes: dict[str, An
 
 def test_the_weight_decay_follows_the_passes_over_the_text(flags: dict[str, Any]) -> None:
     model = ModelConfig(context_length=10)
-    config = TrainConfig(lr=0.01, batch_size=5, grad_accum_steps=2, max_steps=1000)  # of 100 tokens a step
+    config = TrainConfig(
+        lr=0.01, batch_size=5, grad_accum_steps=2, max_steps=1000, optimizer="muon"
+    )  # 100 tokens a step
 
-    def decay(n_tokens: int, **changes: float) -> float:
+    def decay(n_tokens: int, **changes: Any) -> float:
         return weight_decay(dataclasses.replace(config, **changes), n_tokens, model)
 
     assert decay(50_000) == pytest.approx(1 / (0.01 * PASSES * 500))  # an update lasts for PASSES of 500 steps
     assert decay(50_000, lr=0.02) == pytest.approx(decay(50_000) / 2)
     assert decay(10**9) == decay(10**6) == pytest.approx(1 / (0.01 * PASSES * 1000))  # the run is shorter than a pass
-    assert decay(100) == MOST_DECAY
+    assert decay(100) == MOST_DECAY["muon"] > decay(100, optimizer="adamw") == MOST_DECAY["adamw"]
     assert decay(100, lr=0.5) == pytest.approx(0.1 / 0.5)  # a step removes a tenth at most
-    assert prepare({**flags, "weight_decay": None})[1].config.weight_decay == MOST_DECAY
+    assert prepare({**flags, "weight_decay": None})[1].config.weight_decay == MOST_DECAY["adamw"]
     assert prepare({**flags, "weight_decay": 0.3})[1].config.weight_decay == 0.3
     assert prepare(flags)[1].config.weight_decay == 0.1  # as before there was the rule
 
