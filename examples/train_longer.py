@@ -5,9 +5,9 @@
 
 FILE is a text; the default is what Python ships with: its documentation, and the docstrings of its standard library, 1.9
 million characters. The runs have the defaults of `gpt train`; the third model is larger, with dropout: in ten minutes a
-small model learns a short text by heart. Measured, with the text of Python 3.11: acc 0.485 ± 0.014 after 10 s, 0.695 ± 0.013
-after 75 s, and 0.760 ± 0.012 after 10 minutes. The runs go to runs/longer; a run that is there already is not trained again.
-The times are those of two cores.
+small model learns a short text by heart. With the text of Python 3.11, the three are right in 48.5 ± 1.4, 69.5 ± 1.3 and
+76.0 ± 1.2 % of 1,300 items. The runs go to runs/longer; a run that is there already is not trained again. The times are
+those of two cores.
 """
 
 import ast
