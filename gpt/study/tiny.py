@@ -17,7 +17,7 @@ STEPS, RATE = 60, 0.03  # a little: its mistakes still have gradients
 T = 3
 
 
-def tiny_model(seed: int = 5) -> GPT:
+def tiny_model(seed: int = 7) -> GPT:
     """Return the model, trained in less than a second; the same seed gives the same weights on one machine."""
     tokenizer = CharTokenizer.train(TEXT)
     config = ModelConfig(vocab_size=len(tokenizer.vocab), context_length=T, d_model=4, n_layers=1, n_heads=1, d_ff=8)
