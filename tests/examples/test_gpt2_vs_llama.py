@@ -48,7 +48,9 @@ def test_two_short_runs(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{n} green bottles; {n * n % 97} fell. " for n in range(700)), encoding="utf-8")
-    monkeypatch.setattr(example, "TRAINING", "--batch-size 1 --eval-every 2 --eval-batches 1 --vocab-size 270")
+    monkeypatch.setattr(example, "TRAINING", "--eval-every 2 --eval-batches 1 --vocab-size 270")
+    for side in ("ADAMW", "MUON"):
+        monkeypatch.setattr(example, side, getattr(example, side) + " --batch-size 1")
     out = tmp_path / "runs"
     words = [str(text), "--seeds", "5", "--steps", "2", "--out", str(out)]
     for name, config in (("GPT2", example.GPT2), ("MODERN", example.MODERN)):
