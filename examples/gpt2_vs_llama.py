@@ -29,8 +29,8 @@ GPT2 = ModelConfig(vocab_size=1024, context_length=64, d_model=128, n_layers=4, 
 MODERN = dataclasses.replace(GPT2, norm="rmsnorm", position="rope", mlp="gated", bias=False)
 TRAINING = "--eval-every 50 --eval-batches 40"
 ADAMW = "--optimizer adamw --batch-size 16 --lr 2e-3 --warmup-steps 100 --weight-decay 0.1 --init-std 0.02 --ema none"
-MUON = "--optimizer muon --batch-size 24 --lr 2e-2 --warmup-steps 15 --weight-decay 1 --init-std 0.088 --ema 0.97"
-MUON_STEPS = 0.575  # of those of AdamW, larger ones, in the same time
+MUON = "--optimizer muon --batch-size 24 --lr 2e-2 --warmup-steps 37 --weight-decay 1 --init-std 0.088 --ema 0.97"
+MUON_STEPS = 0.59  # of those of AdamW, larger ones, in the same time
 
 Curve = list[tuple[float, float]]  # seconds since the beginning, validation loss
 
