@@ -38,13 +38,8 @@ TARGET = 1.88
 BATCH, CONTEXT = 24, 64
 SHAPE = f"--tokenizer char --d-model 128 --n-layers 4 --n-heads 4 --context-length {CONTEXT} --batch-size {BATCH} "
 LOOP = "--schedule linear --min-lr 0 --weight-decay 0.1 --ema none --sample-every 0 --eval-batches none"
-GPT2, LLAMA = (
-    f"--norm {norm} --position {position} --mlp {mlp} --{bias} "
-    for norm, position, mlp, bias in (
-        ("layernorm", "learned", "plain", "bias"),
-        ("rmsnorm", "rope", "gated", "no-bias"),
-    )
-)
+GPT2 = "--norm layernorm --position learned --mlp plain --bias "
+LLAMA = "--norm rmsnorm --position rope --mlp gated --no-bias "
 RECORDS = {  # the options of each, one change a line, and its number of steps
     "adamw": (GPT2 + "--optimizer adamw --lr 4e-3 --warmup-steps 60 --init-std 0.02 ", 800),
     "llama": (LLAMA + "--optimizer adamw --lr 5e-3 --warmup-steps 40 --init-std 0.02 ", 470),

@@ -34,9 +34,10 @@ class AttentionOptions(NamedTuple):
         """Return a new stream of the masks of dropout, or None without dropout."""
         return KeepMasks(self.dropout, self.seed) if self.dropout else None
 
-    def first_by_row(self) -> np.ndarray:
-        """Return the first keys for each row of the batch, (B, T), or once for all rows, (1, T)."""
-        return self.first.reshape(math.prod(self.first.shape[:-1]), self.first.shape[-1])
+    def first_of(self, rows: slice) -> np.ndarray:
+        """Return the first keys of these rows of the batch, (b, T), or once for all rows, (1, T)."""
+        first = self.first.reshape(math.prod(self.first.shape[:-1]), self.first.shape[-1])
+        return first if len(first) == 1 else first[rows]
 
 
 def head_groups(shape: tuple[int, int, int, int], rows: int) -> Iterator[tuple[slice, slice]]:
@@ -118,13 +119,13 @@ def attend(
     """
     T, N = q.shape[2], k.shape[2]
     log_sums = np.empty((*q.shape[:3], 1), q.dtype)
-    triangle, first_by_row = causal_triangle(T, q.dtype, options), options.first_by_row()
+    triangle = causal_triangle(T, q.dtype, options)
     keep_masks = options.keep_masks()
     for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, kt = q[heads] * options.scale, np.swapaxes(k[heads].copy(), 2, 3)  # contiguous, in cache
         vs = v[heads].copy()
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
-        first = first_by_row if len(first_by_row) == 1 else first_by_row[heads[0]]
+        first = options.first_of(heads[0])
         for i, j, begin, end in query_blocks(T, N, first, options):
             s = qs[:, :, i:j] @ kt[..., begin:end]
             mask_scores(s, i, begin, first, triangle, None if mask is None else mask[heads])
@@ -160,7 +161,7 @@ def attend_backward(
     needs no whole row of P.
     """
     T, N = q.shape[2], k.shape[2]
-    triangle, first_by_row = causal_triangle(T, q.dtype, options), options.first_by_row()
+    triangle = causal_triangle(T, q.dtype, options)
     keep_masks = options.keep_masks()
     for heads in head_groups((*q.shape[:3], N), options.rows):
         qs, ks, vt = q[heads] * options.scale, k[heads].copy(), np.swapaxes(v[heads].copy(), 2, 3)
@@ -170,7 +171,7 @@ def attend_backward(
         dqs, dks, dvs = np.empty_like(qs), np.zeros_like(ks), np.zeros((*ks.shape[:3], v.shape[3]), v.dtype)
         keep = None if keep_masks is None else keep_masks((*qs.shape[:3], N))
         n_seen = 0  # keys that an earlier block saw: only these have a gradient to add to
-        first = first_by_row if len(first_by_row) == 1 else first_by_row[heads[0]]
+        first = options.first_of(heads[0])
         for i, j, begin, end in query_blocks(T, N, first, options):
             p = qs[:, :, i:j] @ np.swapaxes(ks[:, :, begin:end], 2, 3)
             mask_scores(p, i, begin, first, triangle, None if mask is None else mask[heads])
